@@ -1,0 +1,42 @@
+"""Numba, set up once for every CPU kernel: parallel, cached on disk, and its first compilation announced."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba.core import event
+
+# Layer choice: workqueue ships in Numba's wheel on every platform and its idle threads sleep instead of spinning.
+numba.config.THREADING_LAYER = "workqueue"
+
+
+class _Announcer(event.Listener):
+    """Says once a process that kernels are being compiled: it takes seconds, and silence would look like a hang."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def on_start(self, event: Any) -> None:
+        if not self.said:
+            self.said = True
+            print("compiling the CPU kernels (once; they are cached on disk)", file=sys.stderr, flush=True)
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Announcer())
+
+
+def jit(function: Callable | None = None, *, parallel: bool = True, fastmath: bool = False) -> Any:
+    """``numba.njit`` with the project's options: cached, GIL released, IEEE arithmetic unless ``fastmath``.
+
+    ``fastmath=True`` allows fused multiply-adds and reassociation, but keeps NaN and infinity meaningful.
+    """
+    flags = {"reassoc", "contract", "arcp", "nsz"} if fastmath else False
+    options = {"parallel": parallel, "cache": True, "nogil": True, "fastmath": flags, "error_model": "numpy"}
+    return numba.njit(**options)(function) if function is not None else numba.njit(**options)
+
+
+inline = numba.njit(inline="always", error_model="numpy")

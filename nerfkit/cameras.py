@@ -1,0 +1,101 @@
+"""Pinhole cameras and rays.
+
+Conventions (docs/conventions.md): the camera looks along -z with x to the right and y up (OpenGL); row 0 of an image is on top; the
+centre of pixel (row i, column j) is at (x, y) = (j + 0.5, i + 0.5); fx, fy, cx, cy are in pixels; ray directions have unit
+length and distances t are in normalised world units.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Rays(NamedTuple):
+    """R rays: ``origins`` (R,3), ``directions`` (R,3) of unit length; ``near`` and ``far`` (R,) bound t."""
+
+    origins: Tensor
+    directions: Tensor
+    near: Tensor
+    far: Tensor
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """N pinhole cameras that share one image size.
+
+    Attributes:
+        camera_to_world: (N,3,4) float32, [rotation | position]; the rotation is right-handed and orthonormal.
+        intrinsics: (N,4) float32, fx, fy, cx, cy in pixels.
+        height, width: image size in pixels.
+    """
+
+    camera_to_world: Tensor
+    intrinsics: Tensor
+    height: int
+    width: int
+
+    def __len__(self) -> int:
+        return self.camera_to_world.shape[0]
+
+    def __getitem__(self, index: int | slice | list[int] | Tensor) -> "Cameras":
+        if isinstance(index, int):
+            index = [index]
+        return replace(self, camera_to_world=self.camera_to_world[index], intrinsics=self.intrinsics[index])
+
+    def to(self, device: torch.device | str) -> "Cameras":
+        return replace(self, camera_to_world=self.camera_to_world.to(device), intrinsics=self.intrinsics.to(device))
+
+    @property
+    def positions(self) -> Tensor:
+        """Camera centres in the world, (N,3)."""
+        return self.camera_to_world[:, :, 3]
+
+    def resized(self, height: int, width: int) -> "Cameras":
+        """The same cameras with images of another size: intrinsics scale with the pixels."""
+        scale = self.intrinsics.new_tensor([width / self.width, height / self.height] * 2)
+        return replace(self, intrinsics=self.intrinsics * scale, height=height, width=width)
+
+    def world_to_view(self, points: Tensor) -> Tensor:
+        """World points (V,3) in each camera's frame, (N,V,3): x right, y up, z backwards (visible points have z < 0)."""
+        rotation, position = self.camera_to_world[:, :, :3], self.camera_to_world[:, :, 3]
+        return (points[None] - position[:, None]) @ rotation  # (N, V, 3)
+
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixel coordinates x, y (N,V,2) and distance in front of the camera plane (N,V) of world points (V,3)."""
+        view = self.world_to_view(points)
+        depth = -view[..., 2]
+        fx, fy, cx, cy = self.intrinsics[:, None].unbind(-1)
+        x = cx + fx * view[..., 0] / depth
+        y = cy - fy * view[..., 1] / depth
+        return torch.stack([x, y], -1), depth
+
+    def image_rays(self, view: int) -> tuple[Tensor, Tensor]:
+        """Origins and unit directions (H*W,3) of the rays through every pixel centre of one view, row by row."""
+        device = self.camera_to_world.device
+        fx, fy, cx, cy = self.intrinsics[view]
+        x = (torch.arange(self.width, device=device) + 0.5 - cx) / fx
+        y = (cy - torch.arange(self.height, device=device) - 0.5) / fy
+        local = torch.stack(
+            [x.expand(self.height, -1), y[:, None].expand(-1, self.width), -torch.ones_like(x).expand(self.height, -1)],
+            -1,
+        ).reshape(-1, 3)
+        pose = self.camera_to_world[view]
+        directions = torch.nn.functional.normalize(local @ pose[:, :3].T, dim=-1)
+        return pose[:, 3].expand_as(directions), directions
+
+
+def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
+    """Camera-to-world poses (N,3,4) of cameras at ``position`` (N,3) that look at ``target`` (N,3) or (3,), ``up`` (3,) upwards.
+
+    A view straight along ``up`` has no defined roll; any roll is returned then, never NaN.
+    """
+    backward = torch.nn.functional.normalize(position - target, dim=-1)
+    up = up.expand_as(backward)
+    right = torch.linalg.cross(up, backward)
+    spare = torch.linalg.cross(up.roll(1, -1), backward)
+    degenerate = right.norm(dim=-1, keepdim=True) < 1e-6
+    right = torch.nn.functional.normalize(torch.where(degenerate, spare, right), dim=-1)
+    true_up = torch.linalg.cross(backward, right)
+    return torch.stack([right, true_up, backward, position], -1)

@@ -1,0 +1,62 @@
+"""What every loader returns: images, cameras, the split, and the transform back to the scene's own units."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nerfkit.cameras import Cameras
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """p_normalised = scale * p_scene + translation. Directions and axes are unchanged."""
+
+    scale: float = 1.0
+    translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def apply(self, points: Tensor) -> Tensor:
+        return points * self.scale + points.new_tensor(self.translation)
+
+    def invert(self, points: Tensor) -> Tensor:
+        return (points - points.new_tensor(self.translation)) / self.scale
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Photos of one object with known cameras, normalised so that the object lies in [-1,1]^3.
+
+    Attributes:
+        name: short name; the run folder is named after it.
+        images: (N,H,W,4) uint8, premultiplied RGBA; alpha is 255 everywhere where the format has no masks.
+        cameras: N cameras in normalised world units.
+        train, test: view numbers of the split; they do not overlap.
+        background: (3,) floats in [0,1], the colour that metrics and exports composite over.
+        has_masks: whether alpha means anything.
+        normalisation: the similarity from the scene's own units to normalised units.
+        up: the world's up axis as a unit vector.
+        provenance: where the data came from: path, format, licence, view file names.
+        truth: path of the true mesh in the scene's own units, where it is known.
+    """
+
+    name: str
+    images: Tensor
+    cameras: Cameras
+    train: list[int]
+    test: list[int]
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    has_masks: bool = True
+    normalisation: Similarity = Similarity()
+    up: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    truth: str | None = None
+
+    def image(self, view: int) -> Tensor:
+        """View ``view`` over the scene's background, (H,W,3) float32 in [0,1]."""
+        rgba = self.images[view].float() / 255
+        return rgba[..., :3] + (1 - rgba[..., 3:]) * torch.tensor(self.background)
+
+    def mask(self, view: int) -> Tensor:
+        """Coverage of view ``view``, (H,W) float32 in [0,1]."""
+        return self.images[view, ..., 3].float() / 255
