@@ -104,7 +104,7 @@ def _usage_of_amdgcn(assembly: str, shared: int) -> Usage:
 def check_budget(
     name: str, target: str, kernel: Any, signature: Mapping[str, str], constants: Mapping[str, Any], **options: Any
 ) -> None:
-    """Compile (see ``compile_usage``) and fail, naming every excess, if the kernel is over ``budgets.json[name][target]``."""
+    """Compile (see ``compile_usage``) and fail, naming every excess over ``budgets.json[name][target]``."""
     usage = compile_usage(kernel, target, signature, constants, **options)
     budget = json.loads(BUDGETS.read_text()).get(name, {}).get(target)
     if budget is None:
