@@ -1,10 +1,10 @@
-"""Image metrics: PSNR, SSIM (Wang et al. 2004) and mask IoU, of 8-bit-quantised images as viewers and papers see them."""
+"""Image metrics of 8-bit-quantised images, as viewers and papers see them: PSNR, SSIM (Wang et al. 2004), mask IoU."""
 
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import conv2d
 
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
@@ -36,8 +36,8 @@ def psnr(predicted: Tensor, true: Tensor, mask: Tensor | None = None) -> float:
 def ssim(predicted: Tensor, true: Tensor) -> float:
     """Structural similarity of two quantised images: an 11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03), range 1.
 
-    ``(2 mu_p mu_t + C1)(2 cov_pt + C2) / ((mu_p^2 + mu_t^2 + C1)(var_p + var_t + C2))`` under the window, averaged over the
-    windows that lie wholly inside the image and over channels.
+    ``(2 mu_p mu_t + C1)(2 cov_pt + C2) / ((mu_p^2 + mu_t^2 + C1)(var_p + var_t + C2))`` under the window, averaged over
+    the windows that lie wholly inside the image and over channels.
 
     Args:
         predicted, true: (H,W,C) in [0,1], at least 11 pixels high and wide.
@@ -57,7 +57,7 @@ def ssim(predicted: Tensor, true: Tensor) -> float:
 
 
 def mask_iou(predicted: Tensor, true: Tensor) -> float:
-    """Intersection over union, sum min(p, t) / sum max(p, t), of two coverages (H,W) in [0,1]; 1 where both are empty."""
+    """Intersection over union, sum min(p, t) / sum max(p, t), of two coverages (H,W) in [0,1]; 1 where both are 0."""
     _check(predicted, true)
     union = torch.maximum(predicted, true).sum().item()
     return torch.minimum(predicted, true).sum().item() / union if union else 1.0
@@ -68,7 +68,7 @@ def _blur(image: Tensor) -> Tensor:
     offset = torch.arange(_WINDOW, dtype=image.dtype, device=image.device) - _WINDOW // 2
     weight = torch.exp(-0.5 * (offset / _SIGMA) ** 2)
     weight = weight / weight.sum()
-    return F.conv2d(F.conv2d(image, weight.view(1, 1, -1, 1)), weight.view(1, 1, 1, -1))
+    return conv2d(conv2d(image, weight.view(1, 1, -1, 1)), weight.view(1, 1, 1, -1))
 
 
 def _check(predicted: Tensor, true: Tensor) -> None:

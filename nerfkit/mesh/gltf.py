@@ -1,0 +1,118 @@
+"""Binary glTF 2.0 (GLB) of one mesh, as bytes: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html.
+
+The colours hold the photographs' light, so the material is unlit (KHR_materials_unlit), and a plain rough dielectric for viewers
+that do not know that extension.
+"""
+
+import json
+import struct
+
+import numpy as np
+import torch
+
+from nerfkit.mesh.mesh import Mesh, vertex_normals
+
+_FLOAT, _UINT32 = 5126, 5125
+_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
+
+
+def split_corners(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One vertex per distinct (vertex, uv) pair, as file formats with a single index need.
+
+    Returns:
+        the original vertex of each new one (W,), its uv (W,2) float32, and faces (F,3) over the new vertices.
+    """
+    if mesh.corner_uvs is None:
+        raise ValueError("a mesh without UVs has nothing to split")
+    corner = mesh.faces.cpu().numpy().reshape(-1)  # (3F,)
+    uv = mesh.corner_uvs.detach().cpu().numpy().reshape(-1, 2)  # (3F, 2)
+    key = np.column_stack([corner.astype(np.float64), uv])
+    unique, inverse = np.unique(key, axis=0, return_inverse=True)
+    return unique[:, 0].astype(np.int64), unique[:, 1:].astype(np.float32), inverse.reshape(-1, 3)
+
+
+def to_glb(mesh: Mesh, texture_png: bytes | None) -> bytes:
+    """The mesh with smooth normals, and its UVs and texture (as an embedded PNG) or its vertex colours, as a GLB file.
+
+    glTF measures v downwards and stores vertex colours linear, texture colours sRGB; both are converted here.
+    """
+    vertices = mesh.vertices.detach().cpu()
+    normals = vertex_normals(vertices, mesh.faces.cpu())
+    normals[normals.norm(dim=-1) < 0.5] = torch.tensor([0.0, 0.0, 1.0])  # the format demands unit length
+    builder = _Buffer()
+    if mesh.corner_uvs is not None:
+        origin, uv, faces = split_corners(mesh)
+        attributes = {"TEXCOORD_0": builder.add(np.column_stack([uv[:, 0], 1 - uv[:, 1]]).astype(np.float32), "VEC2")}
+    else:
+        origin, faces, attributes = np.arange(len(vertices)), mesh.faces.cpu().numpy(), {}
+    attributes["POSITION"] = builder.add(vertices.numpy()[origin], "VEC3", bounds=True)
+    attributes["NORMAL"] = builder.add(normals.numpy()[origin], "VEC3")
+    if mesh.colours is not None and texture_png is None:
+        attributes["COLOR_0"] = builder.add(srgb_to_linear(mesh.colours.detach().cpu().numpy())[origin], "VEC3")
+    indices = builder.add(faces.astype(np.uint32).reshape(-1), "SCALAR")
+
+    surface: dict = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+    document: dict = {
+        "asset": {"version": "2.0", "generator": "nerfkit"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}],
+        "extensionsUsed": ["KHR_materials_unlit"],
+        "materials": [{"pbrMetallicRoughness": surface, "extensions": {"KHR_materials_unlit": {}}}],
+    }
+    if texture_png is not None:
+        surface["baseColorTexture"] = {"index": 0}
+        document["textures"] = [{"source": 0, "sampler": 0}]
+        document["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}]
+        document["images"] = [{"bufferView": builder.add_view(texture_png), "mimeType": "image/png"}]
+    document |= {"accessors": builder.accessors, "bufferViews": builder.views}
+    document["buffers"] = [{"byteLength": len(builder.data)}]
+
+    text = json.dumps(document, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    binary = bytes(builder.data)
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def srgb_to_linear(colour: np.ndarray) -> np.ndarray:
+    """IEC 61966-2-1 decoding of sRGB values in [0,1]."""
+    return np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def linear_to_srgb(colour: np.ndarray) -> np.ndarray:
+    """The inverse of ``srgb_to_linear``."""
+    bright = 1.055 * np.maximum(colour, 0.0031308) ** (1 / 2.4) - 0.055
+    return np.where(colour <= 0.0031308, colour * 12.92, bright).astype(np.float32)
+
+
+class _Buffer:
+    """The binary chunk being filled, with the views and accessors that describe it."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.views: list[dict] = []
+        self.accessors: list[dict] = []
+
+    def add_view(self, content: bytes, target: int | None = None) -> int:
+        self.data += b"\0" * (-len(self.data) % 4)
+        view = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(content)}
+        self.views.append(view | ({"target": target} if target else {}))
+        self.data += content
+        self.data += b"\0" * (-len(self.data) % 4)
+        return len(self.views) - 1
+
+    def add(self, array: np.ndarray, kind: str, bounds: bool = False) -> int:
+        indices = array.dtype == np.uint32
+        view = self.add_view(array.tobytes(), _ELEMENT_ARRAY_BUFFER if indices else _ARRAY_BUFFER)
+        accessor = {
+            "bufferView": view,
+            "componentType": _UINT32 if indices else _FLOAT,
+            "count": len(array),
+            "type": kind,
+        }
+        if bounds:
+            accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
+        self.accessors.append(accessor)
+        return len(self.accessors) - 1

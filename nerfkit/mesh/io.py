@@ -1,0 +1,174 @@
+"""Meshes to and from files: GLB, OBJ with MTL and PNG, PLY. A file appears under its name only once it is whole."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import torch
+import trimesh
+from torch import Tensor
+
+from nerfkit.errors import SceneError
+from nerfkit.mesh.gltf import linear_to_srgb, to_glb
+from nerfkit.mesh.mesh import Mesh
+
+FORMATS = ("glb", "obj", "ply")
+
+
+def save_mesh(mesh: Mesh, stem: str | Path, formats: Iterable[str] = FORMATS) -> list[Path]:
+    """Write ``stem``.glb, ``stem``.obj (with .mtl and .png where there is a texture) and ``stem``.ply.
+
+    GLB embeds the texture, or else linear vertex colours; OBJ refers to the texture by name, or else carries vertex colours; PLY
+    carries vertex colours, taken from the texture where the mesh has none of its own. Units are the mesh's own.
+
+    Returns:
+        the files written.
+
+    Raises:
+        ValueError: a format other than glb, obj and ply.
+        OSError: the folder cannot be written; no file is left half written.
+    """
+    stem = Path(stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    texture_png = None if mesh.texture is None else _png(mesh.texture)
+    written: list[Path] = []
+    for format in formats:
+        if format == "glb":
+            files = {".glb": to_glb(mesh, texture_png)}
+        elif format == "obj":
+            files = _obj(mesh, stem.name, texture_png)
+        elif format == "ply":
+            files = {".ply": _ply(mesh)}
+        else:
+            raise ValueError(f"unknown mesh format {format!r}; expected one of {', '.join(FORMATS)}")
+        for suffix, content in files.items():
+            written.append(_write_whole(stem.with_name(stem.name + suffix), content))
+    return written
+
+
+def load_mesh(path: str | Path) -> Mesh:
+    """Read an OBJ, PLY or GLB file; polygons are cut into triangles, and the parts of a file joined into one mesh.
+
+    Vertices of a mesh with UVs that differ in nothing but their UV become one again, so that seams leave the surface whole.
+
+    Raises:
+        SceneError: the file is missing, of another format, unreadable, or holds no triangle.
+    """
+    path = Path(path)
+    if path.suffix.lower()[1:] not in FORMATS:
+        raise SceneError(f"{path}: meshes are read from .glb, .obj and .ply files; convert it to one of these")
+    if not path.is_file():
+        raise SceneError(f"{path}: there is no such mesh file; check the path")
+    try:
+        loaded = trimesh.load(path, process=False, force="mesh")
+        if path.suffix.lower() == ".glb" and getattr(loaded.visual, "uv", None) is None:
+            # with a material but no UVs, trimesh would drop the vertex colours
+            loaded = trimesh.load(path, process=False, force="mesh", skip_materials=True)
+    except Exception as error:  # the readers raise whatever a malformed file makes them stumble over
+        raise SceneError(f"{path}: it cannot be read as a mesh ({error}); export it again") from error
+    if not isinstance(loaded, trimesh.Trimesh) or not len(loaded.faces):
+        raise SceneError(f"{path}: it holds no triangles; expected a surface mesh")
+    vertices = np.asarray(loaded.vertices, dtype=np.float32)
+    faces = np.asarray(loaded.faces, dtype=np.int64)
+    corner_uvs = colours = texture = None
+    if faces.max() < len(vertices):  # else Mesh says what is wrong
+        uv = getattr(loaded.visual, "uv", None)
+        if uv is not None and len(uv) == len(vertices):
+            corner_uvs = torch.from_numpy(np.asarray(uv, dtype=np.float32)[faces])
+            texture = _texture(loaded)
+            vertices, inverse = np.unique(vertices, axis=0, return_inverse=True)
+            faces = inverse.reshape(-1)[faces]
+        elif loaded.visual.kind == "vertex":
+            colour = np.asarray(loaded.visual.vertex_colors)[:, :3].astype(np.float32) / 255
+            colours = torch.from_numpy(linear_to_srgb(colour) if path.suffix.lower() == ".glb" else colour)
+    try:
+        return Mesh(
+            torch.from_numpy(vertices), torch.from_numpy(faces), corner_uvs, colours, texture, {"path": str(path)}
+        )
+    except SceneError as error:
+        raise SceneError(f"{path}: {error}") from error
+
+
+def texture_colours(mesh: Mesh) -> Tensor:
+    """Vertex colours (V,3) from the texture: the texel under each vertex, averaged over the corners that meet there."""
+    if mesh.texture is None or mesh.corner_uvs is None:
+        raise ValueError("the mesh has no texture to take colours from")
+    height, width = mesh.texture.shape[:2]
+    uv = mesh.corner_uvs.reshape(-1, 2)  # (3F, 2)
+    column = (uv[:, 0] * width).long().clamp(0, width - 1)
+    row = ((1 - uv[:, 1]) * height).long().clamp(0, height - 1)
+    corner = mesh.faces.flatten()
+    total = torch.zeros_like(mesh.vertices).index_add(0, corner, mesh.texture[row, column])  # (V, 3)
+    count = torch.bincount(corner, minlength=len(mesh.vertices)).clamp(min=1)
+    return total / count[:, None]
+
+
+def _texture(loaded: trimesh.Trimesh) -> Tensor | None:
+    material = loaded.visual.material
+    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    if image is None:
+        return None
+    return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255)
+
+
+def _bytes_of(colour: Tensor) -> np.ndarray:
+    return (colour.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+def _png(texture: Tensor) -> bytes:
+    return imageio.imwrite("<bytes>", _bytes_of(texture), extension=".png")
+
+
+def _obj(mesh: Mesh, name: str, texture_png: bytes | None) -> dict[str, bytes]:
+    """Files by suffix, the one that refers to the others last. Numbers have nine digits: float32 survives the round trip."""
+    vertices = mesh.vertices.detach().cpu().numpy()
+    faces = mesh.faces.cpu().numpy() + 1
+    lines = ["# nerfkit"]
+    if texture_png is not None:
+        lines += [f"mtllib {name}.mtl"]
+    if mesh.colours is not None and texture_png is None:
+        coloured = np.column_stack([vertices, mesh.colours.detach().cpu().numpy()])
+        lines += ["v {:.9g} {:.9g} {:.9g} {:.6g} {:.6g} {:.6g}".format(*row) for row in coloured.tolist()]
+    else:
+        lines += ["v {:.9g} {:.9g} {:.9g}".format(*row) for row in vertices.tolist()]
+    if mesh.corner_uvs is not None:
+        uv, index = np.unique(mesh.corner_uvs.detach().cpu().numpy().reshape(-1, 2), axis=0, return_inverse=True)
+        lines += ["vt {:.9g} {:.9g}".format(*row) for row in uv.tolist()]
+        lines += ["usemtl baked"] if texture_png is not None else []
+        pairs = np.stack([faces, index.reshape(-1, 3) + 1], -1).reshape(-1, 6)
+        lines += ["f {}/{} {}/{} {}/{}".format(*row) for row in pairs.tolist()]
+    else:
+        lines += ["f {} {} {}".format(*row) for row in faces.tolist()]
+    files = {}
+    if texture_png is not None:
+        material = f"newmtl baked\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {name}.png\n"
+        files = {".png": texture_png, ".mtl": material.encode()}
+    return files | {".obj": ("\n".join(lines) + "\n").encode()}
+
+
+def _ply(mesh: Mesh) -> bytes:
+    colours = mesh.colours
+    if colours is None and mesh.texture is not None:
+        colours = texture_colours(mesh)
+    plain = trimesh.Trimesh(
+        mesh.vertices.detach().cpu().numpy(),
+        mesh.faces.cpu().numpy(),
+        vertex_colors=None if colours is None else _bytes_of(colours),
+        process=False,
+    )
+    content = plain.export(file_type="ply")
+    assert isinstance(content, bytes)
+    return content
+
+
+def _write_whole(path: Path, content: bytes) -> Path:
+    """Write under a passing name, then rename: a reader never meets half a file."""
+    passing = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        passing.write_bytes(content)
+        os.replace(passing, path)
+    finally:
+        passing.unlink(missing_ok=True)
+    return path
