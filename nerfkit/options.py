@@ -1,7 +1,8 @@
-"""From ``key=value`` words to a checked config: Hydra composes, and what it would accept or explain badly is caught here.
+"""From ``key=value`` words to a checked config: Hydra composes; what it would let pass or explain badly ends here.
 
-Rules beyond Hydra's own: a key must exist (a near miss is suggested), it can neither be added nor removed, its value has the
-type of the default, and the values of ``CHOICES`` are the only ones of their keys. Nothing in a config names code to run.
+Rules beyond Hydra's own: a key must exist (a near miss is suggested), it can neither be added nor removed, its
+value has the type of the default, and the values of ``CHOICES`` are the only ones of their keys. Nothing in
+a config names code.
 """
 
 import difflib
@@ -196,7 +197,7 @@ def check_key(override: Override, config: DictConfig) -> None:
 
 
 def check_values(config: DictConfig, defaults: DictConfig) -> None:
-    """Raises ConfigError for the first value of another type than its default's, or outside ``CHOICES`` or ``POSITIVE``."""
+    """Raises ConfigError for the first value whose type is not its default's, or not in ``CHOICES`` or ``POSITIVE``."""
     expected = dict(leaves(defaults))
     for key, value in leaves(config):
         name, default, choices = key.rpartition(".")[2], expected.get(key), CHOICES.get(key)

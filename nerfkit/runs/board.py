@@ -1,0 +1,58 @@
+"""TensorBoard: one event file for each start of a run, in the run folder itself, opened at the first value."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class Board:
+    """Scalars, images and texts of one run.
+
+    A resumed run writes a second event file beside the first. Set ``purge_step``, before the first value, to the step it
+    resumes at: TensorBoard then drops what the first file holds from there on, the steps that are done a second time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.purge_step: int | None = None
+        self._writer: SummaryWriter | None = None
+
+    @property
+    def writer(self) -> "SummaryWriter":
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter  # a second of imports that not every command needs
+
+            self._writer = SummaryWriter(str(self.folder), purge_step=self.purge_step, flush_secs=5)
+        return self._writer
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """One point of a curve."""
+        self.writer.add_scalar(tag, float(value), step)
+
+    def scalar_by_second(self, tag: str, value: float, seconds: float) -> None:
+        """One point of a curve over training time: the horizontal axis of ``TAG_by_second`` is whole seconds."""
+        self.writer.add_scalar(f"{tag}_by_second", float(value), round(seconds))
+
+    def image(self, tag: str, image: np.ndarray | torch.Tensor, step: int) -> None:
+        """One picture, (H,W,3) or (H,W), uint8 or float in [0,1]."""
+        pixels = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
+        if pixels.ndim == 2:
+            pixels = np.repeat(pixels[..., None], 3, axis=-1)  # (H, W, 3)
+        if pixels.dtype != np.uint8:
+            pixels = np.rint(np.clip(np.nan_to_num(pixels), 0, 1) * 255).astype(np.uint8)
+        self.writer.add_image(tag, pixels, step, dataformats="HWC")
+
+    def text(self, tag: str, markdown: str, step: int = 0) -> None:
+        """One page of the text tab."""
+        self.writer.add_text(tag, markdown, step)
+
+    def close(self) -> None:
+        """Writes what is still in memory."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

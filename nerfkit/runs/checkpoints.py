@@ -1,0 +1,73 @@
+"""Checkpoints: ``RUN/checkpoints/step_00001500.pt``, written whole or not at all, the newest two kept."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nerfkit.errors import CheckpointError
+from nerfkit.runs.files import replacing
+
+KEEP = 2  # the second newest is the way back when the newest cannot be read
+
+
+def save(run_folder: Path, step: int, state: dict[str, Any]) -> Path:
+    """Writes ``state`` and removes all but the newest ``KEEP`` checkpoints.
+
+    Args:
+        run_folder: the run's folder.
+        step: optimisation steps done, 0 or more.
+        state: tensors, numbers, strings, and lists and dicts of them: what ``torch.load(weights_only=True)`` reads.
+    """
+    folder = run_folder / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    # Serialised in memory first: torch reports a full disk as a RuntimeError of its own, a plain write as an OSError.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    path = folder / f"step_{step:08d}.pt"
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+    newest_first = steps(run_folder)
+    # A run that went back to an older step must not lose what it has just saved to the newer files of before.
+    keep = {step, *[s for s in newest_first if s != step][: KEEP - 1]}
+    for old in newest_first:
+        if old not in keep:
+            (folder / f"step_{old:08d}.pt").unlink()
+    return path
+
+
+def steps(run_folder: Path) -> list[int]:
+    """The steps that have a checkpoint, newest first."""
+    names = [path.stem.removeprefix("step_") for path in (run_folder / "checkpoints").glob("step_*.pt")]
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
+def load_latest(
+    run_folder: Path, device: torch.device | str = "cpu", warn: Callable[[str], None] = print
+) -> tuple[int, dict[str, Any]]:
+    """Step and state of the newest checkpoint that can be read; ``warn`` is told of each that cannot.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    found = steps(run_folder)
+    if not found:
+        raise CheckpointError(f"{run_folder}: no checkpoint; expected checkpoints/step_*.pt. {_contents(run_folder)}")
+    for step in found:
+        path = run_folder / "checkpoints" / f"step_{step:08d}.pt"
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:  # a damaged file raises half a dozen kinds, from the zip, the pickle or the storage
+            warn(f"warning: {path}: cannot be read ({str(error).splitlines()[0][:100]}); trying the one before")
+            continue
+        if isinstance(state, dict):
+            return step, state
+        warn(f"warning: {path}: holds no state; trying the one before")
+    raise CheckpointError(f"{run_folder / 'checkpoints'}: none of its {len(found)} checkpoints can be read")
+
+
+def _contents(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return "It holds " + (", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else "nothing") + "."

@@ -1,0 +1,210 @@
+"""The run folder ``OUTPUT/SCENE/DATE_TIME``: what was asked, what it ran on, what came out.
+
+    config.yaml  overrides.yaml  environment.yaml  log.txt  metrics.json
+    checkpoints/  mesh/  images/  video/  events.out.tfevents.*
+
+``OUTPUT/SCENE/latest`` points to the newest run. Every file but the log and the events is written whole or not at all.
+"""
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from nerfkit.errors import CheckpointError
+from nerfkit.runs import environment
+from nerfkit.runs.board import Board
+from nerfkit.runs.checkpoints import steps
+from nerfkit.runs.files import write_text
+
+
+class Run:
+    """One run: its folder, log, metrics and TensorBoard.
+
+    Attributes:
+        folder: the run's folder.
+        board: its TensorBoard; ``scalar``, ``scalar_by_second``, ``image`` and ``text`` write there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.board = Board(folder)
+        self.scalar = self.board.scalar
+        self.scalar_by_second = self.board.scalar_by_second
+        self.image = self.board.image
+        self.text = self.board.text
+
+    @classmethod
+    def create(
+        cls, output: str | Path, scene_name: str, config: DictConfig, overrides: Sequence[str] | None = None
+    ) -> "Run":
+        """Makes a new folder, records the question and the machine in it, and points ``latest`` to it.
+
+        Args:
+            output: the folder of all runs.
+            scene_name: the folder of this scene's runs.
+            config: saved resolved, as config.yaml.
+            overrides: the words of the command; None takes them from Hydra, where Hydra runs the program.
+        """
+        parent = Path(output) / scene_name
+        run = cls(_new_folder(parent, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
+        try:
+            run._record(config, overrides)
+        except BaseException:
+            shutil.rmtree(run.folder, ignore_errors=True)  # a full disk, or Ctrl-C: leave nothing half written
+            raise
+        _point_latest(parent, run.folder.name)
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path, config: DictConfig | None = None, overrides: Sequence[str] | None = None) -> "Run":
+        """An existing run; ``path`` may be ``OUTPUT/SCENE/latest``.
+
+        Args:
+            path: the run folder.
+            config: the config to go on with, which then takes the place of the recorded one; None leaves the record.
+            overrides: as in ``create``; they are added to the recorded ones.
+
+        Raises:
+            CheckpointError: no such folder, or not a run folder.
+        """
+        folder = find(path)
+        run = cls(folder)
+        if config is not None:
+            run._record(config, overrides)
+        return run
+
+    def log(self, text: str) -> None:
+        """Prints ``text``, above a progress bar if there is one, and adds it to log.txt."""
+        tqdm.write(text)
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+    def metrics(self) -> dict[str, Any]:
+        """The content of metrics.json; empty before the first measurement."""
+        path = self.folder / "metrics.json"
+        if not path.exists():
+            return {}
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CheckpointError(f"{path}: not valid JSON ({error}); delete it to go on without it") from None
+
+    def update_metrics(self, new: dict[str, Any]) -> None:
+        """Merges ``new`` into metrics.json, nested dictionaries too; None, NaN and infinity were not measured: absent."""
+        merged = _merge(self.metrics(), _measured(new))
+        write_text(self.folder / "metrics.json", json.dumps(merged, indent=2, allow_nan=False) + "\n")
+
+    @contextlib.contextmanager
+    def stage(self, name: str, continued: bool = False) -> Iterator[None]:
+        """Measures seconds and peak memory into ``stages.NAME`` of metrics.json, also when the stage is stopped.
+
+        Args:
+            name: the stage.
+            continued: add the seconds to those of the part that was done before the run was resumed.
+        """
+        before = self.metrics().get("stages", {}).get(name, {}).get("seconds", 0.0) if continued else 0.0
+        environment.reset_peak_memory()
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = round(before + time.perf_counter() - start, 3)
+            self.update_metrics({"stages": {name: {"seconds": seconds, **environment.peak_memory()}}})
+
+    def close(self) -> None:
+        """Writes what TensorBoard still has in memory."""
+        self.board.close()
+
+    def _record(self, config: DictConfig, overrides: Sequence[str] | None) -> None:
+        if overrides is None:
+            overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+        path = self.folder / "overrides.yaml"
+        earlier = yaml.safe_load(path.read_text(encoding="utf-8")) or [] if path.exists() else []
+        facts = environment.describe()
+        write_text(path, yaml.safe_dump([*earlier, *overrides], width=1000))
+        write_text(self.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        write_text(self.folder / "environment.yaml", yaml.safe_dump(facts, sort_keys=False, width=1000))
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now().isoformat(' ', 'seconds')}  {' '.join(overrides)}\n")
+            file.write("  ".join(f"{key} {value}" for key, value in facts.items()) + "\n")
+
+
+def find(path: str | Path) -> Path:
+    """The run folder that ``path`` names, ``latest`` followed.
+
+    Raises:
+        CheckpointError: no such folder, or one that is not a run's.
+    """
+    given = Path(path)
+    folder = given.parent / given.read_text(encoding="utf-8").strip() if given.is_file() else given
+    folder = folder.resolve()
+    if not folder.is_dir():
+        raise CheckpointError(f"{path}: no such run folder; expected OUTPUT/SCENE/DATE_TIME or OUTPUT/SCENE/latest")
+    if not (folder / "config.yaml").exists():
+        names = sorted(entry.name for entry in folder.iterdir())
+        content = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else "nothing"
+        raise CheckpointError(f"{path}: not a run folder: it has no config.yaml; it holds {content}")
+    return folder
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a field was trained there, at least in part."""
+    return bool(steps(folder))
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        folder = parent / (name if number == 1 else f"{name}_{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another run started in the same second
+            continue
+        return folder
+    raise FileExistsError(f"{parent / name}: a thousand runs in one second")
+
+
+def _point_latest(parent: Path, name: str) -> None:
+    """``latest`` becomes a link to ``name``, in one step; a text file with the name where links are not allowed."""
+    latest, temporary = parent / "latest", parent / f".latest_{os.getpid()}"
+    try:
+        temporary.symlink_to(name, target_is_directory=True)
+    except OSError:
+        temporary.write_text(name, encoding="utf-8")
+    temporary.replace(latest)
+
+
+def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(old)
+    for key, value in new.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _measured(value: Any) -> Any:
+    """Plain JSON values; None, NaN and infinity dropped from dictionaries and turned into null in lists."""
+    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
+        return _measured(value.tolist())
+    if isinstance(value, dict):
+        kept = {str(key): _measured(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_measured(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
