@@ -1,0 +1,83 @@
+"""Scenes: one module a format, and ``open_scene``, which finds the right one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from nerfkit.errors import ConfigError, SceneError
+from nerfkit.scenes import blender, kaolin
+from nerfkit.scenes.assemble import Background, did_you_mean
+from nerfkit.scenes.files import Source, problem
+from nerfkit.scenes.scene import Scene, Similarity
+
+__all__ = ["FORMATS", "Scene", "Similarity", "detect", "open_scene"]
+
+FORMATS: dict[str, Callable[..., Scene]] = {"kaolin": kaolin.load, "blender": blender.load}
+
+# Signs by which formats that have no loader are told from a wrong path.
+_UNSUPPORTED = {
+    "nerfstudio": ("transforms.json",),
+    "colmap": ("sparse/*/cameras.*", "sparse/cameras.*", "cameras.bin", "cameras.txt"),
+    "llff": ("poses_bounds.npy",),
+    "dtu": ("cameras_sphere.npz", "cameras.npz"),
+}
+
+
+def open_scene(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    resolution: int | None = None,
+    background: Background = None,
+    holdout: int = 10,
+) -> Scene:
+    """Load a scene, normalised, with its training and test views.
+
+    Args:
+        name: "clock" (made by the project), a name of ``FORMATS``, or "auto", which looks at the files.
+        root: folder or zip of the data; for the clock the folder to keep it in, None for its usual place.
+        resolution: longer image side in pixels, reached by a premultiplied box filter; None, or more than is stored, keeps
+            the stored size.
+        background: "black", "white" or three numbers in [0,1]; None takes the format's: white for blender, else black.
+        holdout: views 0, holdout, 2 holdout, ... are the test views where the format has no test split.
+
+    Raises:
+        SceneError: the name is unknown, or the data cannot be used; the message names the file.
+        ConfigError: an argument is out of its range, or ``root`` is missing.
+    """
+    known = ["clock", *FORMATS, "auto"]
+    if name not in known:
+        raise SceneError(f"unknown scene {name!r}; expected one of {', '.join(known)}.{did_you_mean(name, known)}")
+    for key, value, least in (("resolution", resolution, 8), ("holdout", holdout, 2)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise ConfigError(f"scene.{key} is {value!r}; expected a whole number of at least {least}.")
+    if name == "clock":
+        raise NotImplementedError
+    if root is None:
+        raise ConfigError(f"scene.root is missing; scene={name} reads files. Add scene.root=FOLDER_OR_ZIP.")
+    load = FORMATS[detect(root) if name == "auto" else name]
+    return load(root, resolution=resolution, background=background, holdout=holdout)
+
+
+def detect(root: str | Path) -> str:
+    """The format of a folder or zip, a key of ``FORMATS``.
+
+    Raises:
+        SceneError: there is none, or it is one without a loader.
+    """
+    supported = "the kaolin or blender format"
+    with Source(root) as source:
+        if source.find("*_metadata.json") and source.find("*_rgb.png"):
+            return "kaolin"
+        if source.find("transforms_train.json"):
+            return "blender"
+        for format_name, signs in _UNSUPPORTED.items():
+            if any(source.find(sign) for sign in signs):
+                raise problem(
+                    str(root), f"the {format_name} format is not supported yet", supported, "Convert the data to one of them."
+                )
+        raise problem(
+            str(root),
+            "no known format",
+            f"{supported} (N_metadata.json with N_rgb.png, or transforms_train.json)",
+            "Check scene.root.",
+        )

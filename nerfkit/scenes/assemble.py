@@ -1,0 +1,134 @@
+"""The last steps that every loader shares: the split, the background, the normalisation, the Scene."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nerfkit.cameras import Cameras
+from nerfkit.errors import ConfigError
+from nerfkit.scenes.files import problem
+from nerfkit.scenes.normalise import Box, camera_box, fit_box, hull_box, move
+from nerfkit.scenes.scene import Scene
+
+Colour = tuple[float, float, float]
+Background = str | Sequence[float] | None
+
+COLOURS: dict[str, Colour] = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
+MIN_TRAIN, MIN_TEST = 2, 1
+
+
+def background_colour(value: Background, default: str) -> Colour:
+    """The colour named by ``scene.background``: a name of ``COLOURS``, three numbers in [0,1], or None for the default.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if value is None:
+        value = default
+    if isinstance(value, str):
+        if value in COLOURS:
+            return COLOURS[value]
+        raise ConfigError(
+            f"scene.background is {value!r}; expected {' or '.join(COLOURS)}, or three numbers in [0,1]."
+            + did_you_mean(value, list(COLOURS))
+        )
+    numbers = [float(v) for v in value if isinstance(v, int | float) and 0 <= v <= 1]
+    if len(value) != 3 or len(numbers) != 3:
+        raise ConfigError(
+            f"scene.background is {list(value)}; expected {' or '.join(COLOURS)}, or three numbers in [0,1]. "
+            "Write for example scene.background=[0.5,0.5,0.5]."
+        )
+    return numbers[0], numbers[1], numbers[2]
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """" Did you mean ...?", or nothing if no known word is near."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def hold_out(count: int, every: int, where: str) -> tuple[list[int], list[int]]:
+    """Training and test views where the format has no split: views 0, every, 2 every, ... are held out.
+
+    Raises:
+        SceneError: fewer than two training views are left.
+    """
+    test = list(range(0, count, every))
+    train = [view for view in range(count) if view % every]
+    check_split(train, test, where, f"Add views, or hold fewer out (scene.holdout={every} holds every {every}th out).")
+    return train, test
+
+
+def check_split(train: list[int], test: list[int], where: str, mend: str) -> None:
+    """Raises SceneError unless there are at least two training views and one test view."""
+    if len(train) < MIN_TRAIN or len(test) < MIN_TEST:
+        raise problem(
+            where,
+            f"{len(train) + len(test)} views, of which {len(train)} for training and {len(test)} held out",
+            f"at least {MIN_TRAIN} training views and {MIN_TEST} held-out view",
+            mend,
+        )
+
+
+def assemble(
+    *,
+    name: str,
+    where: str,
+    images: Tensor,
+    stored_size: tuple[int, int],
+    camera_to_world: np.ndarray,
+    intrinsics: np.ndarray,
+    split: tuple[list[int], list[int]],
+    background: Colour,
+    has_masks: bool,
+    up: Colour,
+    provenance: dict[str, Any],
+    box_without_masks: Box | None = None,
+    truth: str | None = None,
+) -> Scene:
+    """A normalised Scene from a loader's raw parts.
+
+    Args:
+        name, where: the scene's name, and how messages name the data set.
+        images: (N,h,w,4) uint8, premultiplied.
+        stored_size: height and width that ``intrinsics`` refer to.
+        camera_to_world: (N,3,4) in the scene's own units, OpenGL camera axes.
+        intrinsics: (N,4) fx, fy, cx, cy in stored pixels.
+        split: training and test views.
+        box_without_masks: what to normalise to [-1,1]^3 if there are no masks; None takes it from the cameras.
+        background, has_masks, up, provenance, truth: as in ``Scene``.
+
+    Raises:
+        SceneError: every mask is empty, or masks and poses disagree.
+    """
+    train, test = split
+    own = Cameras(torch.from_numpy(camera_to_world), torch.from_numpy(intrinsics), *stored_size)
+    own = own.resized(*images.shape[1:3])
+    if has_masks:
+        masks = images[train][..., 3]
+        if not masks.any():
+            raise problem(
+                where, "every mask is empty", "masks that show the object", "Export the masks or alpha channels again."
+            )
+        box = hull_box(own[train], masks, where)
+    else:
+        box = camera_box(own[train]) if box_without_masks is None else box_without_masks
+    normalisation = fit_box(box)
+    cameras = move(own, normalisation)
+    return Scene(
+        name=name,
+        images=images,
+        cameras=Cameras(cameras.camera_to_world.float(), cameras.intrinsics.float(), own.height, own.width),
+        train=train,
+        test=test,
+        background=background,
+        has_masks=has_masks,
+        normalisation=normalisation,
+        up=up,
+        provenance=provenance,
+        truth=truth,
+    )

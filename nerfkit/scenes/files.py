@@ -1,0 +1,151 @@
+"""Reading a data set from a folder or, without unpacking it, from a zip; every failure names the file."""
+
+import json
+import zipfile
+import zlib
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any
+
+from nerfkit.errors import SceneError
+
+
+def problem(where: str, wrong: str, expected: str, mend: str) -> SceneError:
+    """The error for bad input: where it is, what is wrong there, what was expected, how to mend it."""
+    return SceneError(f"{where}: {wrong}; expected {expected}. {mend}")
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a relative path stays inside the folder it is relative to, on every platform."""
+    path = PurePosixPath(name)
+    return not (path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name)
+
+
+class Source:
+    """A folder or a zip, read through the same four methods. Use it in a ``with`` block; ``read`` may be called from threads.
+
+    Names are relative, with forward slashes.
+
+    Raises:
+        SceneError: ``root`` is missing or neither a folder nor a readable zip, or the zip holds a name that leaves its folder.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.path = Path(root).expanduser()
+        self._zip: zipfile.ZipFile | None = None
+        self._names: frozenset[str] = frozenset()
+        expected = "a folder or a zip"
+        if not self.path.exists():
+            raise problem(str(root), "no such file or folder", expected, "Check scene.root.")
+        if self.path.is_dir():
+            return
+        try:
+            self._zip = zipfile.ZipFile(self.path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise problem(
+                str(root), f"not a readable zip ({error})", expected, "Copy or download the file again."
+            ) from error
+        entries = self._zip.namelist()
+        unsafe = next((name for name in entries if not is_safe_name(name)), None)
+        if unsafe is not None:
+            self._zip.close()
+            raise problem(
+                str(root),
+                f"unsafe name {unsafe!r} in the zip",
+                "relative names with forward slashes and without '..'",
+                "Pack the folder again with an ordinary zip program.",
+            )
+        # macOS adds a shadow entry "__MACOSX/._NAME" for every file.
+        self._names = frozenset(n for n in entries if not n.endswith("/") and not n.startswith("__MACOSX/"))
+
+    def __enter__(self) -> "Source":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._zip is not None:
+            self._zip.close()
+
+    def find(self, pattern: str) -> list[str]:
+        """Names, sorted, of files that match ``pattern`` at the top or one folder down.
+
+        One folder down, because that is where a zip made from a folder keeps its files.
+        """
+        if self._zip is None:
+            found = [p.relative_to(self.path).as_posix() for q in (pattern, f"*/{pattern}") for p in self.path.glob(q)]
+        else:
+            depth = pattern.count("/")
+            found = [
+                name
+                for name in self._names
+                if name.count("/") in (depth, depth + 1) and fnmatch("/".join(name.split("/")[-depth - 1 :]), pattern)
+            ]
+        return sorted(found)
+
+    def exists(self, name: str) -> bool:
+        return name in self._names if self._zip is not None else (self.path / name).is_file()
+
+    def where(self, name: str) -> str:
+        """How a message names a file."""
+        return f"{self.path} > {name}" if self._zip is not None else str(self.path / name)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one file.
+
+        Raises:
+            SceneError: the file is missing, unreadable, encrypted, or fails the zip's checksum.
+        """
+        try:
+            return self._zip.read(name) if self._zip is not None else (self.path / name).read_bytes()
+        except (KeyError, FileNotFoundError) as error:
+            raise problem(self.where(name), "the file is missing", "a file", "Restore it.") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+            raise problem(
+                self.where(name), f"cannot be read ({error})", "an intact file", "Copy or download it again."
+            ) from error
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON object.
+
+        Raises:
+            SceneError: as ``read``, or the text is not JSON, or its top level is not an object.
+        """
+        try:
+            content = json.loads(self.read(name))
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise problem(
+                self.where(name), f"malformed JSON ({error})", "a JSON object", "Mend or export it again."
+            ) from error
+        if not isinstance(content, dict):
+            raise problem(
+                self.where(name), f"the top level is a {type(content).__name__}", "a JSON object", "Export it again."
+            )
+        return content
+
+
+def require(content: dict[str, Any], key: str, where: str) -> Any:
+    """The value at a dotted key of a JSON object.
+
+    Raises:
+        SceneError: a part of the key is missing.
+    """
+    value: Any = content
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise problem(where, f"the key {key!r} is missing", "the format's keys", "Export it again or add the key.")
+        value = value[part]
+    return value
+
+
+def require_number(content: dict[str, Any], key: str, where: str) -> float:
+    """The positive, finite number at a dotted key of a JSON object.
+
+    Raises:
+        SceneError: the key is missing, or its value is no such number.
+    """
+    value = require(content, key, where)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise problem(where, f"{key} is {value!r}", "a positive number", "Export it again or mend the value.")
+    return float(value)

@@ -1,0 +1,143 @@
+"""From image files to premultiplied RGBA at the working resolution, a view at a time, so that memory stays small."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from nerfkit.kernels.jit import jit
+from nerfkit.scenes.files import problem
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+def decode(data: bytes, where: str, mode: str = "RGBA") -> np.ndarray:
+    """An image file's pixels: (H,W,4) uint8 with straight alpha for ``mode`` "RGBA", (H,W) uint8 for "L".
+
+    Raises:
+        SceneError: the bytes are no complete image.
+    """
+    try:
+        pixels = np.asarray(iio.imread(data, plugin="pillow", mode=mode, index=0))
+    except Exception as error:  # decoders raise a dozen unrelated types for damaged files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise problem(
+            where, f"cannot be decoded ({reason})", "a complete PNG or JPEG", "Copy or export it again."
+        ) from error
+    if pixels.dtype != np.uint8:
+        raise problem(where, f"pixels are {pixels.dtype}", "8 bits a channel", "Export it again with 8 bits a channel.")
+    return pixels
+
+
+def working_size(height: int, width: int, resolution: int | None) -> tuple[int, int]:
+    """Height and width whose longer side is ``resolution``; never larger than stored, aspect kept to the pixel."""
+    longer = max(height, width)
+    if resolution is None or resolution >= longer:
+        return height, width
+    return max(1, round(height * resolution / longer)), max(1, round(width * resolution / longer))
+
+
+@jit(parallel=False)
+def _premultiplied_box(rgba: np.ndarray, out: np.ndarray) -> None:
+    """Writes into ``out`` (h,w,4) the area-weighted mean of ``rgba`` (H,W,4), colour times alpha, rounded."""
+    height, width = rgba.shape[:2]
+    step_y, step_x = height / out.shape[0], width / out.shape[1]
+    for i in range(out.shape[0]):
+        top, bottom = i * step_y, (i + 1) * step_y
+        for j in range(out.shape[1]):
+            left, right = j * step_x, (j + 1) * step_x
+            red = green = blue = alpha = 0.0
+            for y in range(int(top), min(int(np.ceil(bottom)), height)):
+                weight_y = min(bottom, y + 1.0) - max(top, float(y))
+                for x in range(int(left), min(int(np.ceil(right)), width)):
+                    weight = weight_y * (min(right, x + 1.0) - max(left, float(x))) * rgba[y, x, 3]
+                    alpha += weight
+                    red += weight * rgba[y, x, 0]
+                    green += weight * rgba[y, x, 1]
+                    blue += weight * rgba[y, x, 2]
+            area = step_y * step_x
+            out[i, j, 0] = np.uint8(red / (255.0 * area) + 0.5)
+            out[i, j, 1] = np.uint8(green / (255.0 * area) + 0.5)
+            out[i, j, 2] = np.uint8(blue / (255.0 * area) + 0.5)
+            out[i, j, 3] = np.uint8(alpha / area + 0.5)
+
+
+def shrink(rgba: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Box-filtered, premultiplied copy of a straight-alpha image.
+
+    out = sum_p w_p alpha_p (colour_p, 1) / sum_p w_p with w_p the area of stored pixel p inside the output pixel, so ratios
+    need not be whole numbers; rounded to the nearest of 256 levels.
+
+    Args:
+        rgba: (H,W,4) uint8, straight alpha.
+        height, width: size of the result, at most H and W.
+
+    Returns:
+        (height,width,4) uint8, premultiplied.
+    """
+    out = np.empty((height, width, 4), np.uint8)
+    _premultiplied_box(np.ascontiguousarray(rgba), out)
+    return out
+
+
+def load_views(
+    labels: list[str], read: Callable[[int], np.ndarray], resolution: int | None, title: str
+) -> tuple[Tensor, tuple[int, int]]:
+    """Read, premultiply and shrink every view in a few threads, with a progress bar.
+
+    Args:
+        labels: how messages name each view's image.
+        read: view number -> (H,W,4) uint8 with straight alpha; called from threads.
+        resolution: longer side of the result in pixels; None keeps the stored size.
+        title: what the progress bar is called.
+
+    Returns:
+        images (N,h,w,4) uint8, premultiplied, and the stored (H,W).
+
+    Raises:
+        SceneError: from ``read``, or a view's size differs from view 0's.
+    """
+    first = read(0)
+    stored = (first.shape[0], first.shape[1])
+    images = np.empty((len(labels), *working_size(*stored, resolution), 4), np.uint8)
+    images[0] = shrink(first, *images.shape[1:3])
+
+    def fill(view: int) -> None:
+        pixels = read(view)
+        if pixels.shape[:2] != stored:
+            raise problem(
+                labels[view],
+                f"the image is {pixels.shape[1]}x{pixels.shape[0]} pixels",
+                f"{stored[1]}x{stored[0]} as {labels[0]}",
+                "All images of a scene share one size: export it again or leave the view out.",
+            )
+        images[view] = shrink(pixels, *images.shape[1:3])
+
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        try:
+            for _ in _progress(pool.map(fill, range(1, len(labels))), len(labels), title):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return torch.from_numpy(images), stored
+
+
+def _progress(done: Iterator[None], total: int, title: str) -> Iterator[None]:
+    """A bar on a terminal; elsewhere a line now and then, which a log file can hold. One item is done beforehand."""
+    if sys.stderr.isatty():
+        yield from tqdm(done, desc=title, total=total, initial=1, unit="view", leave=False)
+        return
+    last = time.monotonic()
+    for count, item in enumerate(done, start=2):
+        if time.monotonic() - last > SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            print(f"{title}: {count} of {total} views read", file=sys.stderr, flush=True)
+        yield item

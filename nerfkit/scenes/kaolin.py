@@ -1,0 +1,172 @@
+"""The format of NVIDIA Kaolin's synthetic data: ``N_rgb.png``, ``N_semantic.npy`` and ``N_metadata.json`` for each view N.
+
+Camera (``camera_properties`` of the metadata): ``tf_mat`` is world-to-camera for row vectors, [p_world, 1] tf_mat = [p_camera, 1],
+with the translation in its last row; camera axes are OpenGL's; f = focal_length / horizontal_aperture * width in pixels, pixels
+are square and the principal point is the image's centre. The world's y axis points up.
+
+Mask: a label above 0 is the object. Where ``N_coverage.png`` exists (8-bit grey, the fraction of each pixel that the object
+covers), it is used instead. Pictures are rendered over black.
+"""
+
+import io
+import re
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from nerfkit.scenes.assemble import Background, assemble, background_colour, hold_out
+from nerfkit.scenes.files import Source, problem, require, require_number
+from nerfkit.scenes.images import decode, load_views
+from nerfkit.scenes.poses import inverse, rigid_transform
+from nerfkit.scenes.scene import Scene
+
+METADATA = "_metadata.json"
+
+
+def load(
+    root: str | Path,
+    *,
+    resolution: int | None = None,
+    background: Background = None,
+    holdout: int = 10,
+    name: str | None = None,
+    truth: str | None = None,
+) -> Scene:
+    """Read a Kaolin data set from a folder, or from a zip without unpacking it.
+
+    Args:
+        root: folder or zip; the views lie in it or one folder down.
+        resolution: longer image side in pixels; None keeps the stored size.
+        background: name or colour; None is black.
+        holdout: views 0, holdout, 2 holdout, ... in numerical order are the test views.
+        name: the scene's name; None takes the name of ``root``.
+        truth: path of the true mesh, where it is known.
+
+    Raises:
+        SceneError, ConfigError: see ``open_scene``.
+    """
+    with Source(root) as source:
+        stems = _view_stems(source)
+        where = str(source.path)
+        split = hold_out(len(stems), holdout, where)
+        has_masks = _check_files(source, stems)
+        cameras = [_camera(source, stem) for stem in stems]
+        labels = [source.where(f"{stem}_rgb.png") for stem in stems]
+        images, stored = load_views(
+            labels, lambda view: _straight_rgba(source, stems[view], has_masks), resolution, source.path.name
+        )
+        for stem, (_, _, aspect) in zip(stems, cameras, strict=True):
+            if aspect is not None and abs(aspect * stored[0] / stored[1] - 1) > 0.01:
+                raise problem(
+                    source.where(stem + METADATA),
+                    f"the resolution's aspect is {aspect:.3f}, the image is {stored[1]}x{stored[0]}",
+                    "the same aspect",
+                    "Crop neither; export images and metadata together.",
+                )
+    focal = np.array([f for _, f, _ in cameras]) * stored[1]  # (N,)
+    centre = np.broadcast_to([stored[1] / 2, stored[0] / 2], (len(stems), 2))
+    return assemble(
+        name=name or source.path.stem,
+        where=where,
+        images=images,
+        stored_size=stored,
+        camera_to_world=np.stack([pose for pose, _, _ in cameras]),
+        intrinsics=np.concatenate([focal[:, None], focal[:, None], centre], axis=1),
+        split=split,
+        background=background_colour(background, "black"),
+        has_masks=has_masks,
+        up=(0.0, 1.0, 0.0),
+        provenance={
+            "path": where,
+            "format": "kaolin",
+            "views": [f"{stem}_rgb.png" for stem in stems],
+        },
+        truth=truth,
+    )
+
+
+def _view_stems(source: Source) -> list[str]:
+    """Path prefixes of the views, such as "rendered_clock/12", in numerical order."""
+    stems = [found.removesuffix(METADATA) for found in source.find(f"*{METADATA}")]
+    expected = "files N_metadata.json, N_rgb.png and N_semantic.npy in one folder"
+    if not stems:
+        raise problem(str(source.path), "no N_metadata.json inside", expected, "Point scene.root at that folder or zip.")
+    folders = sorted({str(PurePosixPath(stem).parent) for stem in stems})
+    if len(folders) > 1:
+        raise problem(
+            str(source.path), f"views in {len(folders)} folders: {', '.join(folders[:4])}", expected,
+            "Point scene.root at one of them.",
+        )
+    return sorted(stems, key=lambda stem: [int(part) if part.isdigit() else -1 for part in re.split(r"(\d+)", stem)])
+
+
+def _check_files(source: Source, stems: list[str]) -> bool:
+    """Whether the views have masks; raises SceneError if images are missing, or masks of some views only."""
+    pictures = [f"{stem}_rgb.png" for stem in stems]
+    masks = [f"{s}_coverage.png" if source.exists(f"{s}_coverage.png") else f"{s}_semantic.npy" for s in stems]
+    for kind, names in (("image", pictures), ("mask", masks)):
+        missing = [name for name in names if not source.exists(name)]
+        if missing and (kind == "image" or len(missing) < len(names)):
+            raise problem(
+                str(source.path),
+                f"{len(missing)} of {len(names)} {kind} files are missing, the first is {missing[0]}",
+                "an image and a mask for each N_metadata.json",
+                "Restore them, or remove the metadata of those views.",
+            )
+    return not missing
+
+
+def _camera(source: Source, stem: str) -> tuple[np.ndarray, float, float | None]:
+    """Camera-to-world (3,4), focal length as a fraction of the image's width, and the stated width / height if any."""
+    name = stem + METADATA
+    where = source.where(name)
+    content = source.read_json(name)
+    focal = require_number(content, "camera_properties.focal_length", where)
+    aperture = require_number(content, "camera_properties.horizontal_aperture", where)
+    matrix = require(content, "camera_properties.tf_mat", where)
+    try:
+        column_form = np.array(matrix, np.float64).T  # tf_mat acts on row vectors
+    except (TypeError, ValueError):
+        column_form = matrix
+    world_to_camera = rigid_transform(column_form, f"{where}, camera_properties.tf_mat")
+    aspect = None
+    if "resolution" in content["camera_properties"]:
+        width = require_number(content, "camera_properties.resolution.width", where)
+        aspect = width / require_number(content, "camera_properties.resolution.height", where)
+    return inverse(world_to_camera), focal / aperture, aspect
+
+
+def _straight_rgba(source: Source, stem: str, has_masks: bool) -> np.ndarray:
+    """One view (H,W,4) uint8 with straight alpha."""
+    rgba = decode(source.read(f"{stem}_rgb.png"), source.where(f"{stem}_rgb.png"))
+    if has_masks:
+        coverage = _coverage(source, stem, rgba.shape[:2])
+        rgba[..., 3] = coverage
+    return rgba
+
+
+def _coverage(source: Source, stem: str, size: tuple[int, ...]) -> np.ndarray:
+    """The mask of one view, (H,W) uint8, 255 where the object covers the whole pixel."""
+    name = f"{stem}_coverage.png"
+    if source.exists(name):
+        mask = decode(source.read(name), source.where(name), "L")
+    else:
+        name = f"{stem}_semantic.npy"
+        try:
+            labels = np.load(io.BytesIO(source.read(name)), allow_pickle=False)
+        except (ValueError, EOFError, OSError, MemoryError, SyntaxError) as error:
+            raise problem(
+                source.where(name), f"not a readable array ({error})", "a .npy file of integer labels",
+                "Copy or export it again.",
+            ) from error
+        if labels.ndim == 3 and labels.shape[2] == 1:
+            labels = labels[..., 0]
+        mask = (labels > 0).view(np.uint8) * np.uint8(255)
+    if mask.shape != size:
+        raise problem(
+            source.where(name),
+            f"the mask has shape {mask.shape}",
+            f"{size}, the size of {stem}_rgb.png",
+            "Export image and mask at one size.",
+        )
+    return mask
