@@ -1,0 +1,108 @@
+"""Emission-absorption compositing of packed samples along rays: colour, opacity, depth and weights.
+
+With the optical depth ``tau_i`` of sample ``i`` of a ray, front to back (Max 1995, "Optical models for direct volume
+rendering"; Mildenhall et al. 2020, eq. 3)::
+
+    tau_i   = density_i * (t_end_i - t_start_i)      opacity="density"
+    tau_i   = density_i                              opacity="raw": the step has no length, as in PyTorch3D's tutorial
+    T_i     = exp(-sum_{j<i} tau_j)                  transmittance in front of the sample
+    alpha_i = 1 - exp(-tau_i)
+    w_i     = T_i alpha_i  if T_i >= early_stop, else 0
+
+    colour = sum w_i c_i      opacity = sum w_i      depth = sum w_i m_i      m_i = (t_start_i + t_end_i) / 2
+
+Backward, derived by hand. Everything is linear in the weights, so let ``h_i = g_colour . c_i + g_depth m_i + g_w_i``
+be what the loss gains per unit of ``w_i``, leaving the opacity out. Since ``dw_k/dtau_k = T_{k+1}`` and
+``dw_i/dtau_k = -w_i`` for ``i > k``::
+
+    d tau_k = T_{k+1} h_k - sum_{i>k} w_i h_i + g_opacity T_end
+    d c_k   = w_k g_colour
+
+over the samples that contribute; the others get zero. ``T_end`` is the transmittance behind the last of them. The
+kernels walk a ray back to front with ``T_{k+1} = T_end + sum_{i>k} w_i``: a sum of positive numbers, so there is no
+cancellation and no exponential to take again, and an infinite ``tau`` leaves every term finite.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+
+from ..backend import backend_for
+
+
+class Composite(NamedTuple):
+    """What ``composite`` returns. The colour is premultiplied by the opacity and contains no background."""
+
+    colour: torch.Tensor  # (R, 3)
+    opacity: torch.Tensor  # (R,)
+    depth: torch.Tensor  # (R,)
+    weights: torch.Tensor  # (S,)
+
+
+def composite(
+    density: torch.Tensor,
+    colour: torch.Tensor,
+    t_start: torch.Tensor,
+    t_end: torch.Tensor,
+    offsets: torch.Tensor,
+    *,
+    opacity: Literal["density", "raw"] = "density",
+    early_stop: float = 0.0,
+) -> Composite:
+    """Composite the samples ``offsets[r]`` to ``offsets[r + 1]`` of each ray ``r``; the formula heads this module.
+
+    Gradients flow from all four results to ``density`` and ``colour``; the distances get none. Results and gradients
+    do not depend on the number of threads. A ray without samples gives zeros. A NaN stays in its ray. An infinite
+    optical depth gives opacity 1 and finite gradients. Density is taken to be non-negative: below zero a weight is
+    negative, and ``early_stop`` above 0 means nothing.
+
+    Args:
+        density: (S,), float32 (any float dtype with the reference), per unit of t, or without unit if ``"raw"``.
+        colour: (S, 3), same dtype.
+        t_start: (S,), same dtype, where each sample begins along its ray.
+        t_end: (S,), same dtype, where it ends.
+        offsets: (R + 1,), int64, from 0 to S, never decreasing. The end points are checked on the CPU only: on a GPU
+            that would wait for the device.
+        opacity: whether a step's opacity depends on its length (``"density"``) or not (``"raw"``).
+        early_stop: samples behind a transmittance lower than this count for nothing.
+
+    Returns:
+        Colour (R, 3) premultiplied and without background, opacity (R,), depth (R,) as ``sum w_i m_i`` (divide by the
+        opacity for the mean distance), weights (S,).
+
+    Raises:
+        ValueError: shapes, dtypes, offsets or ``opacity`` are not as above.
+    """
+    if opacity not in ("density", "raw"):
+        raise ValueError(f"opacity must be 'density' or 'raw', not {opacity!r}")
+    samples = density.shape[0] if density.ndim == 1 else -1
+    shapes = {"colour": (colour, (samples, 3)), "t_start": (t_start, (samples,)), "t_end": (t_end, (samples,))}
+    if samples < 0:
+        raise ValueError(f"density must be (S,), not {tuple(density.shape)}")
+    for name, (tensor, expected) in shapes.items():
+        if tensor.shape != expected or tensor.dtype != density.dtype:
+            found = f"{tuple(tensor.shape)} {tensor.dtype}"
+            raise ValueError(f"{name} must be {expected} {density.dtype} like the density, not {found}")
+    if offsets.ndim != 1 or offsets.shape[0] < 1 or offsets.dtype != torch.int64:
+        raise ValueError(f"offsets must be (R + 1,) torch.int64, not {tuple(offsets.shape)} {offsets.dtype}")
+    if not offsets.is_cuda and (offsets[0].item() != 0 or offsets[-1].item() != samples):
+        raise ValueError(f"offsets must run from 0 to {samples}, not {offsets[0].item()} to {offsets[-1].item()}")
+
+    backend = backend_for(density)
+    by_length = opacity == "density"
+    if backend == "reference":
+        from . import reference
+
+        return Composite(*reference.composite(density, colour, t_start, t_end, offsets, by_length, early_stop))
+    if density.dtype != torch.float32:
+        raise ValueError(f"the {backend} kernel composites torch.float32, not {density.dtype}")
+    if backend == "triton":
+        from . import triton
+
+        return Composite(*triton.composite(density, colour, t_start, t_end, offsets, by_length, early_stop))
+    from . import cpu
+
+    return Composite(*cpu.composite(density, colour, t_start, t_end, offsets, by_length, early_stop))
+
+
+__all__ = ["Composite", "composite"]

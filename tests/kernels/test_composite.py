@@ -1,0 +1,301 @@
+"""``composite``: analytic values, the reference's gradients, and every backend against it: see ``ladder.py``."""
+
+import math
+
+import pytest
+import torch
+from nerfkit.kernels import use
+from nerfkit.kernels.composite import composite
+
+from tests.kernels import ladder
+
+CASES = (
+    "ordinary",
+    "raw",
+    "stopped",
+    "opaque_first",
+    "huge",
+    "tiny",
+    "one_long_ray",
+    "one_sample",
+    "empty_rays",
+    "no_rays",
+)
+OUTPUTS = ("colour", "opacity", "depth", "weights")
+Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def make(case: str, device: str = "cpu") -> tuple[Inputs, dict]:
+    """Seeded float32 samples (density, colour, t_start, t_end, offsets) and the keywords of one case."""
+    generator = torch.Generator().manual_seed(7)
+    lengths = {
+        "one_long_ray": [1000],
+        "one_sample": [1, 1, 1],
+        "empty_rays": [0, 0, 5, 0, 33, 0],
+        "no_rays": [],
+    }.get(case, [3, 0, 1, 31, 32, 33, 70, 2])
+    offsets = torch.tensor([0, *lengths]).cumsum(0)  # (R + 1,)
+    count = sum(lengths)
+    step = 0.01 + 0.1 * torch.rand(count, generator=generator)  # (S,)
+    t_start = 0.5 + step.cumsum(0) * 0.1  # (S,)
+    colour = torch.rand(count, 3, generator=generator)  # (S, 3)
+    density = 8 * torch.rand(count, generator=generator)  # (S,)
+    density[::5] = 0
+    if case == "opaque_first":
+        density[offsets[:-1][offsets.diff() > 0]] = math.inf
+    if case == "huge":
+        density *= 1e6
+    if case in ("tiny", "one_long_ray"):
+        density *= 1e-6 if case == "tiny" else 0.02
+    keywords = {"raw": {"opacity": "raw"}, "stopped": {"early_stop": 0.2}}.get(case, {})
+    inputs = (density, colour, t_start, t_start + step, offsets)
+    return tuple(x.to(device) for x in inputs), keywords
+
+
+def outputs_and_gradients(inputs: Inputs, keywords: dict, wanted: tuple[str, ...] = OUTPUTS) -> dict[str, torch.Tensor]:
+    """The four results, and the gradients of a seeded weighting of the ``wanted`` ones."""
+    density, colour, *rest = inputs
+    density, colour = density.clone().requires_grad_(), colour.clone().requires_grad_()
+    result = composite(density, colour, *rest, **keywords)
+    generator = torch.Generator().manual_seed(11)
+    weighting = {name: torch.randn(getattr(result, name).shape, generator=generator) for name in OUTPUTS}
+    torch.autograd.backward(
+        [getattr(result, name) for name in wanted], [weighting[name].to(density) for name in wanted]
+    )
+    gradients = {"d_density": density.grad, "d_colour": colour.grad}
+    return {name: getattr(result, name).detach() for name in OUTPUTS} | gradients
+
+
+def double(inputs: Inputs) -> Inputs:
+    *floats, offsets = inputs
+    return (*(x.double() for x in floats), offsets)
+
+
+def assert_agrees(backend: str, case: str, wanted: tuple[str, ...] = OUTPUTS) -> None:
+    inputs, keywords = make(case)
+    with use("reference"):
+        expected = outputs_and_gradients(double(inputs), keywords, wanted)
+    with use(backend):
+        actual = outputs_and_gradients(inputs, keywords, wanted)
+    for name, value in expected.items():
+        if value is None:
+            assert actual[name] is None, name
+            continue
+        assert value.isfinite().all(), name
+        assert actual[name].dtype == torch.float32
+        scale = value.abs().max().item() if value.numel() else 1.0
+        torch.testing.assert_close(
+            actual[name].double(), value, rtol=1e-5, atol=2e-6 * scale, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+# Rung 1: the reference, against hand-made values and float64 finite differences.
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_two_samples_by_hand(backend):
+    """Optical depths ln 2 and ln 4: weights 1/2 and 1/2 * 3/4; a homogeneous ray has opacity 1 - exp(-sigma L)."""
+    density = torch.tensor([math.log(2) / 0.5, math.log(4) / 0.25])
+    colour = torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]])
+    t_start, t_end = torch.tensor([1.0, 1.5]), torch.tensor([1.5, 1.75])
+    with use(backend):
+        result = composite(density, colour, t_start, t_end, torch.tensor([0, 2]))
+    torch.testing.assert_close(result.weights, torch.tensor([0.5, 0.375]))
+    torch.testing.assert_close(result.colour, torch.tensor([[0.5, 0.375, 0.4375]]))
+    torch.testing.assert_close(result.opacity, torch.tensor([0.875]))
+    torch.testing.assert_close(result.depth, torch.tensor([0.5 * 1.25 + 0.375 * 1.625]))
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_homogeneous_medium(backend):
+    """Density sigma over length L: opacity 1 - exp(-sigma L), whatever the steps; raw opacity does not see them."""
+    edges = torch.tensor([0.0, 0.1, 0.15, 0.4, 0.9, 1.0, 1.3])
+    density = torch.full((6,), 1.7)
+    arguments = (density, torch.ones(6, 3), edges[:-1], edges[1:], torch.tensor([0, 6]))
+    with use(backend):
+        by_length = composite(*arguments).opacity
+        raw = composite(*arguments, opacity="raw").opacity
+    torch.testing.assert_close(by_length, torch.tensor([1 - math.exp(-1.7 * 1.3)]))
+    torch.testing.assert_close(raw, torch.tensor([1 - math.exp(-1.7 * 6)]))
+
+
+@pytest.mark.parametrize("keywords", [{}, {"opacity": "raw"}, {"early_stop": 0.2}], ids=["density", "raw", "stopped"])
+def test_gradcheck_of_the_reference(keywords):
+    inputs, _ = make("empty_rays")
+    density, colour, *rest = double(inputs)
+    density = density + 0.05  # the cases hold zeros, where a finite difference would leave the domain
+
+    def all_outputs(density: torch.Tensor, colour: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with use("reference"):
+            return tuple(composite(density, colour, *rest, **keywords))
+
+    assert torch.autograd.gradcheck(all_outputs, (density.requires_grad_(), colour.requires_grad_()))
+
+
+# Rung 2: the CPU kernel.
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cpu_agrees(case, poison):
+    assert_agrees("cpu", case)
+
+
+@pytest.mark.parametrize("wanted", [(name,) for name in OUTPUTS], ids=OUTPUTS)
+def test_cpu_gradient_of_each_output_alone(wanted, poison):
+    assert_agrees("cpu", "stopped", wanted)
+
+
+def test_cpu_gives_only_the_gradients_asked_for():
+    (density, colour, *rest), _ = make("ordinary")
+    full = outputs_and_gradients((density, colour, *rest), {}, ("opacity", "colour"))
+    generator = torch.Generator().manual_seed(11)
+    weights = {name: torch.randn(shape, generator=generator) for name, shape in (("colour", (8, 3)), ("opacity", (8,)))}
+    density.requires_grad_()
+    result = composite(density, colour, *rest)
+    torch.autograd.backward([result.opacity, result.colour], [weights["opacity"], weights["colour"]])
+    assert torch.equal(density.grad, full["d_density"])
+    assert colour.grad is None
+
+
+def test_cpu_does_not_depend_on_the_number_of_threads():
+    import numba
+
+    inputs, keywords = make("ordinary")
+    available = numba.get_num_threads()
+    several = outputs_and_gradients(inputs, keywords)
+    numba.set_num_threads(1)
+    try:
+        single = outputs_and_gradients(inputs, keywords)
+    finally:
+        numba.set_num_threads(available)
+    assert all(torch.equal(several[name], single[name]) for name in single)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_nan_stays_in_its_ray(backend):
+    inputs, keywords = make("ordinary")
+    with use(backend):
+        clean = outputs_and_gradients(inputs, keywords)
+        density, *rest = inputs
+        offsets = rest[-1]
+        broken = density.clone()
+        broken[offsets[4] + 3] = math.nan
+        dirty = outputs_and_gradients((broken, *rest), keywords)
+    others = torch.arange(len(offsets) - 1) != 4
+    elsewhere = torch.repeat_interleave(others, offsets.diff())
+    assert dirty["colour"][4].isnan().all()
+    for name in clean:
+        keep = others if name in ("colour", "opacity", "depth") else elsewhere
+        assert torch.equal(dirty[name][keep], clean[name][keep]), name
+
+
+def test_early_stop_keeps_the_sample_that_crosses_it():
+    """Transmittances 1, 1/2, 1/4, 1/8: a stop at 1/4 keeps three samples, one just above it keeps two."""
+    arguments = (torch.full((4,), math.log(2)), torch.ones(4, 3), torch.zeros(4), torch.ones(4), torch.tensor([0, 4]))
+    for stop, opacity in ((0.2499, 0.875), (0.2501, 0.75)):
+        for backend in ("reference", "cpu"):
+            with use(backend):
+                result = composite(*arguments, early_stop=stop)
+            torch.testing.assert_close(result.opacity, torch.tensor([opacity]))
+            torch.testing.assert_close(result.weights[-1], torch.tensor(0.0))
+
+
+def test_views_that_are_not_contiguous():
+    inputs, keywords = make("ordinary")
+    density, colour, t_start, t_end, offsets = inputs
+    strided = torch.stack([density, t_start, t_end], 1)
+    views = (strided[:, 0], colour.t().contiguous().t(), strided[:, 1], strided[:, 2], offsets)
+    expected, actual = outputs_and_gradients(inputs, keywords), outputs_and_gradients(views, keywords)
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"density": torch.zeros(4, 1)}, r"density must be \(S,\)"),
+        ({"colour": torch.zeros(4, 4)}, r"colour must be \(4, 3\)"),
+        ({"t_end": torch.zeros(4).double()}, "t_end must be"),
+        ({"offsets": torch.tensor([0, 4], dtype=torch.int32)}, "offsets must be"),
+        ({"offsets": torch.tensor([0, 3])}, "offsets must run from 0 to 4, not 0 to 3"),
+        ({"opacity": "alpha"}, "opacity must be 'density' or 'raw'"),
+    ],
+)
+def test_wrong_arguments(change, message):
+    arguments = {"density": torch.zeros(4), "colour": torch.zeros(4, 3), "t_start": torch.zeros(4)}
+    arguments |= {"t_end": torch.ones(4), "offsets": torch.tensor([0, 4])}
+    with pytest.raises(ValueError, match=message):
+        composite(**(arguments | change))
+
+
+def test_compiled_kernels_take_float32_only():
+    inputs, _ = make("one_sample")
+    with use("cpu"), pytest.raises(ValueError, match="float32"):
+        composite(*double(inputs))
+
+
+# Rung 3: Triton in its interpreter.
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("case", CASES)
+def test_triton_agrees(case, poison):
+    assert_agrees("triton", case)
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("wanted", [(name,) for name in OUTPUTS], ids=OUTPUTS)
+def test_triton_gradient_of_each_output_alone(wanted, poison):
+    assert_agrees("triton", "stopped", wanted)
+
+
+# Rung 4: Triton compiled, inside its budget.
+
+FORWARD = {
+    "density_ptr": "*fp32",
+    "colour_ptr": "*fp32",
+    "t_start_ptr": "*fp32",
+    "t_end_ptr": "*fp32",
+    "offsets_ptr": "*i64",
+    "early_stop": "fp32",
+    "pixel_ptr": "*fp32",
+    "opacity_ptr": "*fp32",
+    "depth_ptr": "*fp32",
+    "weights_ptr": "*fp32",
+    "behind_ptr": "*fp32",
+    "used_ptr": "*i32",
+}
+BACKWARD = {
+    **{f"{name}_ptr": "*fp32" for name in ("colour", "t_start", "t_end", "weights", "behind")},
+    **{f"d_{name}_ptr": "*fp32" for name in ("pixel", "opacity", "depth", "weights", "density", "colour")},
+    "offsets_ptr": "*i64",
+    "used_ptr": "*i32",
+}
+
+
+@pytest.mark.parametrize("target", ladder.TARGETS)
+def test_triton_budgets(target):
+    from nerfkit.kernels.composite import triton
+
+    shape = {"BY_LENGTH": True, "BLOCK": triton.BLOCK}
+    everything = dict.fromkeys(
+        ("HAS_PIXEL", "HAS_OPACITY", "HAS_DEPTH", "HAS_WEIGHTS", "TO_DENSITY", "TO_COLOUR"), True
+    )
+    warps = {"num_warps": triton.WARPS}
+    ladder.check_budget("composite.forward", target, triton.forward_kernel, FORWARD, shape, **warps)
+    ladder.check_budget("composite.backward", target, triton.backward_kernel, BACKWARD, everything, **warps)
+
+
+# Rung 5: on a GPU.
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", CASES)
+def test_gpu(case, poison):
+    inputs, keywords = make(case, "cuda")
+    actual, again = outputs_and_gradients(inputs, keywords), outputs_and_gradients(inputs, keywords)
+    with use("reference"):
+        peer = outputs_and_gradients(inputs, keywords)
+        exact = outputs_and_gradients(double(inputs), keywords)
+    for name in actual:
+        assert torch.equal(actual[name], again[name]), name
+        ladder.assert_error_at_most_twice(actual[name], peer[name], exact[name], name)
