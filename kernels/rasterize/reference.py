@@ -1,0 +1,56 @@
+"""The oracle: every face against every pixel, then barycentrics of the nearest, in plain PyTorch. For small sizes."""
+
+import torch
+from torch import Tensor
+
+MIN_AREA = 1e-3
+"""Twice the projected area, in square pixels, below which barycentrics get no gradient."""
+
+
+def edge_normals(corners: Tensor) -> Tensor:
+    """Coefficients (...,3,3) of the edge functions e_i(x, y) = normal_i . (x, y, 1) of corners (...,3,3)."""
+    return torch.linalg.cross(corners.roll(-1, -2), corners.roll(-2, -2), dim=-1)
+
+
+def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
+    """(x, y, 1) at every pixel's centre, (H,W,3)."""
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    return torch.stack([x, y, torch.ones_like(x)], -1).to(like)
+
+
+def rasterize(points: Tensor, faces: Tensor, height: int, width: int, near: float) -> tuple[Tensor, Tensor, Tensor]:
+    """See ``nerfkit.kernels.rasterize.rasterize``."""
+    views = points.shape[0]
+    centres = pixel_centres(height, width, points)  # (H, W, 3)
+    if faces.shape[0] == 0:
+        empty = (points[:, :0].sum() + centres * 0).expand(views, -1, -1, -1)  # (N, H, W, 3), on points' graph
+        return torch.full((views, height, width), -1, dtype=torch.int32), empty, empty[..., 0]
+    face = nearest_face(points.detach(), faces, centres, near)  # (N, H, W)
+    covered = face >= 0
+
+    view = torch.arange(views, device=points.device)[:, None, None, None]
+    corners = points[view, faces[face.clamp(min=0).long()]]  # (N, H, W, 3, 3)
+    normals = edge_normals(corners)
+    edge = (normals * centres[:, :, None]).sum(-1)  # (N, H, W, 3)
+    total = torch.where(covered, edge.sum(-1), 1.0)
+    barycentrics = torch.where(covered[..., None], edge / total[..., None], 0.0)
+    det = (corners[..., 0, :] * normals[..., 0, :]).sum(-1)
+    flat = det.abs() <= MIN_AREA * corners[..., 2].prod(-1).abs()  # (N, H, W)
+    barycentrics = torch.where(flat[..., None], barycentrics.detach(), barycentrics)
+    return face, barycentrics, (barycentrics * corners[..., 2]).sum(-1)
+
+
+def nearest_face(points: Tensor, faces: Tensor, centres: Tensor, near: float) -> Tensor:
+    """Number of the nearest face at every pixel, (N,H,W) int32, -1 where there is none."""
+    corners = points[:, faces]  # (N, F, 3, 3)
+    normals = edge_normals(corners)
+    det = (corners[:, :, 0] * normals[:, :, 0]).sum(-1)  # (N, F)
+    edge = torch.einsum("nfec,hwc->nfehw", normals * det.sign()[..., None, None], centres)  # (N, F, 3, H, W)
+    total = edge.sum(2)
+    depth = (det.abs()[..., None, None] / total).float()  # ties are decided at the precision that is stored
+    seen = (edge >= 0).all(2) & (total > 0) & (depth >= near) & torch.isfinite(corners).all(-1).all(-1)[..., None, None]
+    depth = torch.where(seen, depth, torch.inf)
+    nearest = depth.amin(1, keepdim=True)
+    number = torch.arange(faces.shape[0], device=faces.device)[:, None, None]
+    face = torch.where(seen & (depth == nearest), number, faces.shape[0]).amin(1)
+    return torch.where(face < faces.shape[0], face, -1).int()

@@ -1,0 +1,83 @@
+"""Mesh and cameras to fragments: which face every pixel sees, where on it, and how far away."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nerfkit.cameras import Cameras
+from nerfkit.kernels import interpolate as interpolate_kernel
+from nerfkit.kernels import rasterize as rasterize_kernel
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """What ``rasterize`` returns and shading consumes.
+
+    Attributes:
+        face: (N,H,W) int32, the nearest face at every pixel's centre, -1 where there is none.
+        barycentrics: (N,H,W,3) float32, perspective-correct, differentiable; 0 where there is no face.
+        depth: (N,H,W) float32, distance along the camera's axis in normalised world units, differentiable; 0 where there
+            is no face.
+        points: (N,V,3) float32, homogeneous pixel coordinates (w x, w y, w) of the vertices, differentiable.
+    """
+
+    face: Tensor
+    barycentrics: Tensor
+    depth: Tensor
+    points: Tensor
+
+    @property
+    def covered(self) -> Tensor:
+        """Whether a face is there, (N,H,W) bool."""
+        return self.face >= 0
+
+
+def homogeneous_points(vertices: Tensor, cameras: Cameras) -> Tensor:
+    """(w x, w y, w) of world points (V,3) in every view, (N,V,3): x, y in pixels, w the distance in front of the camera plane.
+
+    The same projection as ``Cameras.project`` before its division, so a point beside or behind the camera is no special
+    case. An affine map: p = A (v - position) with A = K R^T.
+    """
+    fx, fy, cx, cy = cameras.intrinsics.to(vertices).unbind(-1)
+    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
+    rows = (torch.stack([fx, zero, -cx], -1), torch.stack([zero, -fy, -cy], -1), torch.stack([zero, zero, -one], -1))
+    pose = cameras.camera_to_world.to(vertices)
+    matrix = pose[:, :, :3] @ torch.stack(rows, -2).transpose(1, 2)  # (N, 3, 3), acts on row vectors
+    return torch.baddbmm(-pose[:, None, :, 3] @ matrix, vertices.expand(len(cameras), -1, -1), matrix)
+
+
+def rasterize(vertices: Tensor, faces: Tensor, cameras: Cameras, near: float = 1e-3) -> Fragments:
+    """The nearest face at every pixel of every camera; front and back faces both count.
+
+    Args:
+        vertices: (V,3) float32, world. Float64 runs the slow reference.
+        faces: (F,3) int64 vertex numbers.
+        cameras: N cameras.
+        near: smallest visible distance in front of the camera plane. Faces that cross it are cut exactly there.
+
+    Returns:
+        Fragments; barycentrics, depth and points are differentiable with respect to ``vertices``. The coverage itself is
+        not: that gradient is ``antialias``'s.
+    """
+    points = homogeneous_points(vertices, cameras)
+    fragments = rasterize_kernel.rasterize(points, faces, cameras.height, cameras.width, near)
+    return Fragments(*fragments, points)
+
+
+def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tensor:
+    """Vertex attributes (V,C), or (N,V,C) per view, at every pixel: (N,H,W,C), 0 where there is no face.
+
+    Differentiable with respect to the attributes and, through the fragments' barycentrics, to the vertices.
+    """
+    return interpolate_kernel.interpolate(fragments.face, fragments.barycentrics, faces, attributes)
+
+
+def interpolate_corners(fragments: Fragments, corner_attributes: Tensor) -> Tensor:
+    """Attributes of the faces' corners, (F,3,C) (texture coordinates with seams, say), at every pixel: (N,H,W,C).
+
+    Differentiable as ``interpolate`` is.
+    """
+    count, _, channels = corner_attributes.shape
+    corners = torch.arange(3 * count, device=corner_attributes.device).view(count, 3)
+    return interpolate(fragments, corners, corner_attributes.reshape(3 * count, channels))

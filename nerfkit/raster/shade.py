@@ -1,0 +1,123 @@
+"""Mesh to pictures: colours from vertices or a texture, with antialiased coverage."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample, normalize
+
+from nerfkit.cameras import Cameras
+from nerfkit.mesh.mesh import Mesh, vertex_normals
+from nerfkit.raster.contour import antialias
+from nerfkit.raster.fragments import Fragments, interpolate, interpolate_corners, rasterize
+
+CHANNELS = ("rgb", "alpha", "depth", "normal")
+
+
+class Rendering(NamedTuple):
+    """rgb (N,H,W,3), premultiplied unless a background was given; alpha (N,H,W); the fragments they came from."""
+
+    rgb: Tensor
+    alpha: Tensor
+    fragments: Fragments
+
+
+def render(
+    vertices: Tensor,
+    faces: Tensor,
+    cameras: Cameras,
+    *,
+    colours: Tensor | None = None,
+    corner_uvs: Tensor | None = None,
+    texture: Tensor | None = None,
+    background: Tensor | Sequence[float] | None = None,
+) -> Rendering:
+    """Antialiased pictures of a mesh, differentiable with respect to vertices, colours, texture and UVs.
+
+    Args:
+        vertices: (V,3) float32, world.
+        faces: (F,3) int64; pass the same tensor each time, its edges are remembered.
+        cameras: N cameras.
+        colours: (V,3) of the vertices; or
+        corner_uvs, texture: (F,3,2) and (A,B,3), see ``sample_texture``. With neither the mesh is white.
+        background: (3,), (N,1,1,3) or (N,H,W,3) colour behind the mesh; none leaves rgb premultiplied.
+
+    Raises:
+        ValueError: both or half of the two ways to give colours.
+    """
+    if (corner_uvs is None) != (texture is None) or (colours is not None and texture is not None):
+        raise ValueError("render: give colours, or corner_uvs and texture together, or none of them")
+    fragments = rasterize(vertices, faces, cameras)
+    covered = fragments.covered[..., None].to(vertices)  # (N, H, W, 1)
+    if texture is not None and corner_uvs is not None:
+        rgb = sample_texture(texture, interpolate_corners(fragments, corner_uvs), fragments.covered)
+    elif colours is not None:
+        rgb = interpolate(fragments, faces, colours)
+    else:
+        rgb = covered.expand(-1, -1, -1, 3)
+    rgba = antialias(torch.cat([rgb, covered], -1), fragments, faces)  # (N, H, W, 4)
+    rgb, alpha = rgba[..., :3], rgba[..., 3]
+    if background is not None:
+        rgb = rgb + (1 - alpha)[..., None] * torch.as_tensor(background, dtype=rgb.dtype, device=rgb.device)
+    return Rendering(rgb, alpha, fragments)
+
+
+def sample_texture(texture: Tensor, uv: Tensor, covered: Tensor | None = None) -> Tensor:
+    """Bilinear texture look-up; outside [0,1]^2 the border's texel counts.
+
+    The convention is OBJ's: u to the right, v up; texel (i, j) of A x B has its centre at u = (j + 0.5) / B,
+    v = 1 - (i + 0.5) / A.
+
+    Args:
+        texture: (A,B,C).
+        uv: (...,2).
+        covered: (...) bool: where to look up; elsewhere the result is 0. Everywhere if not given.
+
+    Returns:
+        (...,C), differentiable with respect to ``texture`` and ``uv``, on the CPU in a fixed order of summation.
+    """
+    if covered is not None:
+        places = covered.reshape(-1).nonzero()[:, 0]  # (P,)
+        values = sample_texture(texture, uv.reshape(-1, 2)[places])
+        blank = values.new_zeros(covered.numel(), texture.shape[-1])
+        return blank.index_copy(0, places, values).view(*covered.shape, -1)
+    grid = (uv * uv.new_tensor([2, -2]) - uv.new_tensor([1, -1])).reshape(1, -1, 1, 2)
+    texels = texture.permute(2, 0, 1)[None]  # (1, C, A, B)
+    values = grid_sample(texels, grid, padding_mode="border", align_corners=False)  # (1, C, P, 1)
+    return values[0, :, :, 0].T.reshape(*uv.shape[:-1], -1)
+
+
+def render_channels(
+    mesh: Mesh,
+    cameras: Cameras,
+    channels: Sequence[str] = ("rgb",),
+    background: Tensor | Sequence[float] | None = None,
+) -> dict[str, Tensor]:
+    """The named pictures of a mesh.
+
+    ``rgb`` (N,H,W,3) from its texture, else its vertex colours, else white, premultiplied unless a background is given;
+    ``alpha`` (N,H,W); ``depth`` (N,H,W) along the camera's axis in normalised units, 0 where nothing is; ``normal`` (N,H,W,3)
+    smooth unit normals in the world's axes, 0 where nothing is. Depth and normals are not antialiased.
+
+    Raises:
+        ValueError: an unknown channel.
+    """
+    unknown = [name for name in channels if name not in CHANNELS]
+    if unknown:
+        raise ValueError(f"unknown channel {unknown[0]!r}; expected some of {', '.join(CHANNELS)}")
+    textured = mesh.texture is not None
+    rgb, alpha, fragments = render(
+        mesh.vertices,
+        mesh.faces,
+        cameras,
+        colours=None if textured else mesh.colours,
+        corner_uvs=mesh.corner_uvs if textured else None,
+        texture=mesh.texture,
+        background=background,
+    )
+    pictures = {"rgb": rgb, "alpha": alpha, "depth": fragments.depth}
+    if "normal" in channels:
+        smooth = interpolate(fragments, mesh.faces, vertex_normals(mesh.vertices, mesh.faces))
+        pictures["normal"] = normalize(smooth, dim=-1, eps=1e-20)
+    return {name: pictures[name] for name in channels}
