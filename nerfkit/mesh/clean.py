@@ -117,7 +117,9 @@ def topology_report(mesh: Mesh) -> TopologyReport:
     """Count parts, boundary, non-manifold and inconsistently oriented edges. A mesh without faces is not watertight."""
     edges, side_edge = unique_edges(mesh.faces)
     count = torch.bincount(side_edge.flatten(), minlength=len(edges))
-    sign = torch.where(mesh.faces < mesh.faces.roll(-1, 1), 1, -1)  # (F, 3), direction in which a face runs along a side
+    sign = torch.where(
+        mesh.faces < mesh.faces.roll(-1, 1), 1, -1
+    )  # (F, 3), direction in which a face runs along a side
     total = torch.zeros_like(count).index_add(0, side_edge.flatten(), sign.flatten())
     boundary, crowded = int((count == 1).sum()), int((count > 2).sum())
     flipped = int(((count == 2) & (total != 0)).sum())

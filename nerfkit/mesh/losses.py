@@ -56,7 +56,9 @@ class Topology:
 
 def _csr(row: Tensor, column: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*[Ss]parse")  # torch calls CSR beta; the tests hold it to a dense matrix
+        warnings.filterwarnings(
+            "ignore", message=".*[Ss]parse"
+        )  # torch calls CSR beta; the tests hold it to a dense matrix
         return torch.sparse_coo_tensor(torch.stack([row, column]), weight, size).coalesce().to_sparse_csr()
 
 
