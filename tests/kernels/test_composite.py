@@ -277,9 +277,8 @@ def test_triton_budgets(target):
     from nerfkit.kernels.composite import triton
 
     shape = {"BY_LENGTH": True, "BLOCK": triton.BLOCK}
-    everything = dict.fromkeys(
-        ("HAS_PIXEL", "HAS_OPACITY", "HAS_DEPTH", "HAS_WEIGHTS", "TO_DENSITY", "TO_COLOUR"), True
-    )
+    switches = ("HAS_PIXEL", "HAS_OPACITY", "HAS_DEPTH", "HAS_WEIGHTS", "TO_DENSITY", "TO_COLOUR")
+    everything = shape | dict.fromkeys(switches, True)
     warps = {"num_warps": triton.WARPS}
     ladder.check_budget("composite.forward", target, triton.forward_kernel, FORWARD, shape, **warps)
     ladder.check_budget("composite.backward", target, triton.backward_kernel, BACKWARD, everything, **warps)
