@@ -16,8 +16,8 @@ _CANDIDATES = 1 << 22  # pairs of texel and face tested at a time: 200 MB
 def texel_map(corner_uvs: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Which face covers each texel's centre, and where: a rasterization in UV space.
 
-    Texel (i, j) has its centre at u = (j + 0.5) / width, v = 1 - (i + 0.5) / height. Where charts overlap the lowest face
-    number wins.
+    Texel (i, j) has its centre at u = (j + 0.5) / width, v = 1 - (i + 0.5) / height. Where charts overlap the lowest
+    face number wins.
 
     Returns:
         face (height,width) int64, -1 where there is none, and barycentrics (height,width,3), 0 there.
@@ -54,7 +54,8 @@ def texel_map(corner_uvs: Tensor, height: int, width: int) -> tuple[Tensor, Tens
 def bake(mesh: Mesh, colour: Callable[[Tensor, Tensor], Tensor], size: int = 1024, chunk: int = 1 << 18) -> Mesh:
     """Give an unwrapped mesh a texture: ``colour`` of the surface point under every texel's centre.
 
-    Texels outside the charts take the colour of the nearest texel inside, so that no lookup, however blurred, reaches an unset one.
+    Texels outside the charts take the colour of the nearest texel inside, so that no lookup, however blurred, reaches
+    an unset one.
 
     Args:
         colour: points (P,3) and unit normals (P,3) on the surface to sRGB colours (P,3) in [0,1].
@@ -101,7 +102,7 @@ def fill_outside(texture: Tensor, covered: Tensor) -> Tensor:
 
 
 def _barycentrics(corner: Tensor, point: Tensor) -> Tensor:
-    """Barycentric coordinates (S,3) of points (S,2) in triangles (S,3,2) of either orientation; -1 in triangles without area."""
+    """Barycentrics (S,3) of points (S,2) in triangles (S,3,2) of either orientation; -1 in triangles without area."""
     a, b, c = corner.unbind(1)
     area = _cross(b - a, c - a)  # (S,)
     weight_b, weight_c = _cross(point - a, c - a) / area, _cross(b - a, point - a) / area

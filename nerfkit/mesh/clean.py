@@ -14,7 +14,7 @@ from nerfkit.mesh.mesh import Mesh, face_areas, unique_edges
 
 
 def components(mesh: Mesh) -> Tensor:
-    """The connected part, numbered from 0, that each face belongs to, (F,) int64; faces are joined by shared vertices."""
+    """The connected part, numbered from 0, that each face belongs to, (F,) int64; shared vertices join faces."""
     faces = mesh.faces.cpu().numpy()
     sides = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
     graph = coo_matrix((np.ones(len(sides), bool), (sides[:, 0], sides[:, 1])), shape=(len(mesh.vertices),) * 2)
@@ -80,9 +80,11 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
 
 
 def smooth(mesh: Mesh, iterations: int = 10, shrink: float = 0.5, inflate: float = -0.53) -> Mesh:
-    """Taubin smoothing (1995): steps x += shrink L x and x += inflate L x in turn, which damp ripples but keep the volume.
+    """Taubin smoothing (1995): steps x += shrink L x and x += inflate L x in turn, which damp ripples but keep the
+    volume.
 
-    L x is the uniform Laplacian of ``nerfkit.mesh.losses``; ``inflate`` is negative and a little larger than ``shrink``.
+    L x is the uniform Laplacian of ``nerfkit.mesh.losses``; ``inflate`` is negative and a little larger than
+    ``shrink``.
     """
     topology = Topology.of(mesh.faces, len(mesh.vertices))
     vertices = mesh.vertices

@@ -1,8 +1,9 @@
 """Isosurface of a density field on [-1,1]^3.
 
-The lattice is sampled in chunks but polygonised as a whole, so that there are no seams; memory is some 15 bytes per lattice point
-(100 MB at 192^3, 240 MB at 256^3). Marching cubes runs on opacity, 1 - exp(-sigma * length), not on density: density jumps from 0
-to thousands within a cell, where linear interpolation would put every vertex next to the empty corner.
+The lattice is sampled in chunks but polygonised as a whole, so that there are no seams; memory is some 15 bytes per
+lattice point (100 MB at 192^3, 240 MB at 256^3). Marching cubes runs on opacity, 1 - exp(-sigma * length), not on
+density: density jumps from 0 to thousands within a cell, where linear interpolation would put every vertex next to the
+empty corner.
 """
 
 import math
@@ -23,7 +24,8 @@ MAX_RESOLUTION = 512
 def default_level(resolution: int, cells: float = 2.0) -> float:
     """The density that blocks half the light over ``cells`` lattice cells, ln 2 / (cells * 2 / (resolution - 1)).
 
-    So a wall two cells thick at this density is half opaque: thinner or fainter matter is haze that the lattice cannot hold.
+    So a wall two cells thick at this density is half opaque: thinner or fainter matter is haze that the lattice cannot
+    hold.
     """
     return math.log(2) * (resolution - 1) / (2 * cells)
 
@@ -45,9 +47,11 @@ def extract_mesh(
         density: points (S,3) in [-1,1]^3 to densities (S,), per unit length.
         resolution: lattice points along each axis, the outermost on the box's faces; at most 512.
         level: density of the surface; None takes ``default_level(resolution)``.
-        occupancy: (G,G,G) bool, cell (i,j,k) covering x, y, z in that order; the density is taken as 0 outside the true cells and
+        occupancy: (G,G,G) bool, cell (i,j,k) covering x, y, z in that order; the density is taken as 0 outside the true
+        cells and
             their neighbours and not evaluated there. None evaluates the whole box.
-        fill_cavities: make solid whatever empty space is cut off from the outside: nothing in it can have been seen by a
+        fill_cavities: make solid whatever empty space is cut off from the outside: nothing in it can have been seen by
+        a
             camera, so its walls are chance.
         chunk: points to a call of ``density``.
         device: where ``density`` expects its points.
@@ -70,7 +74,7 @@ def extract_mesh(
         raise SceneError("extract: the density field is NaN at some points; it was not trained or has diverged")
     if values.max() < level:
         raise SceneError(
-            f"extract: the density reaches {values.max():.3g} at most and never the level {level:.3g}, so there is no surface; "
+            f"extract: the density reaches {values.max():.3g} at most, never the level {level:.3g}: there is no surface; "
             "train the field for longer, or lower extract.level"
         )
     solid = values >= level

@@ -1,7 +1,7 @@
 """Binary glTF 2.0 (GLB) of one mesh, as bytes: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html.
 
-The colours hold the photographs' light, so the material is unlit (KHR_materials_unlit), and a plain rough dielectric for viewers
-that do not know that extension.
+The colours hold the photographs' light, so the material is unlit (KHR_materials_unlit), and a plain rough dielectric
+for viewers that do not know that extension.
 """
 
 import json

@@ -20,8 +20,9 @@ FORMATS = ("glb", "obj", "ply")
 def save_mesh(mesh: Mesh, stem: str | Path, formats: Iterable[str] = FORMATS) -> list[Path]:
     """Write ``stem``.glb, ``stem``.obj (with .mtl and .png where there is a texture) and ``stem``.ply.
 
-    GLB embeds the texture, or else linear vertex colours; OBJ refers to the texture by name, or else carries vertex colours; PLY
-    carries vertex colours, taken from the texture where the mesh has none of its own. Units are the mesh's own.
+    GLB embeds the texture, or else linear vertex colours; OBJ refers to the texture by name, or else carries vertex
+    colours; PLY carries vertex colours, taken from the texture where the mesh has none of its own. Units are the mesh's
+    own.
 
     Returns:
         the files written.
@@ -51,7 +52,8 @@ def save_mesh(mesh: Mesh, stem: str | Path, formats: Iterable[str] = FORMATS) ->
 def load_mesh(path: str | Path) -> Mesh:
     """Read an OBJ, PLY or GLB file; polygons are cut into triangles, and the parts of a file joined into one mesh.
 
-    Vertices of a mesh with UVs that differ in nothing but their UV become one again, so that seams leave the surface whole.
+    Vertices of a mesh with UVs that differ in nothing but their UV become one again, so that seams leave the surface
+    whole.
 
     Raises:
         SceneError: the file is missing, of another format, unreadable, or holds no triangle.
@@ -122,7 +124,7 @@ def _png(texture: Tensor) -> bytes:
 
 
 def _obj(mesh: Mesh, name: str, texture_png: bytes | None) -> dict[str, bytes]:
-    """Files by suffix, the one that refers to the others last. Numbers have nine digits: float32 survives the round trip."""
+    """Files by suffix, the one that refers to the others last. Nine digits bring every float32 back unchanged."""
     vertices = mesh.vertices.detach().cpu().numpy()
     faces = mesh.faces.cpu().numpy() + 1
     lines = ["# nerfkit"]

@@ -26,9 +26,11 @@ class SurfaceDistance(NamedTuple):
 
 
 def sample_surface(mesh: Mesh, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """``count`` points spread evenly by area over the surface and their face normals, (count,3) float32 each, on the CPU.
+    """``count`` points spread evenly by area over the surface and their face normals, (count,3) float32 each, on the
+    CPU.
 
-    The area is stratified: point i falls into the i-th of ``count`` equal shares of it. The same seed gives the same points.
+    The area is stratified: point i falls into the i-th of ``count`` equal shares of it. The same seed gives the same
+    points.
     """
     vertices, faces = mesh.vertices.detach().cpu(), mesh.faces.cpu()
     generator = torch.Generator().manual_seed(seed)
@@ -49,7 +51,8 @@ def surface_distance(
 ) -> SurfaceDistance:
     """Compare two surfaces through ``count`` points sampled on each, nearest neighbour to nearest neighbour.
 
-    Points that sample the same surface still lie about 0.5 sqrt(area / count) apart: that is the floor of the distances.
+    Points that sample the same surface still lie about 0.5 sqrt(area / count) apart: that is the floor of the
+    distances.
 
     Args:
         threshold: for the F-score, as a fraction of the true mesh's diagonal.

@@ -16,8 +16,8 @@ class Mesh:
     """V vertices joined by F triangles; counter-clockwise corners face outwards.
 
     Texture coordinates belong to corners, not to vertices, so that UV seams leave the surface's connectivity whole.
-    They follow OBJ and OpenGL: u to the right, v up, so that the texture's row 0 is at v = 1; the centre of texel (i, j) of an
-    (A,B,3) texture is at u = (j + 0.5) / B, v = 1 - (i + 0.5) / A.
+    They follow OBJ and OpenGL: u to the right, v up, so that the texture's row 0 is at v = 1; the centre of texel (i,
+    j) of an (A,B,3) texture is at u = (j + 0.5) / B, v = 1 - (i + 0.5) / A.
 
     Attributes:
         vertices: (V,3) float32.
