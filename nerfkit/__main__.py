@@ -1,0 +1,52 @@
+"""``python -m nerfkit COMMAND``, and the console script ``nerfkit``."""
+
+import difflib
+import sys
+from collections.abc import Callable
+
+USAGE = """usage: python -m nerfkit COMMAND
+
+  train KEY=VALUE ...     photos with known cameras -> field, mesh, refined mesh, video (as train.py)
+  render KEY=VALUE ...    videos of a trained run (as render.py)
+  doctor                  what this machine has, and which backend will run
+"""
+
+
+def main() -> None:
+    """Runs the command that the first word names; exit code 2 for an unknown one."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return
+    commands = {"train": _train, "render": _render, "doctor": _doctor}
+    if words[0] not in commands:
+        near = difflib.get_close_matches(words[0], commands, n=1)
+        question = f"; did you mean {near[0]}?" if near else "."
+        print(f"error: unknown command {words[0]}{question} Known: {', '.join(commands)}", file=sys.stderr)
+        sys.exit(2)
+    sys.argv = [f"nerfkit {words[0]}", *words[1:]]
+    run: Callable[[], None] = commands[words[0]]
+    run()
+
+
+# Each command imports only what it needs.
+def _train() -> None:
+    from nerfkit.cli import train
+
+    train()
+
+
+def _render() -> None:
+    from nerfkit.cli import render
+
+    render()
+
+
+def _doctor() -> None:
+    from nerfkit.doctor import main as doctor
+
+    doctor()
+
+
+if __name__ == "__main__":
+    main()

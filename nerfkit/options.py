@@ -34,7 +34,7 @@ VIDEO_CHOICES = {
 # The only values of these keys (of each element, for a list); their order is the order of the suggestions.
 CHOICES: dict[str, tuple[str, ...]] = {"stages": STAGES, "device": ("auto", "cpu", "cuda"), **VIDEO_CHOICES}
 CHOICES |= {f"video.{key}": values for key, values in VIDEO_CHOICES.items()}
-# What keys with these last names take besides null.
+# Keys with these last names take null, or a value of this type.
 OPTIONAL: dict[str, type] = {
     "run": str,
     "resume": str,
@@ -70,34 +70,33 @@ def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     return config
 
 
-def resumed(folder: Path, config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def resumed(folder: Path, overrides: Sequence[str]) -> DictConfig:
     """The config that a stopped run was started with, with the value ``overrides`` of this command on top.
 
     Groups stay as they were: another field or sampler would not fit the checkpoint.
 
     Args:
         folder: the run folder, with its config.yaml.
-        config: that file's content, as ``load`` returned it.
         overrides: this command's words, ``resume=...`` among them.
 
     Raises:
+        CheckpointError: the folder has no readable config.yaml.
         ConfigError: a group override, or a key or value that does not fit the saved config.
     """
-    result = config.copy()
+    saved = load(folder)
+    config = saved.copy()
     with initialize_config_module("nerfkit.conf", version_base="1.3"):
         for override in parse(overrides):
-            if override.is_hydra_override():
-                continue
             if is_group(override):
                 raise ConfigError(
                     f"{override.input_line}: a resumed run keeps its {override.key_or_group}; "
                     "only single values can change. Start a new run to change a group."
                 )
-            check_key(override, config)
-            OmegaConf.update(result, override.key_or_group, override.value())
-    check_values(result, config)
-    result.resume = str(folder)
-    return result
+            check_key(override, saved)
+            OmegaConf.update(config, override.key_or_group, override.value())
+    config.resume = str(folder)
+    check_values(config, saved)
+    return config
 
 
 def load(folder: Path) -> DictConfig:
@@ -132,12 +131,14 @@ def expand(overrides: Sequence[str]) -> Iterator[list[str]]:
 
 
 def with_preset(overrides: Sequence[str]) -> list[str]:
-    """Replaces ``preset=auto``, or no preset at all, by ``gpu`` where the run will use one and by ``cpu`` elsewhere."""
-    words = list(overrides)
-    on_gpu = torch.cuda.is_available() and "device=cpu" not in words
-    if not any(word.split("=")[0].lstrip("+") == "preset" for word in words):
-        words.append("preset=auto")
-    return ["preset=" + ("gpu" if on_gpu else "cpu") if word == "preset=auto" else word for word in words]
+    """The words with ``preset=auto``, or no preset at all, replaced by ``preset=gpu`` or ``preset=cpu``.
+
+    It is ``gpu`` where the run will use one: where there is one, and ``device=cpu`` is not among the words.
+    """
+    on_gpu = torch.cuda.is_available() and "device=cpu" not in overrides
+    preset = "preset=" + ("gpu" if on_gpu else "cpu")
+    words = [preset if word == "preset=auto" else word for word in overrides]
+    return words if any(word.startswith("preset=") for word in words) else [preset, *words]
 
 
 def parse(overrides: Sequence[str], sweeps: bool = False) -> list[Override]:
@@ -201,11 +202,13 @@ def check_values(config: DictConfig, defaults: DictConfig) -> None:
     expected = dict(leaves(defaults))
     for key, value in leaves(config):
         name, default, choices = key.rpartition(".")[2], expected.get(key), CHOICES.get(key)
-        kind = OPTIONAL.get(name) if default is None else type(default)
+        kind = OPTIONAL.get(name, type(default))
         if value is None and (default is None or name in OPTIONAL):
             continue
-        if kind is not None and not _has_type(value, kind):
+        if kind is not type(None) and not _has_type(value, kind):
             raise ConfigError(f"{key}={_show(value)}: expected {TYPE_NAMES[kind]}{_example(default)}")
+        if choices and value == []:
+            raise ConfigError(f"{key}=[]: expected at least one of {', '.join(choices)}")
         for element in value if isinstance(value, list) else [value]:
             if isinstance(default, list) and default and not _has_type(element, _element_type(default)):
                 raise ConfigError(

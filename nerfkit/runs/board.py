@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Board:
     """Scalars, images and texts of one run.
 
-    A resumed run writes a second event file beside the first. Set ``purge_step``, before the first value, to the step it
-    resumes at: TensorBoard then drops what the first file holds from there on, the steps that are done a second time.
+    A resumed run writes a second event file beside the first. Set ``purge_step``, before the first value, to the step
+    it resumes at: TensorBoard then drops what the first file holds from there on, what is done a second time.
     """
 
     def __init__(self, folder: Path) -> None:

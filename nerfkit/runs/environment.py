@@ -44,7 +44,7 @@ def device_name(device: str = "auto") -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout this code runs from, with ``-dirty`` where files changed; None for an installed wheel."""
+    """The commit of the checkout of this code, with ``-dirty`` where files changed; None for an installed wheel."""
     root = Path(nerfkit.__file__).parent.parent
     if not (root / ".git").exists():
         return None

@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from tqdm import tqdm
 
 from nerfkit.errors import CheckpointError
@@ -61,6 +60,8 @@ class Run:
         """
         parent = Path(output) / scene_name
         run = cls(_new_folder(parent, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
+        if overrides is None:
+            overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
         try:
             run._record(config, overrides)
         except BaseException:
@@ -70,13 +71,13 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: str | Path, config: DictConfig | None = None, overrides: Sequence[str] | None = None) -> "Run":
+    def open(cls, path: str | Path, config: DictConfig | None = None) -> "Run":
         """An existing run; ``path`` may be ``OUTPUT/SCENE/latest``.
 
         Args:
             path: the run folder.
-            config: the config to go on with, which then takes the place of the recorded one; None leaves the record.
-            overrides: as in ``create``; they are added to the recorded ones.
+            config: the config to go on with; it takes the place of the recorded one, and the values that differ are
+                added to overrides.yaml. None leaves the record as it is.
 
         Raises:
             CheckpointError: no such folder, or not a run folder.
@@ -84,7 +85,7 @@ class Run:
         folder = find(path)
         run = cls(folder)
         if config is not None:
-            run._record(config, overrides)
+            run._record(config, _changes(OmegaConf.load(folder / "config.yaml"), config))
         return run
 
     def log(self, text: str) -> None:
@@ -104,7 +105,7 @@ class Run:
             raise CheckpointError(f"{path}: not valid JSON ({error}); delete it to go on without it") from None
 
     def update_metrics(self, new: dict[str, Any]) -> None:
-        """Merges ``new`` into metrics.json, nested dictionaries too; None, NaN and infinity were not measured: absent."""
+        """Merges ``new`` into metrics.json, nested dictionaries too; None, NaN and infinity are left out."""
         merged = _merge(self.metrics(), _measured(new))
         write_text(self.folder / "metrics.json", json.dumps(merged, indent=2, allow_nan=False) + "\n")
 
@@ -129,15 +130,13 @@ class Run:
         """Writes what TensorBoard still has in memory."""
         self.board.close()
 
-    def _record(self, config: DictConfig, overrides: Sequence[str] | None) -> None:
-        if overrides is None:
-            overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    def _record(self, config: DictConfig, overrides: Sequence[str]) -> None:
         path = self.folder / "overrides.yaml"
-        earlier = yaml.safe_load(path.read_text(encoding="utf-8")) or [] if path.exists() else []
+        earlier = list(OmegaConf.load(path)) if path.exists() else []
         facts = environment.describe()
-        write_text(path, yaml.safe_dump([*earlier, *overrides], width=1000))
+        write_text(path, OmegaConf.to_yaml([*earlier, *overrides]))
         write_text(self.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-        write_text(self.folder / "environment.yaml", yaml.safe_dump(facts, sort_keys=False, width=1000))
+        write_text(self.folder / "environment.yaml", OmegaConf.to_yaml(facts))
         with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now().isoformat(' ', 'seconds')}  {' '.join(overrides)}\n")
             file.write("  ".join(f"{key} {value}" for key, value in facts.items()) + "\n")
@@ -186,6 +185,18 @@ def _point_latest(parent: Path, name: str) -> None:
     except OSError:
         temporary.write_text(name, encoding="utf-8")
     temporary.replace(latest)
+
+
+def _changes(old: DictConfig | ListConfig, new: DictConfig, prefix: str = "") -> list[str]:
+    """``key=value`` for every value of ``new`` that ``old`` does not have."""
+    words: list[str] = []
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(value, DictConfig):
+            words += _changes(before if isinstance(before, DictConfig) else DictConfig({}), value, f"{prefix}{key}.")
+        elif value != before:
+            words.append(f"{prefix}{key}={'null' if value is None else value}")
+    return words
 
 
 def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""Frames on disk, ``frames/CHANNEL/0001.png``: each written whole or not at all, so that a stopped render goes on."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from nerfkit.runs.files import replacing, write_text
+
+Picture = NDArray[np.uint8]
+
+
+def render_frames(
+    render_one: Callable[[int], dict[str, Picture]],
+    count: int,
+    folder: Path,
+    channels: Sequence[str],
+    settings: dict[str, Any],
+) -> dict[str, list[Path]]:
+    """Renders the frames that ``folder`` does not hold yet, and returns the paths of all of them by channel.
+
+    Args:
+        render_one: frame number (from 0) to one (H,W,3) uint8 picture for each channel.
+        count: number of frames.
+        folder: becomes ``folder/CHANNEL/0001.png`` and so on.
+        channels: subfolders, and the keys of what ``render_one`` returns.
+        settings: everything the pictures depend on, as plain JSON values; it is kept in ``folder/settings.json``, and
+            frames of other settings are removed first.
+    """
+    _keep_if_same(folder, settings)
+    paths = {channel: [folder / channel / f"{i + 1:04d}.png" for i in range(count)] for channel in channels}
+    missing = [i for i in range(count) if not all(paths[channel][i].exists() for channel in channels)]
+    for channel in channels:
+        (folder / channel).mkdir(parents=True, exist_ok=True)
+    start = count - len(missing)
+    bar = tqdm(missing, "frames", total=count, initial=start, unit="frame", disable=not sys.stderr.isatty())
+    for i in bar:
+        pictures = render_one(i)
+        for channel in channels:
+            with replacing(paths[channel][i]) as temporary:
+                iio.imwrite(temporary, pictures[channel], compress_level=1)
+    return paths
+
+
+def _keep_if_same(folder: Path, settings: dict[str, Any]) -> None:
+    """Empties ``folder`` unless its frames were made with ``settings``."""
+    record = folder / "settings.json"
+    text = json.dumps(settings, sort_keys=True, indent=2) + "\n"
+    if record.is_file() and record.read_text(encoding="utf-8") == text:
+        return
+    if record.is_file():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(record, text)

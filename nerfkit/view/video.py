@@ -1,0 +1,95 @@
+"""Frames to MP4 (H.264, plays in browsers) and GIF, written whole or not at all."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import imageio.v3 as iio
+import imageio_ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nerfkit.errors import ConfigError
+from nerfkit.runs.files import replacing
+
+Picture = NDArray[np.uint8]
+
+
+def write_video(frames: Path | Sequence[Path] | Sequence[Picture], path: Path, fps: float = 30.0) -> Path:
+    """Writes ``path``, whose ending says how: ``.mp4`` or ``.gif``.
+
+    Args:
+        frames: a folder of PNG files in the order of their names, a list of files, or a list of (H,W,3) uint8 pictures;
+            all of one size.
+        path: the file; its folder is made.
+        fps: frames a second. A GIF counts in hundredths of a second, so that its rate is rounded, at most to 50.
+
+    Raises:
+        ConfigError: no frames, another ending, or no ffmpeg for an MP4.
+    """
+    writers = {".mp4": _write_mp4, ".gif": _write_gif}
+    if path.suffix not in writers:
+        raise ConfigError(f"{path}: unknown ending; expected .mp4 or .gif")
+    pictures = sorted(frames.glob("[!.]*.png")) if isinstance(frames, Path) else list(frames)
+    if not pictures:
+        raise ConfigError(f"{path}: no frames to write")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        writers[path.suffix](pictures, temporary, fps)
+    return path
+
+
+def pad_to_even(picture: Picture) -> Picture:
+    """H.264 with 4:2:0 chroma needs even sizes: repeats the last row and column where they are odd."""
+    height, width = picture.shape[:2]
+    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _write_mp4(frames: Sequence[Path | Picture], path: Path, fps: float) -> None:
+    first = pad_to_even(_read(frames[0]))
+    height, width = first.shape[:2]
+    try:
+        writer = imageio_ffmpeg.write_frames(
+            str(path),
+            (width, height),
+            fps=fps,
+            codec="libx264",
+            pix_fmt_out="yuv420p",
+            macro_block_size=2,
+            quality=None,
+            # The table of contents comes first, so that a browser can start before it has the whole file.
+            output_params=["-crf", "18", "-preset", "medium", "-movflags", "+faststart"],
+        )
+        writer.send(None)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{path.name}: no ffmpeg ({str(error).splitlines()[0]}); pip install --force-reinstall imageio-ffmpeg, "
+            "or ask for format=[gif]"
+        ) from None
+    try:
+        for frame in frames:
+            writer.send(np.ascontiguousarray(pad_to_even(_read(frame))))
+    finally:
+        writer.close()
+
+
+def _write_gif(frames: Sequence[Path | Picture], path: Path, fps: float) -> None:
+    palette = _palette(frames)
+
+    def indexed() -> Iterator[Image.Image]:
+        for frame in frames:
+            yield Image.fromarray(_read(frame)).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+
+    images = indexed()
+    delay = 10 * max(2, round(100 / fps))  # milliseconds, in the format's hundredths of a second
+    next(images).save(path, save_all=True, append_images=images, duration=delay, loop=0)
+
+
+def _palette(frames: Sequence[Path | Picture]) -> Image.Image:
+    """One palette of 256 colours for all frames, from eight of them: a palette a frame would flicker."""
+    chosen = [_read(frames[i]) for i in sorted({round(x) for x in np.linspace(0, len(frames) - 1, 8)})]
+    return Image.fromarray(np.concatenate(chosen)).quantize(256, method=Image.Quantize.MEDIANCUT)
+
+
+def _read(frame: Path | Picture) -> Picture:
+    return iio.imread(frame) if isinstance(frame, Path) else frame
