@@ -1,0 +1,90 @@
+"""The oracle: marching on a dense lattice and lock-step sampling in PyTorch, any float dtype."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..philox import INVERSE_CDF, JITTER, STRATIFIED, Draw
+from ..philox.reference import uniform
+
+
+def lattice_offset(near: Tensor, jitter: Draw | None) -> Tensor:
+    """Where each ray's lattice starts, as a fraction of a step: (R,), 0 without jitter."""
+    if jitter is None:
+        return torch.zeros_like(near)
+    rays = jitter.first + torch.arange(len(near), device=near.device)
+    return uniform(jitter, JITTER, rays)[0].to(near.dtype)
+
+
+def march(
+    origins: Tensor,
+    directions: Tensor,
+    near: Tensor,
+    far: Tensor,
+    occupancy: Tensor,
+    step_size: float,
+    jitter: Draw | None,
+    density_grid: Tensor | None,
+    max_optical_depth: float,
+    max_samples: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """ray_index (S,), t_start (S,), t_end (S,), offsets (R+1,)."""
+    size = occupancy.shape[0]
+    longest = float((far - near).max()) if len(near) else 0.0
+    count = max(0, math.ceil(longest / step_size)) + 1
+    edge = torch.arange(count + 1, dtype=near.dtype, device=near.device)
+    t = near[:, None] + (edge + lattice_offset(near, jitter)[:, None]) * step_size  # (R, K+1)
+    start, end = t[:, :-1], torch.minimum(t[:, 1:], far[:, None])  # (R, K)
+    middle = 0.5 * (start + end)
+    points = origins[:, None] + middle[:, :, None] * directions[:, None]  # (R, K, 3)
+    cell = ((points + 1.0) * (0.5 * size)).floor()
+    inside = ((cell >= 0) & (cell < size)).all(-1) & (start < far[:, None])
+    x, y, z = torch.where(inside[:, :, None], cell, 0.0).long().unbind(-1)
+    emitted = inside & (occupancy[x, y, z] != 0)  # (R, K)
+    if density_grid is not None:
+        # Doubles: a running sum that does not depend on how a backend rounds or fuses.
+        depth = torch.where(emitted, density_grid[x, y, z].double() * (end - start).double(), 0.0)
+        before = torch.nn.functional.pad(depth.cumsum(1), (1, 0))[:, :-1]
+        emitted &= before <= max_optical_depth
+    emitted &= emitted.cumsum(1) <= max_samples
+    offsets = torch.nn.functional.pad(emitted.sum(1).cumsum(0), (1, 0))
+    return emitted.nonzero()[:, 0], start[emitted], end[emitted], offsets
+
+
+def positions(ray_index: Tensor, t_start: Tensor, t_end: Tensor, origins: Tensor, directions: Tensor) -> Tensor:
+    """Mid-points of the samples, (S,3)."""
+    middle = 0.5 * (t_start + t_end)
+    return origins[ray_index] + middle[:, None] * directions[ray_index]
+
+
+def _sample_noise(jitter: Draw, stream: int, rays: int, count: int, device: torch.device) -> Tensor:
+    ray, sample = jitter.first + torch.arange(rays, device=device), torch.arange(count, device=device)
+    return uniform(jitter, stream, ray[:, None], sample)[0]  # (R, n)
+
+
+def stratified(near: Tensor, far: Tensor, fractions: Tensor, jitter: Draw | None) -> Tensor:
+    """Depths (R,n)."""
+    depth = near[:, None] + (far - near)[:, None] * fractions  # (R, n)
+    if jitter is None:
+        return depth
+    middle = 0.5 * (depth[:, 1:] + depth[:, :-1])
+    lower, upper = torch.cat([depth[:, :1], middle], 1), torch.cat([middle, depth[:, -1:]], 1)
+    noise = _sample_noise(jitter, STRATIFIED, len(near), len(fractions), near.device)
+    return lower + (upper - lower) * noise.to(near.dtype)
+
+
+def inverse_cdf(edges: Tensor, weights: Tensor, count: int, jitter: Draw | None) -> Tensor:
+    """Sorted t (R,count)."""
+    rays, bins = weights.shape
+    mass = weights.double()
+    mass = torch.where(mass.sum(1, keepdim=True) > 0, mass, 1.0)
+    cumulative = mass.cumsum(1)  # (R, n)
+    noise = 0.5 if jitter is None else _sample_noise(jitter, INVERSE_CDF, rays, count, edges.device).double()
+    stratum = torch.arange(count, dtype=torch.float64, device=edges.device).expand(rays, count)
+    target = (stratum + noise) / count * cumulative[:, -1:]  # (R, count)
+    index = torch.searchsorted(cumulative, target, right=True)  # the bin whose cumulative mass first exceeds the target
+    before = torch.nn.functional.pad(cumulative, (1, 0)).gather(1, index)
+    within = (target - before) / mass.gather(1, index)
+    left, right = edges.double().gather(1, index), edges.double().gather(1, index + 1)
+    return (left + within * (right - left)).to(edges.dtype)
