@@ -74,7 +74,7 @@ def extract_mesh(
         raise SceneError("extract: the density field is NaN at some points; it was not trained or has diverged")
     if values.max() < level:
         raise SceneError(
-            f"extract: the density reaches {values.max():.3g} at most, never the level {level:.3g}: there is no surface; "
+            f"extract: the density reaches {values.max():.3g} at most, never the level {level:.3g}: no surface; "
             "train the field for longer, or lower extract.level"
         )
     solid = values >= level
