@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+
 from nerfkit.kernels import use
 from nerfkit.kernels.composite import composite
-
 from tests.kernels import ladder
 
 CASES = (

@@ -1,0 +1,36 @@
+"""``python -m benchmarks NAME [ARGUMENTS]`` runs one benchmark; without a name it lists them."""
+
+import difflib
+import importlib
+import sys
+
+# One line a benchmark: the module benchmarks/NAME.py with ``main(argv: list[str]) -> int``, imported when it is run.
+BENCHMARKS = {
+    "composite": "compositing, forward and backward: the CPU kernel against PyTorch",
+    "raster_gradients": "the rasterizer's gradients against supersampled finite differences",
+    "training": "samples a second through the whole training step",
+    "tutorial": "PyTorch3D's NeRF tutorial recipe against the default, at equal time",
+    "readme": "the README's table, from the saved results",
+    "gpu": "on a GPU: the kernels' tests, then their times against PyTorch",
+    "status": "which kernels have changed since they were last verified on a GPU",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the named benchmark with the rest of the arguments. Exit code 2 where there is none of that name."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        for name, about in BENCHMARKS.items():
+            print(f"  {name:<18} {about}")
+        return 0
+    name, *rest = arguments
+    if name not in BENCHMARKS:
+        close = difflib.get_close_matches(name, BENCHMARKS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(BENCHMARKS)}"
+        print(f"no benchmark is named {name!r}; {hint}", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"benchmarks.{name}").main(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
