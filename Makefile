@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: clock test lint types floors unit typing-tree clean
+.PHONY: clock test lint types floors unit gpu typing-tree clean
 
 clock: $(STAMP)
 	$(BIN)/python train.py scene=clock
@@ -34,6 +34,10 @@ floors: typing-tree
 
 unit: $(STAMP)
 	$(BIN)/python -m pytest
+
+# On a machine with a GPU: the kernels' tests there, then their times.
+gpu: $(STAMP)
+	$(BIN)/python -m benchmarks gpu
 
 clean:
 	rm -rf build dist *.egg-info
