@@ -1,7 +1,7 @@
 """Marching, sample positions and lock-step sampling in Numba, parallel over rays.
 
-Every t and every decision on a cell is the reference's float32 expression, operation for operation. Only which lattice points are
-looked at differs: empty space is skipped, by a margin that is safe against rounding.
+Every t and every decision on a cell is the reference's float32 expression, operation for operation. Only which lattice
+points are looked at differs: those that certainly share a cell, or lie in empty space, are not tested one by one.
 """
 
 import math
@@ -9,6 +9,7 @@ import math
 import numpy as np
 import torch
 from numba import prange
+from torch.autograd.function import once_differentiable
 
 from ..jit import inline, jit
 from ..philox import INVERSE_CDF, JITTER, STRATIFIED
@@ -70,9 +71,9 @@ def _axis(o, v, scale):
 
 @inline
 def _walk(k, stop, depth, room, o, d, near, far, h, u, occupancy, distance, densities, depth_limit, runs):
-    """From lattice point ``k`` on, runs of emitted intervals, [first, last + 1), until ``runs`` is full or the ray is done.
+    """Runs of emitted intervals, [first, last + 1), from lattice point ``k`` until ``runs`` is full or the ray is done.
 
-    Returns how many runs, how many intervals, where to go on (``stop`` if the ray is done) and the optical depth so far.
+    Returns how many runs, how many intervals, where to go on (``stop``: the ray is done), and the optical depth so far.
     """
     size = occupancy.shape[0]
     limit = np.float32(size)
@@ -90,7 +91,11 @@ def _walk(k, stop, depth, room, o, d, near, far, h, u, occupancy, distance, dens
             break
         end = min(near + (np.float32(k + 1) + u) * h, far)
         middle = HALF * (start + end)
-        gx, gy, gz = (ox + middle * dx + ONE) * scale, (oy + middle * dy + ONE) * scale, (oz + middle * dz + ONE) * scale
+        gx, gy, gz = (
+            (ox + middle * dx + ONE) * scale,
+            (oy + middle * dy + ONE) * scale,
+            (oz + middle * dz + ONE) * scale,
+        )
         if not (gx >= ZERO and gx < limit and gy >= ZERO and gy < limit and gz >= ZERO and gz < limit):
             k += 1
             continue
@@ -134,7 +139,7 @@ def _walk(k, stop, depth, room, o, d, near, far, h, u, occupancy, distance, dens
 
 @jit
 def _block_distance(occupancy, distance):
-    """For each block of cells, how many blocks away (in the largest of the three axes) the nearest occupied one is, 0 to 255."""
+    """How many blocks of cells away (largest of the three axes) the nearest occupied block is; 255 if farther."""
     size, n = occupancy.shape[0], distance.shape[0]
     for bx in prange(n):
         distance[bx] = 255
@@ -160,7 +165,7 @@ def _block_distance(occupancy, distance):
 def _count(
     o, d, near, far, h, key, occupancy, distance, densities, depth_limit, max_samples, runs, run_count, sample_count
 ):
-    """Samples of each ray and, of the rays that have few enough, their runs; ``run_count`` is -1 where they do not fit."""
+    """How many samples each ray has, and its runs; ``run_count`` is -1 for a ray with too many runs to remember."""
     for r in prange(len(near)):
         u = _lattice_offset(key, r)
         k, stop = _lattice_range(o[r], d[r], near[r], far[r], h, u)
@@ -180,7 +185,22 @@ def _count(
 
 @jit
 def _emit(
-    o, d, near, far, h, key, occupancy, distance, densities, depth_limit, runs, run_count, offsets, ray_index, start, end
+    o,
+    d,
+    near,
+    far,
+    h,
+    key,
+    occupancy,
+    distance,
+    densities,
+    depth_limit,
+    runs,
+    run_count,
+    offsets,
+    ray_index,
+    start,
+    end,
 ):
     for r in prange(len(near)):
         u = _lattice_offset(key, r)
@@ -216,3 +236,96 @@ def march(origins, directions, near, far, occupancy, step_size, jitter, density_
     ray_index, t_start, t_end = (np.empty(offsets[-1], kind) for kind in (np.int64, np.float32, np.float32))
     _emit(*walk, runs, run_count, offsets, ray_index, t_start, t_end)
     return tuple(torch.from_numpy(a) for a in (ray_index, t_start, t_end, offsets))
+
+
+@jit
+def _positions(ray_index, start, end, o, d, points):
+    for s in prange(len(ray_index)):
+        r, middle = ray_index[s], HALF * (start[s] + end[s])
+        for axis in range(3):
+            points[s, axis] = o[r, axis] + middle * d[r, axis]
+
+
+@jit
+def _positions_backward(offsets, start, end, grad_points, grad_origins, grad_directions):
+    for r in prange(len(offsets) - 1):
+        for axis in range(3):
+            by_origin, by_direction = 0.0, 0.0
+            for s in range(offsets[r], offsets[r + 1]):
+                by_origin += grad_points[s, axis]
+                by_direction += np.float64(HALF * (start[s] + end[s])) * grad_points[s, axis]
+            grad_origins[r, axis], grad_directions[r, axis] = by_origin, by_direction
+
+
+class Positions(torch.autograd.Function):
+    """(origins, directions, ray_index, t_start, t_end, offsets) -> mid-points of the samples (S,3)."""
+
+    @staticmethod
+    def forward(ctx, origins, directions, ray_index, t_start, t_end, offsets):
+        ctx.save_for_backward(offsets, t_start, t_end)
+        points = torch.empty(len(ray_index), 3)
+        rays = (t.detach().contiguous().numpy() for t in (origins, directions))
+        _positions(ray_index.numpy(), t_start.numpy(), t_end.numpy(), *rays, points.numpy())
+        return points
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_points):
+        offsets, t_start, t_end = ctx.saved_tensors
+        grads = torch.empty(2, len(offsets) - 1, 3)
+        inputs = offsets, t_start, t_end, grad_points.contiguous(), *grads
+        _positions_backward(*(t.numpy() for t in inputs))
+        return *grads, None, None, None, None
+
+
+@jit
+def _stratified(near, far, fractions, key, depths):
+    jittered, seed, step, first = key
+    last = len(fractions) - 1
+    for r in prange(len(near)):
+        span = far[r] - near[r]
+        for i in range(last + 1):
+            depth = near[r] + span * fractions[i]
+            if jittered:
+                lower = HALF * (depth + (near[r] + span * fractions[i - 1])) if i > 0 else depth
+                upper = HALF * ((near[r] + span * fractions[i + 1]) + depth) if i < last else depth
+                noise = to_uniform(words(seed, first + r, i, step, STRATIFIED)[0])
+                depth = lower + (upper - lower) * noise
+            depths[r, i] = depth
+
+
+def stratified(near, far, fractions, jitter):
+    """Depths (R,n)."""
+    depths = torch.empty(len(near), len(fractions))
+    _stratified(near.numpy(), far.numpy(), fractions.numpy(), _key(jitter), depths.numpy())
+    return depths
+
+
+@jit
+def _inverse_cdf(edges, weights, key, out):
+    jittered, seed, step, first = key
+    bins, count = weights.shape[1], out.shape[1]
+    for r in prange(len(weights)):
+        total = 0.0
+        for b in range(bins):
+            total += weights[r, b]
+        given = total > 0.0
+        if not given:
+            total = float(bins)
+        b, before, mass = 0, 0.0, float(weights[r, 0]) if given else 1.0
+        for i in range(count):
+            noise = np.float64(to_uniform(words(seed, first + r, i, step, INVERSE_CDF)[0])) if jittered else 0.5
+            target = (i + noise) / count * total
+            while before + mass <= target:
+                before += mass
+                b += 1
+                mass = float(weights[r, b]) if given else 1.0
+            left = np.float64(edges[r, b])
+            out[r, i] = left + (target - before) / mass * (np.float64(edges[r, b + 1]) - left)
+
+
+def inverse_cdf(edges, weights, count, jitter):
+    """Sorted t (R,count)."""
+    out = torch.empty(len(edges), count)
+    _inverse_cdf(edges.numpy(), weights.numpy(), _key(jitter), out.numpy())
+    return out

@@ -76,7 +76,7 @@ def stratified(near: Tensor, far: Tensor, fractions: Tensor, jitter: Draw | None
 
 def inverse_cdf(edges: Tensor, weights: Tensor, count: int, jitter: Draw | None) -> Tensor:
     """Sorted t (R,count)."""
-    rays, bins = weights.shape
+    rays = len(weights)
     mass = weights.double()
     mass = torch.where(mass.sum(1, keepdim=True) > 0, mass, 1.0)
     cumulative = mass.cumsum(1)  # (R, n)

@@ -1,13 +1,13 @@
 """Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 
-Every random number of nerfkit is a pure function of a key and a counter, so every backend draws the same bits, in any order and
-however a batch is cut up. This is the one place where the layout is fixed:
+Every random number of nerfkit is a pure function of a key and a counter, so every backend draws the same bits, in any
+order and however a batch is cut up. This is the one place where the layout is fixed:
 
     key      seed mod 2^32,  seed div 2^32
     counter  ray (or element) number,  sample number within the ray,  step of the optimisation,  stream
 
-A stream is one use of randomness; two uses never share one. A block is four 32-bit words; a word w becomes a float32 in [0, 1)
-as (w >> 8) 2^-24, which is exact, and an integer in [0, n) as (w n) >> 32.
+A stream is one use of randomness; two uses never share one. A block is four 32-bit words; a word w becomes a float32 in
+[0, 1) as (w >> 8) 2^-24, which is exact, and an integer in [0, n) as (w n) >> 32.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ DENSITY_GRID = 5  # points at which an occupancy grid is brought up to date
 class Draw(NamedTuple):
     """What a random operation is keyed by: ``seed`` in [0, 2^63), ``step`` in [0, 2^31).
 
-    ``first`` is the number of the call's first ray, so that a batch cut into pieces draws what it would have drawn whole.
+    ``first`` is the number of the call's first ray: a batch cut into pieces draws what it would have drawn whole.
     """
 
     seed: int
@@ -51,7 +51,7 @@ class Draw(NamedTuple):
 
 
 def uniform(draw: Draw, stream: int, count: int, per: int = 1, device: torch.device | str = "cpu") -> Tensor:
-    """``count`` x ``per`` float32 numbers, uniform in [0, 1): words 0 to ``per`` - 1 of the block at (element, 0, step, stream).
+    """Uniform numbers in [0, 1): for each element, words 0 to ``per`` - 1 of the block at (element, 0, step, stream).
 
     Args:
         draw: seed, step and the number of the first element.

@@ -1,6 +1,6 @@
 """Philox4x32-10 in Triton: ``words`` and ``to_uniform`` are for use inside other kernels.
 
-Launch kernels that take a seed or a step with ``do_not_specialize`` for them: a new value must not mean a new compilation.
+A kernel that takes a seed or a step declares it ``do_not_specialize``: a new value must not mean a new compilation.
 """
 
 import triton

@@ -1,7 +1,7 @@
 """Rays through pixel centres: of given pixels, and of pixels drawn at random for a training step.
 
-The camera is a pinhole in OpenGL's axes: x right, y up, looking along -z; row 0 on top. With the pose [R | p] and fx, fy, cx, cy in
-pixels, pixel (row i, column j) has the ray
+The camera is a pinhole in OpenGL's axes: x right, y up, looking along -z; row 0 on top. With the pose [R | p] and
+fx, fy, cx, cy in pixels, pixel (row i, column j) has the ray
 
     local = ((j + 1/2 - cx) / fx,  (cy - i - 1/2) / fy,  -1)
     origin = p
@@ -60,7 +60,7 @@ def _rays(camera_to_world: Tensor, intrinsics: Tensor, pixels: tuple[Tensor, Ten
 def rays_from_pixels(
     camera_to_world: Tensor, intrinsics: Tensor, view: Tensor, row: Tensor, column: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Rays through the centres of given pixels; differentiable in the poses and intrinsics, with a deterministic backward.
+    """Rays through the centres of given pixels; differentiable in poses and intrinsics, deterministically.
 
     Args:
         camera_to_world: (N,3,4) float32, [rotation | position].
@@ -72,7 +72,7 @@ def rays_from_pixels(
         origins (R,3) and unit directions (R,3).
 
     Raises:
-        ValueError: a shape, dtype or device does not fit, or a view (on the CPU, where looking is free) is out of range.
+        ValueError: a shape, dtype or device does not fit, or a view is out of range (on a GPU that is not looked at).
     """
     _check_cameras(camera_to_world, intrinsics, backend_for(camera_to_world))
     for name, index in (("view", view), ("row", row), ("column", column)):

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from numba import prange
+from torch.autograd.function import once_differentiable
 
 from ..jit import inline, jit
 from ..philox import RAYS
@@ -54,7 +55,9 @@ def _forward(poses, intrinsics, view, row, column, origins, directions):
 
 
 @jit
-def _backward(poses, intrinsics, order, bounds, row, column, grad_origins, grad_directions, grad_poses, grad_intrinsics):
+def _backward(
+    poses, intrinsics, order, bounds, row, column, grad_origins, grad_directions, grad_poses, grad_intrinsics
+):
     """View v owns the rays ``order[bounds[v]:bounds[v + 1]]``.
 
     With m = R local and d = m / |m|: dm = (dd - d (d . dd)) / |m|, dR = dm local^T, dlocal = R^T dm.
@@ -99,6 +102,7 @@ class Rays(torch.autograd.Function):
         return origins, directions
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad_origins, grad_directions):
         poses, intrinsics, view, row, column = ctx.saved_tensors
         order = torch.argsort(view, stable=True)
