@@ -79,7 +79,11 @@ def padded_pytorch(*inputs: Tensor) -> tuple[Tensor, ...]:
 
 def contestants(inputs: Inputs) -> dict[str, Callable[[], tuple[Tensor, ...]]]:
     """Ours first; all three checked to give the same gradients before anything is timed."""
-    functions = {"kernel": kernel, "packed": packed_pytorch, "padded": padded_pytorch}
+    functions: dict[str, Callable[..., Sequence[Tensor]]] = {
+        "kernel": kernel,
+        "packed": packed_pytorch,
+        "padded": padded_pytorch,
+    }
     steps = {name: step(function, inputs) for name, function in functions.items()}
     ours, *others = (run() for run in steps.values())
     for other in others:

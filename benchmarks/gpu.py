@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -61,7 +61,7 @@ def sample_rays_contestants() -> dict[str, Callable[[], object]]:
     return {"kernel": run, "pytorch": with_reference(run)}
 
 
-CASES: dict[str, Callable[[], dict[str, Callable[[], object]]]] = {
+CASES: Mapping[str, Callable[[], Mapping[str, Callable[[], object]]]] = {
     "sample_rays, 16k rays": sample_rays_contestants,
     "composite, 15k rays of 0 to 13": lambda: composite.contestants(
         composite.packed_inputs(composite.training_rays(), "cuda")
