@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nerfkit.errors import CheckpointError, ConfigError
@@ -111,7 +111,7 @@ def load(folder: Path) -> DictConfig:
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: not a run folder: it has no config.yaml") from None
     except Exception as error:  # PyYAML and OmegaConf have no common base
-        raise CheckpointError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
     if not isinstance(config, DictConfig):
         raise CheckpointError(f"{path}: expected keys and values")
     return config
@@ -199,8 +199,10 @@ def check_key(override: Override, config: DictConfig) -> None:
 
 def check_values(config: DictConfig, defaults: DictConfig) -> None:
     """Raises ConfigError for the first value whose type is not its default's, or not in ``CHOICES`` or ``POSITIVE``."""
-    expected = dict(leaves(defaults))
+    expected = {key: None if value == MISSING else value for key, value in leaves(defaults)}
     for key, value in leaves(config):
+        if value == MISSING:
+            raise ConfigError(f"{key}: needs a value; add {key}=... to the command")
         name, default, choices = key.rpartition(".")[2], expected.get(key), CHOICES.get(key)
         kind = OPTIONAL.get(name, type(default))
         if value is None and (default is None or name in OPTIONAL):
@@ -221,9 +223,9 @@ def check_values(config: DictConfig, defaults: DictConfig) -> None:
 
 
 def leaves(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every dotted key and its resolved value; a list is one value."""
-    for key in config:
-        value = config[key]
+    """Every dotted key and its resolved value, ``???`` where a mandatory one is missing; a list is one value."""
+    for key in map(str, config):
+        value = MISSING if OmegaConf.is_missing(config, key) else config[key]
         if isinstance(value, DictConfig):
             yield from leaves(value, f"{prefix}{key}.")
         else:

@@ -60,7 +60,8 @@ def load_latest(
         try:
             state = torch.load(path, map_location=device, weights_only=True)
         except Exception as error:  # a damaged file raises half a dozen kinds, from the zip, the pickle or the storage
-            warn(f"warning: {path}: cannot be read ({str(error).splitlines()[0][:100]}); trying the one before")
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            warn(f"warning: {path}: cannot be read ({reason[:100]}); trying the one before")
             continue
         if isinstance(state, dict):
             return step, state

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from nerfkit.errors import CheckpointError
@@ -85,7 +85,7 @@ class Run:
         folder = find(path)
         run = cls(folder)
         if config is not None:
-            run._record(config, _changes(OmegaConf.load(folder / "config.yaml"), config))
+            run._record(config, _changes(_plain(OmegaConf.load(folder / "config.yaml")), _plain(config)))
         return run
 
     def log(self, text: str) -> None:
@@ -187,13 +187,19 @@ def _point_latest(parent: Path, name: str) -> None:
     temporary.replace(latest)
 
 
-def _changes(old: DictConfig | ListConfig, new: DictConfig, prefix: str = "") -> list[str]:
+def _plain(config: Any) -> dict[str, Any]:
+    """The config as dictionaries, lists and numbers, resolved."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return plain
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """``key=value`` for every value of ``new`` that ``old`` does not have."""
     words: list[str] = []
     for key, value in new.items():
         before = old.get(key)
-        if isinstance(value, DictConfig):
-            words += _changes(before if isinstance(before, DictConfig) else DictConfig({}), value, f"{prefix}{key}.")
+        if isinstance(value, dict):
+            words += _changes(before if isinstance(before, dict) else {}, value, f"{prefix}{key}.")
         elif value != before:
             words.append(f"{prefix}{key}={'null' if value is None else value}")
     return words

@@ -108,6 +108,7 @@ def _tilted(direction: Tensor, up: Tensor) -> Tensor:
 
 def _cameras(reference: Cameras, poses: Tensor) -> Cameras:
     """Cameras at ``poses`` with the median lens of the reference cameras, looking through the middle of the image."""
-    lens = reference.intrinsics.detach().cpu().float().median(0).values.clone()  # (4,)
+    # Contiguous first: torch 2.13's median along a dimension reads beyond an expanded tensor, as intrinsics often are.
+    lens = reference.intrinsics.detach().cpu().float().contiguous().median(0).values.clone()  # (4,)
     lens[2:] = torch.tensor([reference.width / 2, reference.height / 2])
     return Cameras(poses, lens.expand(len(poses), 4).clone(), reference.height, reference.width)

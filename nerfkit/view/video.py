@@ -1,5 +1,7 @@
 """Frames to MP4 (H.264, plays in browsers) and GIF, written whole or not at all."""
 
+import errno
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -30,7 +32,8 @@ def write_video(frames: Path | Sequence[Path] | Sequence[Picture], path: Path, f
     writers = {".mp4": _write_mp4, ".gif": _write_gif}
     if path.suffix not in writers:
         raise ConfigError(f"{path}: unknown ending; expected .mp4 or .gif")
-    pictures = sorted(frames.glob("[!.]*.png")) if isinstance(frames, Path) else list(frames)
+    pictures: list[Path | Picture] = []
+    pictures += sorted(frames.glob("[!.]*.png")) if isinstance(frames, Path) else frames
     if not pictures:
         raise ConfigError(f"{path}: no frames to write")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,16 +64,28 @@ def _write_mp4(frames: Sequence[Path | Picture], path: Path, fps: float) -> None
             output_params=["-crf", "18", "-preset", "medium", "-movflags", "+faststart"],
         )
         writer.send(None)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:100]
         raise ConfigError(
-            f"{path.name}: no ffmpeg ({str(error).splitlines()[0]}); pip install --force-reinstall imageio-ffmpeg, "
-            "or ask for format=[gif]"
+            f"no ffmpeg for MP4 ({reason}); pip install --force-reinstall imageio-ffmpeg, or ask for format=[gif]"
         ) from None
     try:
         for frame in frames:
             writer.send(np.ascontiguousarray(pad_to_even(_read(frame))))
     finally:
         writer.close()
+    _check_mp4(path, len(frames))
+
+
+def _check_mp4(path: Path, frames: int) -> None:
+    """Raises OSError where the file is not whole: on a full disk ffmpeg stops, and imageio-ffmpeg does not look."""
+    try:
+        written, _ = imageio_ffmpeg.count_frames_and_secs(str(path))
+    except RuntimeError:
+        written = 0
+    if written != frames:
+        full = shutil.disk_usage(path.parent).free < 2**20
+        raise OSError(errno.ENOSPC if full else errno.EIO, "ffmpeg could not write the whole video", str(path))
 
 
 def _write_gif(frames: Sequence[Path | Picture], path: Path, fps: float) -> None:

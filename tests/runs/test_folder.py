@@ -1,0 +1,155 @@
+import errno
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from nerfkit.errors import CheckpointError
+from nerfkit.runs import folder as folders
+from nerfkit.runs.folder import Run, find
+
+
+@pytest.fixture
+def config() -> DictConfig:
+    return OmegaConf.create({"seed": 0, "output": "o", "where": "${output}/x", "trainer": {"max_steps": None}})
+
+
+def test_create_records_the_question_and_the_machine(tmp_path: Path, config: DictConfig) -> None:
+    run = Run.create(tmp_path, "clock", config, ["seed=0", "output=o"])
+    assert run.folder.parent == tmp_path / "clock"
+    time.strptime(run.folder.name, "%Y-%m-%d_%H-%M-%S")
+    assert OmegaConf.load(run.folder / "config.yaml").where == "o/x"  # resolved
+    assert list(OmegaConf.load(run.folder / "overrides.yaml")) == ["seed=0", "output=o"]
+    facts = OmegaConf.load(run.folder / "environment.yaml")
+    assert facts.torch == torch.__version__
+    assert {"python", "numba", "device", "nerfkit"} <= set(facts)
+    log = (run.folder / "log.txt").read_text()
+    assert "seed=0 output=o" in log
+    assert facts.device in log
+
+
+def test_two_runs_in_one_second_get_two_folders_and_latest_is_the_newer(tmp_path: Path, config: DictConfig) -> None:
+    runs = [Run.create(tmp_path, "clock", config) for _ in range(3)]
+    assert len({run.folder for run in runs}) == 3
+    assert (tmp_path / "clock" / "latest").is_symlink()
+    assert find(tmp_path / "clock" / "latest") == runs[-1].folder.resolve()
+    assert len(list((tmp_path / "clock").iterdir())) == 4  # no temporary link stays
+
+
+def test_latest_is_a_text_file_where_links_are_not_allowed(
+    tmp_path: Path, config: DictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OSError("links are not allowed")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    Run.create(tmp_path, "clock", config)
+    run = Run.create(tmp_path, "clock", config)
+    assert (tmp_path / "clock" / "latest").read_text() == run.folder.name
+    assert Run.open(tmp_path / "clock" / "latest").folder == run.folder.resolve()
+
+
+def test_a_full_disk_leaves_no_run_folder(tmp_path: Path, config: DictConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = Run.create(tmp_path, "clock", config)
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(folders, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        Run.create(tmp_path, "clock", config)
+    assert sorted(path.name for path in (tmp_path / "clock").iterdir()) == [earlier.folder.name, "latest"]
+    assert find(tmp_path / "clock" / "latest") == earlier.folder.resolve()
+
+
+def test_open_with_another_config_adds_what_changed_to_the_overrides(tmp_path: Path, config: DictConfig) -> None:
+    run = Run.create(tmp_path, "clock", config, ["seed=0"])
+    config.trainer.max_steps = 500
+    Run.open(run.folder, config)
+    assert list(OmegaConf.load(run.folder / "overrides.yaml")) == ["seed=0", "trainer.max_steps=500"]
+    assert OmegaConf.load(run.folder / "config.yaml").trainer.max_steps == 500
+
+
+def test_open_without_a_config_leaves_the_record(tmp_path: Path, config: DictConfig) -> None:
+    run = Run.create(tmp_path, "clock", config, ["seed=0"])
+    before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
+    Run.open(run.folder)
+    assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
+
+
+def test_open_names_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such run folder; expected OUTPUT/SCENE/DATE_TIME"):
+        Run.open(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match=r"not a run folder: it has no config.yaml; it holds nothing"):
+        Run.open(tmp_path)
+    (tmp_path / "cat.png").touch()
+    with pytest.raises(CheckpointError, match=r"it holds cat.png"):
+        Run.open(tmp_path)
+
+
+def test_log_prints_and_keeps(tmp_path: Path, config: DictConfig, capsys: pytest.CaptureFixture) -> None:
+    run = Run.create(tmp_path, "clock", config)
+    run.log("first")
+    run.log("second: 38.5 dB")
+    assert capsys.readouterr().out == "first\nsecond: 38.5 dB\n"
+    assert (run.folder / "log.txt").read_text().endswith("first\nsecond: 38.5 dB\n")
+
+
+def test_metrics_merge_and_leave_out_what_was_not_measured(tmp_path: Path, config: DictConfig) -> None:
+    run = Run.create(tmp_path, "clock", config)
+    run.update_metrics({"device": "cpu", "field": {"psnr": np.float32(30.5), "steps": 10, "chamfer": None}})
+    run.update_metrics({"field": {"psnr": torch.tensor(31.0), "ssim": float("nan"), "views": (1.0, float("inf"))}})
+    text = (run.folder / "metrics.json").read_text()
+    assert json.loads(text) == {"device": "cpu", "field": {"psnr": 31.0, "steps": 10, "views": [1.0, None]}}
+
+
+def test_damaged_metrics_are_named_not_overwritten(tmp_path: Path, config: DictConfig) -> None:
+    run = Run.create(tmp_path, "clock", config)
+    (run.folder / "metrics.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"metrics.json: not valid JSON"):
+        run.update_metrics({"device": "cpu"})
+    assert (run.folder / "metrics.json").read_text() == "{"
+
+
+def test_stage_measures_its_own_memory(tmp_path: Path, config: DictConfig) -> None:
+    run = Run.create(tmp_path, "clock", config)
+    with run.stage("big"):
+        block = np.ones(60_000_000 // 8)
+    del block
+    with run.stage("small"):
+        pass
+    stages = run.metrics()["stages"]
+    assert stages["big"]["peak_memory_bytes"] > 60_000_000
+    if Path("/proc/self/clear_refs").exists():
+        assert stages["small"]["peak_memory_bytes"] < stages["big"]["peak_memory_bytes"] - 40_000_000
+
+
+def test_a_stopped_stage_is_measured_and_a_resumed_one_adds_up(
+    tmp_path: Path, config: DictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([100.0, 130.0, 7.0, 19.5, 50.0, 54.25])
+    monkeypatch.setattr(folders, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    run = Run.create(tmp_path, "clock", config)
+
+    def seconds() -> float:
+        return run.metrics()["stages"]["field"]["seconds"]
+
+    def stopped() -> None:
+        with run.stage("field"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert seconds() == 30.0
+    with run.stage("field", continued=True):
+        pass
+    assert seconds() == 42.5
+    with run.stage("field"):
+        pass
+    assert seconds() == 4.25

@@ -1,0 +1,86 @@
+import math
+
+import pytest
+import torch
+
+from nerfkit.cameras import Cameras, look_at
+from nerfkit.view.paths import PATHS, orbit, spiral, wave
+
+Y = torch.tensor([0.0, 1.0, 0.0])
+
+
+def cameras(positions: list[tuple[float, float, float]], height: int = 20, width: int = 30) -> Cameras:
+    at = torch.tensor(positions)
+    lens = torch.tensor([40.0, 41.0, 14.0, 11.0]).expand(len(at), 4)
+    return Cameras(look_at(at, torch.zeros(3), Y), lens, height, width)
+
+
+AROUND = cameras([(3.0, 0.0, 0.0), (0.0, 1.0, 4.0), (0.0, 0.0, -5.0)])
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("up", [(0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 1.0), (0.0, -2.0, 0.0)])
+def test_every_frame_looks_at_the_centre_upright(name: str, up: tuple[float, float, float]) -> None:
+    centre = torch.tensor([0.1, -0.2, 0.3])
+    path = PATHS[name](AROUND, 7, up=up, centre=centre)
+    pixel, depth = path.project(centre[None])
+    assert torch.allclose(pixel[:, 0], torch.tensor([15.0, 10.0]).expand(7, 2), atol=1e-3)
+    assert (depth > 0).all()
+    above, _ = path.project(centre[None] + 0.1 * torch.tensor(up))
+    assert (above[:, 0, 1] < pixel[:, 0, 1]).all()  # up in the world is up in the picture: a smaller row
+    rotation = path.camera_to_world[:, :, :3]
+    assert torch.allclose(rotation.mT @ rotation, torch.eye(3).expand(7, 3, 3), atol=1e-5)
+    assert torch.allclose(torch.linalg.det(rotation), torch.ones(7), atol=1e-5)
+
+
+def test_the_orbit_is_a_turntable() -> None:
+    path = orbit(AROUND, 8, elevation=30.0)
+    radius = AROUND.positions.norm(dim=-1).median()  # sqrt(17)
+    assert torch.allclose(path.positions.norm(dim=-1), radius.expand(8), atol=1e-5)
+    assert torch.allclose(path.positions[:, 1], (radius * 0.5).expand(8), atol=1e-5)  # sin 30
+    # From the first training camera's azimuth, +x, a quarter turn counterclockwise seen from +y is -z.
+    assert path.positions[0, 0] > 0
+    assert torch.allclose(path.positions[0, 2], torch.tensor(0.0), atol=1e-5)
+    assert path.positions[2, 2] < 0
+    steps = (path.positions - path.positions.roll(1, 0)).norm(dim=-1)
+    assert torch.allclose(steps, steps[0].expand(8), atol=1e-4)  # also from the last frame to the first: it closes
+
+
+def test_radius_and_lens() -> None:
+    path = orbit(AROUND, 3, radius=2.5)
+    assert torch.allclose(path.positions.norm(dim=-1), torch.full((3,), 2.5))
+    assert path.intrinsics.tolist() == [[40.0, 41.0, 15.0, 10.0]] * 3  # the principal point moves to the middle
+    assert (path.height, path.width) == (20, 30)
+
+
+@pytest.mark.parametrize("elevation", [90.0, -90.0, 200.0])
+def test_elevation_stops_short_of_the_poles(elevation: float) -> None:
+    height = orbit(AROUND, 5, elevation=elevation, radius=1.0).positions[:, 1]
+    assert torch.allclose(height.abs(), torch.full((5,), math.sin(math.radians(89))), atol=1e-6)
+
+
+def test_a_first_camera_straight_above_is_no_trouble() -> None:
+    for name in PATHS:
+        assert PATHS[name](cameras([(0.0, 3.0, 0.0)]), 4).camera_to_world.isfinite().all()
+
+
+def test_the_wave_rises_and_falls_once_a_turn() -> None:
+    path = wave(AROUND, 8, elevation=10.0, radius=1.0)
+    degrees = torch.rad2deg(path.positions[:, 1].asin())
+    expected = [10 + 25 * math.sin(2 * math.pi * i / 8) for i in range(8)]
+    assert torch.allclose(degrees, torch.tensor(expected), atol=1e-3)
+
+
+def test_the_spiral_stays_among_the_cameras_of_one_side() -> None:
+    front = cameras([(0.3 * x, 0.3 * y, 3.0) for x in (-1, 0, 1) for y in (-1, 0, 1)])
+    path = spiral(front, 40)
+    assert (path.positions[:, 2] > 2.8).all()
+    assert (path.positions[:, :2].norm(dim=-1) < 0.3).all()
+    assert path.positions[:, 0].min() < -0.02 < 0.02 < path.positions[:, 0].max()
+    steps = (path.positions - path.positions.roll(1, 0)).norm(dim=-1)
+    assert steps.max() < 2.5 * steps.min()  # no jump anywhere, the closing step included
+
+
+def test_the_spiral_of_cameras_all_around_is_finite() -> None:
+    opposite = cameras([(0.0, 0.0, 3.0), (0.0, 0.0, -3.0)])
+    assert spiral(opposite, 5).camera_to_world.isfinite().all()
