@@ -17,6 +17,7 @@ import torch
 
 from benchmarks import composite, measure, status
 from nerfkit.kernels import use
+from nerfkit.kernels.march import intersect_box, march
 from nerfkit.kernels.sample_rays import sample_rays
 
 
@@ -50,10 +51,10 @@ def with_reference(function: Callable[[], object]) -> Callable[[], object]:
     return run
 
 
-def sample_rays_contestants() -> dict[str, Callable[[], object]]:
+def sample_rays_contestants(device: str = "cuda") -> dict[str, Callable[[], object]]:
     """16,384 rays from 100 views of 800 x 800 pixels."""
-    camera_to_world = torch.eye(3, 4, device="cuda").expand(100, 3, 4).contiguous()
-    intrinsics = torch.tensor([1111.0, 1111.0, 400.0, 400.0], device="cuda").expand(100, 4).contiguous()
+    camera_to_world = torch.eye(3, 4, device=device).expand(100, 3, 4).contiguous()
+    intrinsics = torch.tensor([1111.0, 1111.0, 400.0, 400.0], device=device).expand(100, 4).contiguous()
 
     def run() -> object:
         return sample_rays(camera_to_world, intrinsics, 800, 800, 16_384, seed=0, step=0)
@@ -61,8 +62,27 @@ def sample_rays_contestants() -> dict[str, Callable[[], object]]:
     return {"kernel": run, "pytorch": with_reference(run)}
 
 
+def march_contestants(device: str = "cuda") -> dict[str, Callable[[], object]]:
+    """16,384 rays into a 64^3 grid that holds a ball of radius 1/2, 256 steps across the box."""
+    generator = torch.Generator().manual_seed(0)
+    origins = torch.nn.functional.normalize(torch.randn(16_384, 3, generator=generator), dim=-1) * 3  # (R, 3)
+    targets = torch.rand(16_384, 3, generator=generator) - 0.5  # (R, 3)
+    directions = torch.nn.functional.normalize(targets - origins, dim=-1).to(device)  # (R, 3)
+    origins = origins.to(device)
+    near, far = intersect_box(origins, directions)
+    axis = (torch.arange(64, device=device) + 0.5) / 32 - 1  # (G,)
+    squared = axis.square()
+    occupancy = squared[:, None, None] + squared[:, None] + squared < 0.25  # (G, G, G)
+
+    def run() -> object:
+        return march(origins, directions, near, far, occupancy, 2 / 256)
+
+    return {"kernel": run, "pytorch": with_reference(run)}
+
+
 CASES: Mapping[str, Callable[[], Mapping[str, Callable[[], object]]]] = {
     "sample_rays, 16k rays": sample_rays_contestants,
+    "march, 16k rays, 64^3 grid": march_contestants,
     "composite, 15k rays of 0 to 13": lambda: composite.contestants(
         composite.packed_inputs(composite.training_rays(), "cuda")
     ),
