@@ -68,6 +68,11 @@ def _backend(tensor: Tensor) -> str:
     return backend
 
 
+def _float32(x: float) -> float:
+    """Rounded: what a kernel would make of it."""
+    return torch.tensor(x, dtype=torch.float32).item()
+
+
 def _implementation(backend: str) -> ModuleType:
     """Compilers are imported when they are first needed."""
     return import_module(f".{backend}", __name__)
@@ -169,7 +174,7 @@ def march(
         step_size,
         None if jitter is None else Draw(*jitter).checked(rays),
         density_grid,
-        -math.log(min_transmittance) if min_transmittance else math.inf,
+        _float32(-math.log(min_transmittance)) if min_transmittance else math.inf,
         2**31 - 1 if max_samples_per_ray is None else min(max_samples_per_ray, 2**31 - 1),
     )
     return Samples(*result)
@@ -196,6 +201,8 @@ def positions(samples: Samples, origins: Tensor, directions: Tensor) -> Tensor:
     _check_shape((rays + 1,), offsets=samples.offsets)
     _check_like(origins, t_start=samples.t_start, t_end=samples.t_end)
     ray_index, t_start, t_end, offsets = (t.detach().contiguous() for t in samples)
+    if offsets.device.type == "cpu" and (int(offsets[0]), int(offsets[-1])) != (0, count):
+        raise ValueError(f"offsets must run from 0 to {count}, not {int(offsets[0])} to {int(offsets[-1])}")
     if backend == "reference":
         from . import reference
 

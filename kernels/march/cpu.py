@@ -18,7 +18,7 @@ from ..philox.cpu import to_uniform, words
 ZERO, ONE, HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
 ULPS = np.float32(2.0**-20)  # margin, relative: eight float32 roundings
 LONGEST = np.float32(2.0**24)  # a lattice has at most this many points: float32 counts no further
-FAR_AWAY = np.float32(1e30)
+STILL, FAR_AWAY = np.float32(1e-30), np.float32(1e30)
 BLOCK = 8  # cells along a side of a coarse block
 SHIFT = np.uint32(3)
 RUNS = 8  # runs of neighbouring samples remembered for each ray; a ray with more is walked a second time
@@ -63,7 +63,7 @@ def _axis(o, v, scale):
 
     Where the ray stands still, every wall is far away and no rounding can cross one.
     """
-    if v == ZERO:
+    if abs(v) < STILL:
         return 1, FAR_AWAY, ZERO
     rate = ONE / (v * scale)
     return int(v > ZERO), rate, ULPS * (ONE + abs(o)) * scale * abs(rate)
@@ -184,34 +184,18 @@ def _count(
 
 
 @jit
-def _emit(
-    o,
-    d,
-    near,
-    far,
-    h,
-    key,
-    occupancy,
-    distance,
-    densities,
-    depth_limit,
-    runs,
-    run_count,
-    offsets,
-    ray_index,
-    start,
-    end,
-):
+def _emit(o, d, near, far, h, key, occupancy, distance, densities, runs, run_count, offsets, ray_index, start, end):
     for r in prange(len(near)):
         u = _lattice_offset(key, r)
-        s, depth = offsets[r], 0.0
+        s = offsets[r]
         k, stop = _lattice_range(o[r], d[r], near[r], far[r], h, u)
         while s < offsets[r + 1]:
             count = run_count[r]
             if count < 0:
-                count, _, k, depth = _walk(
-                    k, stop, depth, offsets[r + 1] - s, o[r], d[r], near[r], far[r], h, u,
-                    occupancy, distance, densities, depth_limit, runs[r],
+                # How many samples there are is known: no need to watch the optical depth.
+                count, _, k, _ = _walk(
+                    k, stop, 0.0, offsets[r + 1] - s, o[r], d[r], near[r], far[r], h, u,
+                    occupancy, distance, densities[:0], np.inf, runs[r],
                 )  # fmt: skip
             for i in range(count):
                 for point in range(runs[r, i, 0], runs[r, i, 1]):
@@ -228,10 +212,10 @@ def march(origins, directions, near, far, occupancy, step_size, jitter, density_
     _block_distance(grid, distance)
     densities = np.empty((0, 0, 0), np.float32) if density_grid is None else density_grid.numpy()
     rays = *(t.numpy() for t in (origins, directions, near, far)), np.float32(step_size), _key(jitter)
-    walk = *rays, grid, distance, densities, max_optical_depth
+    walk = *rays, grid, distance, densities
     runs, run_count = np.empty((len(near), RUNS, 2), np.int32), np.empty(len(near), np.int32)
     offsets = np.zeros(len(near) + 1, np.int64)
-    _count(*walk, max_samples, runs, run_count, offsets[1:])
+    _count(*walk, max_optical_depth, max_samples, runs, run_count, offsets[1:])
     np.cumsum(offsets, out=offsets)
     ray_index, t_start, t_end = (np.empty(offsets[-1], kind) for kind in (np.int64, np.float32, np.float32))
     _emit(*walk, runs, run_count, offsets, ray_index, t_start, t_end)
@@ -316,7 +300,7 @@ def _inverse_cdf(edges, weights, key, out):
         for i in range(count):
             noise = np.float64(to_uniform(words(seed, first + r, i, step, INVERSE_CDF)[0])) if jittered else 0.5
             target = (i + noise) / count * total
-            while before + mass <= target:
+            while before + mass <= target and b < bins - 1:
                 before += mass
                 b += 1
                 mass = float(weights[r, b]) if given else 1.0
