@@ -116,7 +116,7 @@ def _ffmpeg(problems: list[str]) -> str:
         import imageio_ffmpeg
 
         path, found = imageio_ffmpeg.get_ffmpeg_exe(), imageio_ffmpeg.get_ffmpeg_version()
-    except (ImportError, RuntimeError):
+    except (ImportError, RuntimeError, OSError):
         problems.append("ffmpeg, for MP4: pip install --force-reinstall imageio-ffmpeg")
         return "missing"
     return f"{found} ({path})"

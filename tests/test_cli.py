@@ -1,0 +1,212 @@
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from nerfkit import cli, options, pipeline
+from nerfkit.__main__ import main
+from nerfkit.errors import SceneError
+from nerfkit.runs import Run
+
+ROOT = Path(__file__).parent.parent
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[DictConfig]:
+    """What the commands hand to the pipeline."""
+    configs: list[DictConfig] = []
+    monkeypatch.setattr(pipeline, "run", configs.append, raising=False)
+    monkeypatch.setattr(pipeline, "render", configs.append, raising=False)
+    return configs
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Runs a command in an empty folder and returns its exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(entry: Callable[[], None], *words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["command", *words])
+        try:
+            entry()
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        return 0
+
+    return call
+
+
+def test_train_hands_the_config_over_and_hydra_writes_nothing(
+    command: Command, runs: list[DictConfig], tmp_path: Path
+) -> None:
+    assert command(cli.train, "scene=clock", "preset=smoke", "trainer.max_steps=3", "stages=[field]") == 0
+    assert len(runs) == 1
+    assert (runs[0].scene.name, runs[0].trainer.max_steps, runs[0].stages) == ("clock", 3, ["field"])
+    assert "hydra" not in runs[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_preset_is_put_in(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folders: list[Path] = []
+
+    def run(config: DictConfig) -> None:
+        folders.append(Run.create(config.output, "clock", config).folder)
+
+    monkeypatch.setattr(pipeline, "run", run, raising=False)
+    for words in ((), ("preset=auto",)):
+        assert command(cli.train, "device=cpu", *words) == 0
+        assert "preset=cpu" in OmegaConf.load(folders[-1] / "overrides.yaml")
+    assert (tmp_path / "outputs" / "clock" / "latest").resolve() == folders[-1].resolve()
+
+
+def test_a_sweep_runs_once_for_each_value(command: Command, runs: list[DictConfig]) -> None:
+    assert command(cli.train, "-m", "seed=3,4", "preset=smoke") == 0
+    assert [config.seed for config in runs] == [3, 4]
+    runs.clear()
+    assert command(cli.train, "-m", "seed=3,x", "preset=smoke") == 2
+    assert runs == []  # the second job's mistake is found before the first job starts
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["scene=clok"], "error: scene=clok: unknown scene; did you mean clock?"),
+        (["trainer.max_second=3"], "error: trainer.max_second: unknown key; did you mean trainer.max_seconds?"),
+        (["stages=[feild]"], "error: stages: unknown value feild; did you mean field?"),
+        (["--cfg", "job", "seed=x"], "error: seed=x: expected a whole number"),
+        (["resume=nowhere"], "error: nowhere: no such run folder"),
+        (["resume=."], "error: .: not a run folder: it has no config.yaml; it holds nothing"),
+    ],
+)
+def test_bad_words_stop_before_anything_starts(
+    command: Command, runs: list[DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture, words: list, message: str
+) -> None:
+    assert command(cli.train, *words) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith(message)
+    assert output.err.count("\n") == 1
+    assert output.out == ""
+    assert runs == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (SceneError("3_rgb.png: truncated"), 2, "error: 3_rgb.png: truncated\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a/b.pt"),
+            2,
+            "error: the disk is full while writing a/b.pt;",
+        ),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_errors_of_the_pipeline(
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    error: BaseException,
+    code: int,
+    message: str,
+) -> None:
+    def fail(config: DictConfig) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "run", fail, raising=False)
+    assert command(cli.train, "preset=smoke") == code
+    output = capsys.readouterr().err
+    assert output.startswith(message)
+    assert "Traceback" not in output
+
+
+def test_a_bug_keeps_its_traceback(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(config: DictConfig) -> None:
+        raise ZeroDivisionError("in the pipeline")
+
+    monkeypatch.setattr(pipeline, "run", fail, raising=False)
+    assert command(cli.train, "preset=smoke") == 1
+    assert "ZeroDivisionError: in the pipeline" in capsys.readouterr().err
+
+
+def test_resume_uses_the_config_of_the_run(
+    command: Command, runs: list[DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = Run.create("outputs", "kaolin", options.compose("train", ["scene=kaolin", "scene.root=a.zip", "seed=8"]))
+    words = ["resume=outputs/kaolin/latest", "trainer.max_steps=77", "scene.root=b.zip"]
+    assert command(cli.train, *words) == 0
+    assert (runs[0].seed, runs[0].scene.root, runs[0].trainer.max_steps) == (8, "b.zip", 77)
+    assert Path(runs[0].resume) == run.folder.resolve()
+    assert command(cli.train, *words, "--cfg", "job") == 0
+    assert "max_steps: 77" in capsys.readouterr().out
+    assert len(runs) == 1
+    assert command(cli.train, "resume=outputs/kaolin/latest", "scene=clock") == 2
+
+
+def test_render_hands_the_config_over(command: Command, runs: list[DictConfig]) -> None:
+    Run.create("outputs", "clock", options.compose("train"))
+    assert command(cli.render, "run=outputs/clock/latest", "source=mesh", "channels=[rgb,depth]", "format=[gif]") == 0
+    assert (runs[0].run, runs[0].source, runs[0].channels) == ("outputs/clock/latest", "mesh", ["rgb", "depth"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "error: run: which run? Expected run=OUTPUT/SCENE/DATE_TIME"),
+        (["run=nowhere"], "error: nowhere: no such run folder"),
+        (["run=nowhere", "source=meshes"], "error: source: unknown value meshes; did you mean mesh?"),
+        (["run=nowhere", "channels=[rgb,dept]"], "error: channels: unknown value dept; did you mean depth?"),
+        (["run=nowhere", "fps=0"], "error: fps=0: expected a number greater than 0"),
+    ],
+)
+def test_render_explains_bad_words(
+    command: Command, runs: list[DictConfig], capsys: pytest.CaptureFixture, words: list[str], message: str
+) -> None:
+    assert command(cli.render, *words) == 2
+    assert capsys.readouterr().err.startswith(message)
+    assert runs == []
+
+
+def test_help_lists_groups_and_keys(command: Command, capsys: pytest.CaptureFixture) -> None:
+    assert command(cli.train, "--help") == 0
+    text = capsys.readouterr().out
+    assert "preset: cpu, gpu, smoke" in text
+    assert "max_seconds:" in text
+    assert command(cli.render, "--help") == 0
+    assert "elevation:" in capsys.readouterr().out
+
+
+def test_nerfkit_names_its_commands(command: Command, runs: list[DictConfig], capsys: pytest.CaptureFixture) -> None:
+    assert command(main) == 0
+    assert "doctor" in capsys.readouterr().out
+    assert command(main, "docter") == 2
+    assert (
+        capsys.readouterr().err == "error: unknown command docter; did you mean doctor? Known: train, render, doctor\n"
+    )
+    assert command(main, "train", "seed=6", "preset=smoke") == 0
+    assert runs[0].seed == 6
+
+
+def python(*arguments: str, cwd: Path) -> Any:
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_the_scripts_set_the_exit_code(tmp_path: Path) -> None:
+    train = python(str(ROOT / "train.py"), "scene=clok", cwd=tmp_path)
+    assert (train.returncode, train.stdout) == (2, "")
+    assert train.stderr.startswith("error: scene=clok: unknown scene; did you mean clock?")
+    render = python(str(ROOT / "render.py"), "run=nowhere", cwd=tmp_path)
+    assert (render.returncode, render.stdout) == (2, "")
+    assert render.stderr.startswith("error: nowhere: no such run folder")
+    assert list(tmp_path.iterdir()) == []
