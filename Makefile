@@ -30,7 +30,7 @@ types: typing-tree
 	MYPYPATH=build/tree $(BIN)/mypy --explicit-package-bases -p nerfkit
 
 floors: typing-tree
-	PYTHONPATH=build/tree $(BIN)/lint-imports --no-cache
+	cd build/tree && $(CURDIR)/$(BIN)/lint-imports --no-cache --config $(CURDIR)/pyproject.toml
 
 unit: $(STAMP)
 	$(BIN)/python -m pytest

@@ -3,7 +3,8 @@
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def render_frames(
     folder: Path,
     channels: Sequence[str],
     settings: dict[str, Any],
+    log: Callable[[str], None] = print,
 ) -> dict[str, list[Path]]:
     """Renders the frames that ``folder`` does not hold yet, and returns the paths of all of them by channel.
 
@@ -33,20 +35,34 @@ def render_frames(
         channels: subfolders, and the keys of what ``render_one`` returns.
         settings: everything the pictures depend on, as plain JSON values; it is kept in ``folder/settings.json``, and
             frames of other settings are removed first.
+        log: told of the progress where there is no terminal to draw a bar in.
     """
     _keep_if_same(folder, settings)
     paths = {channel: [folder / channel / f"{i + 1:04d}.png" for i in range(count)] for channel in channels}
     missing = [i for i in range(count) if not all(paths[channel][i].exists() for channel in channels)]
     for channel in channels:
         (folder / channel).mkdir(parents=True, exist_ok=True)
-    start = count - len(missing)
-    bar = tqdm(missing, "frames", total=count, initial=start, unit="frame", disable=not sys.stderr.isatty())
-    for i in bar:
+    for i in _progress(missing, count, log):
         pictures = render_one(i)
         for channel in channels:
             with replacing(paths[channel][i]) as temporary:
                 iio.imwrite(temporary, pictures[channel], compress_level=1)
     return paths
+
+
+def _progress(missing: Sequence[int], count: int, log: Callable[[str], None]) -> Iterator[int]:
+    """The missing frames, with a bar on a terminal and elsewhere a line every ten seconds."""
+    done = count - len(missing)
+    if sys.stderr.isatty():
+        yield from tqdm(missing, "frames", total=count, initial=done, unit="frame")
+        return
+    start = said = time.monotonic()
+    for i, frame in enumerate(missing):
+        now = time.monotonic()
+        if i > 0 and now - said >= 10:
+            said = now
+            log(f"frames: {done + i} of {count}, about {(now - start) / i * (len(missing) - i):.0f} s left")
+        yield frame
 
 
 def _keep_if_same(folder: Path, settings: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ def show(
         up: the scene's up axis.
         folder: where the videos go.
         identity: changes when ``source`` does (its checkpoint's step, its file's date): old frames do not fit then.
-        log: told of each video.
+        log: told of the progress and of each video.
     """
     path = camera_path(options, cameras, up)
     distance = float(path.positions.norm(dim=-1).median())
@@ -66,7 +66,7 @@ def show(
         return {channel: picture(channel, rendered, near, far) for channel in options.channels}
 
     stem = f"{options.path}_{name}"
-    frames = render_frames(render_one, len(path), folder / "frames" / stem, options.channels, settings)
+    frames = render_frames(render_one, len(path), folder / "frames" / stem, options.channels, settings, log)
     videos = []
     for channel in options.channels:
         for ending in options.format:

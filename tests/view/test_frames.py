@@ -1,9 +1,11 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from nerfkit.view import frames
 from nerfkit.view.frames import render_frames
 
 
@@ -64,3 +66,11 @@ def test_a_frame_that_fails_to_write_leaves_no_file(tmp_path: Path, monkeypatch:
     with pytest.raises(OSError, match="No space"):
         render_frames(Renderer(), 2, tmp_path, ["a"], {})
     assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_without_a_terminal_a_line_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.0, 6.0, 12.0, 18.0, 24.0])  # the start, then six seconds a frame
+    monkeypatch.setattr(frames, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    lines: list[str] = []
+    render_frames(Renderer(), 5, tmp_path, ["a"], {}, lines.append)
+    assert lines == ["frames: 2 of 5, about 18 s left", "frames: 4 of 5, about 6 s left"]
