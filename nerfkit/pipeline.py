@@ -1,0 +1,240 @@
+"""The stages of a run in order: prepare, field, extract, refine, export, video."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from nerfkit.errors import CheckpointError, ConfigError
+from nerfkit.fit.build import build_field, build_sampler
+from nerfkit.fit.evaluate import evaluate_field
+from nerfkit.fit.extract import coarse_mesh
+from nerfkit.fit.field import FieldFit
+from nerfkit.fit.refine import evaluate_mesh, refine_mesh
+from nerfkit.mesh.clean import topology_report
+from nerfkit.mesh.io import load_mesh, save_mesh
+from nerfkit.mesh.measures import surface_distance
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.raster.shade import MeshSource
+from nerfkit.runs import checkpoints
+from nerfkit.runs.folder import Run, find, has_checkpoint
+from nerfkit.scenes import open_scene
+from nerfkit.scenes.scene import Scene
+from nerfkit.view.show import pick_source, show
+from nerfkit.volume.renderer import FieldSource
+
+STAGES = ("field", "extract", "refine", "export", "video")
+
+
+def run(config: DictConfig) -> Path:
+    """Runs the stages that ``config.stages`` names, in the order of ``STAGES``; returns the run folder.
+
+    Raises:
+        SceneError, ConfigError, CheckpointError: bad input; nothing is left half written.
+    """
+    unknown = [name for name in config.stages if name not in STAGES]
+    if unknown:
+        raise ConfigError(f"stages: unknown stage {unknown[0]!r}; expected some of {', '.join(STAGES)}")
+    if "field" not in config.stages and config.resume is None:
+        raise ConfigError(
+            "stages: without the field stage there must be a run to go on with: resume=OUTPUT/SCENE/DATE_TIME"
+        )
+    device = pick_device(config.device)
+    if config.resume is not None and not has_checkpoint(find(config.resume)):
+        raise CheckpointError(
+            f"{config.resume}: no checkpoint in its folder checkpoints/, so there is nothing to resume"
+        )
+    scene = _scene(config)
+    if config.resume is not None:
+        record = Run.open(config.resume, config)
+    else:
+        record = Run.create(config.output, scene.name, config)
+    try:
+        return _Stages(config, scene, record, device).run()
+    except KeyboardInterrupt:
+        record.log(f"stopped; go on with: python train.py resume={record.folder}")
+        raise
+    finally:
+        record.close()
+
+
+def render(config: DictConfig) -> list[Path]:
+    """Videos of a trained run: ``config`` is conf/render.yaml's. Returns the videos' paths."""
+    record = Run.open(config.run)
+    trained = OmegaConf.load(record.folder / "config.yaml")
+    assert isinstance(trained, DictConfig)
+    name = pick_source(record.folder, config.source)
+    scene = _scene(trained)
+    folder = Path(config.output) if config.output else record.folder / "video"
+    if name == "mesh":
+        source, identity = _mesh_source(record.folder, scene)
+        return show(source, name, config, scene.cameras, scene.up, folder, identity, record.log)
+    fit = _load_fit(trained, scene, record, pick_device(config.device))
+    field_source = FieldSource(fit.average, fit.sampler, scene.background)
+    return show(field_source, name, config, scene.cameras, scene.up, folder, str(fit.progress.step), record.log)
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is the GPU where torch sees one.
+
+    Raises:
+        ConfigError: ``cuda`` where there is none, or another name.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device={name}: unknown; expected auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda: torch sees no GPU here; use device=cpu, or run `python -m nerfkit doctor`")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _scene(config: DictConfig) -> Scene:
+    s = config.scene
+    background = OmegaConf.to_container(s.background) if OmegaConf.is_config(s.background) else s.background
+    return open_scene(s.name, s.root, resolution=s.resolution, background=background, holdout=s.holdout)
+
+
+def _new_fit(config: DictConfig, scene: Scene, record: Run, device: torch.device) -> FieldFit:
+    field, average = build_field(config, scene), build_field(config, scene)
+    return FieldFit(scene, field, average, build_sampler(config, scene), config, record, device)
+
+
+def _load_fit(config: DictConfig, scene: Scene, record: Run, device: torch.device) -> FieldFit:
+    fit = _new_fit(config, scene, record, device)
+    fit.load(checkpoints.load_latest(record.folder, device, record.log)[1])
+    return fit
+
+
+def _mesh_source(folder: Path, scene: Scene) -> tuple[MeshSource, str]:
+    """The exported mesh, back in normalised units, and when it was written."""
+    path = next(p for p in (folder / "mesh" / f"mesh.{end}" for end in ("glb", "obj", "ply")) if p.exists())
+    mesh = load_mesh(path).transformed(scene.normalisation.apply)
+    return MeshSource(mesh, scene.background), f"{path.name} {path.stat().st_mtime_ns}"
+
+
+class _Stages:
+    """What one stage leaves for the next. A stage that was not asked for is replaced by what the run folder holds."""
+
+    def __init__(self, config: DictConfig, scene: Scene, record: Run, device: torch.device) -> None:
+        self.config, self.scene, self.record, self.device = config, scene, record, device
+        self.fit: FieldFit | None = None
+        self.coarse: Mesh | None = None
+        self.refined: Mesh | None = None
+
+    def run(self) -> Path:
+        scene, record = self.scene, self.record
+        record.log(f"run folder: {record.folder}")
+        record.text("config", "```yaml\n" + OmegaConf.to_yaml(self.config, resolve=True) + "```")
+        side = [scene.cameras.height, scene.cameras.width]
+        facts = {"name": scene.name, "size": side, "train_views": len(scene.train), "test_views": len(scene.test)}
+        record.update_metrics({"scene": {**facts, **_plain(scene.provenance)}, "device": str(self.device)})
+        for name in STAGES:
+            if name in self.config.stages:
+                with record.stage(name, continued=name == "field" and self.config.resume is not None):
+                    getattr(self, f"_{name}")()
+        return record.folder
+
+    # ---- the stages
+
+    def _field(self) -> None:
+        if has_checkpoint(self.record.folder):
+            self.fit = _load_fit(self.config, self.scene, self.record, self.device)
+            self.record.board.resume_at(self.fit.progress.step)
+            self.record.log(f"going on from step {self.fit.progress.step}")
+        else:
+            self.fit = _new_fit(self.config, self.scene, self.record, self.device)
+        self.fit.train()
+        fit, progress = self.fit, self.fit.progress
+        found = evaluate_field(fit.average, fit.sampler, self.scene, self.record.folder / "images", self.device)
+        found |= {"steps": progress.step, "seconds": round(progress.seconds, 3), "samples": progress.samples}
+        self.record.update_metrics({"field": found})
+        inside = f" ({found['psnr_inside']:.2f} inside the masks)" if "psnr_inside" in found else ""
+        self.record.log(
+            f"field: PSNR {found['psnr']:.2f} dB{inside}, SSIM {found['ssim']:.4f} on {len(found['views'])} held-out views "
+            f"after {progress.step} steps, {progress.seconds:.0f} s"
+        )
+
+    def _extract(self) -> None:
+        fit = self._have_fit()
+        self.coarse = coarse_mesh(fit.average, fit.sampler, self.scene, self.config.extract, self.device)
+        self._save(self.coarse, "coarse", ("ply",))
+        self.record.log(f"coarse mesh: {len(self.coarse.vertices)} vertices, {len(self.coarse.faces)} faces")
+
+    def _refine(self) -> None:
+        if self.coarse is None:
+            self.coarse = self._load("coarse.ply", "extract")
+        before = evaluate_mesh(self.coarse, self.scene, self.scene.test)
+        self.refined = refine_mesh(self.coarse, self.scene, self.config.refine, self.record, seed=int(self.config.seed))
+        after = evaluate_mesh(self.refined, self.scene, self.scene.test, self.record.folder / "images")
+        report = topology_report(self.refined)
+        found: dict[str, Any] = {
+            **after,
+            "vertices": len(self.refined.vertices),
+            "faces": len(self.refined.faces),
+            "watertight": report.watertight,
+            "coarse": {key: value for key, value in before.items() if key != "views"},
+        }
+        if self.scene.truth is not None:
+            truth = load_mesh(self.scene.truth)
+            for mesh, where in ((self.refined, found), (self.coarse, found["coarse"])):
+                distance = surface_distance(mesh.transformed(self.scene.normalisation.invert), truth)
+                where |= {"chamfer": round(distance.chamfer, 6), "f_score": round(distance.f_score, 4)}
+        self.record.update_metrics({"mesh": found})
+        self._table(found)
+
+    def _export(self) -> None:
+        mesh = self.refined or self.coarse
+        if mesh is None:
+            if (self.record.folder / "mesh" / "mesh.glb").exists():
+                mesh = load_mesh(self.record.folder / "mesh" / "mesh.glb").transformed(self.scene.normalisation.apply)
+            else:
+                mesh = self._load("coarse.ply", "extract")
+        for path in self._save(mesh, "mesh", tuple(self.config.export.formats)):
+            self.record.log(f"wrote {path}")
+
+    def _video(self) -> None:
+        o, folder = self.config.video, self.record.folder
+        name = pick_source(folder, o.source)
+        if name == "mesh":
+            source, identity = _mesh_source(folder, self.scene)
+            show(source, name, o, self.scene.cameras, self.scene.up, folder / "video", identity, self.record.log)
+        else:
+            fit = self._have_fit()
+            source_of_field = FieldSource(fit.average, fit.sampler, self.scene.background)
+            identity = str(fit.progress.step)
+            show(
+                source_of_field, name, o, self.scene.cameras, self.scene.up, folder / "video", identity, self.record.log
+            )
+
+    # ---- between the stages
+
+    def _have_fit(self) -> FieldFit:
+        if self.fit is None:
+            self.fit = _load_fit(self.config, self.scene, self.record, self.device)
+        return self.fit
+
+    def _save(self, mesh: Mesh, stem: str, formats: tuple[str, ...]) -> list[Path]:
+        """Written in the scene's own units."""
+        own = replace(mesh, vertices=self.scene.normalisation.invert(mesh.vertices))
+        return save_mesh(own, self.record.folder / "mesh" / stem, formats)
+
+    def _load(self, file: str, stage: str) -> Mesh:
+        path = self.record.folder / "mesh" / file
+        if not path.exists():
+            raise CheckpointError(f"{path}: not there yet; add {stage} to stages")
+        return load_mesh(path).transformed(self.scene.normalisation.apply)
+
+    def _table(self, found: dict[str, Any]) -> None:
+        """Coarse and refined mesh on the held-out views, side by side."""
+        rows = [("PSNR, dB", "psnr", "{:.2f}"), ("SSIM", "ssim", "{:.4f}"), ("mask IoU", "mask_iou", "{:.4f}")]
+        rows += [("chamfer, share of diagonal", "chamfer", "{:.5f}"), ("F-score at 0.5 %", "f_score", "{:.4f}")]
+        lines = [f"{'held-out views':<28}{'coarse':>10}{'refined':>10}"]
+        for label, key, style in rows:
+            if key in found:
+                lines.append(f"{label:<28}{style.format(found['coarse'][key]):>10}{style.format(found[key]):>10}")
+        self.record.log("\n".join(lines))
+
+
+def _plain(provenance: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in provenance.items() if isinstance(value, str | int | float)}

@@ -23,7 +23,9 @@ def _check(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> None:
     if spec.activation not in ACTIVATIONS or spec.density_activation not in DENSITY_ACTIVATIONS:
         raise ValueError(f"unknown activation {spec.activation!r} or density activation {spec.density_activation!r}")
     if weights.hidden[0][0].shape[1] != spec.position_size:
-        raise ValueError(f"the first layer takes {weights.hidden[0][0].shape[1]} inputs, the embedding has {spec.position_size}")
+        raise ValueError(
+            f"the first layer takes {weights.hidden[0][0].shape[1]} inputs, the embedding has {spec.position_size}"
+        )
 
 
 def _compiled(x: Tensor, *others: Tensor) -> bool:
@@ -62,7 +64,9 @@ def harmonic_field(
     """
     _check(x, weights, spec)
     if offsets.shape[0] != directions.shape[0] + 1:
-        raise ValueError(f"offsets must be (R+1,) for directions (R,3), got {offsets.shape[0]} and {directions.shape[0]}")
+        raise ValueError(
+            f"offsets must be (R+1,) for directions (R,3), got {offsets.shape[0]} and {directions.shape[0]}"
+        )
     if _compiled(x, directions):
         from . import cpu
 

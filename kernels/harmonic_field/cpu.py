@@ -22,9 +22,7 @@ BLOCK = 512  # samples a thread takes at once; partial sums are kept per block, 
 _nodes = np.cos((np.arange(64) + 0.5) * np.pi / 64) * 0.25
 _P = tuple(
     float(c)
-    for c in np.linalg.lstsq(
-        _nodes[:, None] ** (2 * np.arange(6) + 1), np.sin(2 * np.pi * _nodes), rcond=None
-    )[0]
+    for c in np.linalg.lstsq(_nodes[:, None] ** (2 * np.arange(6) + 1), np.sin(2 * np.pi * _nodes), rcond=None)[0]
 )
 P0, P1, P2, P3, P4, P5 = (np.float32(c) for c in _P)
 QUARTER, HALF = np.float32(0.25), np.float32(0.5)
@@ -75,34 +73,36 @@ def _heads(h, z, u, offsets, first_ray, first_sample, w_density, b_density, w_co
 
 
 @jit(fastmath=True)
-def _heads_backward(h, z, g_raw, g_logits, w_colour, slope, dz, partial_density, partial_colour):
-    """dz = (g_logits W_o) act'(z), and per block the sums g_raw h (last column: g_raw) and g_logits z^T (last column: g_logits).
+def _heads_backward(h, z, g_raw, g_logits, w_colour, relu, dz, partial_density, partial_colour):
+    """dz = g_logits W_o (times ReLU' where ``relu``), and per block the sums g_raw h and g_logits z^T.
 
-    slope: 0 for ReLU, else beta: softplus' derivative from its output is 1 - exp(-beta z).
+    The last column of the sums takes g_raw and g_logits themselves, for the biases.
     """
     count, width, columns = h.shape[0], h.shape[1], z.shape[1]
     for block in numba.prange((count + BLOCK - 1) // BLOCK):
-        partial_density[block] = 0
-        partial_colour[block] = 0
+        of_density, of_colour = partial_density[block], partial_colour[block]
+        of_density[:] = 0
+        of_colour[:] = 0
+        of_red, of_green, of_blue = of_colour[0], of_colour[1], of_colour[2]
+        red, green, blue = w_colour[0], w_colour[1], w_colour[2]
         for s in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
-            g = g_raw[s]
+            g, features = g_raw[s], h[s]
             for j in range(width):
-                partial_density[block, j] += g * h[s, j]
-            partial_density[block, width] += g
+                of_density[j] += g * features[j]
+            of_density[width] += g
             g0, g1, g2 = g_logits[s, 0], g_logits[s, 1], g_logits[s, 2]
+            hidden, out = z[s], dz[s]
             for j in range(columns):
-                v = z[s, j]
-                partial_colour[block, 0, j] += g0 * v
-                partial_colour[block, 1, j] += g1 * v
-                partial_colour[block, 2, j] += g2 * v
-                d = g0 * w_colour[0, j] + g1 * w_colour[1, j] + g2 * w_colour[2, j]
-                if slope == 0:
-                    dz[s, j] = d if v > 0 else np.float32(0)
-                else:
-                    dz[s, j] = d * (np.float32(1) - np.float32(math.exp(-slope * v)))
-            partial_colour[block, 0, columns] += g0
-            partial_colour[block, 1, columns] += g1
-            partial_colour[block, 2, columns] += g2
+                v = hidden[j]
+                of_red[j] += g0 * v
+                of_green[j] += g1 * v
+                of_blue[j] += g2 * v
+            for j in range(columns):
+                d = g0 * red[j] + g1 * green[j] + g2 * blue[j]
+                out[j] = d if (hidden[j] > 0 or not relu) else np.float32(0)
+            of_red[columns] += g0
+            of_green[columns] += g1
+            of_blue[columns] += g2
 
 
 @jit(fastmath=True)
@@ -156,6 +156,11 @@ def _trunk(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> list[Tensor]:
     return layers
 
 
+def _softplus_slope(h: Tensor, beta: float) -> Tensor:
+    """Softplus' derivative from its output h: 1 - exp(-beta h)."""
+    return torch.expm1(h * -beta).neg_()
+
+
 def _chunks(offsets: np.ndarray) -> list[tuple[int, int]]:
     """Ranges of rays of about CHUNK samples each."""
     total = int(offsets[-1])
@@ -176,10 +181,10 @@ def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tenso
 
 
 class _HarmonicField(torch.autograd.Function):
-    """Gradients to the weights only; the wrapper sends other requests to the reference."""
+    """Gradients to the weights only; the wrapper sends other requests to the reference. ``keep``: a backward may follow."""
 
     @staticmethod
-    def forward(ctx, x, offsets, directions, spec, *tensors):  # type: ignore[no-untyped-def]
+    def forward(ctx, x, offsets, directions, spec, keep, *tensors):  # type: ignore[no-untyped-def]
         weights = FieldWeights.unflatten(tensors)
         count = x.shape[0]
         e_d = reference.embed(directions, spec.direction_octaves, spec.omega0, spec.append_input)
@@ -201,10 +206,12 @@ class _HarmonicField(torch.autograd.Function):
             if not relu:
                 z = torch.nn.functional.softplus(z, spec.beta)
                 torch.addmm(weights.colour[1], z, weights.colour[0].t(), out=logits[first:last])
-            saved.append((a, b, layers, z))
+            if keep:
+                saved.append((a, b, layers, z))
         ctx.saved, ctx.spec, ctx.weights, ctx.offsets, ctx.e_d = saved, spec, weights, ray_offsets, e_d
         sigma, rgb = reference.density_of(raw, spec), logits.sigmoid_()
-        ctx.raw, ctx.sigma, ctx.rgb = raw, sigma, rgb
+        # Detached: an output kept as it is would hold its own graph node, and the node the output, until the collector runs.
+        ctx.raw, ctx.sigma, ctx.rgb = raw, sigma.detach(), rgb.detach()
         return sigma, rgb
 
     @staticmethod
@@ -220,7 +227,7 @@ class _HarmonicField(torch.autograd.Function):
         du = torch.empty(len(offsets) - 1, columns)
         w_density, w_feature_t = weights.density[0], weights.feature[0].t().contiguous()
         backward_matrices = [matrix.t().contiguous() for matrix, _ in weights.hidden]
-        slope = np.float32(0 if spec.activation == "relu" else spec.beta)
+        relu = spec.activation == "relu"
         for a, b, layers, z in ctx.saved:
             first, last = int(offsets[a]), int(offsets[b])
             h, blocks = layers[-1], (last - first + BLOCK - 1) // BLOCK
@@ -228,8 +235,10 @@ class _HarmonicField(torch.autograd.Function):
             of_density, of_colour = torch.empty(blocks, width + 1), torch.empty(blocks, 3, columns + 1)
             _heads_backward(
                 h.numpy(), z.numpy(), g_raw[first:last].numpy(), g_logits[first:last].numpy(),
-                weights.colour[0].numpy(), slope, dz.numpy(), of_density.numpy(), of_colour.numpy(),
+                weights.colour[0].numpy(), relu, dz.numpy(), of_density.numpy(), of_colour.numpy(),
             )  # fmt: skip
+            if not relu:
+                dz *= _softplus_slope(z, spec.beta)
             _sum_rays(dz.numpy(), offsets[a : b + 1], a, first, du.numpy())
             of_density, of_colour = of_density.sum(0), of_colour.sum(0)
             grads.density[0][0] += of_density[:-1]
@@ -239,21 +248,22 @@ class _HarmonicField(torch.autograd.Function):
             grads.feature[0].addmm_(dz.t(), h)
             dh = _linear(dz, w_feature_t, None, "none").addr_(g_raw[first:last], w_density[0])
             for i in reversed(range(len(layers) - 1)):
-                if slope == 0:
+                if relu:
                     dh = torch.ops.aten.threshold_backward(dh, layers[i + 1], 0)
                 else:
-                    dh *= 1 - torch.exp(-spec.beta * layers[i + 1])
+                    dh *= _softplus_slope(layers[i + 1], spec.beta)
                 grads.hidden[i][0].addmm_(dh.t(), layers[i])
                 grads.hidden[i][1].add_(dh.sum(0))
                 if i > 0:
                     dh = _linear(dh, backward_matrices[i], None, "none")
         grads.feature[1].copy_(du.sum(0))
         torch.mm(du.t(), ctx.e_d, out=grads.direction)
-        return None, None, None, None, *grads.flat()
+        return None, None, None, None, None, *grads.flat()
 
 
 def harmonic_field(
     x: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec
 ) -> tuple[Tensor, Tensor]:
     """sigma (S,) and c (S,3) of packed samples; gradients to all weights."""
-    return _HarmonicField.apply(x, offsets, directions, spec, *weights.flat())
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in weights.flat())
+    return _HarmonicField.apply(x, offsets, directions, spec, keep, *weights.flat())

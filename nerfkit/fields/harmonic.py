@@ -15,6 +15,7 @@ class HarmonicField(nn.Module):
         width: columns of every layer; depth: number of trunk layers.
         octaves, direction_octaves, omega0, append_input, activation, density_activation, beta: see ``FieldSpec``.
         density_bias: initial bias of the raw density.
+        scale: positions are multiplied by it before they are embedded.
         seed: of the initial weights (Kaiming uniform, as torch's Linear).
     """
 
@@ -31,12 +32,12 @@ class HarmonicField(nn.Module):
         density_activation: str = "exp",
         beta: float = 10.0,
         density_bias: float = 0.0,
+        scale: float = 1.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.spec = FieldSpec(
-            octaves, direction_octaves, omega0, append_input, activation, density_activation, beta
-        )
+        self.scale = scale
+        self.spec = FieldSpec(octaves, direction_octaves, omega0, append_input, activation, density_activation, beta)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             sizes = [self.spec.position_size] + [width] * depth
@@ -62,8 +63,18 @@ class HarmonicField(nn.Module):
 
     def density(self, positions: Tensor) -> Tensor:
         """sigma (S,) per unit length at positions (S,3)."""
-        return harmonic_density(positions, self.weights(), self.spec)
+        return harmonic_density(positions * self.scale, self.weights(), self.spec)
+
+    def normals(self, positions: Tensor) -> Tensor:
+        """-grad sigma / |grad sigma| at positions (S,3): unit vectors out of the solid; zero where sigma is flat."""
+        pieces = []
+        for piece in positions.detach().split(65536):
+            with torch.enable_grad():
+                piece = piece.clone().requires_grad_()
+                (gradient,) = torch.autograd.grad(self.density(piece).sum(), piece)
+            pieces.append(-torch.nn.functional.normalize(gradient, dim=-1))
+        return torch.cat(pieces) if pieces else positions
 
     def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Density (S,) and colour (S,3) of packed samples: positions (S,3), offsets (R+1,), directions (R,3)."""
-        return harmonic_field(positions, offsets, directions, self.weights(), self.spec)
+        return harmonic_field(positions * self.scale, offsets, directions, self.weights(), self.spec)

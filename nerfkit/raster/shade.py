@@ -121,3 +121,15 @@ def render_channels(
         smooth = interpolate(fragments, mesh.faces, vertex_normals(mesh.vertices, mesh.faces))
         pictures["normal"] = normalize(smooth, dim=-1, eps=1e-20)
     return {name: pictures[name] for name in channels}
+
+
+class MeshSource:
+    """A mesh as something to look at: ``render`` gives the pictures that a camera path asks for."""
+
+    def __init__(self, mesh: Mesh, background: Sequence[float]) -> None:
+        self.mesh, self.background = mesh, background
+
+    def render(self, cameras: Cameras, view: int) -> dict[str, Tensor]:
+        """``rgb`` (H,W,3) over the background, ``depth`` (H,W), ``normal`` (H,W,3), ``alpha`` (H,W)."""
+        pictures = render_channels(self.mesh, cameras[view], CHANNELS, self.background)
+        return {name: picture[0] for name, picture in pictures.items()}

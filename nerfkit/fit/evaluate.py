@@ -1,0 +1,54 @@
+"""How good a field is on the views it never saw."""
+
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.fit.metrics import psnr, quantise, ssim
+from nerfkit.scenes.scene import Scene
+from nerfkit.volume.renderer import over, render_view
+from nerfkit.volume.samplers import Sampler
+
+
+def evaluate_field(
+    field: HarmonicField, sampler: Sampler, scene: Scene, folder: Path | None = None, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """PSNR and SSIM on the test views over the scene's background, each view and their means.
+
+    ``psnr_inside`` counts only pixels of which the mask covers more than half, where the scene has masks.
+
+    Args:
+        folder: where predicted | true | error of each view is written as ``field_VIEW.png``; None writes none.
+    """
+    views = []
+    cameras = scene.cameras.to(device)
+    for view in tqdm(scene.test, desc="held-out views", leave=False):
+        true = scene.image(view)
+        predicted = over(render_view(field, sampler, cameras, view), scene.background).cpu()
+        row: dict[str, Any] = {"view": view, "psnr": psnr(predicted, true), "ssim": ssim(predicted, true)}
+        if scene.has_masks:
+            row["psnr_inside"] = psnr(predicted, true, scene.mask(view))
+        views.append(row)
+        if folder is not None:
+            write_comparison(folder / f"field_{view:03d}.png", predicted, true)
+    return means(views)
+
+
+def means(views: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mean of every number over the views, and the views themselves under ``views``."""
+    keys = [key for key in views[0] if key != "view"]
+    mean = {key: sum(row[key] for row in views) / len(views) for key in keys}
+    rounded = [{key: value if key == "view" else round(value, 4) for key, value in row.items()} for row in views]
+    return {**{key: round(value, 4) for key, value in mean.items()}, "views": rounded}
+
+
+def write_comparison(path: Path, predicted: Tensor, true: Tensor) -> None:
+    """Predicted, true and absolute error side by side, as a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    strip = torch.cat([predicted, true, (predicted - true).abs()], 1)
+    imageio.imwrite(path, (quantise(strip) * 255).to(torch.uint8).numpy())

@@ -1,0 +1,77 @@
+"""From a fitted field to a coarse mesh: isosurface, without floaters and unseen parts, decimated, coloured by the field."""
+
+from dataclasses import replace
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from tqdm import tqdm
+
+from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.mesh.clean import decimate, remove_floaters, remove_hidden
+from nerfkit.mesh.extract import extract_mesh
+from nerfkit.mesh.mesh import Mesh, vertex_normals
+from nerfkit.raster import rasterize
+from nerfkit.scenes.scene import Scene
+from nerfkit.volume.renderer import RAYS_AT_ONCE, render_rays
+from nerfkit.volume.samplers import OccupancySampler, Sampler
+
+FEELER = 0.05  # length, in normalised units, of the rays that read a surface point's colour
+
+
+def coarse_mesh(
+    field: HarmonicField, sampler: Sampler, scene: Scene, options: DictConfig, device: torch.device
+) -> Mesh:
+    """The surface of a field, at most ``options.faces`` triangles, with vertex colours, in normalised units.
+
+    Args:
+        options: conf/extract: ``resolution`` of the lattice, ``level`` of density (null chooses one), ``faces``,
+            ``min_part``: parts smaller than this share of the largest are dropped.
+
+    Raises:
+        SceneError: the field has no surface.
+    """
+    occupied = sampler.grid.occupied if isinstance(sampler, OccupancySampler) else None
+    with tqdm(total=1000, desc="extract", leave=False) as bar:
+        dense = extract_mesh(
+            field.density,
+            resolution=options.resolution,
+            level=options.level,
+            occupancy=occupied,
+            device=device,
+            progress=lambda share: (bar.update(int(1000 * share) - bar.n), None)[1],
+        )
+    dense = remove_floaters(dense, options.min_part)
+    dense = remove_hidden(dense, seen_faces(dense, scene))
+    mesh = decimate(dense, options.faces)
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    return replace(mesh, colours=surface_colours(field, sampler, mesh.vertices, normals, device))
+
+
+def seen_faces(mesh: Mesh, scene: Scene) -> Tensor:
+    """Which faces cover a pixel of some training view, (F,) bool."""
+    seen = torch.zeros(len(mesh.faces), dtype=torch.bool)
+    for view in scene.train:
+        face = rasterize(mesh.vertices, mesh.faces, scene.cameras[view]).face
+        seen[face[face >= 0].long()] = True
+    return seen
+
+
+@torch.no_grad()
+def surface_colours(
+    field: HarmonicField, sampler: Sampler, points: Tensor, normals: Tensor, device: torch.device | str = "cpu"
+) -> Tensor:
+    """What the field shows of surface points (P,3) when looked at along their normals (P,3): colours (P,3) in [0,1].
+
+    Each colour is composited along a short ray through the surface and divided by its opacity; where the ray stays
+    almost empty, the field's colour at the point itself is taken.
+    """
+    colours = []
+    for p, n in zip(points.split(RAYS_AT_ONCE), normals.split(RAYS_AT_ONCE), strict=True):
+        p, n = p.to(device), n.to(device)
+        pixels, _ = render_rays(field, sampler, p + n * FEELER, -n)
+        offsets = torch.arange(len(p) + 1, device=p.device)
+        plain = field(p, offsets, -n)[1]
+        through = pixels.colour / pixels.opacity.clamp_min(1e-6)[:, None]
+        colours.append(torch.where((pixels.opacity > 0.5)[:, None], through, plain).cpu())
+    return torch.cat(colours)

@@ -1,0 +1,283 @@
+"""The field stage: random rays through the training photos, compared with what the field renders there."""
+
+import itertools
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from tqdm import tqdm
+
+from nerfkit.errors import CheckpointError, ConfigError
+from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.fit.metrics import psnr
+from nerfkit.fit.pixels import TrainingPixels, TrainingRays
+from nerfkit.kernels import philox
+from nerfkit.kernels.philox import Draw
+from nerfkit.runs import checkpoints
+from nerfkit.runs.folder import Run
+from nerfkit.scenes.scene import Scene
+from nerfkit.volume.renderer import render_rays, render_view
+from nerfkit.volume.samplers import OccupancySampler, StratifiedSampler
+
+FIRST_RAYS = 1024
+SAMPLES_AT_ONCE = 1 << 17  # of a lock-step sampler; the occupancy sampler keeps to trainer.samples by itself
+
+
+def pseudo_huber(error: Tensor, scale: float) -> Tensor:
+    """Mean of scale (sqrt(1 + (e / scale)^2) - 1): squared below ``scale``, linear above (Charbonnier et al. 1994)."""
+    return ((1 + (error / scale) ** 2).sqrt() - 1).mean() * scale
+
+
+@dataclass
+class Progress:
+    """How far a fit has come. ``seconds`` counts the time of earlier parts of a resumed run too."""
+
+    step: int = 0
+    seconds: float = 0.0
+    samples: int = 0
+    rays: int = FIRST_RAYS
+    next_update: int = 0
+
+
+class FieldFit:
+    """One field being fitted to one scene.
+
+    Attributes:
+        field: the weights being optimised; ``average`` their running mean, which is what to evaluate.
+        sampler: where the field is evaluated along rays.
+        progress: steps, seconds, samples so far.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        field: HarmonicField,
+        average: HarmonicField,
+        sampler: OccupancySampler | StratifiedSampler,
+        config: DictConfig,
+        run: Run,
+        device: torch.device,
+    ) -> None:
+        if config.trainer.max_seconds is None and config.trainer.max_steps is None:
+            raise ConfigError("trainer.max_seconds and trainer.max_steps are both null: set one, or the fit never ends")
+        self.scene, self.run, self.options, self.seed = scene, run, config.trainer, int(config.seed)
+        self.grid_options = config.sampler
+        self.field, self.average, self.sampler = field.to(device), average.to(device), sampler.to(device)
+        self.average.load_state_dict(field.state_dict())
+        self.pixels = TrainingPixels(scene, sampler, device)
+        self.optimiser = torch.optim.Adam(field.parameters(), lr=1e-3, eps=1e-15, fused=True)
+        self.progress = Progress()
+
+    # ---- one step
+
+    def losses(self, rays: TrainingRays, first: int, step: int) -> tuple[dict[str, Tensor], Tensor, int]:
+        """The weighted terms of the loss over ``rays``, the sum of squared colour errors, and the samples it took.
+
+        Each term is a mean of pseudo-Huber errors, huber (sqrt(1 + (e / huber)^2) - 1). ``first`` numbers the first ray.
+        """
+        o, draw = self.options, Draw(self.seed, step, first)
+        rendered, samples = render_rays(self.field, self.sampler, rays.origins, rays.directions, draw)
+        predicted, true, alpha = rendered.colour, rays.rgba[:, :3], rays.rgba[:, 3]
+        if o.random_background:
+            background = philox.uniform(draw, philox.BACKGROUND, len(true), 3, device=true.device)
+        else:
+            background = true.new_tensor(self.scene.background).expand_as(true)
+        error = predicted - true + (alpha - rendered.opacity)[:, None] * background  # (R, 3)
+        terms = {"colour": pseudo_huber(error, o.huber)}
+        if self.scene.has_masks and o.mask_weight > 0:
+            terms["silhouette"] = o.mask_weight * pseudo_huber(rendered.opacity - alpha, o.huber)
+        return terms, error.detach().square().sum(), samples
+
+    def step(self) -> dict[str, float]:
+        """One optimiser step; returns what to log.
+
+        Raises:
+            FloatingPointError: a term of the loss is NaN or infinite; the weights are untouched.
+        """
+        progress, o = self.progress, self.options
+        rate = self.learning_rate()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        if o.views_per_step:
+            rays = self.pixels.draw_from_views(self.seed, progress.step, o.rays, o.views_per_step)
+        else:
+            rays = self.pixels.draw(self.seed, progress.step, o.rays or progress.rays)
+        count, squared, samples = len(rays.rgba), 0.0, 0
+        logged: dict[str, float] = {}
+        self.optimiser.zero_grad()
+        at_once = self._rays_at_once(count)
+        for first in range(0, count, at_once):
+            piece = TrainingRays(*(t[first : first + at_once] for t in rays))
+            share = len(piece.rgba) / count
+            terms, error, taken = self.losses(piece, first, progress.step)
+            for name, term in terms.items():
+                value = term.item()
+                if not math.isfinite(value):
+                    raise FloatingPointError(name)
+                logged[f"loss/{name}"] = logged.get(f"loss/{name}", 0.0) + share * value
+            (torch.stack(list(terms.values())).sum() * share).backward()
+            squared, samples = squared + error.item(), samples + taken
+        self.optimiser.step()
+        self._average()
+        progress.step += 1
+        progress.samples += samples
+        logged |= {
+            "train/psnr": -10 * math.log10(max(squared / (3 * count), 1e-10)),
+            "train/learning_rate": rate,
+            "train/rays": count,
+            "train/samples": samples,
+        }
+        self._adapt(samples)
+        return logged
+
+    def _rays_at_once(self, count: int) -> int:
+        """Rays whose samples fit in memory together; the gradient of a step is the same however it is cut up."""
+        if isinstance(self.sampler, StratifiedSampler):
+            return max(1, SAMPLES_AT_ONCE // self.sampler.count)
+        return max(count, 1)
+
+    def learning_rate(self) -> float:
+        """By the share of the budget that is used, so that it reaches its end with whichever bound comes first."""
+        o, done = self.options, self.done()
+        warm = min(1.0, (self.progress.step + 1) / max(1, o.warmup))
+        if o.decay == "step":
+            return warm * o.learning_rate * (0.1 if done >= 0.75 else 1.0)
+        cosine = 0.5 + 0.5 * math.cos(math.pi * min(done, 1.0))
+        return warm * (o.final_learning_rate + (o.learning_rate - o.final_learning_rate) * cosine)
+
+    def done(self) -> float:
+        """Share of the budget used, 1 at the end."""
+        o, p = self.options, self.progress
+        by_time = p.seconds / o.max_seconds if o.max_seconds else 0.0
+        return max(by_time, p.step / o.max_steps if o.max_steps else 0.0)
+
+    def _average(self) -> None:
+        # A short memory at first: the running mean must not remember the initial weights.
+        keep = min(self.options.ema, 1 - 1 / (1 + self.progress.step / 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.field.parameters()), 1 - keep)
+
+    def _adapt(self, samples: int) -> None:
+        """The ray count follows the sample budget, at most doubling; the occupancy grid follows the field."""
+        o, p = self.options, self.progress
+        wanted = p.rays * o.samples / max(samples, 1)
+        p.rays = int(max(64, min(wanted, 2 * p.rays, o.max_rays)))
+        if isinstance(self.sampler, OccupancySampler) and p.step >= p.next_update:
+            g = self.grid_options
+            self.sampler.grid.update(
+                self.field, Draw(self.seed, p.step), p.step // g.update_every, prune=p.step >= g.warmup
+            )
+            p.next_update = p.step + g.update_every
+
+    # ---- the loop
+
+    def train(self) -> None:
+        """Steps until the budget is used.
+
+        Raises:
+            KeyboardInterrupt: as it came; the state is saved.
+            FloatingPointError: the loss is not finite; names the term and the last good checkpoint.
+        """
+        before, start = self.progress.seconds, time.perf_counter()
+        saved, previewed = before, self.done()
+        try:
+            with tqdm(total=1000, desc="field", bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}") as bar:
+                for count in itertools.count():
+                    if self.done() >= 1:
+                        break
+                    logged = self.step()
+                    self.progress.seconds = before + time.perf_counter() - start
+                    if count % self.options.log_every == 0:
+                        self._report(bar, logged)
+                    if self.done() - previewed >= self.options.preview_every:
+                        previewed = self.done()
+                        self._preview()
+                    if self.progress.seconds - saved > self.options.checkpoint_every:
+                        saved = self.progress.seconds
+                        self.save()
+                bar.update(1000 - bar.n)
+        except KeyboardInterrupt:
+            self.save()
+            raise
+        except FloatingPointError as error:
+            steps = checkpoints.steps(self.run.folder)
+            last = f"the last good checkpoint is step {steps[0]}" if steps else "no checkpoint was saved before"
+            raise FloatingPointError(
+                f"step {self.progress.step}: the loss is not finite (term: {error}); {last} in "
+                f"{self.run.folder / 'checkpoints'}. A lower trainer.learning_rate usually helps."
+            ) from None
+        self.save()
+
+    def _report(self, bar: tqdm, logged: dict[str, float]) -> None:
+        p = self.progress
+        for tag, value in logged.items():
+            self.run.scalar(tag, value, p.step)
+        rate = p.samples / max(p.seconds, 1e-9)
+        self.run.scalar("speed/samples_per_second", rate, p.step)
+        self.run.scalar("speed/rays_per_second", rate * logged["train/rays"] / max(logged["train/samples"], 1), p.step)
+        if isinstance(self.sampler, OccupancySampler):
+            self.run.scalar("train/occupied_fraction", self.sampler.grid.fraction, p.step)
+        left = p.seconds / max(self.done(), 1e-9) - p.seconds
+        bar.set_postfix_str(
+            f"step {p.step}  train PSNR {logged['train/psnr']:.1f} dB  {rate / 1e6:.2f} M samples/s  "
+            f"{int(left) // 60}:{int(left) % 60:02d} left",
+            refresh=False,
+        )
+        bar.update(min(1000, int(1000 * self.done())) - bar.n)
+
+    def _preview(self) -> None:
+        """A held-out view as it stands: picture, truth, error, depth and normals to TensorBoard; PSNR by step and by second."""
+        p, view = self.progress, self.scene.test[0]
+        image = render_view(self.average, self.sampler, self.pixels.cameras, view, normals=True)
+        true = self.scene.image(view)
+        predicted = image.rgb.cpu() + (1 - image.alpha.cpu())[..., None] * true.new_tensor(self.scene.background)
+        value = psnr(predicted, true)
+        self.run.scalar("held_out/psnr", value, p.step)
+        self.run.scalar_by_second("held_out/psnr", value, p.seconds)
+        self.run.image("held_out/predicted", predicted.clamp(0, 1), p.step)
+        self.run.image("held_out/true", true, p.step)
+        self.run.image("held_out/error", (predicted - true).abs().clamp(0, 1), p.step)
+        depth = image.depth.cpu() / image.alpha.cpu().clamp_min(1e-6)
+        near, far = (
+            depth[image.alpha.cpu() > 0.5].aminmax() if (image.alpha > 0.5).any() else (depth.min(), depth.max())
+        )
+        shown = ((far - depth) / (far - near).clamp_min(1e-6)).clamp(0, 1) * image.alpha.cpu()
+        self.run.image("held_out/depth", shown[..., None].expand(-1, -1, 3), p.step)
+        if image.normal is not None:
+            self.run.image("held_out/normals", image.normal.cpu() * 0.5 + 0.5, p.step)
+
+    # ---- checkpoints
+
+    def save(self) -> None:
+        """Writes everything that the next step depends on."""
+        state: dict[str, Any] = {
+            "field": self.field.state_dict(),
+            "average": self.average.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "progress": vars(self.progress).copy(),
+        }
+        checkpoints.save(self.run.folder, self.progress.step, state)
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Goes on from a saved state.
+
+        Raises:
+            CheckpointError: it is of another field or sampler.
+        """
+        try:
+            self.field.load_state_dict(state["field"])
+            self.average.load_state_dict(state["average"])
+            self.sampler.load_state_dict(state["sampler"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.progress = Progress(**state["progress"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(
+                f"{self.run.folder}: its checkpoint does not fit the config ({reason}); resume with the same field.* and "
+                "sampler.* as the run was started with"
+            ) from None

@@ -1,0 +1,87 @@
+"""The training photos as pixels to draw: where they are, the ray through each, what colour it has."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nerfkit.kernels import philox
+from nerfkit.kernels.march import intersect_box, march
+from nerfkit.kernels.sample_rays import rays_from_pixels, sample_rays
+from nerfkit.scenes.scene import Scene
+from nerfkit.volume.samplers import OccupancySampler, StratifiedSampler
+
+
+class TrainingRays(NamedTuple):
+    """R rays and what the photos show there: ``origins``, ``directions`` (R,3), ``rgba`` (R,4) premultiplied, in [0,1]."""
+
+    origins: Tensor
+    directions: Tensor
+    rgba: Tensor
+
+
+class TrainingPixels:
+    """All training pixels whose rays can meet the object.
+
+    A pixel whose ray misses every occupied cell renders as empty whatever the weights are: drawing it teaches nothing.
+
+    Attributes:
+        cameras: all of the scene's cameras, on the device.
+        chosen: (P,) flat numbers (view H + row) W + column of the pixels to draw from.
+    """
+
+    def __init__(self, scene: Scene, sampler: OccupancySampler | StratifiedSampler, device: torch.device) -> None:
+        self.cameras = scene.cameras.to(device)
+        self.train = torch.tensor(scene.train, device=device)
+        self.images = scene.images.to(device)  # (N, H, W, 4) uint8, premultiplied
+        size = self.cameras.height * self.cameras.width
+        if isinstance(sampler, OccupancySampler):
+            self.chosen = torch.cat([view * size + self._hits(view, sampler) for view in scene.train])
+        else:
+            self.chosen = torch.cat([view * size + torch.arange(size, device=device) for view in scene.train])
+
+    def _hits(self, view: int, sampler: OccupancySampler) -> Tensor:
+        """Pixels of a view whose rays meet an occupied cell."""
+        origins, directions = (t.contiguous() for t in self.cameras.image_rays(view))
+        near, far = intersect_box(origins, directions)
+        samples = march(
+            origins, directions, near, far, sampler.grid.occupied, sampler.grid.step_size, max_samples_per_ray=1
+        )
+        return (samples.offsets[1:] > samples.offsets[:-1]).nonzero()[:, 0]
+
+    def draw(self, seed: int, step: int, count: int) -> TrainingRays:
+        """``count`` of the chosen pixels, with replacement."""
+        u = philox.uniform(philox.Draw(seed, step), philox.RAYS, count, 2, device=self.chosen.device).double()
+        # Two words of 24 bits: one alone could not name every pixel of a hundred large photos.
+        flat = self.chosen[((u[:, 0] + u[:, 1] * 2.0**-24) * len(self.chosen)).long()]
+        column = flat % self.cameras.width
+        row = flat // self.cameras.width % self.cameras.height
+        view = flat // (self.cameras.width * self.cameras.height)
+        return self._look_up(*self._rays(view, row, column), flat)
+
+    def draw_from_views(self, seed: int, step: int, count: int, views: int) -> TrainingRays:
+        """``count`` pixels drawn evenly from ``views`` different photos, as many from each (PyTorch3D's Monte Carlo rays)."""
+        order = philox.uniform(philox.Draw(seed, step), philox.VIEWS, len(self.train), device=self.chosen.device)[:, 0]
+        cameras, each = self.cameras, count // views
+        batches = [
+            sample_rays(
+                cameras.camera_to_world,
+                cameras.intrinsics,
+                cameras.height,
+                cameras.width,
+                each,
+                seed=seed,
+                step=step,
+                first=k * each,
+                views=self.train[view : view + 1],
+            )
+            for k, view in enumerate(order.argsort()[:views].tolist())
+        ]
+        origins, directions, view, row, column = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        return self._look_up(origins, directions, (view * cameras.height + row) * cameras.width + column)
+
+    def _rays(self, view: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+        return rays_from_pixels(self.cameras.camera_to_world, self.cameras.intrinsics, view, row, column)
+
+    def _look_up(self, origins: Tensor, directions: Tensor, flat: Tensor) -> TrainingRays:
+        return TrainingRays(origins, directions, self.images.view(-1, 4)[flat].float() / 255)

@@ -1,0 +1,66 @@
+"""Where the density is not zero: a grid over [-1,1]^3 that the ray marcher uses to skip empty space and to stop inside solids."""
+
+import torch
+from torch import Tensor, nn
+
+from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.kernels import philox
+
+LEAST_SOLID = 1.0  # per unit length; where ``solid`` starts to grow from
+
+
+class OccupancyGrid(nn.Module):
+    """Running bounds of the field's density per cell, and from them which cells hold anything.
+
+    Each update evaluates sigma at one random point of a share of the cells and sets there
+
+        density <- max(decay density, sigma)           an upper bound: is there anything? (Mueller et al. 2022, appendix C)
+        solid   <- min(2 max(solid, 1), sigma)         a lower bound: is the cell opaque throughout?
+
+    A cell is occupied where a step at its upper bound has an opacity above ``threshold``. The marcher stops a ray by the
+    lower bound, because a cell that a surface cuts must not hide what is behind its empty part.
+
+    Args:
+        allowed: (G,G,G) bool, index [x,y,z]: cells that may ever be occupied (the visual hull, or all).
+        step_size: length of a marching step, in normalised units.
+        threshold: smallest opacity of one step that counts.
+        decay: of the upper bound, per update of the cell.
+        share: an update visits every ``share``-th allowed cell.
+    """
+
+    allowed: Tensor
+    density: Tensor
+    solid: Tensor
+    occupied: Tensor
+
+    def __init__(self, allowed: Tensor, step_size: float, *, threshold: float, decay: float, share: int) -> None:
+        super().__init__()
+        self.step_size, self.threshold, self.decay, self.share = step_size, threshold, decay, share
+        self.register_buffer("allowed", allowed)
+        self.register_buffer("density", torch.zeros(allowed.shape, device=allowed.device))
+        self.register_buffer("solid", torch.zeros(allowed.shape, device=allowed.device))
+        self.register_buffer("occupied", allowed.clone())
+
+    @property
+    def resolution(self) -> int:
+        """Cells along each side, G."""
+        return self.allowed.shape[0]
+
+    @property
+    def fraction(self) -> float:
+        """Occupied cells over all cells."""
+        return self.occupied.float().mean().item()
+
+    @torch.no_grad()
+    def update(self, field: HarmonicField, draw: philox.Draw, visit: int, *, prune: bool) -> None:
+        """Visits the cells whose number is ``visit`` modulo ``share``; marks anew which are occupied if ``prune``."""
+        cells = self.allowed.flatten().nonzero()[:, 0][visit % self.share :: self.share]  # (C,)
+        G = self.resolution
+        corner = torch.stack([cells // (G * G), cells // G % G, cells % G], -1)  # (C, 3)
+        random = philox.uniform(draw, philox.DENSITY_GRID, len(cells), 3, device=cells.device)
+        sigma = field.density((corner + random) * (2 / G) - 1)  # (C,)
+        density, solid = self.density.view(-1), self.solid.view(-1)
+        density[cells] = torch.maximum(density[cells] * self.decay, sigma)
+        solid[cells] = torch.minimum(solid[cells].clamp_min(LEAST_SOLID) * 2, sigma)
+        if prune:
+            torch.logical_and(self.allowed, self.density * self.step_size > self.threshold, out=self.occupied)
