@@ -11,15 +11,10 @@ if TYPE_CHECKING:
 
 
 class Board:
-    """Scalars, images and texts of one run.
-
-    A resumed run writes a second event file beside the first. Set ``purge_step``, before the first value, to the step
-    it resumes at: TensorBoard then drops what the first file holds from there on, what is done a second time.
-    """
+    """Scalars, images and texts of one run. A resumed run writes a second event file beside the first."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.purge_step: int | None = None
         self._writer: SummaryWriter | None = None
 
     @property
@@ -27,8 +22,17 @@ class Board:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter  # a second of imports that not every command needs
 
-            self._writer = SummaryWriter(str(self.folder), purge_step=self.purge_step, flush_secs=5)
+            self._writer = SummaryWriter(str(self.folder), flush_secs=5)
         return self._writer
+
+    def resume_at(self, step: int) -> None:
+        """Makes TensorBoard drop what earlier event files hold from ``step`` on: those steps are done a second time."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        # What SummaryWriter(purge_step=...) writes, here at a time of our choosing.
+        events = self.writer.file_writer
+        assert events is not None
+        events.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         """One point of a curve."""

@@ -37,7 +37,8 @@ def test_a_resumed_run_replaces_the_steps_done_twice(tmp_path: Path) -> None:
         first.scalar("psnr", step, step)
     first.close()
     second = Board(tmp_path)
-    second.purge_step = 3
+    second.text("config", "    seed: 0")
+    second.resume_at(3)
     for step in (3, 4, 5):
         second.scalar("psnr", 10 * step, step)
     second.close()
