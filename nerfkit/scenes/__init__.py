@@ -35,8 +35,8 @@ def open_scene(
     Args:
         name: "clock" (made by the project), a name of ``FORMATS``, or "auto", which looks at the files.
         root: folder or zip of the data; for the clock the folder to keep it in, None for its usual place.
-        resolution: longer image side in pixels, reached by a premultiplied box filter; None, or more than is stored, keeps
-            the stored size.
+        resolution: longer image side in pixels, reached by a premultiplied box filter; None, or more than is stored,
+            keeps the stored size.
         background: "black", "white" or three numbers in [0,1]; None takes the format's: white for blender, else black.
         holdout: views 0, holdout, 2 holdout, ... are the test views where the format has no test split.
 
@@ -73,7 +73,10 @@ def detect(root: str | Path) -> str:
         for format_name, signs in _UNSUPPORTED.items():
             if any(source.find(sign) for sign in signs):
                 raise problem(
-                    str(root), f"the {format_name} format is not supported yet", supported, "Convert the data to one of them."
+                    str(root),
+                    f"the {format_name} format is not supported yet",
+                    supported,
+                    "Convert the data to one of them.",
                 )
         raise problem(
             str(root),

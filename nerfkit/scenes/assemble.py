@@ -46,7 +46,7 @@ def background_colour(value: Background, default: str) -> Colour:
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """" Did you mean ...?", or nothing if no known word is near."""
+    """ " Did you mean ...?", or nothing if no known word is near."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
 
@@ -72,6 +72,29 @@ def check_split(train: list[int], test: list[int], where: str, mend: str) -> Non
             f"at least {MIN_TRAIN} training views and {MIN_TEST} held-out view",
             mend,
         )
+
+
+def _masked_box(cameras: Cameras, masks: Tensor, train: list[int], where: str, labels: list[str]) -> Box:
+    """The hull's box from the training views; an empty mask is right only where the object is out of the picture."""
+    filled = masks.flatten(1).any(dim=1)
+    shown = [view for view in train if filled[view]]
+    if not shown:
+        raise problem(
+            where, "every mask is empty", "masks that show the object", "Export the masks or alpha channels again."
+        )
+    box = hull_box(cameras[shown], masks[shown], where)
+    pixels, depth = cameras.project(torch.from_numpy(np.stack(box)).mean(dim=0, keepdim=True))
+    inside = (pixels >= 0) & (pixels < pixels.new_tensor([cameras.width, cameras.height]))  # (N, 1, 2)
+    in_picture = inside.all(dim=-1)[:, 0] & (depth[:, 0] > 0)
+    blank = [view for view in train if in_picture[view] and not filled[view]]
+    if blank:
+        raise problem(
+            where,
+            f"{len(blank)} views that see the object have an empty mask, the first is {labels[blank[0]]}",
+            "masks that show the object",
+            "Export these masks again, or leave the views out.",
+        )
+    return box
 
 
 def assemble(
@@ -100,7 +123,7 @@ def assemble(
         intrinsics: (N,4) fx, fy, cx, cy in stored pixels.
         split: training and test views.
         box_without_masks: what to normalise to [-1,1]^3 if there are no masks; None takes it from the cameras.
-        background, has_masks, up, provenance, truth: as in ``Scene``.
+        background, has_masks, up, provenance, truth: as in ``Scene``; ``provenance`` has the ``views``' file names.
 
     Raises:
         SceneError: every mask is empty, or masks and poses disagree.
@@ -109,12 +132,7 @@ def assemble(
     own = Cameras(torch.from_numpy(camera_to_world), torch.from_numpy(intrinsics), *stored_size)
     own = own.resized(*images.shape[1:3])
     if has_masks:
-        masks = images[train][..., 3]
-        if not masks.any():
-            raise problem(
-                where, "every mask is empty", "masks that show the object", "Export the masks or alpha channels again."
-            )
-        box = hull_box(own[train], masks, where)
+        box = _masked_box(own, images[..., 3], train, where, provenance["views"])
     else:
         box = camera_box(own[train]) if box_without_masks is None else box_without_masks
     normalisation = fit_box(box)

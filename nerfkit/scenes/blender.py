@@ -1,8 +1,9 @@
 """The Blender format of NeRF's synthetic scenes: ``transforms_train.json``, ``transforms_test.json`` and RGBA images.
 
-Each frame has ``file_path`` (relative, usually without ".png") and ``transform_matrix``, camera-to-world for column vectors with
-OpenGL camera axes. f = width / 2 / tan(camera_angle_x / 2) in pixels, pixels are square and the principal point is the
-image's centre. Alpha is straight. The world's z axis points up. ``transforms_val.json`` and depth or normal images are not read.
+Each frame has ``file_path`` (relative, usually without ".png") and ``transform_matrix``, camera-to-world for column
+vectors with OpenGL camera axes. f = width / 2 / tan(camera_angle_x / 2) in pixels, pixels are square and the principal
+point is the image's centre. Alpha is straight. The world's z axis points up. ``transforms_val.json`` and depth or
+normal images are not read.
 """
 
 import math
@@ -13,7 +14,7 @@ import numpy as np
 
 from nerfkit.scenes.assemble import Background, assemble, background_colour, check_split, hold_out
 from nerfkit.scenes.files import Source, is_safe_name, problem, require, require_number
-from nerfkit.scenes.images import decode, load_views
+from nerfkit.scenes.images import decode, load_views, straight
 from nerfkit.scenes.poses import rigid_transform
 from nerfkit.scenes.scene import Scene
 
@@ -43,7 +44,9 @@ def load(
         where = str(source.path)
         found = source.find(TRAIN)
         if not found:
-            raise problem(where, f"no {TRAIN} inside", "the Blender format", "Point scene.root at the folder that holds it.")
+            raise problem(
+                where, f"no {TRAIN} inside", "the Blender format", "Point scene.root at the folder that holds it."
+            )
         folder = PurePosixPath(found[0]).parent
         train_views = _frames(source, folder, TRAIN)
         test_views = _frames(source, folder, TEST) if source.exists(str(folder / TEST)) else []
@@ -63,7 +66,10 @@ def load(
             )
         labels = [source.where(name) for name, _, _ in views]
         images, stored = load_views(
-            labels, lambda view: decode(source.read(views[view][0]), labels[view]), resolution, source.path.name
+            labels,
+            lambda view: straight(decode(source.read(views[view][0]), labels[view])),
+            resolution,
+            source.path.name,
         )
     focal = np.array([stored[1] / 2 / math.tan(angle / 2) for _, _, angle in views])  # (N,)
     centre = np.broadcast_to([stored[1] / 2, stored[0] / 2], (len(views), 2))
@@ -84,7 +90,7 @@ def load(
 
 
 def _frames(source: Source, folder: PurePosixPath, file: str) -> list[tuple[str, np.ndarray, float]]:
-    """Image name, camera-to-world (3,4) and horizontal field of view in radians of each frame of one transforms file."""
+    """Image name, camera-to-world (3,4) and horizontal field of view (radians) of each frame of one file."""
     name = str(folder / file)
     where = source.where(name)
     content = source.read_json(name)
@@ -94,14 +100,17 @@ def _frames(source: Source, folder: PurePosixPath, file: str) -> list[tuple[str,
     frames = require(content, "frames", where)
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise problem(where, "'frames' is no list of objects", "one object a view", "Export it again.")
-    return [_frame(source, folder, frame, f"{where}, frame {index}") + (angle,) for index, frame in enumerate(frames)]
+    return [(*_frame(source, folder, frame, f"{where}, frame {index}"), angle) for index, frame in enumerate(frames)]
 
 
 def _frame(source: Source, folder: PurePosixPath, frame: dict[str, Any], where: str) -> tuple[str, np.ndarray]:
     path = require(frame, "file_path", where)
     if not isinstance(path, str) or not is_safe_name(path):
         raise problem(
-            where, f"file_path is {path!r}", "a relative path inside the data set's folder", "Mend the path in the JSON."
+            where,
+            f"file_path is {path!r}",
+            "a relative path inside the data set's folder",
+            "Mend the path in the JSON.",
         )
     name = str(folder / path)
     if not source.exists(name):

@@ -23,12 +23,12 @@ def is_safe_name(name: str) -> bool:
 
 
 class Source:
-    """A folder or a zip, read through the same four methods. Use it in a ``with`` block; ``read`` may be called from threads.
+    """A folder or a zip, read through the same methods in a ``with`` block; ``read`` may be called from threads.
 
     Names are relative, with forward slashes.
 
     Raises:
-        SceneError: ``root`` is missing or neither a folder nor a readable zip, or the zip holds a name that leaves its folder.
+        SceneError: ``root`` is missing, is neither a folder nor a readable zip, or the zip holds a name that leaves it.
     """
 
     def __init__(self, root: str | Path) -> None:

@@ -22,26 +22,28 @@ def carve(
     lower: Sequence[float] = (-1.0, -1.0, -1.0),
     upper: Sequence[float] = (1.0, 1.0, 1.0),
     margin_pixels: float = 1.0,
+    closed: Tensor | None = None,
     min_seen: int = 0,
 ) -> Tensor:
     """Which cells of a grid over the box [lower, upper] may hold part of the object.
 
     A cell is carved if some view sees it whole inside its frame and no mask pixel lies in the rectangle that bounds its
-    projection. With depth D, lateral offset X, camera axes r (right) and b (backward) and half sides h_k, that rectangle is exactly
-    bounded by
+    projection. With depth D, lateral offset X, camera axes r (right) and b (backward) and half sides h_k, that is
 
         |x' - x| <= f sum_k h_k |D r_k + X b_k| / (D (D - sum_k h_k |b_k|)),
 
-    so no part of the object is lost that reaches within ``margin_pixels`` of a mask pixel. Cells that reach out of a frame or
-    behind a camera are not carved by that view. The result does not depend on the number of threads.
+    so no part of the object is lost that projects within ``margin_pixels`` of a mask pixel. A view does not carve cells
+    that reach behind its camera or, unless it is closed, out of its frame. The number of threads does not matter.
 
     Args:
         cameras: N cameras, in the units of the box.
         masks: (N,H,W) bool or any number; nonzero is object.
         resolution: cells along each side, G.
         lower, upper: corners of the box.
-        margin_pixels: the rectangle grows by this much on every side; 1 covers masks that were sampled at pixel centres.
-        min_seen: a cell that fewer views see whole is left out. 0 keeps what no view has refuted.
+        margin_pixels: the rectangle grows by this much on every side; 1 covers masks sampled at pixel centres.
+        closed: (N,) bool, views that are known to show the whole object: they carve what lies outside their frame, too.
+            None: no view.
+        min_seen: a cell whose centre fewer views see is left out. 0 keeps what no view has refuted.
 
     Returns:
         (G,G,G) bool on the CPU, index [x,y,z]; cell k covers lower + (upper - lower) * [k, k+1] / G.
@@ -58,6 +60,7 @@ def carve(
     tables = _area_tables(solid, factor)
     lower_corner = np.asarray(lower, np.float64)
     half = (np.asarray(upper, np.float64) - lower_corner) / (2 * resolution)
+    whole = np.zeros(len(cameras), np.bool_) if closed is None else closed.numpy(force=True)
     keep = np.empty((resolution, resolution, resolution), np.bool_)
     _carve(
         tables,
@@ -67,6 +70,7 @@ def carve(
         lower_corner,
         half,
         float(margin_pixels) / factor + 1e-6,  # 1e-6: rounding of the projection itself
+        whole,
         min_seen,
         keep,
     )
@@ -74,7 +78,7 @@ def carve(
 
 
 def _area_tables(solid: np.ndarray, factor: int) -> np.ndarray:
-    """Summed-area tables (N,h+1,w+1) int32 of masks (N,H,W) pooled by ``factor``: a pooled pixel is set if any of its is."""
+    """Summed-area tables (N,h+1,w+1) int32 of masks (N,H,W); ``factor``^2 pixels become one, set if any of them is."""
     count, height, width = solid.shape
     h, w = -(-height // factor), -(-width // factor)
     tables = np.zeros((count, h + 1, w + 1), np.int32)
@@ -95,6 +99,7 @@ def _carve(
     lower: np.ndarray,
     half: np.ndarray,
     margin: float,
+    closed: np.ndarray,
     min_seen: int,
     keep: np.ndarray,
 ) -> None:
@@ -111,9 +116,7 @@ def _carve(
                 pose = poses[view]
                 dx, dy, dz = px - pose[0, 3], py - pose[1, 3], pz - pose[2, 3]
                 depth = -(pose[0, 2] * dx + pose[1, 2] * dy + pose[2, 2] * dz)
-                nearest = depth - (
-                    half[0] * abs(pose[0, 2]) + half[1] * abs(pose[1, 2]) + half[2] * abs(pose[2, 2])
-                )
+                nearest = depth - (half[0] * abs(pose[0, 2]) + half[1] * abs(pose[1, 2]) + half[2] * abs(pose[2, 2]))
                 if nearest <= 0:
                     continue
                 right = pose[0, 0] * dx + pose[1, 0] * dy + pose[2, 0] * dz
@@ -123,14 +126,23 @@ def _carve(
                     spread_x += half[k] * abs(depth * pose[k, 0] + right * pose[k, 2])
                     spread_y += half[k] * abs(depth * pose[k, 1] + up * pose[k, 2])
                 fx, fy, cx, cy = intrinsics[view]
+                x, y = cx + fx * right / depth, cy - fy * up / depth
+                if x >= 0 and y >= 0 and x < size[0] and y < size[1]:
+                    seen += 1
                 spread_x = fx * spread_x / (depth * nearest) + margin
                 spread_y = fy * spread_y / (depth * nearest) + margin
-                x, y = cx + fx * right / depth, cy - fy * up / depth
-                if x < spread_x or y < spread_y or x + spread_x >= size[0] or y + spread_y >= size[1]:
-                    continue
-                seen += 1
-                j0, j1 = int(x - spread_x), int(x + spread_x) + 1
-                i0, i1 = int(y - spread_y), int(y + spread_y) + 1
+                left, right_end = x - spread_x, x + spread_x
+                top, bottom = y - spread_y, y + spread_y
+                if left < 0 or top < 0 or right_end >= size[0] or bottom >= size[1]:
+                    if not closed[view]:
+                        continue
+                    left, right_end = max(left, 0.0), min(right_end, size[0])
+                    top, bottom = max(top, 0.0), min(bottom, size[1])
+                    if left >= right_end or top >= bottom:
+                        kept = False
+                        break
+                j0, j1 = int(left), min(int(right_end) + 1, tables.shape[2] - 1)
+                i0, i1 = int(top), min(int(bottom) + 1, tables.shape[1] - 1)
                 table = tables[view]
                 if table[i1, j1] - table[i0, j1] - table[i1, j0] + table[i0, j0] == 0:
                     kept = False

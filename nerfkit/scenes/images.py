@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import imageio.v3 as iio
 import numpy as np
@@ -16,6 +17,23 @@ from nerfkit.kernels.jit import jit
 from nerfkit.scenes.files import problem
 
 SECONDS_BETWEEN_LINES = 5.0
+
+
+class Picture(NamedTuple):
+    """One view as stored.
+
+    ``rgba`` (H,W,4) uint8: colour, and the fraction of the pixel that the object covers. ``weight`` (H,W) uint8: what
+    premultiplies the colour; alpha itself where alpha is straight, 255 where the picture was rendered over black and so
+    is premultiplied already.
+    """
+
+    rgba: np.ndarray
+    weight: np.ndarray
+
+
+def straight(rgba: np.ndarray) -> Picture:
+    """The picture of an RGBA image with straight alpha."""
+    return Picture(rgba, rgba[..., 3])
 
 
 def decode(data: bytes, where: str, mode: str = "RGBA") -> np.ndarray:
@@ -45,9 +63,9 @@ def working_size(height: int, width: int, resolution: int | None) -> tuple[int, 
 
 
 @jit(parallel=False)
-def _premultiplied_box(rgba: np.ndarray, out: np.ndarray) -> None:
-    """Writes into ``out`` (h,w,4) the area-weighted mean of ``rgba`` (H,W,4), colour times alpha, rounded."""
-    height, width = rgba.shape[:2]
+def _box(rgba: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
+    """Writes into ``out`` (h,w,4) the area-weighted means of ``rgba * weight`` (colour) and of alpha, rounded."""
+    height, width = weight.shape
     step_y, step_x = height / out.shape[0], width / out.shape[1]
     for i in range(out.shape[0]):
         top, bottom = i * step_y, (i + 1) * step_y
@@ -55,46 +73,40 @@ def _premultiplied_box(rgba: np.ndarray, out: np.ndarray) -> None:
             left, right = j * step_x, (j + 1) * step_x
             red = green = blue = alpha = 0.0
             for y in range(int(top), min(int(np.ceil(bottom)), height)):
-                weight_y = min(bottom, y + 1.0) - max(top, float(y))
+                share_y = min(bottom, y + 1.0) - max(top, float(y))
                 for x in range(int(left), min(int(np.ceil(right)), width)):
-                    weight = weight_y * (min(right, x + 1.0) - max(left, float(x))) * rgba[y, x, 3]
-                    alpha += weight
-                    red += weight * rgba[y, x, 0]
-                    green += weight * rgba[y, x, 1]
-                    blue += weight * rgba[y, x, 2]
+                    share = share_y * (min(right, x + 1.0) - max(left, float(x)))
+                    alpha += share * rgba[y, x, 3]
+                    share *= weight[y, x] / 255.0
+                    red += share * rgba[y, x, 0]
+                    green += share * rgba[y, x, 1]
+                    blue += share * rgba[y, x, 2]
             area = step_y * step_x
-            out[i, j, 0] = np.uint8(red / (255.0 * area) + 0.5)
-            out[i, j, 1] = np.uint8(green / (255.0 * area) + 0.5)
-            out[i, j, 2] = np.uint8(blue / (255.0 * area) + 0.5)
+            out[i, j, 0] = np.uint8(red / area + 0.5)
+            out[i, j, 1] = np.uint8(green / area + 0.5)
+            out[i, j, 2] = np.uint8(blue / area + 0.5)
             out[i, j, 3] = np.uint8(alpha / area + 0.5)
 
 
-def shrink(rgba: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Box-filtered, premultiplied copy of a straight-alpha image.
+def shrink(picture: Picture, height: int, width: int) -> np.ndarray:
+    """Box-filtered, premultiplied copy of a picture, (height,width,4) uint8.
 
-    out = sum_p w_p alpha_p (colour_p, 1) / sum_p w_p with w_p the area of stored pixel p inside the output pixel, so ratios
-    need not be whole numbers; rounded to the nearest of 256 levels.
-
-    Args:
-        rgba: (H,W,4) uint8, straight alpha.
-        height, width: size of the result, at most H and W.
-
-    Returns:
-        (height,width,4) uint8, premultiplied.
+    out = sum_p a_p (weight_p colour_p, alpha_p) / sum_p a_p, with a_p the area of stored pixel p in the output pixel,
+    so ratios need not be whole; rounded to the nearest of 256 levels.
     """
     out = np.empty((height, width, 4), np.uint8)
-    _premultiplied_box(np.ascontiguousarray(rgba), out)
+    _box(np.ascontiguousarray(picture.rgba), np.ascontiguousarray(picture.weight), out)
     return out
 
 
 def load_views(
-    labels: list[str], read: Callable[[int], np.ndarray], resolution: int | None, title: str
+    labels: list[str], read: Callable[[int], Picture], resolution: int | None, title: str
 ) -> tuple[Tensor, tuple[int, int]]:
     """Read, premultiply and shrink every view in a few threads, with a progress bar.
 
     Args:
         labels: how messages name each view's image.
-        read: view number -> (H,W,4) uint8 with straight alpha; called from threads.
+        read: view number -> its picture; called from threads.
         resolution: longer side of the result in pixels; None keeps the stored size.
         title: what the progress bar is called.
 
@@ -105,20 +117,21 @@ def load_views(
         SceneError: from ``read``, or a view's size differs from view 0's.
     """
     first = read(0)
-    stored = (first.shape[0], first.shape[1])
+    stored = (first.weight.shape[0], first.weight.shape[1])
     images = np.empty((len(labels), *working_size(*stored, resolution), 4), np.uint8)
     images[0] = shrink(first, *images.shape[1:3])
 
     def fill(view: int) -> None:
-        pixels = read(view)
-        if pixels.shape[:2] != stored:
+        picture = read(view)
+        height, width = picture.weight.shape
+        if (height, width) != stored:
             raise problem(
                 labels[view],
-                f"the image is {pixels.shape[1]}x{pixels.shape[0]} pixels",
+                f"the image is {width}x{height} pixels",
                 f"{stored[1]}x{stored[0]} as {labels[0]}",
                 "All images of a scene share one size: export it again or leave the view out.",
             )
-        images[view] = shrink(pixels, *images.shape[1:3])
+        images[view] = shrink(picture, *images.shape[1:3])
 
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         try:

@@ -1,11 +1,12 @@
-"""The format of NVIDIA Kaolin's synthetic data: ``N_rgb.png``, ``N_semantic.npy`` and ``N_metadata.json`` for each view N.
+"""NVIDIA Kaolin's synthetic data: ``N_rgb.png``, ``N_semantic.npy`` and ``N_metadata.json`` for each view N.
 
-Camera (``camera_properties`` of the metadata): ``tf_mat`` is world-to-camera for row vectors, [p_world, 1] tf_mat = [p_camera, 1],
-with the translation in its last row; camera axes are OpenGL's; f = focal_length / horizontal_aperture * width in pixels, pixels
-are square and the principal point is the image's centre. The world's y axis points up.
+Camera (``camera_properties`` of the metadata): ``tf_mat`` is world-to-camera for row vectors, [p_world, 1] tf_mat =
+[p_camera, 1], with the translation in its last row; camera axes are OpenGL's; f = focal_length / horizontal_aperture *
+width in pixels, pixels are square and the principal point is the image's centre. The world's y axis points up.
 
-Mask: a label above 0 is the object. Where ``N_coverage.png`` exists (8-bit grey, the fraction of each pixel that the object
-covers), it is used instead. Pictures are rendered over black.
+Mask: a label above 0 is the object. Where ``N_coverage.png`` exists (8-bit grey, the fraction of each pixel that the
+object covers), it is used instead. Pictures are rendered over black: a pixel that the object half covers has half its
+colour.
 """
 
 import io
@@ -16,7 +17,7 @@ import numpy as np
 
 from nerfkit.scenes.assemble import Background, assemble, background_colour, hold_out
 from nerfkit.scenes.files import Source, problem, require, require_number
-from nerfkit.scenes.images import decode, load_views
+from nerfkit.scenes.images import Picture, decode, load_views, straight
 from nerfkit.scenes.poses import inverse, rigid_transform
 from nerfkit.scenes.scene import Scene
 
@@ -53,7 +54,7 @@ def load(
         cameras = [_camera(source, stem) for stem in stems]
         labels = [source.where(f"{stem}_rgb.png") for stem in stems]
         images, stored = load_views(
-            labels, lambda view: _straight_rgba(source, stems[view], has_masks), resolution, source.path.name
+            labels, lambda view: _picture(source, stems[view], has_masks), resolution, source.path.name
         )
         for stem, (_, _, aspect) in zip(stems, cameras, strict=True):
             if aspect is not None and abs(aspect * stored[0] / stored[1] - 1) > 0.01:
@@ -90,11 +91,15 @@ def _view_stems(source: Source) -> list[str]:
     stems = [found.removesuffix(METADATA) for found in source.find(f"*{METADATA}")]
     expected = "files N_metadata.json, N_rgb.png and N_semantic.npy in one folder"
     if not stems:
-        raise problem(str(source.path), "no N_metadata.json inside", expected, "Point scene.root at that folder or zip.")
+        raise problem(
+            str(source.path), "no N_metadata.json inside", expected, "Point scene.root at that folder or zip."
+        )
     folders = sorted({str(PurePosixPath(stem).parent) for stem in stems})
     if len(folders) > 1:
         raise problem(
-            str(source.path), f"views in {len(folders)} folders: {', '.join(folders[:4])}", expected,
+            str(source.path),
+            f"views in {len(folders)} folders: {', '.join(folders[:4])}",
+            expected,
             "Point scene.root at one of them.",
         )
     return sorted(stems, key=lambda stem: [int(part) if part.isdigit() else -1 for part in re.split(r"(\d+)", stem)])
@@ -136,13 +141,15 @@ def _camera(source: Source, stem: str) -> tuple[np.ndarray, float, float | None]
     return inverse(world_to_camera), focal / aperture, aspect
 
 
-def _straight_rgba(source: Source, stem: str, has_masks: bool) -> np.ndarray:
-    """One view (H,W,4) uint8 with straight alpha."""
+def _picture(source: Source, stem: str, has_masks: bool) -> Picture:
+    """One view. Colour outside the mask is dropped; the picture's own alpha, 255 as a rule, premultiplies the rest."""
     rgba = decode(source.read(f"{stem}_rgb.png"), source.where(f"{stem}_rgb.png"))
-    if has_masks:
-        coverage = _coverage(source, stem, rgba.shape[:2])
-        rgba[..., 3] = coverage
-    return rgba
+    if not has_masks:
+        return straight(rgba)
+    coverage = _coverage(source, stem, rgba.shape[:2])
+    weight = np.where(coverage > 0, rgba[..., 3], np.uint8(0))
+    rgba[..., 3] = coverage
+    return Picture(rgba, weight)
 
 
 def _coverage(source: Source, stem: str, size: tuple[int, ...]) -> np.ndarray:
@@ -156,9 +163,18 @@ def _coverage(source: Source, stem: str, size: tuple[int, ...]) -> np.ndarray:
             labels = np.load(io.BytesIO(source.read(name)), allow_pickle=False)
         except (ValueError, EOFError, OSError, MemoryError, SyntaxError) as error:
             raise problem(
-                source.where(name), f"not a readable array ({error})", "a .npy file of integer labels",
+                source.where(name),
+                f"not a readable array ({error})",
+                "a .npy file of integer labels",
                 "Copy or export it again.",
             ) from error
+        if labels.dtype.kind not in "biuf":
+            raise problem(
+                source.where(name),
+                f"the mask holds {labels.dtype}",
+                "integer labels, 0 for background",
+                "Export the labels again.",
+            )
         if labels.ndim == 3 and labels.shape[2] == 1:
             labels = labels[..., 0]
         mask = (labels > 0).view(np.uint8) * np.uint8(255)

@@ -14,14 +14,14 @@ from nerfkit.scenes.scene import Similarity
 
 Box = tuple[np.ndarray, np.ndarray]
 
-FILL = 0.95  # the box's longest side spans [-FILL, FILL]: room for smoothing and for the vertices of an isosurface
+FILL = 0.95  # the box's longest side spans [-FILL, FILL]; the rest is room for smoothing
 COARSE, FINE = 64, 128
 
 
 def focus_point(cameras: Cameras) -> np.ndarray:
     """The point (3,) nearest to all optical axes: argmin_p sum_i |(I - d_i d_i^T)(p - o_i)|^2.
 
-    Where the axes are parallel every point of a line is as near; the one closest to the cameras' mean position is returned then.
+    Where the axes are parallel, every point of a line is as near; the one closest to the mean position is taken.
     """
     poses = cameras.camera_to_world.numpy(force=True).astype(np.float64)
     origins, axes = poses[:, :, 3], -poses[:, :, 2]
@@ -41,8 +41,9 @@ def camera_box(cameras: Cameras) -> Box:
 def hull_box(cameras: Cameras, masks: Tensor, where: str) -> Box:
     """The bounding box of the visual hull of ``masks`` (N,H,W), nonzero where the object is.
 
-    A coarse grid over all that the cameras can see around their focus point is carved, then its box again, finer. Cells must be
-    seen whole by a quarter of the views (at least two), for space that nobody looks at cannot be carved.
+    A coarse grid over all that the cameras can see around their focus point is carved, then its box again, finer. Where
+    a mask stays off its frame's border, the view shows the whole object, so the box lies in what it sees. At least half
+    of the views must see a cell, for space that nobody looks at cannot be carved.
 
     Raises:
         SceneError: nothing is left, so masks and poses disagree.
@@ -51,17 +52,18 @@ def hull_box(cameras: Cameras, masks: Tensor, where: str) -> Box:
     fx, fy = cameras.intrinsics[:, 0].numpy(force=True), cameras.intrinsics[:, 1].numpy(force=True)
     corner = np.hypot(cameras.width / 2 / fx, cameras.height / 2 / fy)  # tangent of half the diagonal field of view
     radius = (np.linalg.norm(cameras.positions.numpy(force=True) - focus, axis=1) * corner).max()
-    min_seen = max(2, math.ceil(len(cameras) / 4))
+    min_seen = math.ceil(len(cameras) / 2)
     lower, upper = focus - radius, focus + radius
+    border = torch.cat([masks[:, 0], masks[:, -1], masks[:, :, 0], masks[:, :, -1]], dim=1)
+    closed = ~border.any(dim=1)
     for resolution in (COARSE, FINE):
-        keep = carve(cameras, masks, resolution, lower=lower, upper=upper, min_seen=min_seen)
+        keep = carve(cameras, masks, resolution, lower=lower, upper=upper, closed=closed, min_seen=min_seen)
         if not keep.any():
-            empty = int((masks.flatten(1) != 0).any(1).logical_not().sum())
             raise problem(
                 where,
-                f"the masks have no common visual hull (empty masks: {empty} of {len(masks)} training views)",
-                "masks that show one object from all its cameras",
-                "Check the poses' convention, and leave out views whose mask is empty.",
+                "no point in space lies inside all masks",
+                "masks of one object, and poses in the format's convention",
+                "Check that masks and poses belong together.",
             )
         indices = keep.nonzero().numpy()  # (kept cells, 3)
         first, last = indices.min(axis=0), indices.max(axis=0)

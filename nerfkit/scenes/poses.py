@@ -13,14 +13,14 @@ TOLERANCE = 1e-3
 def rigid_transform(matrix: Any, where: str) -> np.ndarray:
     """A 4x4 rigid transform that acts on column vectors, checked and made exactly orthonormal, (3,4) float64.
 
-    The rotation is replaced by its polar factor, the nearest orthonormal matrix, which moves it by no more than rounding.
+    The rotation is replaced by its polar factor, the nearest orthonormal matrix: a change of no more than rounding.
 
     Args:
         matrix: nested lists or an array, 4x4 (or 3x4), [rotation | translation] over [0, 0, 0, 1].
         where: how a message names the file and key.
 
     Raises:
-        SceneError: another shape, NaN or infinity, another last row, a scale or shear above ``TOLERANCE``, or a mirror image.
+        SceneError: another shape, NaN or infinity, another last row, a scale or shear above ``TOLERANCE``, or a mirror.
     """
     expected = "a 4x4 rigid transform (rotation and translation)"
     mend = "Export the camera again without scale or mirroring."

@@ -1,0 +1,100 @@
+"""open_scene: names, detection, arguments."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from nerfkit.errors import ConfigError, SceneError
+from nerfkit.scenes import detect, open_scene
+from tests.scenes.builders import ring, write_blender, write_kaolin
+
+
+@pytest.fixture(scope="module")
+def ball(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_kaolin(tmp_path_factory.mktemp("kaolin") / "ball", ring(4, (12, 16)))
+
+
+def test_auto_finds_the_format(ball: Path, tmp_path: Path) -> None:
+    packed = write_kaolin(tmp_path / "packed", ring(3, (6, 8)), zipped=True)
+    mic = write_blender(tmp_path / "mic", ring(3, (6, 8)), ring(1, (6, 8)))
+    assert detect(ball) == detect(ball.parent) == detect(packed) == "kaolin"
+    assert detect(mic) == "blender"
+    assert open_scene("auto", mic).provenance["format"] == "blender"
+    assert open_scene("auto", str(packed)).name == "packed"
+
+
+def test_blender_folder_may_be_zipped(tmp_path: Path) -> None:
+    folder = write_blender(tmp_path / "mic", ring(3, (6, 8)), ring(1, (6, 8)))
+    with zipfile.ZipFile(tmp_path / "mic.zip", "w") as archive:
+        for file in folder.rglob("*.*"):
+            archive.write(file, file.relative_to(tmp_path))
+    assert open_scene("auto", tmp_path / "mic.zip").test == [3]
+
+
+@pytest.mark.parametrize(
+    ("sign", "name"),
+    [
+        ("transforms.json", "nerfstudio"),
+        ("sparse/0/cameras.bin", "colmap"),
+        ("colmap/sparse/0/cameras.txt", "colmap"),
+        ("poses_bounds.npy", "llff"),
+        ("cameras_sphere.npz", "dtu"),
+    ],
+)
+def test_auto_names_formats_without_a_loader(sign: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / sign).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / sign).write_text("{}")
+    with pytest.raises(
+        SceneError, match=f"the {name} format is not supported yet; expected the kaolin or blender format"
+    ):
+        open_scene("auto", tmp_path)
+
+
+def test_auto_without_any_sign(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="no known format"):
+        open_scene("auto", tmp_path)
+
+
+def test_unknown_names_get_a_suggestion() -> None:
+    with pytest.raises(
+        SceneError, match=r"unknown scene 'kaolyn'; expected one of clock, kaolin, .* Did you mean 'kaolin'\?"
+    ):
+        open_scene("kaolyn", "x")
+    with pytest.raises(SceneError, match="expected one of") as caught:
+        open_scene("zzz", "x")
+    assert "Did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["kaolin", "blender", "auto"])
+def test_missing_root(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"scene\.root is missing"):
+        open_scene(name)
+    with pytest.raises(SceneError, match=r"nowhere: no such file or folder; expected a folder or a zip"):
+        open_scene(name, tmp_path / "nowhere")
+    (tmp_path / "photo.jpg").write_bytes(b"not a zip")
+    with pytest.raises(SceneError, match=r"photo\.jpg: not a readable zip"):
+        open_scene(name, tmp_path / "photo.jpg")
+
+
+def test_background(ball: Path) -> None:
+    assert open_scene("kaolin", ball).background == (0.0, 0.0, 0.0)
+    assert open_scene("kaolin", ball, background="white").background == (1.0, 1.0, 1.0)
+    assert open_scene("kaolin", ball, background=[0, 0.5, 1]).background == (0.0, 0.5, 1.0)
+    with pytest.raises(ConfigError, match=r"scene\.background is 'blakc'.*Did you mean 'black'"):
+        open_scene("kaolin", ball, background="blakc")
+    for wrong in ([0.1, 0.2], [0, 0, 2.0], [0.0, 0.0, float("nan")], ["a", 0, 0]):
+        with pytest.raises(ConfigError, match=r"scene\.background"):
+            open_scene("kaolin", ball, background=wrong)
+
+
+@pytest.mark.parametrize("value", [0, -3, 1, 2.5, True])
+@pytest.mark.parametrize("key", ["resolution", "holdout"])
+def test_numbers_out_of_range(key: str, value: float, ball: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"scene\.{key} is {value}"):
+        open_scene("kaolin", ball, **{key: value})
+
+
+def test_holdout_that_leaves_too_little(ball: Path) -> None:
+    assert open_scene("kaolin", ball, holdout=2).train == [1, 3]
+    assert open_scene("kaolin", ball, holdout=100).test == [0]
