@@ -70,19 +70,19 @@ def _resume(words: list[str], show: bool) -> None:
 
 
 def _train(config: DictConfig) -> None:
-    from nerfkit import pipeline  # imports every room, which `--help` and a mistyped key need not wait for
-
     with exit_codes():
+        from nerfkit import pipeline  # it imports every room; `--help` and a mistyped key need not wait for that
+
         pipeline.run(config)
 
 
 def _render(config: DictConfig) -> None:
-    from nerfkit import pipeline
-
     with exit_codes():
         if config.run is None:
             raise ConfigError("run: which run? Expected run=OUTPUT/SCENE/DATE_TIME or run=OUTPUT/SCENE/latest")
         find(config.run)
+        from nerfkit import pipeline
+
         pipeline.render(config)
 
 

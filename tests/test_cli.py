@@ -4,12 +4,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from nerfkit import cli, options, pipeline
+import nerfkit
+from nerfkit import cli, options
 from nerfkit.__main__ import main
 from nerfkit.errors import SceneError
 from nerfkit.runs import Run
@@ -19,11 +21,19 @@ Command = Callable[..., int]
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[DictConfig]:
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """An empty room in place of the pipeline, whose own tests are elsewhere."""
+    module = ModuleType("nerfkit.pipeline")
+    monkeypatch.setitem(sys.modules, "nerfkit.pipeline", module)
+    monkeypatch.setattr(nerfkit, "pipeline", module, raising=False)
+    return module
+
+
+@pytest.fixture
+def runs(pipeline: ModuleType) -> list[DictConfig]:
     """What the commands hand to the pipeline."""
     configs: list[DictConfig] = []
-    monkeypatch.setattr(pipeline, "run", configs.append, raising=False)
-    monkeypatch.setattr(pipeline, "render", configs.append, raising=False)
+    pipeline.run = pipeline.render = configs.append
     return configs
 
 
@@ -53,13 +63,13 @@ def test_train_hands_the_config_over_and_hydra_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_preset_is_put_in(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_preset_is_put_in(command: Command, pipeline: ModuleType, tmp_path: Path) -> None:
     folders: list[Path] = []
 
     def run(config: DictConfig) -> None:
         folders.append(Run.create(config.output, "clock", config).folder)
 
-    monkeypatch.setattr(pipeline, "run", run, raising=False)
+    pipeline.run = run
     for words in ((), ("preset=auto",)):
         assert command(cli.train, "device=cpu", *words) == 0
         assert "preset=cpu" in OmegaConf.load(folders[-1] / "overrides.yaml")
@@ -111,7 +121,7 @@ def test_bad_words_stop_before_anything_starts(
 )
 def test_errors_of_the_pipeline(
     command: Command,
-    monkeypatch: pytest.MonkeyPatch,
+    pipeline: ModuleType,
     capsys: pytest.CaptureFixture,
     error: BaseException,
     code: int,
@@ -120,20 +130,18 @@ def test_errors_of_the_pipeline(
     def fail(config: DictConfig) -> None:
         raise error
 
-    monkeypatch.setattr(pipeline, "run", fail, raising=False)
+    pipeline.run = fail
     assert command(cli.train, "preset=smoke") == code
     output = capsys.readouterr().err
     assert output.startswith(message)
     assert "Traceback" not in output
 
 
-def test_a_bug_keeps_its_traceback(
-    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_bug_keeps_its_traceback(command: Command, pipeline: ModuleType, capsys: pytest.CaptureFixture) -> None:
     def fail(config: DictConfig) -> None:
         raise ZeroDivisionError("in the pipeline")
 
-    monkeypatch.setattr(pipeline, "run", fail, raising=False)
+    pipeline.run = fail
     assert command(cli.train, "preset=smoke") == 1
     assert "ZeroDivisionError: in the pipeline" in capsys.readouterr().err
 
