@@ -51,7 +51,9 @@ def open_scene(
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise ConfigError(f"scene.{key} is {value!r}; expected a whole number of at least {least}.")
     if name == "clock":
-        raise NotImplementedError
+        from nerfkit.scenes import clock  # the modeller and its renderer load only where they are wanted
+
+        return clock.load(root, resolution=resolution, background=background, holdout=holdout)
     if root is None:
         raise ConfigError(f"scene.root is missing; scene={name} reads files. Add scene.root=FOLDER_OR_ZIP.")
     load = FORMATS[detect(root) if name == "auto" else name]

@@ -40,6 +40,7 @@ def load(
     Raises:
         SceneError, ConfigError: see ``open_scene``.
     """
+    colour = background_colour(background, "white")
     with Source(root) as source:
         where = str(source.path)
         found = source.find(TRAIN)
@@ -81,7 +82,7 @@ def load(
         camera_to_world=np.stack([pose for _, pose, _ in views]),
         intrinsics=np.concatenate([focal[:, None], focal[:, None], centre], axis=1),
         split=split,
-        background=background_colour(background, "white"),
+        background=colour,
         has_masks=bool((images[..., 3] < 255).any()),
         up=(0.0, 0.0, 1.0),
         provenance={"path": where, "format": "blender", "views": [name for name, _, _ in views]},

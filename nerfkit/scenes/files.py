@@ -146,6 +146,6 @@ def require_number(content: dict[str, Any], key: str, where: str) -> float:
         SceneError: the key is missing, or its value is no such number.
     """
     value = require(content, key, where)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e300:
         raise problem(where, f"{key} is {value!r}", "a positive number", "Export it again or mend the value.")
     return float(value)

@@ -46,6 +46,7 @@ def load(
     Raises:
         SceneError, ConfigError: see ``open_scene``.
     """
+    colour = background_colour(background, "black")
     with Source(root) as source:
         stems = _view_stems(source)
         where = str(source.path)
@@ -74,7 +75,7 @@ def load(
         camera_to_world=np.stack([pose for pose, _, _ in cameras]),
         intrinsics=np.concatenate([focal[:, None], focal[:, None], centre], axis=1),
         split=split,
-        background=background_colour(background, "black"),
+        background=colour,
         has_masks=has_masks,
         up=(0.0, 1.0, 0.0),
         provenance={
@@ -131,7 +132,7 @@ def _camera(source: Source, stem: str) -> tuple[np.ndarray, float, float | None]
     matrix = require(content, "camera_properties.tf_mat", where)
     try:
         column_form = np.array(matrix, np.float64).T  # tf_mat acts on row vectors
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         column_form = matrix
     world_to_camera = rigid_transform(column_form, f"{where}, camera_properties.tf_mat")
     aspect = None

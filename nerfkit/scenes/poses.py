@@ -26,7 +26,7 @@ def rigid_transform(matrix: Any, where: str) -> np.ndarray:
     mend = "Export the camera again without scale or mirroring."
     try:
         pose = np.array(matrix, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise problem(where, "the pose is not a matrix of numbers", expected, mend) from None
     if pose.shape not in ((4, 4), (3, 4)):
         raise problem(where, f"the pose has shape {pose.shape}", expected, mend)

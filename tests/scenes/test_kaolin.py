@@ -169,6 +169,14 @@ BAD = {
         lambda d: _spoil_json(d, camera_properties__tf_mat=[[1], [2, 3]]),
         ["4_metadata.json", "not a matrix"],
     ),
+    "aperture beyond float64": (
+        lambda d: _spoil_json(d, camera_properties__horizontal_aperture=10**400),
+        ["horizontal_aperture is 1000"],
+    ),
+    "pose beyond float64": (
+        lambda d: _spoil_json(d, camera_properties__tf_mat=[[10**400] * 4] * 4),
+        ["4_metadata.json", "not a matrix"],
+    ),
     "words in the pose": (
         lambda d: _spoil_json(d, camera_properties__tf_mat="none"),
         ["4_metadata.json", "not a matrix"],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nerfkit.errors import ConfigError, SceneError
-from nerfkit.scenes import detect, open_scene
+from nerfkit.scenes import clock, detect, open_scene
 from tests.scenes.builders import ring, write_blender, write_kaolin
 
 
@@ -49,6 +49,13 @@ def test_auto_names_formats_without_a_loader(sign: str, name: str, tmp_path: Pat
         SceneError, match=f"the {name} format is not supported yet; expected the kaolin or blender format"
     ):
         open_scene("auto", tmp_path)
+
+
+def test_clock_gets_its_arguments(monkeypatch: pytest.MonkeyPatch, ball: Path) -> None:
+    given = {"resolution": 64, "background": "white", "holdout": 5}
+    scene = open_scene("kaolin", ball)
+    monkeypatch.setattr(clock, "load", lambda root, **arguments: scene if (root, arguments) == (None, given) else None)
+    assert open_scene("clock", **given) is scene
 
 
 def test_auto_without_any_sign(tmp_path: Path) -> None:
