@@ -43,6 +43,9 @@ OPTIONAL: dict[str, type] = {
     "radius": float,
     "max_seconds": float,
     "max_steps": int,
+    "rays": int,
+    "views_per_step": int,
+    "level": float,
 }
 # Keys with these last names must be greater than 0.
 POSITIVE = ("frames", "fps", "radius", "resolution", "max_seconds", "max_steps")

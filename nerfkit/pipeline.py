@@ -17,15 +17,16 @@ from nerfkit.mesh.clean import topology_report
 from nerfkit.mesh.io import load_mesh, save_mesh
 from nerfkit.mesh.measures import surface_distance
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.options import STAGES
 from nerfkit.raster.shade import MeshSource
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find, has_checkpoint
+from nerfkit.runs.report import table
 from nerfkit.scenes import open_scene
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.show import pick_source, show
 from nerfkit.volume.renderer import FieldSource
 
-STAGES = ("field", "extract", "refine", "export", "video")
 
 
 def run(config: DictConfig) -> Path:
@@ -34,9 +35,6 @@ def run(config: DictConfig) -> Path:
     Raises:
         SceneError, ConfigError, CheckpointError: bad input; nothing is left half written.
     """
-    unknown = [name for name in config.stages if name not in STAGES]
-    if unknown:
-        raise ConfigError(f"stages: unknown stage {unknown[0]!r}; expected some of {', '.join(STAGES)}")
     if "field" not in config.stages and config.resume is None:
         raise ConfigError(
             "stages: without the field stage there must be a run to go on with: resume=OUTPUT/SCENE/DATE_TIME"
@@ -46,7 +44,9 @@ def run(config: DictConfig) -> Path:
         raise CheckpointError(
             f"{config.resume}: no checkpoint in its folder checkpoints/, so there is nothing to resume"
         )
-    scene = _scene(config)
+    if config.scene.root is not None:
+        config.scene.root = str(Path(config.scene.root).absolute())  # a run is rendered and resumed from other folders too
+    scene = load_scene(config)
     if config.resume is not None:
         record = Run.open(config.resume, config)
     else:
@@ -64,9 +64,9 @@ def render(config: DictConfig) -> list[Path]:
     """Videos of a trained run: ``config`` is conf/render.yaml's. Returns the videos' paths."""
     record = Run.open(config.run)
     trained = OmegaConf.load(record.folder / "config.yaml")
-    assert isinstance(trained, DictConfig)
+    assert isinstance(trained, DictConfig)  # it was one when it was written
     name = pick_source(record.folder, config.source)
-    scene = _scene(trained)
+    scene = load_scene(trained)
     folder = Path(config.output) if config.output else record.folder / "video"
     if name == "mesh":
         source, identity = _mesh_source(record.folder, scene)
@@ -227,13 +227,10 @@ class _Stages:
 
     def _table(self, found: dict[str, Any]) -> None:
         """Coarse and refined mesh on the held-out views, side by side."""
-        rows = [("PSNR, dB", "psnr", "{:.2f}"), ("SSIM", "ssim", "{:.4f}"), ("mask IoU", "mask_iou", "{:.4f}")]
-        rows += [("chamfer, share of diagonal", "chamfer", "{:.5f}"), ("F-score at 0.5 %", "f_score", "{:.4f}")]
-        lines = [f"{'held-out views':<28}{'coarse':>10}{'refined':>10}"]
-        for label, key, style in rows:
-            if key in found:
-                lines.append(f"{label:<28}{style.format(found['coarse'][key]):>10}{style.format(found[key]):>10}")
-        self.record.log("\n".join(lines))
+        labels = {"psnr": "PSNR, dB", "ssim": "SSIM", "mask_iou": "mask IoU"}
+        labels |= {"chamfer": "chamfer, share of the diagonal", "f_score": "F-score at 0.5 % of it"}
+        rows = [(label, found["coarse"][key], found[key]) for key, label in labels.items() if key in found]
+        self.record.log(table(("held-out views", "coarse", "refined"), rows))
 
 
 def _plain(provenance: dict[str, Any]) -> dict[str, Any]:

@@ -224,7 +224,7 @@ class _HarmonicField(torch.autograd.Function):
         g_logits = g_rgb * ctx.rgb * (1 - ctx.rgb)
         grads = FieldWeights.unflatten(tuple(torch.zeros_like(t) for t in weights.flat()))
         width, columns = weights.feature[0].shape[1], weights.feature[0].shape[0]
-        du = torch.empty(len(offsets) - 1, columns)
+        du = torch.zeros(len(offsets) - 1, columns)
         w_density, w_feature_t = weights.density[0], weights.feature[0].t().contiguous()
         backward_matrices = [matrix.t().contiguous() for matrix, _ in weights.hidden]
         relu = spec.activation == "relu"

@@ -1,0 +1,38 @@
+"""PyTorch3D's NeRF tutorial recipe against the default recipe: the same scene, the same time, held-out PSNR."""
+
+import argparse
+import tempfile
+
+from benchmarks import measure
+from benchmarks.training import new_fit
+from nerfkit.fit.evaluate import evaluate_field
+from nerfkit.options import compose
+from nerfkit.pipeline import load_scene
+
+
+def main(argv: list[str]) -> int:
+    """Train both for the same time and save ``results/tutorial.json``."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks tutorial", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=150.0, help="training time of each")
+    parser.add_argument("--scene", nargs="*", default=["scene=clock"], help="scene=... scene.root=...")
+    arguments = parser.parse_args(argv)
+    results = {}
+    for name, words in {"default": [], "nerf_tutorial": ["experiment=nerf_tutorial"]}.items():
+        limits = [f"trainer.max_seconds={arguments.seconds}", "trainer.max_steps=null"]
+        config = compose("train", [*arguments.scene, "preset=cpu", *words, *limits])
+        scene = load_scene(config)
+        with tempfile.TemporaryDirectory() as folder:
+            fit = new_fit(config, scene, folder)
+            fit.train()
+        found, progress = evaluate_field(fit.average, fit.sampler, scene), fit.progress
+        results[name] = {
+            "psnr": found["psnr"],
+            **({"psnr_inside": found["psnr_inside"]} if "psnr_inside" in found else {}),
+            "seconds": round(progress.seconds, 1),
+            "steps": progress.step,
+            "seconds_per_step": round(progress.seconds / progress.step, 4),
+            "samples_per_second": round(progress.samples / progress.seconds),
+        }
+        print(f"{name:<14} PSNR {found['psnr']:.2f} dB after {progress.step} steps, {progress.seconds:.0f} s")
+    print(f"saved {measure.save('tutorial', {'scene': arguments.scene, **results})}")
+    return 0

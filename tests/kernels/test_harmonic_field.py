@@ -1,0 +1,129 @@
+"""The harmonic field: rungs 1 and 2 of the ladder (its Triton kernels are not written yet)."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nerfkit.kernels import use
+from nerfkit.kernels.harmonic_field import FieldSpec, FieldWeights, harmonic_density, harmonic_field
+from nerfkit.kernels.harmonic_field.reference import embed
+
+SPECS = {
+    "default": FieldSpec(),
+    "softplus": FieldSpec(octaves=3, direction_octaves=2, activation="softplus", density_activation="softplus"),
+    "tutorial": FieldSpec(60, 60, 0.1, False, "softplus", "softplus", 10.0),
+    "one octave, no input": FieldSpec(octaves=1, direction_octaves=1, append_input=False),
+}
+
+
+def make_weights(spec: FieldSpec, width: int, depth: int, dtype: torch.dtype = torch.float32) -> FieldWeights:
+    generator = torch.Generator().manual_seed(3)
+
+    def layer(outputs: int, inputs: int) -> tuple[torch.Tensor, torch.Tensor]:
+        matrix = torch.randn(outputs, inputs, generator=generator, dtype=dtype) / math.sqrt(inputs)
+        bias = 0.1 * torch.randn(outputs, generator=generator, dtype=dtype)
+        return matrix.requires_grad_(), bias.requires_grad_()
+
+    sizes = [spec.position_size] + [width] * depth
+    hidden = tuple(layer(b, a) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    direction = layer(width, spec.direction_size)[0]
+    return FieldWeights(hidden, layer(1, width), layer(width, width), direction, layer(3, width))
+
+
+def make_samples(counts: list[int], dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(5)
+    offsets = torch.tensor([0, *np.cumsum(counts)], dtype=torch.int64)
+    x = torch.rand(int(offsets[-1]), 3, generator=generator, dtype=dtype) * 2 - 1
+    directions = torch.nn.functional.normalize(torch.randn(len(counts), 3, generator=generator, dtype=dtype), dim=-1)
+    return x, offsets, directions
+
+
+def test_embedding_by_hand() -> None:
+    x = torch.tensor([[0.25, -0.5, 1.0]], dtype=torch.float64)
+    e = embed(x, 2, math.pi, True)[0]
+    expected = []
+    for value in (0.25, -0.5, 1.0):
+        expected += [math.sin(math.pi * value), math.sin(2 * math.pi * value)]
+        expected += [math.cos(math.pi * value), math.cos(2 * math.pi * value)]
+    torch.testing.assert_close(e, torch.tensor([*expected, 0.25, -0.5, 1.0], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["softplus", "one octave, no input"])
+def test_reference_gradients_against_finite_differences(name: str) -> None:
+    spec = SPECS[name]._replace(activation="softplus")  # ReLU has kinks, where a difference quotient is no derivative
+    weights = make_weights(spec, 4, 2, torch.float64)
+    x, offsets, directions = make_samples([2, 0, 3], torch.float64)
+    x.requires_grad_()
+    directions.requires_grad_()
+
+    def function(*tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return harmonic_field(tensors[0], offsets, tensors[1], FieldWeights.unflatten(tensors[2:]), spec)
+
+    torch.autograd.gradcheck(function, (x, directions, *weights.flat()))
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("counts", [[1], [3, 0, 5, 0], [700, 1, 0, 8300, 40], [0, 0], []], ids=str)
+def test_cpu_equals_reference(name: str, counts: list[int]) -> None:
+    spec = SPECS[name]
+    weights = make_weights(spec, 24, 3)
+    x, offsets, directions = make_samples(counts)
+    generator = torch.Generator().manual_seed(7)
+    weigh_density, weigh_colour = torch.randn(len(x), generator=generator), torch.randn(len(x), 3, generator=generator)
+
+    def both(dtype: torch.dtype, backend: str) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
+        cast = FieldWeights.unflatten(tuple(t.detach().to(dtype).requires_grad_() for t in weights.flat()))
+        with use(backend):
+            density, colour = harmonic_field(x.to(dtype), offsets, directions.to(dtype), cast, spec)
+        loss = (density * weigh_density).sum() + (colour * weigh_colour).sum()
+        return density, colour, torch.autograd.grad(loss, cast.flat())
+
+    # The tutorial's 60 octaves hash the last bit of a position: the oracle must see the same float32 phases.
+    exact = both(torch.float32 if name == "tutorial" else torch.float64, "reference")
+    ours = both(torch.float32, "cpu")
+    torch.testing.assert_close(ours[0], exact[0].float(), rtol=2e-5, atol=1e-5)
+    torch.testing.assert_close(ours[1], exact[1].float(), rtol=2e-5, atol=1e-5)
+    for found, expected in zip(ours[2], exact[2], strict=True):
+        # A ReLU whose input rounds to the other side of zero changes one sample's share of a sum over all of them.
+        scale = float(expected.abs().max()) if expected.numel() else 0.0
+        torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=3e-4 * scale + 1e-6)
+
+
+def test_density_alone_is_the_density() -> None:
+    spec = SPECS["default"]
+    weights = make_weights(spec, 16, 2)
+    x, offsets, directions = make_samples([9000, 5])
+    with torch.no_grad():
+        density, _ = harmonic_field(x, offsets, directions, weights, spec)
+        torch.testing.assert_close(harmonic_density(x, weights, spec), density, rtol=1e-6, atol=1e-7)
+
+
+def test_outputs_do_not_keep_their_graph_alive() -> None:
+    import gc
+    import weakref
+
+    spec = SPECS["default"]
+    weights = make_weights(spec, 16, 2)
+    x, offsets, directions = make_samples([5])
+    gc.disable()
+    try:
+        density, colour = harmonic_field(x, offsets, directions, weights, spec)
+        node = weakref.ref(density.grad_fn)
+        del density, colour
+        assert node() is None
+    finally:
+        gc.enable()
+
+
+def test_wrong_shapes_are_named() -> None:
+    spec = SPECS["default"]
+    weights = make_weights(spec, 8, 2)
+    x, offsets, directions = make_samples([3])
+    with pytest.raises(ValueError, match=r"positions must be \(S,3\)"):
+        harmonic_field(x[:, :2], offsets, directions, weights, spec)
+    with pytest.raises(ValueError, match="offsets"):
+        harmonic_field(x, offsets[:1], directions, weights, spec)
+    with pytest.raises(ValueError, match="first layer"):
+        harmonic_field(x, offsets, directions, weights, spec._replace(octaves=3))
