@@ -35,7 +35,7 @@ def _lattice_offset(key, r):
     return to_uniform(words(seed, first + r, 0, step, JITTER)[0]) if jittered else ZERO
 
 
-@inline
+@jit(parallel=False)
 def _lattice_range(o, d, near, far, h, u):
     """First and last lattice point that can lie in the box [-1,1]^3 and before ``far``, generously; empty on a miss."""
     enter, leave = np.float64(near), np.float64(far)
@@ -69,7 +69,7 @@ def _axis(o, v, scale):
     return int(v > ZERO), rate, ULPS * (ONE + abs(o)) * scale * abs(rate)
 
 
-@inline
+@jit(parallel=False)
 def _walk(k, stop, depth, room, o, d, near, far, h, u, occupancy, distance, densities, depth_limit, runs):
     """Runs of emitted intervals, [first, last + 1), from lattice point ``k`` until ``runs`` is full or the ray is done.
 

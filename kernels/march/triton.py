@@ -99,7 +99,7 @@ def _way(g, o, v, cell, blocks, scale):
 def _look(
     k, stop, ox, oy, oz, dx, dy, dz, near, far, u, step_size, occupancy_ptr, distance_ptr, size, blocks_per_side
 ):  # fmt: skip
-    """Of lattice point ``k``: is its interval emitted; the interval; its cell; how many points from it on fare alike."""
+    """Of lattice point ``k``: is its interval emitted; the interval; its cell; how many points from it on fare so."""
     scale = 0.5 * size.to(tl.float32)
     start = near + (k.to(tl.float32) + u) * step_size
     end = tl.minimum(near + ((k + 1).to(tl.float32) + u) * step_size, far)
