@@ -51,7 +51,8 @@ def carve(
     Raises:
         ValueError: shapes of masks and cameras disagree.
     """
-    solid = np.ascontiguousarray(np.asarray(masks) != 0)  # (N, H, W)
+    array = masks.numpy(force=True) if isinstance(masks, Tensor) else masks
+    solid = np.ascontiguousarray(array != 0)  # (N, H, W)
     if solid.shape != (len(cameras), cameras.height, cameras.width):
         raise ValueError(
             f"masks are {solid.shape}, but the cameras are {(len(cameras), cameras.height, cameras.width)}"

@@ -15,7 +15,7 @@ from nerfkit.scenes.scene import Similarity
 Box = tuple[np.ndarray, np.ndarray]
 
 FILL = 0.95  # the box's longest side spans [-FILL, FILL]; the rest is room for smoothing
-COARSE, FINE = 64, 128
+COARSE, FINE = 64, 96
 
 
 def focus_point(cameras: Cameras) -> np.ndarray:
