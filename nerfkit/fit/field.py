@@ -185,7 +185,7 @@ class FieldFit:
         before, start = self.progress.seconds, time.perf_counter()
         saved, previewed = before, self.done()
         try:
-            with tqdm(total=1000, desc="field", bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}") as bar:
+            with tqdm(total=1000, bar_format="field {percentage:3.0f}%|{bar}| {desc}") as bar:
                 for count in itertools.count():
                     if self.done() >= 1:
                         break
@@ -222,7 +222,7 @@ class FieldFit:
         if isinstance(self.sampler, OccupancySampler):
             self.run.scalar("train/occupied_fraction", self.sampler.grid.fraction, p.step)
         left = p.seconds / max(self.done(), 1e-9) - p.seconds
-        bar.set_postfix_str(
+        bar.set_description_str(
             f"step {p.step}  train PSNR {logged['train/psnr']:.1f} dB  {rate / 1e6:.2f} M samples/s  "
             f"{int(left) // 60}:{int(left) % 60:02d} left",
             refresh=False,

@@ -1,0 +1,147 @@
+"""The field stage on a tiny sphere: it learns, resumes exactly, and stops cleanly."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from nerfkit.errors import CheckpointError, ConfigError
+from nerfkit.fit.build import build_field, build_sampler
+from nerfkit.fit.evaluate import evaluate_field
+from nerfkit.fit.field import FieldFit, pseudo_huber
+from nerfkit.options import compose
+from nerfkit.runs import checkpoints
+from nerfkit.runs.folder import Run
+from nerfkit.scenes import Scene, open_scene
+from tests.scenes.builders import ring, write_kaolin
+
+SMALL = ["field.width=16", "field.depth=2", "field.octaves=3", "sampler.resolution=16", "sampler.step_size=0.06",
+         "sampler.update_every=4", "sampler.warmup=8", "sampler.share=2", "trainer.samples=2048", "trainer.warmup=10", "trainer.max_seconds=null"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    folder = write_kaolin(tmp_path_factory.mktemp("sphere") / "views", ring(12))
+    return open_scene("kaolin", folder, holdout=6)
+
+
+def new_fit(scene: Scene, folder: Path, *words: str, steps: int = 20) -> FieldFit:
+    config: DictConfig = compose("train", ["scene=kaolin", *SMALL, f"trainer.max_steps={steps}", *words])
+    folder.mkdir(exist_ok=True)
+    field, average = build_field(config, scene), build_field(config, scene)
+    return FieldFit(scene, field, average, build_sampler(config, scene), config, Run(folder), torch.device("cpu"))
+
+
+def weights(fit: FieldFit) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in (*fit.field.parameters(), *fit.average.parameters())])
+
+
+def test_it_learns_the_sphere(scene: Scene, tmp_path: Path) -> None:
+    fit = new_fit(scene, tmp_path, steps=150)
+    before = evaluate_field(fit.average, fit.sampler, scene)
+    fit.train()
+    after = evaluate_field(fit.average, fit.sampler, scene, tmp_path / "images")
+    assert after["psnr"] > before["psnr"] + 6 and after["psnr"] > 22
+    assert [row["view"] for row in after["views"]] == scene.test == [0, 6]
+    assert (tmp_path / "images" / "field_006.png").exists()
+    assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
+
+
+def test_resume_is_exact(scene: Scene, tmp_path: Path) -> None:
+    whole = new_fit(scene, tmp_path / "whole", steps=24)
+    whole.train()
+    first = new_fit(scene, tmp_path / "parts", steps=24)
+    for _ in range(11):
+        first.step()
+    first.save()
+    second = new_fit(scene, tmp_path / "parts", steps=24)
+    second.load(checkpoints.load_latest(tmp_path / "parts")[1])
+    assert second.progress.step == 11
+    second.train()
+    assert torch.equal(weights(second), weights(whole))
+    assert second.progress.rays == whole.progress.rays
+
+
+def test_the_ray_count_follows_the_sample_budget(scene: Scene, tmp_path: Path) -> None:
+    fit = new_fit(scene, tmp_path)
+    taken = [fit.step()["train/samples"] for _ in range(12)]
+    assert all(1500 < samples < 2700 for samples in taken[4:]), taken
+
+
+def test_interrupt_saves_and_goes_on(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = new_fit(scene, tmp_path)
+    original = FieldFit.step
+
+    def interrupted(self: FieldFit) -> dict[str, float]:
+        if self.progress.step == 5:
+            raise KeyboardInterrupt
+        return original(self)
+
+    monkeypatch.setattr(FieldFit, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit.train()
+    assert checkpoints.steps(tmp_path) == [5]
+
+
+def test_a_loss_that_is_not_finite_names_its_term_and_the_checkpoint(scene: Scene, tmp_path: Path) -> None:
+    fit = new_fit(scene, tmp_path)
+    fit.step()
+    fit.save()
+    with torch.no_grad():
+        fit.field.colour.bias[0] = math.nan
+    with pytest.raises(FloatingPointError, match=r"step 1: .*term: colour.*last good checkpoint is step 1"):
+        fit.train()
+
+
+def test_checkpoint_of_another_field_is_refused(scene: Scene, tmp_path: Path) -> None:
+    new_fit(scene, tmp_path).save()
+    other = new_fit(scene, tmp_path, "field.width=8")
+    with pytest.raises(CheckpointError, match="does not fit the config"):
+        other.load(checkpoints.load_latest(tmp_path)[1])
+
+
+def test_no_budget_is_refused(scene: Scene, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="max_seconds and trainer.max_steps"):
+        new_fit(scene, tmp_path, "trainer.max_steps=null")
+
+
+@pytest.mark.parametrize("word", ["field.activation=gelu", "field.width=0", "sampler.step_size=0.0"])
+def test_bad_values_are_refused(scene: Scene, tmp_path: Path, word: str) -> None:
+    with pytest.raises(ConfigError, match=word.split("=")[0]):
+        new_fit(scene, tmp_path, word)
+
+
+def test_tutorial_recipe(scene: Scene, tmp_path: Path) -> None:
+    """A few steps of the tutorial's own sizes per ray, with few rays; cutting a step into pieces does not change it."""
+    words = ["scene=kaolin", "experiment=nerf_tutorial", "trainer.rays=24", "trainer.max_steps=4", "field.width=32"]
+    config = compose("train", words)
+    assert (config.field.octaves, config.sampler.count, config.trainer.views_per_step) == (60, 128, 6)
+    results = []
+    for at_once in (1 << 17, 5 * 128):
+        folder = tmp_path / str(at_once)
+        folder.mkdir()
+        field, average = build_field(config, scene), build_field(config, scene)
+        sampler = build_sampler(config, scene)
+        fit = FieldFit(scene, field, average, sampler, config, Run(folder), torch.device("cpu"))
+        fit._rays_at_once = lambda count, n=at_once: n // 128  # type: ignore[method-assign,misc]
+        logged = [fit.step() for _ in range(4)]
+        assert all(row["train/samples"] == 24 * 128 for row in logged)
+        results.append(weights(fit))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-5)
+
+
+def test_tutorial_learning_rate_drops_at_three_quarters(scene: Scene, tmp_path: Path) -> None:
+    fit = new_fit(scene, tmp_path, "trainer.decay=step", "trainer.warmup=0", "trainer.learning_rate=0.001", steps=100)
+    rates = []
+    for step in (0, 74, 75, 99):
+        fit.progress.step = step
+        rates.append(fit.learning_rate())
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
+
+
+def test_pseudo_huber_is_squared_then_linear() -> None:
+    small, large = torch.tensor([1e-3]), torch.tensor([50.0])
+    assert pseudo_huber(small, 0.1).item() == pytest.approx(1e-6 / 0.2, rel=1e-2)
+    assert pseudo_huber(large, 0.1).item() == pytest.approx(50.0 - 0.1, rel=1e-3)

@@ -1,0 +1,145 @@
+"""The volume renderer, the samplers and the occupancy grid, on a ball of constant density."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from nerfkit.cameras import Cameras, look_at
+from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.kernels.philox import Draw
+from nerfkit.volume.occupancy import OccupancyGrid
+from nerfkit.volume.renderer import FieldSource, over, render_rays, render_view
+from nerfkit.volume.samplers import OccupancySampler, StratifiedSampler
+
+RADIUS, DENSITY, COLOUR = 0.6, 2.0, (0.8, 0.5, 0.2)
+
+
+class Ball(torch.nn.Module):
+    """A field that is ``DENSITY`` inside the ball of ``RADIUS`` and 0 outside, of one colour."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def density(self, positions: Tensor) -> Tensor:
+        return DENSITY * (positions.norm(dim=-1) < RADIUS).float()
+
+    def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        assert offsets[-1] == len(positions) and len(offsets) == len(directions) + 1
+        return self.density(positions), torch.tensor(COLOUR).expand(len(positions), 3)
+
+    def normals(self, positions: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(positions, dim=-1)
+
+
+def full_grid(size: int = 32, step: float = 0.004) -> OccupancyGrid:
+    allowed = torch.ones(size, size, size, dtype=torch.bool)
+    return OccupancyGrid(allowed, step, threshold=0.001, decay=0.5, share=1)
+
+
+def parallel_rays() -> tuple[Tensor, Tensor, Tensor]:
+    """Rays along -z at several distances from the axis; the chord of the ball that each meets."""
+    offset = torch.tensor([0.0, 0.2, 0.4, 0.55, 0.61, 0.9])
+    origins = torch.stack([offset, torch.zeros(6), torch.full((6,), 3.0)], -1)
+    chord = 2 * (RADIUS**2 - offset**2).clamp_min(0).sqrt()
+    return origins, torch.tensor([0.0, 0.0, -1.0]).expand(6, 3).contiguous(), chord
+
+
+def test_opacity_colour_and_depth_of_a_ball() -> None:
+    origins, directions, chord = parallel_rays()
+    pixels, _ = render_rays(Ball(), OccupancySampler(full_grid(), 0.0), origins, directions)  # type: ignore[arg-type]
+    opacity = 1 - torch.exp(-DENSITY * chord)
+    torch.testing.assert_close(pixels.opacity, opacity, atol=0.012, rtol=0)
+    torch.testing.assert_close(pixels.colour, opacity[:, None] * torch.tensor(COLOUR), atol=0.012, rtol=0)
+    # Mean depth of exponential absorption in a slab that starts at t0 and is c thick: t0 + 1/s - c e^(-sc) / (1 - e^(-sc))
+    start = 3 - chord / 2
+    decay = torch.exp(-DENSITY * chord)
+    mean = start + 1 / DENSITY - chord * decay / (1 - decay).clamp_min(1e-9)
+    hit = chord > 0
+    torch.testing.assert_close((pixels.depth / pixels.opacity)[hit], mean[hit], atol=0.01, rtol=0)
+
+
+def test_grid_finds_the_ball_and_skips_the_rest() -> None:
+    grid = full_grid()
+    for visit in range(12):
+        grid.update(Ball(), Draw(0, visit), visit, prune=True)  # type: ignore[arg-type]
+    centre = (torch.arange(32) + 0.5) / 16 - 1
+    distance = torch.stack(torch.meshgrid(centre, centre, centre, indexing="ij"), -1).norm(dim=-1)
+    half_diagonal = math.sqrt(3) / 32
+    assert grid.occupied[distance < RADIUS - half_diagonal].all()
+    assert not grid.occupied[distance > RADIUS + half_diagonal].any()
+    assert (grid.solid[distance < RADIUS - half_diagonal] == DENSITY).all()
+    assert (grid.solid[distance > RADIUS + half_diagonal] == 0).all()
+    origins, directions, _ = parallel_rays()
+    sampler = OccupancySampler(grid, 0.0)
+    before, all_samples = render_rays(Ball(), OccupancySampler(full_grid(), 0.0), origins, directions)  # type: ignore[arg-type]
+    after, samples = render_rays(Ball(), sampler, origins, directions)  # type: ignore[arg-type]
+    torch.testing.assert_close(after.colour, before.colour, atol=1e-6, rtol=0)
+    assert samples < 0.6 * all_samples
+
+
+def test_grid_stops_rays_only_where_it_is_solid() -> None:
+    grid = full_grid()
+    grid.solid[:] = 0
+    grid.solid[:, :, 16:] = 1000.0  # opaque from z = 0 up: rays along -z end within a cell of the top
+    origins, directions, _ = parallel_rays()
+    stopped = OccupancySampler(grid, 1e-3).sample(origins, directions, None)
+    assert (stopped.t_end <= 2 + 0.02).all() and stopped.offsets.diff().min() > 0
+
+
+def test_updates_visit_every_cell_once_in_share_visits() -> None:
+    grid = full_grid(8)
+    grid.share = 3
+    seen = torch.zeros(8, 8, 8)
+
+    class One(Ball):
+        def density(self, positions: Tensor) -> Tensor:
+            cell = ((positions + 1) * 4).long()
+            seen[cell[:, 0], cell[:, 1], cell[:, 2]] += 1
+            return torch.ones(len(positions))
+
+    for visit in range(3):
+        grid.update(One(), Draw(0, visit), visit, prune=False)  # type: ignore[arg-type]
+    assert (seen == 1).all()
+
+
+def test_stratified_sampler_covers_near_to_far() -> None:
+    origins, directions, _ = parallel_rays()
+    sampler = StratifiedSampler(2.0, 4.0, 64)
+    samples = sampler.sample(origins, directions, Draw(0, 0))
+    t = samples.t_start.view(6, 64)
+    assert (t[:, 1:] >= t[:, :-1]).all() and t.min() >= 2 and t.max() <= 4 and sampler.opacity == "raw"
+
+
+def test_view_and_source_agree_with_the_analytic_ball() -> None:
+    pose = look_at(torch.tensor([[0.0, 0.5, 4.0]]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+    cameras = Cameras(pose, torch.tensor([[60.0, 60.0, 16.5, 12.5]]), 25, 33)
+    sampler = OccupancySampler(full_grid(), 0.0)
+    image = render_view(Ball(), sampler, cameras, 0, normals=True)  # type: ignore[arg-type]
+    assert image.rgb.shape == (25, 33, 3) and image.alpha.shape == (25, 33)
+    assert image.alpha[12, 16] == pytest.approx(1 - math.exp(-2 * DENSITY * RADIUS), abs=0.02)
+    assert image.alpha[0, 0] == 0 and image.rgb[0, 0].sum() == 0
+    picture = over(image, (1.0, 1.0, 1.0))
+    assert (picture[0, 0] == 1).all()
+    toward = torch.nn.functional.normalize(cameras.positions[0], dim=-1)
+    assert image.normal is not None and torch.dot(image.normal[12, 16], toward) > 0.95
+    rendered = FieldSource(Ball(), sampler, (0.0, 0.0, 0.0)).render(cameras, 0)  # type: ignore[arg-type]
+    distance = float(cameras.positions[0].norm())
+    assert distance - RADIUS < rendered["depth"][12, 16] < distance + RADIUS
+
+
+def test_normals_of_a_harmonic_field_are_minus_its_gradient() -> None:
+    field = HarmonicField(width=8, depth=2, octaves=2, activation="softplus", seed=4)
+    points = torch.rand(5, 3) - 0.5
+    normal = field.normals(points)
+    step = 1e-3
+    for axis in range(3):
+        shift = torch.zeros(3)
+        shift[axis] = step
+        slope = (field.density(points + shift) - field.density(points - shift)) / (2 * step)
+        if axis == 0:
+            gradient = torch.empty(5, 3)
+        gradient[:, axis] = slope.detach()
+    torch.testing.assert_close(normal, -torch.nn.functional.normalize(gradient, dim=-1), atol=5e-3, rtol=0)
