@@ -1,4 +1,6 @@
-"""The clock's printed face and back, drawn as distance fields: strokes and rings, our own numerals and letters, no fonts."""
+"""The clock's printed face and back, drawn as distance fields: rings, and strokes of our own numerals and letters."""
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -50,25 +52,29 @@ GLYPHS: dict[str, tuple[float, Strokes]] = {
     "E": (0.60, [_line((0.54, 1.0), (0.08, 1.0), (0.08, 0.0), (0.54, 0.0)), _line((0.08, 0.52), (0.46, 0.52))]),
     "A": (0.74, [_line((0.02, 0.0), (0.35, 1.0), (0.68, 0.0)), _line((0.13, 0.33), (0.57, 0.33))]),
     "L": (0.56, [_line((0.08, 1.0), (0.08, 0.0), (0.52, 0.0))]),
-    "R": (0.66, [_join(_line((0.08, 0.0), (0.08, 1.0)), _arc(0.32, 0.75, 0.25, 0.25, 90, -90), _line((0.08, 0.5))), _line((0.32, 0.5), (0.60, 0.0))]),
+    "R": (0.66, [_join(_line((0.08, 0.0), (0.08, 1.0)), _arc(0.32, 0.75, 0.25, 0.25, 90, -90), _line((0.08, 0.5))),
+                 _line((0.32, 0.5), (0.60, 0.0))]),
 }  # fmt: skip
 
 
 class Canvas:
-    """A square picture of the disc of ``radius`` around the origin, x to the right and y upwards, ``size`` pixels wide."""
+    """A square picture, ``size`` pixels wide, of a disc of ``radius`` around the origin; x rightwards, y upwards."""
 
     def __init__(self, radius: float, size: int, paper: tuple[float, float, float]) -> None:
         self.radius = radius
         self.scale = size / (2 * radius)  # pixels a unit
         offset = (np.arange(size) + 0.5) / self.scale - radius
+        offset = offset.astype(np.float32)
         self.x, self.y = offset[None, :].repeat(size, 0), -offset[:, None].repeat(size, 1)
-        self.picture = np.empty((size, size, 3))
+        self.picture = np.empty((size, size, 3), np.float32)
         self.picture[:] = paper
 
-    def fill(self, distance: np.ndarray, colour: tuple[float, float, float], where: tuple[slice, slice] = np.s_[:, :]) -> None:
+    def fill(
+        self, distance: np.ndarray, colour: tuple[float, float, float], where: tuple[slice, slice] = np.s_[:, :]
+    ) -> None:
         """Paints where the signed distance (in units) is negative, antialiased over one pixel."""
         share = np.clip(0.5 - distance * self.scale, 0, 1)[..., None]
-        self.picture[where] += share * (np.array(colour) - self.picture[where])
+        self.picture[where] += share * (np.array(colour, np.float32) - self.picture[where])
 
     def stroke(self, line: np.ndarray, width: float, colour: tuple[float, float, float]) -> None:
         """Draws a polyline (P,2) with round ends."""
@@ -79,13 +85,15 @@ class Canvas:
         rows = slice(*(np.clip((size / 2 - np.array([high, low]) * self.scale).astype(int), 0, size)))
         x, y = self.x[rows, columns], self.y[rows, columns]
         distance = np.full(x.shape, np.inf)
-        for (x0, y0), (x1, y1) in zip(line[:-1], line[1:], strict=True):
+        for (x0, y0), (x1, y1) in pairwise(line):
             dx, dy = x1 - x0, y1 - y0
             t = np.clip(((x - x0) * dx + (y - y0) * dy) / max(dx * dx + dy * dy, 1e-12), 0, 1)
             distance = np.minimum(distance, np.hypot(x - x0 - t * dx, y - y0 - t * dy))
         self.fill(distance - width / 2, colour, (rows, columns))
 
-    def text(self, text: str, centre: tuple[float, float], height: float, width: float, colour: tuple[float, float, float]) -> None:
+    def text(
+        self, text: str, centre: tuple[float, float], height: float, width: float, colour: tuple[float, float, float]
+    ) -> None:
         """Writes ``text`` around ``centre`` with strokes of ``width``."""
         gap = 0.16
         length = sum(GLYPHS[letter][0] + gap for letter in text) - gap
@@ -109,7 +117,9 @@ def draw_dial(radius: float, size: int) -> np.ndarray:
     for count, inner, half in ((60, 0.905, 0.0058), (12, 0.860, 0.0165)):
         turn = 2 * np.pi / count
         across = r * np.sin((angle + turn / 2) % turn - turn / 2)
-        canvas.fill(np.maximum(np.abs(across) - half, np.abs(r - (inner + 0.955) / 2) - (0.955 - inner) / 2) * radius, INK)
+        canvas.fill(
+            np.maximum(np.abs(across) - half, np.abs(r - (inner + 0.955) / 2) - (0.955 - inner) / 2) * radius, INK
+        )
     for hour in range(1, 13):
         a = 2 * np.pi * hour / 12
         centre = (0.685 * radius * np.sin(a), 0.685 * radius * np.cos(a))
@@ -134,7 +144,9 @@ def _turning_arrow(
     ahead = (arc[-1] - arc[-2]) / np.linalg.norm(arc[-1] - arc[-2])
     across = np.array([-ahead[1], ahead[0]])
     head = 0.075 * canvas.radius
-    canvas.stroke(np.stack([arc[-1] + head * (across - ahead), arc[-1], arc[-1] - head * (across + ahead)]), width, colour)
+    canvas.stroke(
+        np.stack([arc[-1] + head * (across - ahead), arc[-1], arc[-1] - head * (across + ahead)]), width, colour
+    )
 
 
 def draw_back(radius: float, size: int) -> np.ndarray:
@@ -143,9 +155,9 @@ def draw_back(radius: float, size: int) -> np.ndarray:
     r = np.hypot(canvas.x, canvas.y) / radius
     canvas.picture *= (1 + 0.025 * np.sin(r * 120))[..., None]
     canvas.fill((np.abs(r - 0.945) - 0.006) * radius, INK)
-    for x, label in ((-0.47, "TIME"), (0.47, "ALARM")):
-        _turning_arrow(canvas, (x * radius, 0.36 * radius), 0.25 * radius, (160, 20), INK)
-        canvas.text(label, (x * radius, 0.015 * radius), 0.085 * radius, 0.018 * radius, INK)
-    _turning_arrow(canvas, (0.0, -0.34 * radius), 0.38 * radius, (205, 325), ACCENT)
+    for x, label in ((-0.43, "TIME"), (0.43, "ALARM")):
+        _turning_arrow(canvas, (x * radius, -0.40 * radius), 0.24 * radius, (160, 20), INK)
+        canvas.text(label, (x * radius, -0.66 * radius), 0.08 * radius, 0.018 * radius, INK)
+    _turning_arrow(canvas, (0.0, 0.26 * radius), 0.42 * radius, (150, 30), ACCENT)
     canvas.text("nerfkit", (0.0, -0.83 * radius), 0.085 * radius, 0.014 * radius, INK)
     return canvas.bytes()

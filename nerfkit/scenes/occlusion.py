@@ -6,7 +6,7 @@ import torch
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.scenes.synthesis import nearest_faces, project
 
-MAP_SIZE = 512
+MAP_SIZE = 384
 
 
 def sphere_directions(n: int) -> np.ndarray:
@@ -18,7 +18,7 @@ def sphere_directions(n: int) -> np.ndarray:
 
 
 def cone_directions(axis: np.ndarray, degrees: float, n: int) -> np.ndarray:
-    """``n`` unit vectors (n,3) spread evenly over the disc that a lamp ``degrees`` in radius around ``axis`` shows."""
+    """``n`` unit vectors (n,3) spread evenly over a round lamp of angular radius ``degrees`` around ``axis``."""
     axis = axis / np.linalg.norm(axis)
     side = np.cross(axis, [0.0, 1.0, 0.0] if abs(axis[1]) < 0.9 else [1.0, 0.0, 0.0])
     side /= np.linalg.norm(side)
@@ -33,8 +33,9 @@ def visibility(
 ) -> np.ndarray:
     """Cosine-weighted share of ``directions`` (D,3) that each vertex sees, (V,) float32 in [0,1].
 
-    share_v = sum_d visible(v, d) max(n_v . d, 0) / sum_d max(n_v . d, 0), and 0 where every direction is below the surface.
-    ``offset``: how far points are lifted along their normals, in scene units; it must exceed a depth map's texel.
+    share_v = sum_d visible(v, d) max(n_v . d, 0) / sum_d max(n_v . d, 0), and 0 where every direction is below the
+    surface. ``offset``: how far points are lifted along their normals, in scene units; it must exceed a depth map's
+    texel.
     """
     centre = (vertices.min(0) + vertices.max(0)) / 2
     radius = float(np.linalg.norm(vertices - centre, axis=-1).max()) * 1.02
@@ -57,3 +58,13 @@ def visibility(
         seen += visible * weight
         total += weight
     return (seen / np.maximum(total, 1e-12)).astype(np.float32)
+
+
+def softened(values: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
+    """Values (V,) averaged with their neighbours along edges, ``rounds`` times, so that shadows end without steps."""
+    sources, targets = faces[:, [0, 1, 2, 1, 2, 0]].ravel(), faces[:, [1, 2, 0, 0, 1, 2]].ravel()
+    degree = np.bincount(targets, minlength=len(values))
+    for _ in range(rounds):
+        neighbours = np.bincount(targets, values[sources], len(values)) / np.maximum(degree, 1)
+        values = np.where(degree > 0, (values + neighbours) / 2, values)
+    return values.astype(np.float32)

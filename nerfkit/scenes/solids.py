@@ -1,11 +1,12 @@
 """Closed solids to build models from: turned profiles, tubes and lofts, each with a test of which points lie inside it.
 
-Lengths are in the model's own units. Every solid is a closed triangle surface oriented outwards; along creases vertices are
-split, so that smooth normals can be taken from the faces that share a vertex.
+Lengths are in the model's own units. Every solid is a closed triangle surface oriented outwards; along creases vertices
+are split, so that smooth normals can be taken from the faces that share a vertex.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -47,11 +48,13 @@ def ellipse(centre: tuple[float, float], radii: tuple[float, float], start: floa
     return np.stack([centre[0] + radii[0] * np.cos(angles), centre[1] + radii[1] * np.sin(angles)], -1)
 
 
-def fillet(corners: list[tuple[float, float, float]], step: float, closed: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def fillet(
+    corners: list[tuple[float, float, float]], step: float, closed: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """A polyline with rounded corners, as points (P,2) at most ``step`` apart and which of them are creases (P,) bool.
 
-    Each corner is (x, y, radius): an arc of that radius is tangent to both its sides; radius 0 leaves a crease. The ends of
-    an open line stay as they are.
+    Each corner is (x, y, radius): an arc of that radius is tangent to both its sides; radius 0 leaves a crease. The
+    ends of an open line stay as they are.
     """
     xy = np.array([corner[:2] for corner in corners])
     pieces: list[np.ndarray] = []
@@ -85,11 +88,12 @@ def fillet(corners: list[tuple[float, float, float]], step: float, closed: bool 
 def revolve(profile: np.ndarray, creases: np.ndarray | None = None, segments: int = 64) -> Solid:
     """Turns a profile (P,2) of (radius, height) about the z axis.
 
-    The profile is closed (its last point is its first) or begins and ends on the axis; it does not cross itself. ``creases``
-    (P,) marks the points where the surface has an edge.
+    The profile is closed (its last point is its first) or begins and ends on the axis; it does not cross itself.
+    ``creases`` (P,) marks the points where the surface has an edge.
     """
     creases = np.zeros(len(profile), bool) if creases is None else creases
-    ring = np.stack([np.cos(np.arange(segments) * 2 * np.pi / segments), np.sin(np.arange(segments) * 2 * np.pi / segments)], -1)
+    turns = np.arange(segments) * 2 * np.pi / segments
+    ring = np.stack([np.cos(turns), np.sin(turns)], -1)
     closed = bool(np.allclose(profile[0], profile[-1]))
     vertices: list[np.ndarray] = []
     runs: list[np.ndarray] = []  # vertex numbers (segments,) of both ends of each band
@@ -147,12 +151,16 @@ def tube(path: np.ndarray, radii: np.ndarray, sides: int = 20) -> Solid:
 
 
 def hand(outline: list[tuple[float, float]], bottom: float, height: float) -> Solid:
-    """A clock hand along +y, lying at z = ``bottom``: (y, half width) stations and a ridge of ``height`` along the middle."""
+    """A clock hand along +y, lying at z = ``bottom``: (y, half width) stations, ``height`` thick, sides bevelled."""
     y, w = np.array(outline).T
     half = np.maximum(w, 1e-3)
     section = np.stack([[-1.0, 0.0], [-0.55, 1.0], [0.55, 1.0], [1.0, 0.0]])  # (4, 2): across, up
     rings = np.stack(
-        [half[:, None] * section[:, 0], np.broadcast_to(y[:, None], (len(y), 4)), bottom + height * np.broadcast_to(section[:, 1], (len(y), 4))],
+        [
+            half[:, None] * section[:, 0],
+            np.broadcast_to(y[:, None], (len(y), 4)),
+            bottom + height * np.broadcast_to(section[:, 1], (len(y), 4)),
+        ],
         -1,
     )  # (stations, 4, 3)
 
@@ -200,7 +208,7 @@ def in_polygon(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
     near = np.flatnonzero(((points >= low) & (points <= high)).all(-1))
     x, y = points[near].T
     parity = np.zeros(len(near), bool)
-    for (x0, y0), (x1, y1) in zip(polygon[:-1], polygon[1:], strict=True):
+    for (x0, y0), (x1, y1) in pairwise(polygon):
         if y0 != y1:
             parity ^= ((y0 > y) != (y1 > y)) & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
     result[near] = parity
