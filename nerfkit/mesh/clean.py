@@ -66,7 +66,8 @@ def remove_degenerate(mesh: Mesh) -> Mesh:
 def decimate(mesh: Mesh, faces: int) -> Mesh:
     """At most about ``faces`` triangles, by quadric edge collapse (Garland & Heckbert 1997); geometry only.
 
-    Meshes that are small enough already keep their shape. Degenerate and doubled faces are removed afterwards.
+    Meshes that are small enough already keep their shape. Degenerate and doubled faces are removed afterwards. Where
+    the mesh was watertight and the collapses broke that, it is mended (``close_surface``).
     """
     plain = mesh.without_appearance()
     if len(mesh.faces) > faces:
@@ -76,7 +77,54 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
         plain = replace(
             plain, vertices=torch.from_numpy(vertices).float(), faces=torch.from_numpy(triangles.astype(np.int64))
         )
-    return remove_degenerate(plain)
+    plain = remove_degenerate(plain)
+    return plain if is_watertight(plain) or not is_watertight(mesh) else close_surface(plain)
+
+
+def close_surface(mesh: Mesh) -> Mesh:
+    """A watertight mesh of the same shape but for its defects; geometry only.
+
+    Faces at edges that have more than two faces, or two of opposite orientation, are dropped; vertices where several
+    fans of faces touch are split, one for each fan; every boundary is then a simple loop, and is closed by a fan about
+    its centroid. Holes of any size are closed, so this is for meshes that ought to be closed.
+    """
+    faces = remove_degenerate(mesh.without_appearance()).faces
+    edges, side_edge = unique_edges(faces)
+    count, direction = _edge_use(faces, side_edge, len(edges))
+    faces = faces[((count <= 2) & ((count < 2) | (direction == 0)))[side_edge].all(1)]
+
+    # corners 3 f + k around a vertex are joined across the edges that two faces share
+    edges, side_edge = unique_edges(faces)
+    order = torch.sort(side_edge.flatten(), stable=True).indices
+    paired = (side_edge.flatten()[order][1:] == side_edge.flatten()[order][:-1]).nonzero().flatten()
+    one, other = order[paired], order[paired + 1]  # sides 3 f + k, that run in opposite directions
+    following = torch.arange(3 * len(faces)).view(-1, 3).roll(-1, 1).flatten()
+    row = torch.cat([one, following[one]]).numpy()
+    column = torch.cat([following[other], other]).numpy()
+    graph = coo_matrix((np.ones(len(row), bool), (row, column)), shape=(3 * len(faces),) * 2)
+    fan = torch.from_numpy(connected_components(graph, directed=False)[1].astype(np.int64))
+    origin = torch.zeros(int(fan.max()) + 1 if len(fan) else 0, dtype=torch.int64).scatter(0, fan, faces.flatten())
+    vertices, faces = mesh.vertices[origin], fan.view(-1, 3)
+
+    # a boundary side from a to b leaves an edge from b to a open
+    edges, side_edge = unique_edges(faces)
+    alone = (torch.bincount(side_edge.flatten(), minlength=len(edges)) == 1)[side_edge].flatten()
+    start, end = faces.roll(-1, 1).flatten()[alone], faces.flatten()[alone]
+    loops = coo_matrix((np.ones(len(start), bool), (start.numpy(), end.numpy())), shape=(len(vertices),) * 2)
+    label = torch.from_numpy(connected_components(loops, directed=False)[1].astype(np.int64))[start]
+    _, label = torch.unique(label, return_inverse=True)
+    loop_count = int(label.max()) + 1 if len(label) else 0
+    size = torch.bincount(label, minlength=loop_count)
+    centroid = torch.zeros(loop_count, 3).index_add(0, label, vertices[start]) / size[:, None]
+    fans = torch.stack([start, end, len(vertices) + label], -1)
+    return replace(mesh.without_appearance(), vertices=torch.cat([vertices, centroid]), faces=torch.cat([faces, fans]))
+
+
+def _edge_use(faces: Tensor, side_edge: Tensor, edge_count: int) -> tuple[Tensor, Tensor]:
+    """Faces at each edge, and the sum of the directions, +1 or -1, in which they run along it: 0 where two agree."""
+    count = torch.bincount(side_edge.flatten(), minlength=edge_count)
+    sign = torch.where(faces < faces.roll(-1, 1), 1, -1)  # (F, 3)
+    return count, torch.zeros_like(count).index_add(0, side_edge.flatten(), sign.flatten())
 
 
 def smooth(mesh: Mesh, iterations: int = 10, shrink: float = 0.5, inflate: float = -0.53) -> Mesh:
@@ -118,13 +166,9 @@ class TopologyReport:
 def topology_report(mesh: Mesh) -> TopologyReport:
     """Count parts, boundary, non-manifold and inconsistently oriented edges. A mesh without faces is not watertight."""
     edges, side_edge = unique_edges(mesh.faces)
-    count = torch.bincount(side_edge.flatten(), minlength=len(edges))
-    sign = torch.where(
-        mesh.faces < mesh.faces.roll(-1, 1), 1, -1
-    )  # (F, 3), direction in which a face runs along a side
-    total = torch.zeros_like(count).index_add(0, side_edge.flatten(), sign.flatten())
+    count, direction = _edge_use(mesh.faces, side_edge, len(edges))
     boundary, crowded = int((count == 1).sum()), int((count > 2).sum())
-    flipped = int(((count == 2) & (total != 0)).sum())
+    flipped = int(((count == 2) & (direction != 0)).sum())
     used = len(mesh.faces.unique())
     return TopologyReport(
         components=int(components(mesh).max()) + 1 if len(mesh.faces) else 0,

@@ -21,13 +21,12 @@ from nerfkit.mesh.mesh import Mesh
 MAX_RESOLUTION = 512
 
 
-def default_level(resolution: int, cells: float = 2.0) -> float:
-    """The density that blocks half the light over ``cells`` lattice cells, ln 2 / (cells * 2 / (resolution - 1)).
+def default_level(resolution: int) -> float:
+    """The density that blocks half the light over four lattice cells, ln 2 / (4 * 2 / (resolution - 1)).
 
-    So a wall two cells thick at this density is half opaque: thinner or fainter matter is haze that the lattice cannot
-    hold.
+    Thinner or fainter matter is haze that the lattice cannot hold. A lower level moves the surface outwards.
     """
-    return math.log(2) * (resolution - 1) / (2 * cells)
+    return math.log(2) * (resolution - 1) / 8
 
 
 def extract_mesh(
@@ -36,7 +35,7 @@ def extract_mesh(
     resolution: int = 192,
     level: float | None = None,
     occupancy: Tensor | None = None,
-    fill_cavities: bool = True,
+    closing: int | None = 1,
     chunk: int = 1 << 18,
     device: torch.device | str = "cpu",
     progress: Callable[[float], None] | None = None,
@@ -48,11 +47,10 @@ def extract_mesh(
         resolution: lattice points along each axis, the outermost on the box's faces; at most 512.
         level: density of the surface; None takes ``default_level(resolution)``.
         occupancy: (G,G,G) bool, cell (i,j,k) covering x, y, z in that order; the density is taken as 0 outside the true
-        cells and
-            their neighbours and not evaluated there. None evaluates the whole box.
-        fill_cavities: make solid whatever empty space is cut off from the outside: nothing in it can have been seen by
-        a
-            camera, so its walls are chance.
+            cells and their neighbours and not evaluated there. None evaluates the whole box.
+        closing: make solid whatever empty space cannot be reached from outside through openings wider than twice this
+            many cells: no camera can have seen what is behind a field's pinholes, so its walls are chance. 0 fills
+            closed cavities only, None nothing. Gaps of the object narrower than that are closed as well.
         chunk: points to a call of ``density``.
         device: where ``density`` expects its points.
         progress: called with the fraction done after each chunk.
@@ -77,11 +75,11 @@ def extract_mesh(
             f"extract: the density reaches {values.max():.3g} at most, never the level {level:.3g}: no surface; "
             "train the field for longer, or lower extract.level"
         )
-    solid = values >= level
+    empty = values < level
     opacity = -np.expm1(values * np.float32(-math.log(2) / level))  # (R, R, R), 1/2 at the level
     del values
-    if fill_cavities:
-        opacity[_cut_off(~solid)] = 1.0
+    if closing is not None:
+        opacity[empty & ~_outside(empty, closing)] = 1.0
     for axis in range(3):
         border = np.moveaxis(opacity, axis, 0)
         border[[0, -1]] = 0.0
@@ -128,9 +126,18 @@ def _near_occupied(occupancy: Tensor, axis: Tensor) -> Tensor:
     return grown[cell][:, cell][:, :, cell]
 
 
-def _cut_off(empty: np.ndarray) -> np.ndarray:
-    """Empty lattice points that no path through empty neighbours (six of them) joins to the box's faces."""
-    reachable = np.pad(empty, 1, constant_values=True)
-    labels, _ = ndimage.label(reachable)
+def _outside(empty: np.ndarray, closing: int) -> np.ndarray:
+    """Empty lattice points within ``closing`` of those that a cube of that half side reaches from beyond the box."""
+    room = np.pad(~_grown(~empty, closing), 1, constant_values=True)
+    labels, _ = ndimage.label(room)
     inside = slice(1, -1)
-    return empty & (labels != labels[0, 0, 0])[inside, inside, inside]
+    return empty & _grown((labels == labels[0, 0, 0])[inside, inside, inside], closing)
+
+
+def _grown(mask: np.ndarray, cells: int) -> np.ndarray:
+    """Dilation by a cube that reaches ``cells`` to either side."""
+    pool = torch.from_numpy(mask)[None, None].float()
+    for axis in range(3):
+        size = [2 * cells + 1 if k == axis else 1 for k in range(3)]
+        pool = torch.nn.functional.max_pool3d(pool, size, stride=1, padding=[n // 2 for n in size])
+    return (pool[0, 0] > 0).numpy()

@@ -5,6 +5,7 @@ import torch
 from mesh_shapes import box, joined, quad, sphere
 
 from nerfkit.mesh.clean import (
+    close_surface,
     components,
     decimate,
     is_watertight,
@@ -75,6 +76,39 @@ def test_decimation_leaves_small_meshes_alone() -> None:
     same = decimate(mesh, 1000)
     assert torch.equal(same.vertices, mesh.vertices)
     assert torch.equal(same.faces, mesh.faces)
+
+
+def test_defects_are_mended() -> None:
+    ball = sphere(2)
+    holes = select_faces(ball, torch.arange(len(ball.faces)) % 37 != 5)
+    pinched = joined(box(), box().transformed(lambda p: p + 1.0))
+    pinched = Mesh(pinched.vertices, torch.where(pinched.faces == 8, 7, pinched.faces))  # two boxes share a corner
+    twins = joined(box(), box().transformed(lambda p: p + torch.tensor([1.0, 0.0, 0.0])))
+    same = torch.cdist(twins.vertices, twins.vertices).argmin(0)  # the vertices of the common face, each once
+    glued = Mesh(twins.vertices, same[twins.faces])
+    for broken in (holes, pinched, glued):
+        mended = close_surface(broken)
+        assert is_watertight(mended)
+        assert signed_volume(mended.vertices, mended.faces) > 0
+    assert topology_report(close_surface(pinched)).components == 2
+    volume = signed_volume(ball.vertices, ball.faces).item()
+    mended = close_surface(holes)
+    assert signed_volume(mended.vertices, mended.faces).item() == pytest.approx(volume, rel=0.01)
+
+
+def test_mending_leaves_a_whole_mesh_alone() -> None:
+    mended = close_surface(sphere(1))
+    assert len(mended.vertices) == 42
+    assert len(mended.faces) == 80
+    assert torch.equal(mended.vertices[mended.faces], sphere(1).vertices[sphere(1).faces])
+
+
+def test_a_flipped_face_is_replaced() -> None:
+    mesh = sphere(1)
+    flipped = Mesh(mesh.vertices, torch.cat([mesh.faces[:1].flip(1), mesh.faces[1:]]))
+    mended = close_surface(flipped)
+    assert is_watertight(mended)
+    assert signed_volume(mended.vertices, mended.faces) > 0.9 * signed_volume(mesh.vertices, mesh.faces)
 
 
 def test_smoothing_damps_noise_and_keeps_the_volume() -> None:

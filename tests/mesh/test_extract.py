@@ -56,7 +56,7 @@ def shell(p: torch.Tensor) -> torch.Tensor:
 
 
 def test_cavities_are_filled_on_request() -> None:
-    hollow = topology_report(extract_mesh(shell, resolution=40, level=5.0, fill_cavities=False))
+    hollow = topology_report(extract_mesh(shell, resolution=40, level=5.0, closing=None))
     solid = topology_report(extract_mesh(shell, resolution=40, level=5.0))
     assert (hollow.components, solid.components) == (2, 1)
     assert solid.watertight
@@ -70,8 +70,22 @@ def test_a_cup_is_not_a_cavity() -> None:
     assert drilled.vertices.norm(dim=-1).min() < 0.45
 
 
+def test_what_lies_behind_a_pinhole_is_filled_and_a_wide_opening_is_not() -> None:
+    def drilled(width: float):  # type: ignore[no-untyped-def]
+        def density(p: torch.Tensor) -> torch.Tensor:
+            return shell(p) * ~((p[:, :2].abs().amax(-1) < width) & (p[:, 2] > 0))
+
+        return density
+
+    cell = 2 / 39
+    narrow, wide = drilled(1.1 * cell), drilled(3.1 * cell)  # two and six lattice points wide
+    assert extract_mesh(narrow, resolution=40, level=5.0, closing=0).vertices.norm(dim=-1).min() < 0.45
+    assert extract_mesh(narrow, resolution=40, level=5.0, closing=1).vertices.norm(dim=-1).min() > 0.6
+    assert extract_mesh(wide, resolution=40, level=5.0, closing=1).vertices.norm(dim=-1).min() < 0.45
+
+
 def test_filling_does_not_move_the_outside() -> None:
-    hollow = extract_mesh(shell, resolution=40, level=5.0, fill_cavities=False).vertices
+    hollow = extract_mesh(shell, resolution=40, level=5.0, closing=None).vertices
     outside = hollow[hollow.norm(dim=-1) > 0.55]
     solid = extract_mesh(shell, resolution=40, level=5.0).vertices
     assert torch.equal(outside.unique(dim=0), solid.unique(dim=0))
@@ -113,12 +127,12 @@ def test_lattice_and_progress() -> None:
     assert seen == [50 / 125, 100 / 125, 1.0]
 
 
-def test_default_level_blocks_half_over_two_cells() -> None:
-    assert 1 - math.exp(-default_level(101) * 2 * 0.02) == pytest.approx(0.5)
+def test_default_level_blocks_half_over_four_cells() -> None:
+    assert 1 - math.exp(-default_level(101) * 4 * 0.02) == pytest.approx(0.5)
 
 
 def test_bad_fields_and_settings_are_refused() -> None:
-    with pytest.raises(SceneError, match=r"reaches 1 at most and never the level 5"):
+    with pytest.raises(SceneError, match=r"reaches 1 at most, never the level 5"):
         extract_mesh(lambda p: torch.ones(len(p)), resolution=8, level=5.0)
     with pytest.raises(SceneError, match="NaN"):
         extract_mesh(lambda p: p[:, 0] * math.nan, resolution=8)
