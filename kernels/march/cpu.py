@@ -44,7 +44,7 @@ def _lattice_range(o, d, near, far, h, u):
         slack = 1e-5 * (1.0 + abs(p))
         if v == 0.0:
             if abs(p) > 1.0 + slack:
-                leave = -np.inf
+                leave = np.float64(-np.inf)
         else:
             a, b = (-1.0 - p) / v, (1.0 - p) / v
             widen = slack / abs(v)

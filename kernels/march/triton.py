@@ -321,7 +321,7 @@ def inverse_cdf_kernel(
         beyond = (before + mass <= target) & (b < bins - 1)
         left = tl.load(edges_ptr + ray * (bins + 1) + b, inside, other=0.0).to(tl.float64)
         right = tl.load(edges_ptr + ray * (bins + 1) + b + 1, inside, other=0.0).to(tl.float64)
-        t = left + (target - before) / mass * (right - left)
+        t = left + (target - before) / tl.where(beyond, 1.0, mass) * (right - left)
         tl.store(out_ptr + ray * count + i, t.to(tl.float32), inside & (i < count) & ~beyond)
         before += tl.where(beyond, mass, 0.0)
         b += beyond.to(tl.int32)
