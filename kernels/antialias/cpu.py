@@ -9,6 +9,7 @@ from numba import prange
 from torch import Tensor
 
 from ..jit import inline, jit
+from .reference import LEAST_SLOPE
 
 
 @inline
@@ -79,7 +80,7 @@ def search(points, edges, face, depth, near):
                         continue
                     best_edge[n, pair], best_t[n, pair], best_owner[n, pair] = e + 1, t, owner
 
-    pairs = np.empty((counts.sum(), 4), np.int64)
+    pairs, slopes = np.empty((counts.sum(), 4), np.int64), np.empty(counts.sum())
     filled = 0
     for n in range(views):
         for k in range(counts[n]):
@@ -87,15 +88,18 @@ def search(points, edges, face, depth, near):
             axis, pixel = pair // size, pair % size
             edge = edges[best_edge[n, pair] - 1]
             p0, p1 = points[n, edge[0]], points[n, edge[1]]
-            dx, dy = abs(p1[0] / p1[2] - p0[0] / p0[2]), abs(p1[1] / p1[2] - p0[1] / p0[2])
-            if (axis == 0) != (dy >= dx):
+            along = p1[axis] / p1[2] - p0[axis] / p0[2]
+            across = p1[1 - axis] / p1[2] - p0[1 - axis] / p0[2]
+            slope = abs(along / across)
+            if slope > 1 or (slope == 1 and axis == 1):
                 continue
             a = n * size + pixel
             b = a + (1 if axis == 0 else width)
             pairs[filled, 0], pairs[filled, 1] = (a, b) if best_owner[n, pair] == 0 else (b, a)
             pairs[filled, 2], pairs[filled, 3] = edge[0], edge[1]
+            slopes[filled] = slope
             filled += 1
-    return pairs[:filled]
+    return pairs[:filled], slopes[:filled]
 
 
 @inline
@@ -107,56 +111,76 @@ def frame(points, pair, height, width):
     return n, p0[0] / p0[2], p0[1] / p0[2], p0[2], p1[0] / p1[2], p1[1] / p1[2], p1[2], in_row
 
 
+@inline
+def integral(x):
+    return x - 0.5 if x >= 1 else max(x, 0.0) ** 2 / 2
+
+
+@inline
+def covered_share(z, slope):
+    """F(z) and its derivative."""
+    slope = max(slope, LEAST_SLOPE)
+    low, high = z - slope / 2, z + slope / 2
+    rate = min(max(high, 0.0), 1.0) - min(max(low, 0.0), 1.0)
+    return (integral(high) - integral(low)) / slope, rate / slope
+
+
 @jit(parallel=False)
-def forward(image, points, pairs, height, width, crossings, totals, out):
-    """``image`` and ``out`` (N*H*W,C), ``out`` a copy of ``image``; fills ``crossings`` (P,) and ``totals`` (N*H*W,)."""
+def forward(image, points, pairs, slopes, height, width, weights, rates, totals, out):
+    """Fills ``out``, which comes in as a copy of ``image`` (N*H*W,C); for the backward pass the weights (P,2) with which
+    the owner and the other pixel take the other's colour, their derivatives by t, and each pixel's sum of weights."""
     for k in range(pairs.shape[0]):
         owner, other = pairs[k, 0], pairs[k, 1]
         _, x0, y0, _, x1, y1, _, in_row = frame(points, pairs[k], height, width)
         x, y = owner % width + 0.5, owner // width % height + 0.5
         t = x0 + (y - y0) / (y1 - y0) * (x1 - x0) - x if in_row else y0 + (x - x0) / (x1 - x0) * (y1 - y0) - y
-        crossings[k] = t if other > owner else -t
-        totals[owner if crossings[k] < 0.5 else other] += abs(crossings[k] - 0.5)
+        t = t if other > owner else -t
+        kept, rate = covered_share(t + 0.5, slopes[k])
+        weights[k, 0], rates[k, 0] = 1 - kept, -rate
+        weights[k, 1], rates[k, 1] = covered_share(t - 0.5, slopes[k])
+        for side in range(2):
+            totals[pairs[k, side]] += weights[k, side]
     for k in range(pairs.shape[0]):
-        target = pairs[k, 0] if crossings[k] < 0.5 else pairs[k, 1]
-        for c in range(image.shape[1]):
-            out[target, c] = max(0.0, 1 - totals[target]) * image[target, c]
+        for side in range(2):
+            target = pairs[k, side]
+            for c in range(image.shape[1]):
+                out[target, c] = max(0.0, 1 - totals[target]) * image[target, c]
     for k in range(pairs.shape[0]):
-        inside = crossings[k] < 0.5
-        target, source = (pairs[k, 0], pairs[k, 1]) if inside else (pairs[k, 1], pairs[k, 0])
-        weight = abs(crossings[k] - 0.5) / max(1.0, totals[target])
-        for c in range(image.shape[1]):
-            out[target, c] += weight * image[source, c]
+        for side in range(2):
+            target, source = pairs[k, side], pairs[k, 1 - side]
+            weight = weights[k, side] / max(1.0, totals[target])
+            for c in range(image.shape[1]):
+                out[target, c] += weight * image[source, c]
 
 
 @jit(parallel=False)
-def backward(image, out, points, pairs, height, width, crossings, totals, grad_out, grad_image, grad_points):
+def backward(image, out, points, pairs, height, width, weights, rates, totals, grad_out, grad_image, grad_points):
     """``grad_image`` comes in as a copy of ``grad_out``, ``grad_points`` as zeros."""
     for k in range(pairs.shape[0]):
-        target = pairs[k, 0] if crossings[k] < 0.5 else pairs[k, 1]
-        for c in range(image.shape[1]):
-            grad_image[target, c] = max(0.0, 1 - totals[target]) * grad_out[target, c]
+        for side in range(2):
+            target = pairs[k, side]
+            for c in range(image.shape[1]):
+                grad_image[target, c] = max(0.0, 1 - totals[target]) * grad_out[target, c]
     for k in range(pairs.shape[0]):
-        inside = crossings[k] < 0.5
-        owner, other = pairs[k, 0], pairs[k, 1]
-        target, source = (owner, other) if inside else (other, owner)
-        scale = 1 / max(1.0, totals[target])
-        weight = abs(crossings[k] - 0.5) * scale
-        grad_weight = 0.0
-        for c in range(image.shape[1]):
-            g = grad_out[target, c]
-            grad_image[source, c] += weight * g
-            grad_weight += g * (image[source, c] - (image[target, c] if totals[target] <= 1 else out[target, c]))
-        g = grad_weight * scale * (-1.0 if inside else 1.0) * (1.0 if other > owner else -1.0)
+        g = 0.0  # of the crossing, towards +x or +y
+        for side in range(2):
+            target, source = pairs[k, side], pairs[k, 1 - side]
+            scale = 1 / max(1.0, totals[target])
+            grad_weight = 0.0
+            for c in range(image.shape[1]):
+                grad = grad_out[target, c]
+                grad_image[source, c] += weights[k, side] * scale * grad
+                grad_weight += grad * (image[source, c] - (image[target, c] if totals[target] <= 1 else out[target, c]))
+            g += grad_weight * scale * rates[k, side]
+        owner = pairs[k, 0]
+        g = g if pairs[k, 1] > owner else -g
         n, x0, y0, w0, x1, y1, w1, in_row = frame(points, pairs[k], height, width)
         if in_row:
-            slope = (x1 - x0) / (y1 - y0)
             share = (owner // width % height + 0.5 - y0) / (y1 - y0)
-            gx, gy = g, -g * slope
+            gx, gy = g, -g * (x1 - x0) / (y1 - y0)
         else:
-            slope = (y1 - y0) / (x1 - x0)
             share = (owner % width + 0.5 - x0) / (x1 - x0)
-            gx, gy = -g * slope, g
+            gx, gy = -g * (y1 - y0) / (x1 - x0), g
         for v, x, y, w, part in ((pairs[k, 2], x0, y0, w0, 1 - share), (pairs[k, 3], x1, y1, w1, share)):
             grad_points[n, v, 0] += part * gx / w
             grad_points[n, v, 1] += part * gy / w
@@ -165,39 +189,39 @@ def backward(image, out, points, pairs, height, width, crossings, totals, grad_o
 
 class Blend(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, image, points, pairs):
+    def forward(ctx, image, points, pairs, slopes):
         height, width, channels = image.shape[1:]
         flat = image.detach().float().reshape(-1, channels).contiguous()
         out = flat.clone()
         exact = points.detach().double().contiguous()
-        pairs = pairs.contiguous()
-        crossings, totals = np.empty(pairs.shape[0]), np.zeros(flat.shape[0])
-        forward(flat.numpy(), exact.numpy(), pairs.numpy(), height, width, crossings, totals, out.numpy())
+        pairs, count = pairs.contiguous(), pairs.shape[0]
+        weights, rates, totals = np.empty((count, 2)), np.empty((count, 2)), np.zeros(flat.shape[0])
+        arrays = (x.numpy() for x in (flat, exact, pairs, slopes.double().contiguous()))
+        forward(*arrays, height, width, weights, rates, totals, out.numpy())
         ctx.save_for_backward(flat, out, exact, pairs)
-        ctx.crossings, ctx.totals, ctx.shape, ctx.dtype = crossings, totals, image.shape, points.dtype
+        ctx.weights, ctx.shape, ctx.dtype = (weights, rates, totals), image.shape, points.dtype
         return out.view(image.shape)
 
     @staticmethod
     def backward(ctx, grad_out):
-        flat, out, exact, pairs = ctx.saved_tensors
         height, width, channels = ctx.shape[1:]
         grad_out = grad_out.reshape(-1, channels).contiguous()
         grad_image = grad_out.clone()
+        flat, out, exact, pairs = ctx.saved_tensors
         grad_points = torch.zeros_like(exact)
-        backward(
-            *(x.numpy() for x in (flat, out, exact, pairs)),
-            *(height, width, ctx.crossings, ctx.totals),
-            *(x.numpy() for x in (grad_out, grad_image, grad_points)),
-        )
-        return grad_image.view(ctx.shape), grad_points.to(ctx.dtype), None
+        arrays = (x.numpy() for x in (flat, out, exact, pairs))
+        grads = (x.numpy() for x in (grad_out, grad_image, grad_points))
+        backward(*arrays, height, width, *ctx.weights, *grads)
+        return grad_image.view(ctx.shape), grad_points.to(ctx.dtype), None, None
 
 
-def find_pairs(points: Tensor, edges: Tensor, face: Tensor, depth: Tensor, near: float) -> Tensor:
+def find_pairs(points: Tensor, edges: Tensor, face: Tensor, depth: Tensor, near: float) -> tuple[Tensor, Tensor]:
     """See ``nerfkit.kernels.antialias.find_pairs``. Works in float64 inside."""
     arrays = points.detach().double(), edges.long(), face.int(), depth.detach().float()
-    return torch.from_numpy(search(*(x.contiguous().numpy() for x in arrays), float(near)))
+    pairs, slopes = search(*(x.contiguous().numpy() for x in arrays), float(near))
+    return torch.from_numpy(pairs), torch.from_numpy(slopes)
 
 
-def blend(image: Tensor, points: Tensor, pairs: Tensor) -> Tensor:
+def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tensor:
     """See ``nerfkit.kernels.antialias.blend``. Float32 colours, positions in float64 inside."""
-    return Blend.apply(image, points, pairs)
+    return Blend.apply(image, points, pairs, slopes)

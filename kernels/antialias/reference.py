@@ -5,20 +5,23 @@ import math
 import torch
 from torch import Tensor
 
+LEAST_SLOPE = 1e-3
+"""Flatter edges blend as this slope: the closed form divides by it, and the difference is below 1e-4."""
 
-def find_pairs(points: Tensor, edges: Tensor, face: Tensor, depth: Tensor, near: float) -> Tensor:
+
+def find_pairs(points: Tensor, edges: Tensor, face: Tensor, depth: Tensor, near: float) -> tuple[Tensor, Tensor]:
     """See ``nerfkit.kernels.antialias.find_pairs``. For small sizes: a Python loop."""
     views, height, width = face.shape
-    pairs = []
+    pairs, slopes = [], []
     for n in range(views):
-        outermost: dict[tuple[int, int], tuple[float, bool, list[int]]] = {}
+        outermost: dict[tuple[int, int], tuple[float, float, list[int]]] = {}
         for v0, v1, side in contour_edges(points[n], edges, near):
             p0, p1 = points[n, v0].tolist(), points[n, v1].tolist()
             for axis in (0, 1):  # 0: pairs in a row, 1: pairs in a column
                 (u0, s0), (u1, s1) = ((p[axis] / p[2], p[1 - axis] / p[2]) for p in (p0, p1))
                 if s0 == s1:
                     continue
-                steep = abs(s1 - s0) > abs(u1 - u0) or (axis == 0 and abs(s1 - s0) == abs(u1 - u0))
+                slope = abs((u1 - u0) / (s1 - s0))
                 for line in range((height, width)[axis]):
                     share = (line + 0.5 - s0) / (s1 - s0)
                     if not 0 <= share <= 1:
@@ -36,9 +39,13 @@ def find_pairs(points: Tensor, edges: Tensor, face: Tensor, depth: Tensor, near:
                     numbers = [(n * height + i) * width + j for i, j in cells]
                     key = (axis, numbers[0])
                     if key not in outermost or t > outermost[key][0]:
-                        outermost[key] = (t, steep, [numbers[owner], numbers[1 - owner], v0, v1])
-        pairs += [pair for _, steep, pair in outermost.values() if steep]
-    return torch.tensor(pairs, dtype=torch.int64, device=points.device).reshape(-1, 4)
+                        outermost[key] = (t, slope, [numbers[owner], numbers[1 - owner], v0, v1])
+        for (axis, _), (_, slope, pair) in outermost.items():
+            if slope < 1 or (slope == 1 and axis == 0):
+                pairs.append(pair)
+                slopes.append(slope)
+    numbers = torch.tensor(pairs, dtype=torch.int64, device=points.device).reshape(-1, 4)
+    return numbers, torch.tensor(slopes, dtype=torch.float64, device=points.device)
 
 
 def contour_edges(points: Tensor, edges: Tensor, near: float) -> list[tuple[int, int, float]]:
@@ -89,14 +96,23 @@ def crossing(points: Tensor, pairs: Tensor, height: int, width: int) -> Tensor:
     return sign * torch.where(owner // width == other // width, x - column, y - row)
 
 
-def blend(image: Tensor, points: Tensor, pairs: Tensor) -> Tensor:
+def covered_share(z: Tensor, slope: Tensor) -> Tensor:
+    """F(z): the mean of clip(z + slope y, 0, 1) over y in [-1/2, 1/2]."""
+
+    def integral(x: Tensor) -> Tensor:
+        return torch.where(x < 1, x.clamp(min=0).square() / 2, x - 0.5)
+
+    slope = slope.clamp(min=LEAST_SLOPE)
+    return (integral(z + slope / 2) - integral(z - slope / 2)) / slope
+
+
+def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tensor:
     """See ``nerfkit.kernels.antialias.blend``."""
     views, height, width, channels = image.shape
     owner, other = pairs[:, 0], pairs[:, 1]
-    t = crossing(points, pairs, height, width)  # (P,)
-    inside = t < 0.5
-    target, source = torch.where(inside, owner, other), torch.where(inside, other, owner)
-    weight = (t - 0.5).abs()
+    t, slopes = crossing(points, pairs, height, width), slopes.to(points)  # (P,)
+    target, source = torch.cat([owner, other]), torch.cat([other, owner])  # (2P,)
+    weight = torch.cat([1 - covered_share(t + 0.5, slopes), covered_share(t - 0.5, slopes)])
     total = torch.zeros(views * height * width, dtype=t.dtype, device=t.device).index_add(0, target, weight)
     weight = (weight / total[target].clamp(min=1))[:, None]
     flat = image.reshape(-1, channels)
