@@ -1,4 +1,5 @@
-"""The recorded runs: ``train.py`` as a user starts it, on the project's clock and on real data; its metrics.json is kept.
+"""The recorded runs: ``train.py`` as a user starts it, on the project's clock and on real data; its metrics.json is
+kept.
 
 Real data is looked for in the folder that NERFKIT_DATA names; a scene that is not there is left out and said so.
 """

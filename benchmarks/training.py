@@ -1,7 +1,8 @@
 """Samples a second through the whole training step of the default CPU field: rays, march, field, composite, loss, Adam.
 
-Two contestants on the same scene and weights, in turns: the project's CPU kernels, and its plain PyTorch references (what the
-same step costs without them). Both are trained past the point where the occupancy grid has settled before the clock starts.
+Two contestants on the same scene and weights, in turns: the project's CPU kernels, and its plain PyTorch references
+(what the same step costs without them). Both are trained past the point where the occupancy grid has settled before
+the clock starts.
 """
 
 import argparse

@@ -8,8 +8,8 @@ import numba
 import torch  # noqa: F401  before Numba starts its threads: see the priority below
 from numba.core import event
 
-# OpenMP first: on Linux its library is the one torch has loaded, so that both draw from one pool of threads instead of two
-# pools that spin against each other (measured: 3 times on kernels that alternate with matrix products).
+# OpenMP first: on Linux its library is the one torch has loaded, so that both draw from one pool of threads instead of
+# two pools that spin against each other (measured: 3 times on kernels that alternate with matrix products).
 numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
 
 

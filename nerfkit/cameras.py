@@ -1,8 +1,8 @@
 """Pinhole cameras and rays.
 
-Conventions (docs/conventions.md): the camera looks along -z with x to the right and y up (OpenGL); row 0 of an image is on top; the
-centre of pixel (row i, column j) is at (x, y) = (j + 0.5, i + 0.5); fx, fy, cx, cy are in pixels; ray directions have unit
-length and distances t are in normalised world units.
+Conventions (docs/conventions.md): the camera looks along -z with x to the right and y up (OpenGL); row 0 of an image
+is on top; the centre of pixel (row i, column j) is at (x, y) = (j + 0.5, i + 0.5); fx, fy, cx, cy are in pixels; ray
+directions have unit length and distances t are in normalised world units.
 """
 
 from dataclasses import dataclass, replace
@@ -58,7 +58,7 @@ class Cameras:
         return replace(self, intrinsics=self.intrinsics * scale, height=height, width=width)
 
     def world_to_view(self, points: Tensor) -> Tensor:
-        """World points (V,3) in each camera's frame, (N,V,3): x right, y up, z backwards (visible points have z < 0)."""
+        """World points (V,3) in each camera's frame, (N,V,3): x right, y up, z backwards (z < 0 is visible)."""
         rotation, position = self.camera_to_world[:, :, :3], self.camera_to_world[:, :, 3]
         return (points[None] - position[:, None]) @ rotation  # (N, V, 3)
 
@@ -87,7 +87,7 @@ class Cameras:
 
 
 def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
-    """Camera-to-world poses (N,3,4) of cameras at ``position`` (N,3) that look at ``target`` (N,3) or (3,), ``up`` (3,) upwards.
+    """Poses (N,3,4) of cameras at ``position`` (N,3) that look at ``target`` (N,3) or (3,), ``up`` (3,) upwards.
 
     A view straight along ``up`` has no defined roll; any roll is returned then, never NaN.
     """

@@ -28,7 +28,6 @@ from nerfkit.view.show import pick_source, show
 from nerfkit.volume.renderer import FieldSource
 
 
-
 def run(config: DictConfig) -> Path:
     """Runs the stages that ``config.stages`` names, in the order of ``STAGES``; returns the run folder.
 
@@ -45,7 +44,9 @@ def run(config: DictConfig) -> Path:
             f"{config.resume}: no checkpoint in its folder checkpoints/, so there is nothing to resume"
         )
     if config.scene.root is not None:
-        config.scene.root = str(Path(config.scene.root).absolute())  # a run is rendered and resumed from other folders too
+        config.scene.root = str(
+            Path(config.scene.root).absolute()
+        )  # a run is rendered and resumed from other folders too
     scene = load_scene(config)
     if config.resume is not None:
         record = Run.open(config.resume, config)
@@ -151,8 +152,8 @@ class _Stages:
         self.record.update_metrics({"field": found})
         inside = f" ({found['psnr_inside']:.2f} inside the masks)" if "psnr_inside" in found else ""
         self.record.log(
-            f"field: PSNR {found['psnr']:.2f} dB{inside}, SSIM {found['ssim']:.4f} on {len(found['views'])} held-out views "
-            f"after {progress.step} steps, {progress.seconds:.0f} s"
+            f"field: PSNR {found['psnr']:.2f} dB{inside}, SSIM {found['ssim']:.4f} on {len(found['views'])} held-out "
+            f"views after {progress.step} steps, {progress.seconds:.0f} s"
         )
 
     def _extract(self) -> None:

@@ -1,7 +1,8 @@
 """The harmonic field on a CPU: chunks of a few thousand samples stay in the cache from the embedding to the colours.
 
-Matrix products go to oneDNN (with ReLU folded into the product) or, where torch lacks it, to ``addmm``; the embedding and both
-heads are Numba. A chunk ends where a ray ends, so that the per-ray direction term can be summed without atomics.
+Matrix products go to oneDNN (with ReLU folded into the product) or, where torch lacks it, to ``addmm``; the embedding
+and both heads are Numba. A chunk ends where a ray ends, so that the per-ray direction term can be summed without
+atomics.
 """
 
 import math
@@ -30,7 +31,7 @@ QUARTER, HALF = np.float32(0.25), np.float32(0.5)
 
 @jit(fastmath=True)
 def _embed(x, half_octave, offset, append_input, out):
-    """out[s, j] = sin(2 pi (x . half_octave[:, j] + offset[j])); one axis of half_octave[:, j] is 2^k / 2, the rest are 0."""
+    """out[s, j] = sin(2 pi (x . half_octave[:, j] + offset[j])); of half_octave[:, j] one axis is 2^k / 2, the rest 0."""
     count, waves = x.shape[0], offset.shape[0]
     for block in numba.prange((count + BLOCK - 1) // BLOCK):
         for s in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
@@ -181,7 +182,7 @@ def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tenso
 
 
 class _HarmonicField(torch.autograd.Function):
-    """Gradients to the weights only; the wrapper sends other requests to the reference. ``keep``: a backward may follow."""
+    """Gradients to the weights only: other requests go to the reference. ``keep``: a backward may follow."""
 
     @staticmethod
     def forward(ctx, x, offsets, directions, spec, keep, *tensors):  # type: ignore[no-untyped-def]
@@ -210,7 +211,8 @@ class _HarmonicField(torch.autograd.Function):
                 saved.append((a, b, layers, z))
         ctx.saved, ctx.spec, ctx.weights, ctx.offsets, ctx.e_d = saved, spec, weights, ray_offsets, e_d
         sigma, rgb = reference.density_of(raw, spec), logits.sigmoid_()
-        # Detached: an output kept as it is would hold its own graph node, and the node the output, until the collector runs.
+        # Detached: an output kept as it is would hold its own graph node, and the node the output, until the collector
+        # runs.
         ctx.raw, ctx.sigma, ctx.rgb = raw, sigma.detach(), rgb.detach()
         return sigma, rgb
 

@@ -15,8 +15,8 @@ from .spec import FieldSpec, FieldWeights
 def embed(x: Tensor, octaves: int, omega0: float, append_input: bool) -> Tensor:
     """[sin(omega0 2^k x_i), cos(omega0 2^k x_i) for each axis i and octave k < octaves][, x]: (S,3) -> (S, E).
 
-    The order is axis by axis, the sines of all octaves and then their cosines. With omega0 = pi the phase is reduced exactly
-    (2^k x and its remainder by 2 are exact in floating point), so high octaves stay accurate.
+    The order is axis by axis, the sines of all octaves and then their cosines. With omega0 = pi the phase is reduced
+    exactly (2^k x and its remainder by 2 are exact in floating point), so high octaves stay accurate.
     """
     octave = 2.0 ** torch.arange(octaves, dtype=x.dtype, device=x.device)
     scaled = x[..., None] * octave  # (S, 3, K)

@@ -1,6 +1,7 @@
 """The harmonic-embedding MLP radiance field (Mildenhall et al. 2020), as a module that holds the weights."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ class HarmonicField(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             sizes = [self.spec.position_size] + [width] * depth
-            self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+            self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
             self.density_head = nn.Linear(width, 1)
             self.feature = nn.Linear(width, width)
             self.direction = nn.Linear(self.spec.direction_size, width, bias=False)

@@ -1,4 +1,4 @@
-"""From a fitted field to a coarse mesh: isosurface, without floaters and unseen parts, decimated, coloured by the field."""
+"""From a field to a coarse mesh: isosurface, no floaters or unseen parts, decimated, coloured by the field."""
 
 from dataclasses import replace
 

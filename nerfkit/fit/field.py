@@ -77,7 +77,8 @@ class FieldFit:
     def losses(self, rays: TrainingRays, first: int, step: int) -> tuple[dict[str, Tensor], Tensor, int]:
         """The weighted terms of the loss over ``rays``, the sum of squared colour errors, and the samples it took.
 
-        Each term is a mean of pseudo-Huber errors, huber (sqrt(1 + (e / huber)^2) - 1). ``first`` numbers the first ray.
+        Each term is a mean of pseudo-Huber errors, huber (sqrt(1 + (e / huber)^2) - 1). ``first`` numbers the first
+        ray.
         """
         o, draw = self.options, Draw(self.seed, step, first)
         rendered, samples = render_rays(self.field, self.sampler, rays.origins, rays.directions, draw)
@@ -230,7 +231,7 @@ class FieldFit:
         bar.update(min(1000, int(1000 * self.done())) - bar.n)
 
     def _preview(self) -> None:
-        """A held-out view as it stands: picture, truth, error, depth and normals to TensorBoard; PSNR by step and by second."""
+        """A held-out view to TensorBoard: picture, truth, error, depth, normals; PSNR by step and by second."""
         p, view = self.progress, self.scene.test[0]
         image = render_view(self.average, self.sampler, self.pixels.cameras, view, normals=True)
         true = self.scene.image(view)
@@ -278,6 +279,6 @@ class FieldFit:
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(
-                f"{self.run.folder}: its checkpoint does not fit the config ({reason}); resume with the same field.* and "
-                "sampler.* as the run was started with"
+                f"{self.run.folder}: its checkpoint does not fit the config ({reason}); resume with the same "
+                "field.* and sampler.* as the run was started with"
             ) from None

@@ -13,7 +13,7 @@ from nerfkit.volume.samplers import OccupancySampler, StratifiedSampler
 
 
 class TrainingRays(NamedTuple):
-    """R rays and what the photos show there: ``origins``, ``directions`` (R,3), ``rgba`` (R,4) premultiplied, in [0,1]."""
+    """R rays and the photos there: ``origins``, ``directions`` (R,3), ``rgba`` (R,4) premultiplied, in [0,1]."""
 
     origins: Tensor
     directions: Tensor
@@ -60,7 +60,7 @@ class TrainingPixels:
         return self._look_up(*self._rays(view, row, column), flat)
 
     def draw_from_views(self, seed: int, step: int, count: int, views: int) -> TrainingRays:
-        """``count`` pixels drawn evenly from ``views`` different photos, as many from each (PyTorch3D's Monte Carlo rays)."""
+        """``count`` pixels of ``views`` different photos, as many from each (PyTorch3D's Monte Carlo rays)."""
         order = philox.uniform(philox.Draw(seed, step), philox.VIEWS, len(self.train), device=self.chosen.device)[:, 0]
         cameras, each = self.cameras, count // views
         batches = [

@@ -1,4 +1,4 @@
-"""Where the density is not zero: a grid over [-1,1]^3 that the ray marcher uses to skip empty space and to stop inside solids."""
+"""Where the density is not zero: a grid over [-1,1]^3 that lets rays skip empty space and stop inside solids."""
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,11 @@ class OccupancyGrid(nn.Module):
 
     Each update evaluates sigma at one random point of a share of the cells and sets there
 
-        density <- max(decay density, sigma)           an upper bound: is there anything? (Mueller et al. 2022, appendix C)
-        solid   <- min(2 max(solid, 1), sigma)         a lower bound: is the cell opaque throughout?
+        density <- max(decay density, sigma)           an upper bound: is there anything? (Mueller et al. 2022,
+        appendix C) solid   <- min(2 max(solid, 1), sigma)         a lower bound: is the cell opaque throughout?
 
-    A cell is occupied where a step at its upper bound has an opacity above ``threshold``. The marcher stops a ray by the
-    lower bound, because a cell that a surface cuts must not hide what is behind its empty part.
+    A cell is occupied where a step at its upper bound has an opacity above ``threshold``. The marcher stops a ray by
+    the lower bound, because a cell that a surface cuts must not hide what is behind its empty part.
 
     Args:
         allowed: (G,G,G) bool, index [x,y,z]: cells that may ever be occupied (the visual hull, or all).

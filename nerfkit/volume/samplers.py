@@ -1,4 +1,4 @@
-"""Where along its rays a field is evaluated. A sampler turns rays into packed samples and says how their opacity is meant."""
+"""Where along its rays a field is evaluated: a sampler turns rays into packed samples."""
 
 from typing import Any, Literal, Protocol
 

@@ -1,6 +1,7 @@
 """The harmonic field: rungs 1 and 2 of the ladder (its Triton kernels are not written yet)."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def make_weights(spec: FieldSpec, width: int, depth: int, dtype: torch.dtype = t
         return matrix.requires_grad_(), bias.requires_grad_()
 
     sizes = [spec.position_size] + [width] * depth
-    hidden = tuple(layer(b, a) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    hidden = tuple(layer(b, a) for a, b in pairwise(sizes))
     direction = layer(width, spec.direction_size)[0]
     return FieldWeights(hidden, layer(1, width), layer(width, width), direction, layer(3, width))
 

@@ -53,7 +53,8 @@ def test_opacity_colour_and_depth_of_a_ball() -> None:
     opacity = 1 - torch.exp(-DENSITY * chord)
     torch.testing.assert_close(pixels.opacity, opacity, atol=0.012, rtol=0)
     torch.testing.assert_close(pixels.colour, opacity[:, None] * torch.tensor(COLOUR), atol=0.012, rtol=0)
-    # Mean depth of exponential absorption in a slab that starts at t0 and is c thick: t0 + 1/s - c e^(-sc) / (1 - e^(-sc))
+    # Mean depth of exponential absorption in a slab that starts at t0 and is c thick: t0 + 1/s - c e^(-sc) / (1 -
+    # e^(-sc))
     start = 3 - chord / 2
     decay = torch.exp(-DENSITY * chord)
     mean = start + 1 / DENSITY - chord * decay / (1 - decay).clamp_min(1e-9)
@@ -74,7 +75,8 @@ def test_grid_finds_the_ball_and_skips_the_rest() -> None:
     assert (grid.solid[distance > RADIUS + half_diagonal] == 0).all()
     origins, directions, _ = parallel_rays()
     sampler = OccupancySampler(grid, 0.0)
-    before, all_samples = render_rays(Ball(), OccupancySampler(full_grid(), 0.0), origins, directions)  # type: ignore[arg-type]
+    everywhere = OccupancySampler(full_grid(), 0.0)
+    before, all_samples = render_rays(Ball(), everywhere, origins, directions)  # type: ignore[arg-type]
     after, samples = render_rays(Ball(), sampler, origins, directions)  # type: ignore[arg-type]
     torch.testing.assert_close(after.colour, before.colour, atol=1e-6, rtol=0)
     assert samples < 0.6 * all_samples
