@@ -109,8 +109,10 @@ def truth() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _inside_any(points: np.ndarray, solids: list[Solid]) -> np.ndarray:
     result = np.zeros(len(points), bool)
     for solid in solids:
-        low, high = solid.vertices.min(0), solid.vertices.max(0)
-        near = np.flatnonzero(((points > low) & (points < high)).all(-1) & ~result)
+        maybe = ~result
+        for x, low, high in zip(points.T, *solid.bounds, strict=True):
+            maybe &= (x > low) & (x < high)
+        near = np.flatnonzero(maybe)
         result[near] = solid.inside(points[near])
     return result
 

@@ -6,6 +6,7 @@ are split, so that smooth normals can be taken from the faces that share a verte
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +21,11 @@ class Solid:
     vertices: np.ndarray
     faces: np.ndarray
     inside: Inside
+
+    @cached_property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest corner, (3,) each, of the axis-aligned box around the solid."""
+        return self.vertices.min(0), self.vertices.max(0)
 
     def moved(self, matrix: np.ndarray) -> "Solid":
         """The solid under an affine map (3,4); one that mirrors turns the faces over to keep them outwards."""
