@@ -90,7 +90,12 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _scene(config: DictConfig) -> Scene:
+def load_scene(config: DictConfig) -> Scene:
+    """The scene that ``config.scene`` names.
+
+    Raises:
+        SceneError, ConfigError: it cannot be used.
+    """
     s = config.scene
     background = OmegaConf.to_container(s.background) if OmegaConf.is_config(s.background) else s.background
     return open_scene(s.name, s.root, resolution=s.resolution, background=background, holdout=s.holdout)

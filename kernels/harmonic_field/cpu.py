@@ -6,6 +6,7 @@ atomics.
 """
 
 import math
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -31,7 +32,7 @@ QUARTER, HALF = np.float32(0.25), np.float32(0.5)
 
 @jit(fastmath=True)
 def _embed(x, half_octave, offset, append_input, out):
-    """out[s, j] = sin(2 pi (x . half_octave[:, j] + offset[j])); of half_octave[:, j] one axis is 2^k / 2, the rest 0."""
+    """out[s, j] = sin(2 pi (x . half_octave[:, j] + offset[j])); only one axis of a column of half_octave is not 0."""
     count, waves = x.shape[0], offset.shape[0]
     for block in numba.prange((count + BLOCK - 1) // BLOCK):
         for s in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
@@ -167,7 +168,7 @@ def _chunks(offsets: np.ndarray) -> list[tuple[int, int]]:
     total = int(offsets[-1])
     marks = np.searchsorted(offsets, np.arange(0, total, CHUNK), side="left")
     marks = np.unique(np.append(marks, len(offsets) - 1))
-    return [(int(a), int(b)) for a, b in zip(marks[:-1], marks[1:], strict=True)]
+    return [(int(a), int(b)) for a, b in pairwise(marks)]
 
 
 def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:
