@@ -21,6 +21,7 @@ LONGEST = np.float32(2.0**24)  # a lattice has at most this many points: float32
 STILL, FAR_AWAY = np.float32(1e-30), np.float32(1e30)
 BLOCK = 8  # cells along a side of a coarse block
 SHIFT = np.uint32(3)
+SHORT = np.float32(0.125)  # a step of fewer cells: worth finding the cell's wall, to take all steps before it at once
 RUNS = 8  # runs of neighbouring samples remembered for each ray; a ray with more is walked a second time
 
 
@@ -83,6 +84,7 @@ def _walk(k, stop, depth, room, o, d, near, far, h, u, occupancy, distance, dens
     up_y, rate_y, slack_y = _axis(oy, dy, scale)
     up_z, rate_z, slack_z = _axis(oz, dz, scale)
     per_step = ONE / h
+    strides = h * scale < SHORT
     count, emitted, last = 0, 0, -1
     while k < stop:
         start = near + (np.float32(k) + u) * h
@@ -102,21 +104,22 @@ def _walk(k, stop, depth, room, o, d, near, far, h, u, occupancy, distance, dens
         x, y, z = np.uint32(gx), np.uint32(gy), np.uint32(gz)
         bx, by, bz = x >> SHIFT, y >> SHIFT, z >> SHIFT
         blocks = int(distance[bx, by, bz])
-        if blocks == 0:
-            occupied = occupancy[x, y, z] != 0
-            wall_x, wall_y, wall_z = int(x) + up_x, int(y) + up_y, int(z) + up_z
-        else:
-            occupied = False
-            wall_x = (int(bx) + (blocks if up_x else 1 - blocks)) * BLOCK
-            wall_y = (int(by) + (blocks if up_y else 1 - blocks)) * BLOCK
-            wall_z = (int(bz) + (blocks if up_z else 1 - blocks)) * BLOCK
-        # This many lattice points, the present one included, certainly lie before the nearest wall and before the end.
-        away_x = (np.float32(wall_x) - gx) * rate_x - slack_x
-        away_y = (np.float32(wall_y) - gy) * rate_y - slack_y
-        away_z = (np.float32(wall_z) - gz) * rate_z - slack_z
-        away = min(away_x, away_y, away_z, far - middle)
-        away -= ULPS * (abs(near) + abs(middle) + away)
-        same = max(1, int(min(away * per_step, LONGEST)) + 1)
+        occupied = blocks == 0 and occupancy[x, y, z] != 0
+        same = 1
+        if blocks > 0 or strides:
+            if blocks > 0:
+                wall_x = (int(bx) + (blocks if up_x else 1 - blocks)) * BLOCK
+                wall_y = (int(by) + (blocks if up_y else 1 - blocks)) * BLOCK
+                wall_z = (int(bz) + (blocks if up_z else 1 - blocks)) * BLOCK
+            else:
+                wall_x, wall_y, wall_z = int(x) + up_x, int(y) + up_y, int(z) + up_z
+            # So many lattice points, this one included, certainly lie before the nearest wall and before the end.
+            away_x = (np.float32(wall_x) - gx) * rate_x - slack_x
+            away_y = (np.float32(wall_y) - gy) * rate_y - slack_y
+            away_z = (np.float32(wall_z) - gz) * rate_z - slack_z
+            away = min(away_x, away_y, away_z, far - middle)
+            away -= ULPS * (abs(near) + abs(middle) + away)
+            same = max(1, int(min(away * per_step, LONGEST)) + 1)
         if occupied:
             if room == emitted or depth > depth_limit:
                 k = stop

@@ -71,7 +71,7 @@ def make(case, device="cpu"):
     near, far = intersect_box(origins, directions, near_plane=0.1)
     if case == "not_clipped":
         near, far = torch.zeros_like(near), torch.full_like(far, 7.0)
-    step = {"far_away": 0.05, "small_steps": 0.008, "one_cell": 0.3}.get(case, 0.03)
+    step = {"far_away": 0.05, "small_steps": 0.008, "one_cell": 0.3}.get(case, 0.05)
     keywords = {}
     if case == "jittered":
         keywords = {"jitter": Draw(2**33 + 3, 5, 100)}
