@@ -1,8 +1,9 @@
 """Is the silhouette's gradient right? Directional derivatives of a mask loss against supersampled finite differences.
 
-A bumpy ball of 320 to 20,480 faces is drawn at 128 x 128 in four views; the loss is the mean squared difference from the mask
-of another shape. For 24 random smooth deformations u the analytic derivative <dL/dv, u> of the default rasterizer stands
-against the central difference of the same loss whose masks are hard ones, 16 x 16 samples a pixel. Over the deformations,
+A bumpy ball of 320 to 20,480 faces is drawn at 128 x 128 in four views; the loss is the mean squared difference from
+the mask of another shape. For 24 random smooth deformations u the analytic derivative <dL/dv, u> of the default
+rasterizer stands against the central difference of the same loss whose masks are hard ones, 16 x 16 samples a pixel.
+Over the deformations,
 
     cosine = <a, d> / (|a| |d|)          slope = <a, d> / <d, d>          a: analytic, d: finite differences
 
@@ -98,7 +99,7 @@ def bumpy(sphere: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def supersampled_masks(vertices: Tensor, faces: Tensor, cameras: Cameras) -> Tensor:
-    """Share of each pixel's SAMPLES x SAMPLES sample points that the mesh covers, (N,H,W) float64; positions in float64."""
+    """Share of each pixel's SAMPLES x SAMPLES sample points that the mesh covers, (N,H,W) float64."""
     size = SIZE * SAMPLES
     cameras = cameras.resized(size, size)
     exact = Cameras(cameras.camera_to_world.double(), cameras.intrinsics.double(), size, size)

@@ -1,23 +1,23 @@
 """Contour antialiasing: the visibility gradient of a hard-rasterized image.
 
-A *contour edge* is a mesh edge with one face, or one whose two faces project to the same side of it (a fold as seen from
-the camera). Where a contour edge crosses the segment between two neighbouring pixels' centres and the picture changes
-there from one surface (the owner) to the background, or to a surface behind, the two pixels blend by the area that the
-owner covers. With the crossing at t in [0,1] from the owner's centre and m the edge's slope (its shift along the segment
-per pixel across it), the covered share of a pixel whose far side lies z = t + 1/2 or t - 1/2 before the crossing is
+A *contour edge* is a mesh edge with one face, or one whose two faces project to the same side of it (a fold as seen
+from the camera). Where a contour edge crosses the segment between two neighbouring pixels' centres and the picture
+changes there from one surface (the owner) to the background, or to a surface behind, the two pixels blend by the area
+that the owner covers. With the crossing at t in [0,1] from the owner's centre and m the edge's slope (its shift along
+the segment per pixel across it), the owner covers F(t + 1/2) of its own pixel and F(t - 1/2) of the other's:
 
     F(z) = integral of clip(z + m y, 0, 1) over y from -1/2 to 1/2
 
     owner += (1 - F(t + 1/2)) (other - owner)             other += F(t - 1/2) (owner - other)
 
-Steep edges (|dy| >= |dx|) blend pixels of one row and shallow ones pixels of one column. So |m| <= 1, the edge stays within
-the two pixels, and each piece of a contour counts once. For m = 0 this is nvdiffrast's rule (Laine et al. 2020, section
-3.6); for slanted edges it is the covered area where that rule is off by up to 1/8. Of several contour edges between two
-pixels the outermost counts. The crossing follows the mesh's edge, not the visible triangles, and so does its gradient:
-triangles smaller than a pixel lose nothing.
+Steep edges (|dy| >= |dx|) blend pixels of one row and shallow ones pixels of one column. So |m| <= 1, the edge stays
+within the two pixels, and each piece of a contour counts once. For m = 0 this is nvdiffrast's rule (Laine et al. 2020,
+section 3.6); for slanted edges it is the covered area where that rule is off by up to 1/8. Of several contour edges
+between two pixels the outermost counts. The crossing follows the mesh's edge, not the visible triangles, and so does
+its gradient: triangles smaller than a pixel lose nothing.
 
-A pixel that takes part in several blends with weights that sum to more than 1 has them divided by their sum: every pixel
-stays a convex combination of its own and its neighbours' colours.
+A pixel that takes part in several blends with weights that sum to more than 1 has them divided by their sum: every
+pixel stays a convex combination of its own and its neighbours' colours.
 """
 
 from torch import Tensor
@@ -73,8 +73,8 @@ def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tenso
         pairs, slopes: (P,4) and (P,) from ``find_pairs``.
 
     Returns:
-        (N,H,W,C), differentiable with respect to ``image`` and ``points``. The slopes are constants: an edge much shorter
-        than a pixel would get a gradient without bound for turning, and the area that turning covers cancels.
+        (N,H,W,C), differentiable with respect to ``image`` and ``points``. The slopes are constants: an edge much
+        shorter than a pixel would get a gradient without bound for turning, and the area that turning covers cancels.
 
     Raises:
         ValueError: a shape is wrong.

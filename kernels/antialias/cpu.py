@@ -1,5 +1,5 @@
-"""Numba: the search is parallel over views; contours are thin, so the blend itself is one short sequential pass whose order
-is fixed."""
+"""Numba: the search is parallel over views; contours are thin, so the blend itself is one short sequential pass whose
+order is fixed."""
 
 import math
 
@@ -15,6 +15,24 @@ from .reference import LEAST_SLOPE
 @inline
 def det3(a, b, c):
     return (a[1] * b[2] - a[2] * b[1]) * c[0] + (a[2] * b[0] - a[0] * b[2]) * c[1] + (a[0] * b[1] - a[1] * b[0]) * c[2]
+
+
+@inline
+def owner_of(face, depth, i, j, i2, j2, p0, p1, side, edge_depth):
+    """0 or 1: the pixel that shows the surface which the contour edge bounds; -1: the edge changes nothing here."""
+    covered, covered2 = face[i, j] >= 0, face[i2, j2] >= 0
+    if covered != covered2:
+        return 0 if covered else 1
+    if not covered:
+        return -1
+    first = depth[i, j] < depth[i2, j2]
+    z, behind = (depth[i, j], depth[i2, j2]) if first else (depth[i2, j2], depth[i, j])
+    if abs(edge_depth - z) >= abs(edge_depth - behind):
+        return -1
+    x, y = (j + 0.5, i + 0.5) if first else (j2 + 0.5, i2 + 0.5)
+    if not det3(p0, p1, (x, y, 1.0)) * side >= 0:
+        return -1
+    return 0 if first else 1
 
 
 @jit
@@ -52,33 +70,25 @@ def search(points, edges, face, depth, near):
                 for line in range(math.ceil(low), math.floor(high) + 1):
                     share = (line + 0.5 - s0) / (s1 - s0)
                     u = u0 + share * (u1 - u0) - 0.5
-                    if not (u >= 0 and u < places - 1):
+                    if not (u > -1 and u < places):
                         continue
-                    first = int(u)
-                    i, j = (line, first) if axis == 0 else (first, line)
-                    i2, j2 = i + axis, j + 1 - axis
-                    covered, covered2 = face[n, i, j] >= 0, face[n, i2, j2] >= 0
-                    if covered != covered2:
-                        owner = 0 if covered else 1
-                    elif not covered:
-                        continue
-                    else:
-                        z, z2 = depth[n, i, j], depth[n, i2, j2]
-                        owner = 0 if z < z2 else 1
+                    for first in range(math.ceil(u) - 1, math.floor(u) + 1):  # two pairs if through a centre
+                        if first < 0 or first > places - 2:
+                            continue
+                        i, j = (line, first) if axis == 0 else (first, line)
+                        i2, j2 = i + axis, j + 1 - axis
                         here = 1.0 / ((1 - share) / w0 + share / w1)
-                        if abs(here - min(z, z2)) >= abs(here - max(z, z2)):
+                        owner = owner_of(face[n], depth[n], i, j, i2, j2, p0, p1, side, here)
+                        if owner < 0:
                             continue
-                        x, y = (j + 0.5, i + 0.5) if owner == 0 else (j2 + 0.5, i2 + 0.5)
-                        if not det3(p0, p1, (x, y, 1.0)) * side >= 0:
+                        t = u - first if owner == 0 else 1 - (u - first)
+                        pair = axis * size + i * width + j
+                        if best_edge[n, pair] == 0:
+                            touched[n, counts[n]] = pair
+                            counts[n] += 1
+                        elif t <= best_t[n, pair]:
                             continue
-                    t = u - first if owner == 0 else 1 - (u - first)
-                    pair = axis * size + i * width + j
-                    if best_edge[n, pair] == 0:
-                        touched[n, counts[n]] = pair
-                        counts[n] += 1
-                    elif t <= best_t[n, pair]:
-                        continue
-                    best_edge[n, pair], best_t[n, pair], best_owner[n, pair] = e + 1, t, owner
+                        best_edge[n, pair], best_t[n, pair], best_owner[n, pair] = e + 1, t, owner
 
     pairs, slopes = np.empty((counts.sum(), 4), np.int64), np.empty(counts.sum())
     filled = 0
@@ -127,8 +137,9 @@ def covered_share(z, slope):
 
 @jit(parallel=False)
 def forward(image, points, pairs, slopes, height, width, weights, rates, totals, out):
-    """Fills ``out``, which comes in as a copy of ``image`` (N*H*W,C); for the backward pass the weights (P,2) with which
-    the owner and the other pixel take the other's colour, their derivatives by t, and each pixel's sum of weights."""
+    """Fills ``out``, which comes in as a copy of ``image`` (N*H*W,C); for the backward pass the weights (P,2) with
+    which the owner and the other pixel take the other's colour, their derivatives by t, and each pixel's sum of
+    weights."""
     for k in range(pairs.shape[0]):
         owner, other = pairs[k, 0], pairs[k, 1]
         _, x0, y0, _, x1, y1, _, in_row = frame(points, pairs[k], height, width)

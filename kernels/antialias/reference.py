@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-LEAST_SLOPE = 1e-3
-"""Flatter edges blend as this slope: the closed form divides by it, and the difference is below 1e-4."""
+LEAST_SLOPE = 1e-6
+"""Flatter edges blend as this slope, for the closed form divides by it; the area differs by less."""
 
 
 def find_pairs(points: Tensor, edges: Tensor, face: Tensor, depth: Tensor, near: float) -> tuple[Tensor, Tensor]:
@@ -27,19 +27,19 @@ def find_pairs(points: Tensor, edges: Tensor, face: Tensor, depth: Tensor, near:
                     if not 0 <= share <= 1:
                         continue
                     u = u0 + share * (u1 - u0) - 0.5
-                    first = math.floor(u)
-                    if not 0 <= first < (width, height)[axis] - 1:
-                        continue
-                    cells = [(line, first), (line, first + 1)] if axis == 0 else [(first, line), (first + 1, line)]
                     edge_depth = 1 / ((1 - share) / p0[2] + share / p1[2])
-                    owner = owner_of(cells, face[n], depth[n], edge_depth, (p0, p1, side))
-                    if owner is None:
-                        continue
-                    t = u - first if owner == 0 else 1 - (u - first)
-                    numbers = [(n * height + i) * width + j for i, j in cells]
-                    key = (axis, numbers[0])
-                    if key not in outermost or t > outermost[key][0]:
-                        outermost[key] = (t, slope, [numbers[owner], numbers[1 - owner], v0, v1])
+                    for first in range(math.ceil(u) - 1, math.floor(u) + 1):  # two pairs if through a centre
+                        if not 0 <= first < (width, height)[axis] - 1:
+                            continue
+                        cells = [(line, first), (line, first + 1)] if axis == 0 else [(first, line), (first + 1, line)]
+                        owner = owner_of(cells, face[n], depth[n], edge_depth, (p0, p1, side))
+                        if owner is None:
+                            continue
+                        t = u - first if owner == 0 else 1 - (u - first)
+                        numbers = [(n * height + i) * width + j for i, j in cells]
+                        key = (axis, numbers[0])
+                        if key not in outermost or t > outermost[key][0]:
+                            outermost[key] = (t, slope, [numbers[owner], numbers[1 - owner], v0, v1])
         for (axis, _), (_, slope, pair) in outermost.items():
             if slope < 1 or (slope == 1 and axis == 0):
                 pairs.append(pair)
@@ -63,10 +63,10 @@ def contour_edges(points: Tensor, edges: Tensor, near: float) -> list[tuple[int,
 
 
 def owner_of(cells, face: Tensor, depth: Tensor, edge_depth: float, edge) -> int | None:  # type: ignore[no-untyped-def]
-    """Which of the two pixels (0 or 1) shows the surface that the contour edge bounds; None if the edge changes nothing.
+    """Which of the two pixels (0 or 1) shows the surface that the contour edge bounds; None if it changes nothing.
 
-    Against the background: the covered pixel. Between two surfaces: the nearer one, if the edge is closer to it in depth
-    and has its faces on that pixel's side.
+    Against the background: the covered pixel. Between two surfaces: the nearer one, if the edge is closer to it in
+    depth and has its faces on that pixel's side.
     """
     covered = [int(face[cell]) >= 0 for cell in cells]
     if covered[0] != covered[1]:
@@ -110,7 +110,7 @@ def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tenso
     """See ``nerfkit.kernels.antialias.blend``."""
     views, height, width, channels = image.shape
     owner, other = pairs[:, 0], pairs[:, 1]
-    t, slopes = crossing(points, pairs, height, width), slopes.to(points)  # (P,)
+    t = crossing(points.double(), pairs, height, width)  # (P,)
     target, source = torch.cat([owner, other]), torch.cat([other, owner])  # (2P,)
     weight = torch.cat([1 - covered_share(t + 0.5, slopes), covered_share(t - 0.5, slopes)])
     total = torch.zeros(views * height * width, dtype=t.dtype, device=t.device).index_add(0, target, weight)

@@ -1,5 +1,5 @@
-"""Numba: parallel over rows. The gradient of the attributes is summed per band of rows, then over the bands in order, so
-it does not depend on the number of threads and needs no atomics."""
+"""Numba: parallel over rows. The gradient of the attributes is summed per band of rows, then over the bands in order,
+so it does not depend on the number of threads and needs no atomics."""
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ def backward(face, barycentrics, faces, attributes, grad_image, grad_barycentric
     sets, count, channels = attributes.shape
     wanted = parts.shape[1] > 0
     bands = max(parts.shape[1], 1)
-    lines = views * height // sets  # rows that read the same set of attributes
+    lines = views * height // max(sets, 1)  # rows that read the same set of attributes
     rows = (lines + bands - 1) // bands
     for task in prange(sets * bands):
         s = task // bands
@@ -81,7 +81,8 @@ class Interpolate(torch.autograd.Function):
     def forward(ctx, face, barycentrics, faces, attributes):
         faces, face = faces.long().contiguous(), face.int().contiguous()
         barycentrics = barycentrics.float().contiguous()
-        values = attributes.float().reshape(-1, *attributes.shape[-2:]).contiguous()  # (1 or N, V, C)
+        values = attributes.float().contiguous()
+        values = values[None] if values.ndim == 2 else values  # (1 or N, V, C)
         image = torch.empty(*face.shape, values.shape[-1])
         forward(*(x.detach().numpy() for x in (face, barycentrics, faces, values, image)))
         ctx.save_for_backward(face, barycentrics, faces, values)
@@ -93,7 +94,7 @@ class Interpolate(torch.autograd.Function):
         face, barycentrics, faces, values = ctx.saved_tensors
         wanted = ctx.needs_input_grad[3]
         sets = values.shape[0]
-        bands = -(-BANDS // sets) if wanted else 0
+        bands = -(-BANDS // max(sets, 1)) if wanted else 0
         parts = np.zeros((sets, bands, *values.shape[1:]))
         grad_barycentrics = torch.empty_like(barycentrics)
         grad_values = torch.empty_like(values)

@@ -1,13 +1,14 @@
 """Hard z-buffer rasterization with differentiable barycentrics and depth.
 
-Points are *homogeneous pixel coordinates* p = (w x, w y, w): x, y in pixels, w the distance in front of the camera plane.
-With q = (x, y, 1) at a pixel's centre and the corners p_0, p_1, p_2 of a face, the edge functions are
+Points are *homogeneous pixel coordinates* p = (w x, w y, w): x, y in pixels, w the distance in front of the camera
+plane. With q = (x, y, 1) at a pixel's centre and the corners p_0, p_1, p_2 of a face, the edge functions are
 
     e_0 = (p_1 x p_2) . q        e_1 = (p_2 x p_0) . q        e_2 = (p_0 x p_1) . q
 
-The pixel is covered where all three have the sign of det = p_0 . (p_1 x p_2); then the perspective-correct barycentrics are
-b_i = e_i / sum(e) and the depth is w = sum(b_i w_i) (Olano and Greer, "Triangle scan conversion using 2D homogeneous
-coordinates", 1997). Nothing is divided by a corner's w, so a face that crosses the camera plane needs no clipping.
+The pixel is covered where all three have the sign of det = p_0 . (p_1 x p_2); then the perspective-correct barycentrics
+are b_i = e_i / sum(e) and the depth is w = sum(b_i w_i) (Olano and Greer, "Triangle scan conversion using 2D
+homogeneous coordinates", 1997). Nothing is divided by a corner's w, so a face that crosses the camera plane needs no
+clipping.
 """
 
 from torch import Tensor
@@ -20,12 +21,13 @@ def rasterize(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The nearest face at every pixel's centre.
 
-    Front and back faces both count. A pixel's centre exactly on an edge belongs to both faces; of two fragments with the
-    same (float32) depth the lower face number wins. Fragments nearer than ``near`` are dropped, faces that project to no
-    area or have a corner that is not finite as well.
+    Front and back faces both count. A pixel's centre exactly on an edge belongs to both faces; of two fragments with
+    the same (float32) depth the lower face number wins. Fragments nearer than ``near`` are dropped, faces that project
+    to no area or have a corner that is not finite as well.
 
     Args:
-        points: (N,V,3) float, (w x, w y, w) of every vertex in every view; pixel (i,j) has its centre at (j+0.5, i+0.5).
+        points: (N,V,3) float, (w x, w y, w) of every vertex in every view; the centre of pixel (i,j) is at
+            x, y = (j+0.5, i+0.5).
         faces: (F,3) int64 vertex numbers.
         height, width: image size in pixels.
         near: smallest visible depth, > 0.

@@ -12,7 +12,7 @@ from ..jit import inline, jit
 from .reference import MIN_AREA
 
 TASKS = 16
-"""Least number of bands over all views: enough to keep the cores busy, few enough that scanning the boxes costs little."""
+"""Least number of bands over all views: enough to keep the cores busy; each band reads every face's box."""
 
 
 @inline
@@ -22,7 +22,7 @@ def cross(a0, a1, a2, b0, b1, b2):
 
 @inline
 def pixel_range(low, high, size):
-    """First and last pixel whose centre lies in [low, high], within [0, size); the range is empty where first > last."""
+    """First and last pixel in [0, size) whose centre lies in [low, high]; first > last where there is none."""
     first = math.ceil(min(max(low - 0.5, 0.0), float(size)))
     last = math.floor(max(min(high - 0.5, size - 1.0), -1.0))
     return int(first), int(last)

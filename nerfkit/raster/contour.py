@@ -27,7 +27,8 @@ def edge_faces(faces: Tensor) -> tuple[Tensor, Tensor]:
 def contour_candidates(faces: Tensor) -> Tensor:
     """(E,4) int64: each edge's two vertices and the vertex opposite in each of its faces, -1 for a side without a face.
 
-    This is what ``nerfkit.kernels.antialias`` reads. It is computed once for each ``faces`` tensor and kept as long as that.
+    This is what ``nerfkit.kernels.antialias`` reads. It is computed once for each ``faces`` tensor and lives as
+    long as that.
     """
     version, edges = _known_edges.get(faces, (None, None))
     if edges is None or version != faces._version:
@@ -58,8 +59,8 @@ def _edge_sides(faces: Tensor) -> tuple[Tensor, Tensor]:
 def antialias(image: Tensor, fragments: Fragments, faces: Tensor, near: float = 1e-3) -> Tensor:
     """Blends pixels across the mesh's contours by the share that each surface covers: the visibility gradient.
 
-    See ``nerfkit.kernels.antialias`` for the rule. Colours should be premultiplied, alpha among the channels, and the empty
-    pixels 0: composite over a background afterwards.
+    See ``nerfkit.kernels.antialias`` for the rule. Colours should be premultiplied, alpha among the channels, and the
+    empty pixels 0: composite over a background afterwards.
 
     Args:
         image: (N,H,W,C) shaded pixels.

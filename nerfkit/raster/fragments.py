@@ -17,8 +17,8 @@ class Fragments:
     Attributes:
         face: (N,H,W) int32, the nearest face at every pixel's centre, -1 where there is none.
         barycentrics: (N,H,W,3) float32, perspective-correct, differentiable; 0 where there is no face.
-        depth: (N,H,W) float32, distance along the camera's axis in normalised world units, differentiable; 0 where there
-            is no face.
+        depth: (N,H,W) float32, distance along the camera's axis in normalised world units, differentiable; 0 where
+            there is no face.
         points: (N,V,3) float32, homogeneous pixel coordinates (w x, w y, w) of the vertices, differentiable.
     """
 
@@ -34,7 +34,7 @@ class Fragments:
 
 
 def homogeneous_points(vertices: Tensor, cameras: Cameras) -> Tensor:
-    """(w x, w y, w) of world points (V,3) in every view, (N,V,3): x, y in pixels, w the distance in front of the camera plane.
+    """Homogeneous pixel coordinates (w x, w y, w) of world points (V,3) in every view, (N,V,3); w is the depth.
 
     The same projection as ``Cameras.project`` before its division, so a point beside or behind the camera is no special
     case. An affine map: p = A (v - position) with A = K R^T.
@@ -57,8 +57,8 @@ def rasterize(vertices: Tensor, faces: Tensor, cameras: Cameras, near: float = 1
         near: smallest visible distance in front of the camera plane. Faces that cross it are cut exactly there.
 
     Returns:
-        Fragments; barycentrics, depth and points are differentiable with respect to ``vertices``. The coverage itself is
-        not: that gradient is ``antialias``'s.
+        Fragments; barycentrics, depth and points are differentiable with respect to ``vertices``. The coverage itself
+        is not: that gradient is ``antialias``'s.
     """
     points = homogeneous_points(vertices, cameras)
     fragments = rasterize_kernel.rasterize(points, faces, cameras.height, cameras.width, near)

@@ -81,11 +81,11 @@ def sample_texture(texture: Tensor, uv: Tensor, covered: Tensor | None = None) -
         places = covered.reshape(-1).nonzero()[:, 0]  # (P,)
         values = sample_texture(texture, uv.reshape(-1, 2)[places])
         blank = values.new_zeros(covered.numel(), texture.shape[-1])
-        return blank.index_copy(0, places, values).view(*covered.shape, -1)
+        return blank.index_copy(0, places, values).view(*covered.shape, texture.shape[-1])
     grid = (uv * uv.new_tensor([2, -2]) - uv.new_tensor([1, -1])).reshape(1, -1, 1, 2)
     texels = texture.permute(2, 0, 1)[None]  # (1, C, A, B)
     values = grid_sample(texels, grid, padding_mode="border", align_corners=False)  # (1, C, P, 1)
-    return values[0, :, :, 0].T.reshape(*uv.shape[:-1], -1)
+    return values[0, :, :, 0].T.reshape(*uv.shape[:-1], texture.shape[-1])
 
 
 def render_channels(
@@ -97,8 +97,8 @@ def render_channels(
     """The named pictures of a mesh.
 
     ``rgb`` (N,H,W,3) from its texture, else its vertex colours, else white, premultiplied unless a background is given;
-    ``alpha`` (N,H,W); ``depth`` (N,H,W) along the camera's axis in normalised units, 0 where nothing is; ``normal`` (N,H,W,3)
-    smooth unit normals in the world's axes, 0 where nothing is. Depth and normals are not antialiased.
+    ``alpha`` (N,H,W); ``depth`` (N,H,W) along the camera's axis in normalised units, 0 where nothing is; ``normal``
+    (N,H,W,3) smooth unit normals in the world's axes, 0 where nothing is. Depth and normals are not antialiased.
 
     Raises:
         ValueError: an unknown channel.

@@ -1,0 +1,96 @@
+"""Mesh topology, and the silhouette's gradient against finite differences of a supersampled picture."""
+
+import torch
+
+from nerfkit.raster import antialias, edge_faces, rasterize, render
+from nerfkit.raster.contour import contour_candidates
+from tests.raster.conftest import bumpy_ball, make_cameras
+
+TETRAHEDRON = torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
+
+
+def test_closed_mesh_has_two_faces_an_edge():
+    edges, faces = edge_faces(TETRAHEDRON)
+    assert sorted(edges.tolist()) == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
+    for edge, pair in zip(edges.tolist(), faces.tolist(), strict=True):
+        assert pair[0] < pair[1]
+        assert all(set(edge) <= set(TETRAHEDRON[f].tolist()) for f in pair)
+
+
+def test_boundary_and_shared_edges():
+    edges, faces = edge_faces(torch.tensor([[5, 2, 7]]))
+    assert sorted(edges.tolist()) == [[2, 5], [2, 7], [5, 7]]
+    assert faces.tolist() == [[0, -1]] * 3
+    book = torch.tensor([[0, 1, 2], [0, 1, 3], [1, 0, 4]])  # three pages on one spine
+    edges, faces = edge_faces(book)
+    spine = (edges == torch.tensor([0, 1])).all(1)
+    assert sorted(faces[spine].tolist()) == [[0, -1], [1, -1], [2, -1]]
+    assert len(edges) == 9
+
+
+def test_opposite_vertices():
+    for v0, v1, a, b in contour_candidates(TETRAHEDRON).tolist():
+        assert sorted((v0, v1, a, b)) == [0, 1, 2, 3]
+    assert sorted(contour_candidates(torch.tensor([[4, 6, 5]])).tolist()) == [
+        [4, 5, 6, -1],
+        [4, 6, 5, -1],
+        [5, 6, 4, -1],
+    ]
+
+
+def test_no_faces_no_edges():
+    nothing = torch.zeros(0, 3, dtype=torch.int64)
+    assert [len(x) for x in (*edge_faces(nothing), contour_candidates(nothing))] == [0, 0, 0]
+
+
+def test_remembered_edges_notice_a_change_in_place():
+    faces = TETRAHEDRON.clone()
+    first = contour_candidates(faces)
+    assert contour_candidates(faces) is first
+    faces[0] = torch.tensor([4, 5, 6])
+    assert contour_candidates(faces)[:, :2].max() == 6
+
+
+def test_blended_pixels_lie_on_the_silhouette_alone(ball):
+    vertices, faces = ball
+    fragments = rasterize(vertices, faces, make_cameras(2, 40, 40))
+    mask = fragments.covered[..., None].float()
+    out = antialias(mask, fragments, faces)
+    changed = (out != mask)[..., 0]
+    near_edge = torch.nn.functional.max_pool2d(mask[..., 0], 3, 1, 1) != -torch.nn.functional.max_pool2d(
+        -mask[..., 0], 3, 1, 1
+    )
+    assert changed.sum() > 100
+    assert not (changed & ~near_edge).any()
+    assert out.min() >= 0
+    assert out.max() <= 1
+
+
+def test_silhouette_gradient():
+    """320 faces, 64 x 64: directional derivatives of a mask loss against hard masks of 16 x 16 samples a pixel."""
+    size, samples, step = 64, 16, 0.008
+    vertices, faces = bumpy_ball(2)
+    cameras = make_cameras(2, size, size)
+    fine = cameras.resized(size * samples, size * samples)
+
+    def masks(v):
+        covered = rasterize(v.float(), faces, fine).covered
+        return covered.view(2, size, samples, size, samples).double().mean((2, 4))
+
+    target = masks(bumpy_ball(2, seed=1)[0])
+    leaf = vertices.float().requires_grad_()
+    alpha = render(leaf, faces, cameras).alpha.double()
+    assert (alpha - masks(vertices)).abs().mean() < 1e-3
+    (alpha - target).square().sum().backward()
+
+    generator = torch.Generator().manual_seed(2)
+    analytic, measured = [], []
+    for _ in range(8):
+        frequency = 2 * torch.randn(3, 3, generator=generator, dtype=torch.float64)
+        direction = torch.sin(vertices @ frequency + 6 * torch.rand(3, generator=generator, dtype=torch.float64))
+        losses = [(masks(vertices + sign * step * direction) - target).square().sum() for sign in (1, -1)]
+        measured.append((losses[0] - losses[1]) / (2 * step))
+        analytic.append((leaf.grad * direction).sum())
+    a, d = torch.stack(analytic), torch.stack(measured)
+    assert a @ d / (a.norm() * d.norm()) >= 0.99
+    assert abs(a @ d / (d @ d) - 1) <= 0.05
