@@ -8,7 +8,6 @@ import sys
 BENCHMARKS = {
     "composite": "compositing, forward and backward: the CPU kernel against PyTorch",
     "raster_gradients": "the rasterizer's gradients against supersampled finite differences",
-    "raster_speed": "rasterizing, and a differentiable render forward and backward, on the CPU",
     "raster_speed": "the rasterizer's times, forward and backward",
     "runs": "train.py as a user starts it, on the project's clock and on real data; keeps metrics.json",
     "training": "samples a second through the whole training step",

@@ -44,8 +44,8 @@ def find_pairs(points: Tensor, edges: Tensor, face: Tensor, depth: Tensor, near:
             if slope < 1 or (slope == 1 and axis == 0):
                 pairs.append(pair)
                 slopes.append(slope)
-    numbers = torch.tensor(pairs, dtype=torch.int64, device=points.device).reshape(-1, 4)
-    return numbers, torch.tensor(slopes, dtype=torch.float64, device=points.device)
+    found = torch.tensor(pairs, dtype=torch.int64, device=points.device).reshape(-1, 4)
+    return found, torch.tensor(slopes, dtype=torch.float64, device=points.device)
 
 
 def contour_edges(points: Tensor, edges: Tensor, near: float) -> list[tuple[int, int, float]]:

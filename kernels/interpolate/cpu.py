@@ -58,13 +58,13 @@ def backward(face, barycentrics, faces, attributes, grad_image, grad_barycentric
                 for k in range(3):
                     vertex = faces[f, k]
                     b = barycentrics[n, i, j, k]
-                    total = np.float32(0.0)
+                    product = np.float32(0.0)
                     for c in range(channels):
                         g = grad_image[n, i, j, c]
-                        total += g * values[vertex, c]
+                        product += g * values[vertex, c]
                         if wanted:
                             parts[s, band, vertex, c] += g * b
-                    grad_barycentrics[n, i, j, k] = total
+                    grad_barycentrics[n, i, j, k] = product
     if wanted:
         for task in prange(sets * count):
             s = task // count
