@@ -97,7 +97,7 @@ def load_scene(config: DictConfig) -> Scene:
         SceneError, ConfigError: it cannot be used.
     """
     s = config.scene
-    background = OmegaConf.to_container(s.background) if OmegaConf.is_config(s.background) else s.background
+    background: Any = OmegaConf.to_container(s.background) if OmegaConf.is_config(s.background) else s.background
     return open_scene(s.name, s.root, resolution=s.resolution, background=background, holdout=s.holdout)
 
 

@@ -135,7 +135,7 @@ def _wave_table(spec: FieldSpec) -> tuple[np.ndarray, np.ndarray]:
         for part in range(2):
             start = (2 * axis + part) * spec.octaves
             table[axis, start : start + spec.octaves] = 0.5 * 2.0 ** np.arange(spec.octaves)
-    offset = np.tile(np.repeat(np.float32([0.0, 0.25]), spec.octaves), 3).astype(np.float32)
+    offset = np.tile(np.repeat(np.array([0.0, 0.25], np.float32), spec.octaves), 3).astype(np.float32)
     return table, offset
 
 
@@ -186,7 +186,7 @@ class _HarmonicField(torch.autograd.Function):
     """Gradients to the weights only: other requests go to the reference. ``keep``: a backward may follow."""
 
     @staticmethod
-    def forward(ctx, x, offsets, directions, spec, keep, *tensors):  # type: ignore[no-untyped-def]
+    def forward(ctx, x, offsets, directions, spec, keep, *tensors):
         weights = FieldWeights.unflatten(tensors)
         count = x.shape[0]
         e_d = reference.embed(directions, spec.direction_octaves, spec.omega0, spec.append_input)
@@ -218,7 +218,7 @@ class _HarmonicField(torch.autograd.Function):
         return sigma, rgb
 
     @staticmethod
-    def backward(ctx, g_sigma, g_rgb):  # type: ignore[no-untyped-def]
+    def backward(ctx, g_sigma, g_rgb):
         spec, weights, offsets = ctx.spec, ctx.weights, ctx.offsets
         if spec.density_activation == "exp":
             g_raw = g_sigma * ctx.sigma * (ctx.raw <= 15.0)

@@ -49,8 +49,15 @@ def build_sampler(config: DictConfig, scene: Scene) -> OccupancySampler | Strati
         allowed = carve(scene.cameras[scene.train], masks, o.resolution, margin_pixels=o.hull_margin)
     else:
         allowed = torch.ones((o.resolution,) * 3, dtype=torch.bool)
-    grid = OccupancyGrid(allowed, o.step_size, threshold=o.threshold, decay=o.decay, share=o.share)
-    return OccupancySampler(grid, o.min_transmittance)
+    grid = OccupancyGrid(
+        allowed,
+        o.step_size,
+        threshold=o.threshold,
+        decay=o.decay,
+        share=o.share,
+        min_transmittance=o.min_transmittance,
+    )
+    return OccupancySampler(grid)
 
 
 def tutorial_scale(config: DictConfig, scene: Scene) -> float:

@@ -1,5 +1,7 @@
 """Where the density is not zero: a grid over [-1,1]^3 that lets rays skip empty space and stop inside solids."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -7,6 +9,7 @@ from nerfkit.fields.harmonic import HarmonicField
 from nerfkit.kernels import philox
 
 LEAST_SOLID = 1.0  # per unit length; where ``solid`` starts to grow from
+SOLID_CELLS = 3.0  # opaque cells that a ray crosses before it may stop
 
 
 class OccupancyGrid(nn.Module):
@@ -14,11 +17,13 @@ class OccupancyGrid(nn.Module):
 
     Each update evaluates sigma at one random point of a share of the cells and sets there
 
-        density <- max(decay density, sigma)           an upper bound: is there anything? (Mueller et al. 2022,
-        appendix C) solid   <- min(2 max(solid, 1), sigma)         a lower bound: is the cell opaque throughout?
+        density <- max(decay density, sigma)          an upper bound: is there anything?
+        solid   <- min(2 max(solid, 1), sigma, cap)   a lower bound: is the cell opaque throughout?
 
-    A cell is occupied where a step at its upper bound has an opacity above ``threshold``. The marcher stops a ray by
-    the lower bound, because a cell that a surface cuts must not hide what is behind its empty part.
+    (the first as Mueller et al. 2022, appendix C). A cell is occupied where a step at its upper bound has an opacity
+    above ``threshold``. The marcher stops a ray by the lower bound, because a cell that a surface cuts must not hide
+    what is behind its empty part; the cap lets a ray cross ``SOLID_CELLS`` opaque cells before it stops, because a
+    bound from a few random points can be wrong.
 
     Args:
         allowed: (G,G,G) bool, index [x,y,z]: cells that may ever be occupied (the visual hull, or all).
@@ -26,6 +31,7 @@ class OccupancyGrid(nn.Module):
         threshold: smallest opacity of one step that counts.
         decay: of the upper bound, per update of the cell.
         share: an update visits every ``share``-th allowed cell.
+        min_transmittance: what is behind this much, by the lower bound, need not be sampled.
     """
 
     allowed: Tensor
@@ -33,9 +39,19 @@ class OccupancyGrid(nn.Module):
     solid: Tensor
     occupied: Tensor
 
-    def __init__(self, allowed: Tensor, step_size: float, *, threshold: float, decay: float, share: int) -> None:
+    def __init__(
+        self,
+        allowed: Tensor,
+        step_size: float,
+        *,
+        threshold: float,
+        decay: float,
+        share: int,
+        min_transmittance: float,
+    ) -> None:
         super().__init__()
         self.step_size, self.threshold, self.decay, self.share = step_size, threshold, decay, share
+        self.min_transmittance = min_transmittance
         self.register_buffer("allowed", allowed)
         self.register_buffer("density", torch.zeros(allowed.shape, device=allowed.device))
         self.register_buffer("solid", torch.zeros(allowed.shape, device=allowed.device))
@@ -61,6 +77,7 @@ class OccupancyGrid(nn.Module):
         sigma = field.density((corner + random) * (2 / G) - 1)  # (C,)
         density, solid = self.density.view(-1), self.solid.view(-1)
         density[cells] = torch.maximum(density[cells] * self.decay, sigma)
-        solid[cells] = torch.minimum(solid[cells].clamp_min(LEAST_SOLID) * 2, sigma)
+        cap = -math.log(self.min_transmittance) * self.resolution / (2 * SOLID_CELLS)
+        solid[cells] = torch.minimum(solid[cells].clamp_min(LEAST_SOLID) * 2, sigma).clamp_max(cap)
         if prune:
             torch.logical_and(self.allowed, self.density * self.step_size > self.threshold, out=self.occupied)

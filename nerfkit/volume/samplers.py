@@ -25,14 +25,13 @@ class OccupancySampler(nn.Module):
 
     Args:
         grid: the occupancy grid.
-        min_transmittance: what is behind this much, by the grid's lower bound, is not sampled.
     """
 
     opacity: Literal["density", "raw"] = "density"
 
-    def __init__(self, grid: OccupancyGrid, min_transmittance: float) -> None:
+    def __init__(self, grid: OccupancyGrid) -> None:
         super().__init__()
-        self.grid, self.min_transmittance = grid, min_transmittance
+        self.grid = grid
 
     def sample(self, origins: Tensor, directions: Tensor, draw: Draw | None) -> Samples:
         near, far = intersect_box(origins, directions)
@@ -45,7 +44,7 @@ class OccupancySampler(nn.Module):
             self.grid.step_size,
             jitter=draw,
             density_grid=self.grid.solid,
-            min_transmittance=self.min_transmittance,
+            min_transmittance=self.grid.min_transmittance,
         )
 
 

@@ -34,9 +34,9 @@ class Ball(torch.nn.Module):
         return torch.nn.functional.normalize(positions, dim=-1)
 
 
-def full_grid(size: int = 32, step: float = 0.004) -> OccupancyGrid:
+def full_grid(size: int = 32, step: float = 0.004, stop: float = 1e-3) -> OccupancyGrid:
     allowed = torch.ones(size, size, size, dtype=torch.bool)
-    return OccupancyGrid(allowed, step, threshold=0.001, decay=0.5, share=1)
+    return OccupancyGrid(allowed, step, threshold=0.001, decay=0.5, share=1, min_transmittance=stop)
 
 
 def parallel_rays() -> tuple[Tensor, Tensor, Tensor]:
@@ -49,7 +49,7 @@ def parallel_rays() -> tuple[Tensor, Tensor, Tensor]:
 
 def test_opacity_colour_and_depth_of_a_ball() -> None:
     origins, directions, chord = parallel_rays()
-    pixels, _ = render_rays(Ball(), OccupancySampler(full_grid(), 0.0), origins, directions)  # type: ignore[arg-type]
+    pixels, _ = render_rays(Ball(), OccupancySampler(full_grid()), origins, directions)  # type: ignore[arg-type]
     opacity = 1 - torch.exp(-DENSITY * chord)
     torch.testing.assert_close(pixels.opacity, opacity, atol=0.012, rtol=0)
     torch.testing.assert_close(pixels.colour, opacity[:, None] * torch.tensor(COLOUR), atol=0.012, rtol=0)
@@ -74,8 +74,8 @@ def test_grid_finds_the_ball_and_skips_the_rest() -> None:
     assert (grid.solid[distance < RADIUS - half_diagonal] == DENSITY).all()
     assert (grid.solid[distance > RADIUS + half_diagonal] == 0).all()
     origins, directions, _ = parallel_rays()
-    sampler = OccupancySampler(grid, 0.0)
-    everywhere = OccupancySampler(full_grid(), 0.0)
+    sampler = OccupancySampler(grid)
+    everywhere = OccupancySampler(full_grid())
     before, all_samples = render_rays(Ball(), everywhere, origins, directions)  # type: ignore[arg-type]
     after, samples = render_rays(Ball(), sampler, origins, directions)  # type: ignore[arg-type]
     torch.testing.assert_close(after.colour, before.colour, atol=1e-6, rtol=0)
@@ -87,7 +87,7 @@ def test_grid_stops_rays_only_where_it_is_solid() -> None:
     grid.solid[:] = 0
     grid.solid[:, :, 16:] = 1000.0  # opaque from z = 0 up: rays along -z end within a cell of the top
     origins, directions, _ = parallel_rays()
-    stopped = OccupancySampler(grid, 1e-3).sample(origins, directions, None)
+    stopped = OccupancySampler(grid).sample(origins, directions, None)
     assert (stopped.t_end <= 2 + 0.02).all() and stopped.offsets.diff().min() > 0
 
 
@@ -118,7 +118,7 @@ def test_stratified_sampler_covers_near_to_far() -> None:
 def test_view_and_source_agree_with_the_analytic_ball() -> None:
     pose = look_at(torch.tensor([[0.0, 0.5, 4.0]]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
     cameras = Cameras(pose, torch.tensor([[60.0, 60.0, 16.5, 12.5]]), 25, 33)
-    sampler = OccupancySampler(full_grid(), 0.0)
+    sampler = OccupancySampler(full_grid())
     image = render_view(Ball(), sampler, cameras, 0, normals=True)  # type: ignore[arg-type]
     assert image.rgb.shape == (25, 33, 3) and image.alpha.shape == (25, 33)
     assert image.alpha[12, 16] == pytest.approx(1 - math.exp(-2 * DENSITY * RADIUS), abs=0.02)
