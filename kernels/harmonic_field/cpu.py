@@ -5,6 +5,7 @@ and both heads are Numba. A chunk ends where a ray ends, so that the per-ray dir
 atomics.
 """
 
+import functools
 import math
 from itertools import pairwise
 
@@ -128,6 +129,7 @@ def _linear(x: Tensor, matrix: Tensor, bias: Tensor | None, activation: str) -> 
     return y.relu_() if activation == "relu" else y
 
 
+@functools.cache
 def _wave_table(spec: FieldSpec) -> tuple[np.ndarray, np.ndarray]:
     """half_octave (3, 6K) and offset (6K,) of ``_embed``: axis by axis, sines then cosines (a quarter turn ahead)."""
     table = np.zeros((3, 6 * spec.octaves), np.float32)
@@ -166,7 +168,8 @@ def _softplus_slope(h: Tensor, beta: float) -> Tensor:
 def _chunks(offsets: np.ndarray) -> list[tuple[int, int]]:
     """Ranges of rays of about CHUNK samples each."""
     total = int(offsets[-1])
-    marks = np.searchsorted(offsets, np.arange(0, total, CHUNK), side="left")
+    count = max(1, round(total / CHUNK))
+    marks = np.searchsorted(offsets, np.arange(count) * total // count, side="left")
     marks = np.unique(np.append(marks, len(offsets) - 1))
     return [(int(a), int(b)) for a, b in pairwise(marks)]
 

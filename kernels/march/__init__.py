@@ -131,7 +131,7 @@ def march(
         origins, directions: (R,3) float32; the directions of unit length.
         near, far: (R,) float32, finite; see ``intersect_box``. A ray with far <= near has no samples.
         occupancy: (G,G,G) bool or uint8 over [-1,1]^3, indexed [x, y, z]; cell i spans [-1 + 2i/G, -1 + 2(i+1)/G).
-            Space outside is empty.
+            Space outside is empty. Change it through torch: what the CPU code derives from it is kept until it changes.
         step_size: lattice spacing h > 0 in units of t. A ray has at most 2^24 lattice points.
         jitter: (seed, step) for u drawn from Philox at (ray, 0, step, JITTER); None for u = 0.
         density_grid: (G,G,G) float32, density per unit length, not negative.

@@ -5,6 +5,7 @@ points are looked at differs: those that certainly share a cell, or lie in empty
 """
 
 import math
+import weakref
 
 import numpy as np
 import torch
@@ -208,11 +209,24 @@ def _emit(o, d, near, far, h, key, occupancy, distance, densities, runs, run_cou
                     s += 1
 
 
+_last_distance = (lambda: None, -1, np.empty((0, 0, 0), np.uint8))  # weak reference to a grid, its version, distances
+
+
+def _distance(occupancy):
+    """``_block_distance`` of a grid, remembered until the grid changes: a training step costs little more than it."""
+    global _last_distance
+    last, version, distance = _last_distance
+    now = None if occupancy.is_inference() else occupancy._version  # inference tensors keep no version
+    if last() is not occupancy or now is None or version != now:
+        distance = np.empty((-(-len(occupancy) // BLOCK),) * 3, np.uint8)
+        _block_distance(occupancy.numpy().view(np.uint8), distance)
+        _last_distance = weakref.ref(occupancy), now, distance
+    return distance
+
+
 def march(origins, directions, near, far, occupancy, step_size, jitter, density_grid, max_optical_depth, max_samples):
     """ray_index (S,), t_start (S,), t_end (S,), offsets (R+1,)."""
-    grid = occupancy.numpy().view(np.uint8)
-    distance = np.empty((-(-len(grid) // BLOCK),) * 3, np.uint8)
-    _block_distance(grid, distance)
+    grid, distance = occupancy.numpy().view(np.uint8), _distance(occupancy)
     densities = np.empty((0, 0, 0), np.float32) if density_grid is None else density_grid.numpy()
     rays = *(t.numpy() for t in (origins, directions, near, far)), np.float32(step_size), _key(jitter)
     walk = *rays, grid, distance, densities

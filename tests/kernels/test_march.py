@@ -547,3 +547,15 @@ def test_gpu_positions(poison):
 @pytest.mark.gpu
 def test_gpu_lock_step(poison):
     assert_same_lock_step("triton", "cuda")
+
+
+def test_cpu_notices_that_the_grid_changed() -> None:
+    """The CPU code remembers what it derived from a grid; an in-place change must undo that."""
+    origins, directions = torch.tensor([[0.0, 0.0, 3.0]]), torch.tensor([[0.0, 0.0, -1.0]])
+    near, far = intersect_box(origins, directions)
+    occupancy = torch.zeros(16, 16, 16, dtype=torch.bool)
+    assert len(march(origins, directions, near, far, occupancy, 0.1).t_start) == 0
+    occupancy[8, 8, 3] = True
+    assert len(march(origins, directions, near, far, occupancy, 0.1).t_start) > 0
+    occupancy.zero_()
+    assert len(march(origins, directions, near, far, occupancy, 0.1).t_start) == 0
