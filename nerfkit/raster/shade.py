@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample, normalize
+from torch.nn.functional import normalize
 
 from nerfkit.cameras import Cameras
+from nerfkit.kernels import interpolate as interpolate_kernel
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.raster.contour import antialias
 from nerfkit.raster.fragments import Fragments, interpolate, interpolate_corners, rasterize
@@ -75,17 +76,12 @@ def sample_texture(texture: Tensor, uv: Tensor, covered: Tensor | None = None) -
         covered: (...) bool: where to look up; elsewhere the result is 0. Everywhere if not given.
 
     Returns:
-        (...,C), differentiable with respect to ``texture`` and ``uv``, on the CPU in a fixed order of summation.
+        (...,C), differentiable with respect to ``texture`` and ``uv``.
     """
-    if covered is not None:
-        places = covered.reshape(-1).nonzero()[:, 0]  # (P,)
-        values = sample_texture(texture, uv.reshape(-1, 2)[places])
-        blank = values.new_zeros(covered.numel(), texture.shape[-1])
-        return blank.index_copy(0, places, values).view(*covered.shape, texture.shape[-1])
-    grid = (uv * uv.new_tensor([2, -2]) - uv.new_tensor([1, -1])).reshape(1, -1, 1, 2)
-    texels = texture.permute(2, 0, 1)[None]  # (1, C, A, B)
-    values = grid_sample(texels, grid, padding_mode="border", align_corners=False)  # (1, C, P, 1)
-    return values[0, :, :, 0].T.reshape(*uv.shape[:-1], texture.shape[-1])
+    if covered is None:
+        covered = torch.ones(uv.shape[:-1], dtype=torch.bool, device=uv.device)
+    values = interpolate_kernel.sample_texture(texture, uv.reshape(-1, 2), covered.reshape(-1))
+    return values.view(*covered.shape, texture.shape[-1])
 
 
 def render_channels(

@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from nerfkit.kernels import use
-from nerfkit.kernels.interpolate import interpolate
+from nerfkit.kernels.interpolate import interpolate, sample_texture
 
 
 def fragments(views=3, height=7, width=11, faces=9, vertices=8, seed=0):
@@ -94,3 +94,75 @@ def test_bad_input():
         interpolate(face, barycentrics, faces.float(), torch.ones(8, 3))
     with pytest.raises(ValueError, match="attributes"):
         interpolate(face, barycentrics, faces, torch.ones(2, 8, 3))
+
+
+def samples(height, width, seed=0, count=500):
+    """A texture (A,B,3), UVs (P,2) of which some lie outside [0,1], and which of them count (P,)."""
+    generator = torch.Generator().manual_seed(seed)
+    uv = 1.3 * torch.rand(count, 2, generator=generator) - 0.15
+    return torch.rand(height, width, 3, generator=generator), uv, torch.rand(count, generator=generator) > 0.3
+
+
+@pytest.mark.usefixtures("poison")
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (5, 2), (67, 33), (200, 150)])
+def test_texture_cpu_equals_reference(height, width):
+    texture, uv, covered = samples(height, width)
+    weight = torch.rand(500, 3, generator=torch.Generator().manual_seed(1))
+    results = []
+    for backend in ("cpu", "reference"):
+        leaves = texture.clone().requires_grad_(), uv.clone().requires_grad_()
+        with use(backend):
+            image = sample_texture(*leaves, covered)
+        (image * weight).sum().backward()
+        results.append((image, leaves[0].grad, leaves[1].grad))
+    for name, actual, expected in zip(("image", "texture", "uv"), *results, strict=True):
+        scale = max(1.0, expected.abs().max().item())
+        assert_close(actual, expected, rtol=1e-4, atol=1e-5 * scale, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_texture_reference_is_the_librarys():
+    """PyTorch's own sampler, in its coordinates."""
+    texture, uv, _ = samples(6, 9)
+    grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], -1)[None, None]
+    expected = torch.nn.functional.grid_sample(
+        texture.permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False
+    )
+    with use("reference"):
+        assert_close(sample_texture(texture, uv, torch.ones(500, dtype=torch.bool)), expected[0, :, 0].T)
+
+
+def test_texture_reference_gradcheck():
+    texture, uv, covered = (x.double() if x.is_floating_point() else x for x in samples(4, 5, count=20))
+    function = lambda t, x: sample_texture(t, x, covered)  # noqa: E731
+    assert torch.autograd.gradcheck(function, (texture.requires_grad_(), uv.requires_grad_()))
+
+
+def test_texture_threads_do_not_change_a_bit():
+    texture, uv, covered = samples(9, 9, count=5000)
+    results = []
+    before = numba.get_num_threads()
+    for threads in (1, before):
+        numba.set_num_threads(threads)
+        leaves = texture.clone().requires_grad_(), uv.clone().requires_grad_()
+        with use("cpu"):
+            image = sample_texture(*leaves, covered)
+        image.square().sum().backward()
+        results.append((image, leaves[0].grad, leaves[1].grad))
+    for one, many in zip(*results, strict=True):
+        assert torch.equal(one, many)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_texture_without_samples_and_with_bad_ones(backend):
+    texture, uv, covered = samples(3, 4)
+    with use(backend):
+        assert sample_texture(texture, uv[:0], covered[:0]).shape == (0, 3)
+        assert not sample_texture(texture, uv, torch.zeros_like(covered)).any()
+    with use("cpu"):
+        far = torch.tensor([[float("nan"), 0.5], [1e30, -1e30], [float("inf"), -float("inf")]])
+        assert torch.isfinite(sample_texture(texture, far[1:], covered[:2] | True)).all()
+        sample_texture(texture, far, torch.ones(3, dtype=torch.bool))  # stays inside the texture's memory
+    with pytest.raises(ValueError, match="texture"):
+        sample_texture(texture[:0], uv, covered)
+    with pytest.raises(ValueError, match="uv"):
+        sample_texture(texture, uv, covered[1:])
