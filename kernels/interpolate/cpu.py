@@ -12,7 +12,7 @@ BANDS = 8
 """Least number of partial sums of the attributes' gradient; each takes as much memory as the attributes in float64."""
 
 TEXTURE_BANDS, CHUNKS = 32, 32
-"""Bands of texel rows that a texture's gradient is summed in (an even number), and chunks of samples sorted into them."""
+"""Bands of texel rows that a texture's gradient is summed in (even); chunks of samples that are sorted into them."""
 
 
 @jit
@@ -113,8 +113,8 @@ def interpolate(face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: T
 
 @inline
 def texel(u, size):
-    """The two texels around u in [0,1], the second one's weight, and whether u lies between two texels. In float32: Numba
-    makes float64 of a float32 and an integer."""
+    """The two texels around u in [0,1], the second one's weight, and whether u lies between two texels. All float32:
+    Numba makes a float64 of a float32 and an integer."""
     position = u * np.float32(size) - np.float32(0.5)
     inside = position > 0 and position < np.float32(size - 1)
     position = min(position, np.float32(size - 1)) if position > 0 else np.float32(0)
