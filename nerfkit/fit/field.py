@@ -4,6 +4,7 @@ import itertools
 import math
 import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -64,8 +65,9 @@ class FieldFit:
     ) -> None:
         if config.trainer.max_seconds is None and config.trainer.max_steps is None:
             raise ConfigError("trainer.max_seconds and trainer.max_steps are both null: set one, or the fit never ends")
-        self.scene, self.run, self.options, self.seed = scene, run, config.trainer, int(config.seed)
-        self.grid_options = config.sampler
+        self.scene, self.run, self.seed = scene, run, int(config.seed)
+        # Plain attributes: a look-up in a config object costs as much as a small kernel, and a step does dozens.
+        self.options, self.grid_options = SimpleNamespace(**config.trainer), SimpleNamespace(**config.sampler)
         self.field, self.average, self.sampler = field.to(device), average.to(device), sampler.to(device)
         self.average.load_state_dict(field.state_dict())
         self.pixels = TrainingPixels(scene, sampler, device)
