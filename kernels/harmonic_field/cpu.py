@@ -20,6 +20,7 @@ from .spec import FieldSpec, FieldWeights
 
 CHUNK = 8192  # samples: at 64 to 128 columns a layer's activations are 2 to 4 MB
 BLOCK = 512  # samples a thread takes at once; partial sums are kept per block, so threads do not change results
+ROWS = 512  # matrices are padded to a multiple of this: oneDNN compiles a product anew for every height it meets
 
 # sin(2 pi t) = t * P(t^2) on |t| <= 1/4: least-squares fit at Chebyshev nodes, error below 1e-7.
 _nodes = np.cos((np.arange(64) + 0.5) * np.pi / 64) * 0.25
@@ -142,15 +143,19 @@ def _wave_table(spec: FieldSpec) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _embedding(x: Tensor, spec: FieldSpec) -> Tensor:
-    if spec.omega0 != math.pi:
-        return reference.embed(x, spec.octaves, spec.omega0, spec.append_input)
-    out = torch.empty(x.shape[0], spec.position_size)
-    _embed(x.numpy(), *_wave_table(spec), spec.append_input, out.numpy())
+    """e(x) of one chunk, with rows of zeros up to a multiple of ``ROWS``."""
+    count = x.shape[0]
+    out = torch.empty(-(-count // ROWS) * ROWS, spec.position_size)
+    out[count:] = 0
+    if spec.omega0 == math.pi:
+        _embed(x.numpy(), *_wave_table(spec), spec.append_input, out.numpy())
+    else:
+        out[:count] = reference.embed(x, spec.octaves, spec.omega0, spec.append_input)
     return out
 
 
 def _trunk(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> list[Tensor]:
-    """[e(x), h_1, ..., h_n] for one chunk."""
+    """[e(x), h_1, ..., h_n] for one chunk, padded as the embedding is."""
     layers = [_embedding(x, spec)]
     for matrix, bias in weights.hidden:
         if spec.activation == "relu":
@@ -181,7 +186,8 @@ def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tenso
         for start in range(0, x.shape[0], CHUNK):
             h = _trunk(x[start : start + CHUNK], weights, spec)[-1]
             raw = torch.addmv(weights.density[1], h, weights.density[0][0])
-            out[start : start + CHUNK] = reference.density_of(raw, spec)
+            piece = out[start : start + CHUNK]
+            piece.copy_(reference.density_of(raw[: len(piece)], spec))
     return out
 
 
@@ -210,7 +216,7 @@ class _HarmonicField(torch.autograd.Function):
             )  # fmt: skip
             if not relu:
                 z = torch.nn.functional.softplus(z, spec.beta)
-                torch.addmm(weights.colour[1], z, weights.colour[0].t(), out=logits[first:last])
+                torch.addmm(weights.colour[1], z[: last - first], weights.colour[0].t(), out=logits[first:last])
             if keep:
                 saved.append((a, b, layers, z))
         ctx.saved, ctx.spec, ctx.weights, ctx.offsets, ctx.e_d = saved, spec, weights, ray_offsets, e_d
@@ -236,11 +242,13 @@ class _HarmonicField(torch.autograd.Function):
         relu = spec.activation == "relu"
         for a, b, layers, z in ctx.saved:
             first, last = int(offsets[a]), int(offsets[b])
-            h, blocks = layers[-1], (last - first + BLOCK - 1) // BLOCK
+            h, count = layers[-1], last - first
+            blocks = (count + BLOCK - 1) // BLOCK
             dz = torch.empty_like(z)
+            dz[count:] = 0
             of_density, of_colour = torch.empty(blocks, width + 1), torch.empty(blocks, 3, columns + 1)
             _heads_backward(
-                h.numpy(), z.numpy(), g_raw[first:last].numpy(), g_logits[first:last].numpy(),
+                h[:count].numpy(), z.numpy(), g_raw[first:last].numpy(), g_logits[first:last].numpy(),
                 weights.colour[0].numpy(), relu, dz.numpy(), of_density.numpy(), of_colour.numpy(),
             )  # fmt: skip
             if not relu:
@@ -252,7 +260,8 @@ class _HarmonicField(torch.autograd.Function):
             grads.colour[0].add_(of_colour[:, :-1])
             grads.colour[1].add_(of_colour[:, -1])
             grads.feature[0].addmm_(dz.t(), h)
-            dh = _linear(dz, w_feature_t, None, "none").addr_(g_raw[first:last], w_density[0])
+            dh = _linear(dz, w_feature_t, None, "none")
+            dh[:count].addr_(g_raw[first:last], w_density[0])
             for i in reversed(range(len(layers) - 1)):
                 if relu:
                     dh = torch.ops.aten.threshold_backward(dh, layers[i + 1], 0)

@@ -6,10 +6,10 @@ from typing import Any
 import imageio.v3 as imageio
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from nerfkit.fields.harmonic import HarmonicField
 from nerfkit.fit.metrics import psnr, quantise, ssim
+from nerfkit.runs.progress import track
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.renderer import over, render_view
 from nerfkit.volume.samplers import Sampler
@@ -27,7 +27,7 @@ def evaluate_field(
     """
     views = []
     cameras = scene.cameras.to(device)
-    for view in tqdm(scene.test, desc="held-out views", leave=False):
+    for view in track(scene.test, len(scene.test), "held-out views"):
         true = scene.image(view)
         predicted = over(render_view(field, sampler, cameras, view), scene.background).cpu()
         row: dict[str, Any] = {"view": view, "psnr": psnr(predicted, true), "ssim": ssim(predicted, true)}

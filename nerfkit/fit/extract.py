@@ -5,13 +5,13 @@ from dataclasses import replace
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from tqdm import tqdm
 
 from nerfkit.fields.harmonic import HarmonicField
 from nerfkit.mesh.clean import decimate, remove_floaters, remove_hidden
 from nerfkit.mesh.extract import extract_mesh
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.raster import rasterize
+from nerfkit.runs.progress import Progress
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.renderer import RAYS_AT_ONCE, render_rays
 from nerfkit.volume.samplers import OccupancySampler, Sampler
@@ -32,14 +32,14 @@ def coarse_mesh(
         SceneError: the field has no surface.
     """
     occupied = sampler.grid.occupied if isinstance(sampler, OccupancySampler) else None
-    with tqdm(total=1000, desc="extract", leave=False) as bar:
+    with Progress("extract") as progress:
         dense = extract_mesh(
             field.density,
             resolution=options.resolution,
             level=options.level,
             occupancy=occupied,
             device=device,
-            progress=lambda share: (bar.update(int(1000 * share) - bar.n), None)[1],
+            progress=progress.show,
         )
     dense = remove_floaters(dense, options.min_part)
     dense = remove_hidden(dense, seen_faces(dense, scene))

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from tqdm import tqdm
 
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.fields.harmonic import HarmonicField
@@ -20,6 +19,7 @@ from nerfkit.kernels import philox
 from nerfkit.kernels.philox import Draw
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run
+from nerfkit.runs.progress import Progress as ProgressBar
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.renderer import render_rays, render_view
 from nerfkit.volume.samplers import OccupancySampler, StratifiedSampler
@@ -185,24 +185,23 @@ class FieldFit:
             KeyboardInterrupt: as it came; the state is saved.
             FloatingPointError: the loss is not finite; names the term and the last good checkpoint.
         """
-        before, start = self.progress.seconds, time.perf_counter()
+        before, previously, start = self.progress.seconds, self.done(), time.perf_counter()
         saved, previewed = before, self.done()
         try:
-            with tqdm(total=1000, bar_format="field {percentage:3.0f}%|{bar}| {desc}") as bar:
+            with ProgressBar("field", self.run.log) as bar:
                 for count in itertools.count():
                     if self.done() >= 1:
                         break
                     logged = self.step()
                     self.progress.seconds = before + time.perf_counter() - start
                     if count % self.options.log_every == 0:
-                        self._report(bar, logged)
+                        self._report(bar, logged, previously)
                     if self.done() - previewed >= self.options.preview_every:
                         previewed = self.done()
                         self._preview()
                     if self.progress.seconds - saved > self.options.checkpoint_every:
                         saved = self.progress.seconds
                         self.save()
-                bar.update(1000 - bar.n)
         except KeyboardInterrupt:
             self.save()
             raise
@@ -215,7 +214,7 @@ class FieldFit:
             ) from None
         self.save()
 
-    def _report(self, bar: tqdm, logged: dict[str, float]) -> None:
+    def _report(self, bar: ProgressBar, logged: dict[str, float], previously: float) -> None:
         p = self.progress
         for tag, value in logged.items():
             self.run.scalar(tag, value, p.step)
@@ -224,13 +223,8 @@ class FieldFit:
         self.run.scalar("speed/rays_per_second", rate * logged["train/rays"] / max(logged["train/samples"], 1), p.step)
         if isinstance(self.sampler, OccupancySampler):
             self.run.scalar("train/occupied_fraction", self.sampler.grid.fraction, p.step)
-        left = p.seconds / max(self.done(), 1e-9) - p.seconds
-        bar.set_description_str(
-            f"step {p.step}  train PSNR {logged['train/psnr']:.1f} dB  {rate / 1e6:.2f} M samples/s  "
-            f"{int(left) // 60}:{int(left) % 60:02d} left",
-            refresh=False,
-        )
-        bar.update(min(1000, int(1000 * self.done())) - bar.n)
+        text = f"step {p.step}  train PSNR {logged['train/psnr']:.1f} dB  {rate / 1e6:.2f} M samples/s"
+        bar.show(self.done(), text, previously)
 
     def _preview(self) -> None:
         """A held-out view to TensorBoard: picture, truth, error, depth, normals; PSNR by step and by second."""

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import trimesh
-from tqdm import tqdm
 
 from nerfkit.cameras import Cameras, look_at
+from nerfkit.runs.progress import track
 from nerfkit.scenes import clock_model, kaolin
 from nerfkit.scenes.assemble import Background
 from nerfkit.scenes.files import problem
@@ -134,12 +134,12 @@ def _fill(folder: Path, resolution: int, views: int, progress: bool) -> None:
     if progress:
         print(f"making the clock: {views} views of {resolution}x{resolution}, once", file=sys.stderr, flush=True)
     surface = clock_model.surface()
-    silent = not (progress and sys.stderr.isatty())
     written: list[Path] = []
     # Files are packed and written beside the rendering; at most two views wait.
     with ThreadPoolExecutor(1) as writer:
         waiting: list[Future[list[Path]]] = []
-        for view in tqdm(range(views), "making the clock", unit="view", leave=False, disable=silent):
+        numbers = range(views)
+        for view in track(numbers, views, "making the clock") if progress else numbers:
             photos = render(surface, cameras[view], samples, clock_model.LIGHTS)
             if len(waiting) == 2:
                 written += waiting.pop(0).result()

@@ -1,9 +1,7 @@
 """From image files to premultiplied RGBA at the working resolution, a view at a time, so that memory stays small."""
 
 import os
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -11,12 +9,11 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from nerfkit.kernels.jit import jit
+from nerfkit.runs.progress import track
 from nerfkit.scenes.files import problem
 
-SECONDS_BETWEEN_LINES = 5.0
 
 
 class Picture(NamedTuple):
@@ -135,22 +132,9 @@ def load_views(
 
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         try:
-            for _ in _progress(pool.map(fill, range(1, len(labels))), len(labels), title):
+            for _ in track(pool.map(fill, range(1, len(labels))), len(labels), f"reading {title}", done=1):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return torch.from_numpy(images), stored
-
-
-def _progress(done: Iterator[None], total: int, title: str) -> Iterator[None]:
-    """A bar on a terminal; elsewhere a line now and then, which a log file can hold. One item is done beforehand."""
-    if sys.stderr.isatty():
-        yield from tqdm(done, desc=title, total=total, initial=1, unit="view", leave=False)
-        return
-    last = time.monotonic()
-    for count, item in enumerate(done, start=2):
-        if time.monotonic() - last > SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            print(f"{title}: {count} of {total} views read", file=sys.stderr, flush=True)
-        yield item

@@ -2,18 +2,16 @@
 
 import json
 import shutil
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from nerfkit.runs.files import replacing, write_text
+from nerfkit.runs.progress import track
 
 Picture = NDArray[np.uint8]
 
@@ -42,27 +40,12 @@ def render_frames(
     missing = [i for i in range(count) if not all(paths[channel][i].exists() for channel in channels)]
     for channel in channels:
         (folder / channel).mkdir(parents=True, exist_ok=True)
-    for i in _progress(missing, count, log):
+    for i in track(missing, count, "frames", count - len(missing), log):
         pictures = render_one(i)
         for channel in channels:
             with replacing(paths[channel][i]) as temporary:
                 iio.imwrite(temporary, pictures[channel], compress_level=1)
     return paths
-
-
-def _progress(missing: Sequence[int], count: int, log: Callable[[str], None]) -> Iterator[int]:
-    """The missing frames, with a bar on a terminal and elsewhere a line every ten seconds."""
-    done = count - len(missing)
-    if sys.stderr.isatty():
-        yield from tqdm(missing, "frames", total=count, initial=done, unit="frame")
-        return
-    start = said = time.monotonic()
-    for i, frame in enumerate(missing):
-        now = time.monotonic()
-        if i > 0 and now - said >= 10:
-            said = now
-            log(f"frames: {done + i} of {count}, about {(now - start) / i * (len(missing) - i):.0f} s left")
-        yield frame
 
 
 def _keep_if_same(folder: Path, settings: dict[str, Any]) -> None:
