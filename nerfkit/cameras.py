@@ -1,4 +1,4 @@
-"""Pinhole cameras and rays.
+"""Pinhole cameras.
 
 Conventions (docs/conventions.md): the camera looks along -z with x to the right and y up (OpenGL); row 0 of an image
 is on top; the centre of pixel (row i, column j) is at (x, y) = (j + 0.5, i + 0.5); fx, fy, cx, cy are in pixels; ray
@@ -6,19 +6,8 @@ directions have unit length and distances t are in normalised world units.
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
-
-
-class Rays(NamedTuple):
-    """R rays: ``origins`` (R,3), ``directions`` (R,3) of unit length; ``near`` and ``far`` (R,) bound t."""
-
-    origins: Tensor
-    directions: Tensor
-    near: Tensor
-    far: Tensor
 
 
 @dataclass(frozen=True)

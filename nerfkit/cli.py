@@ -1,6 +1,7 @@
 """The commands ``train.py`` and ``render.py``: check the words, let Hydra compose, call the pipeline.
 
-Exit codes: 0 done; 1 a bug, with its traceback; 2 bad input or a full disk, with one message; 130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 a fit that diverged, or a bug, with its traceback; 2 bad input or a full disk, with one message;
+130 stopped by Ctrl-C.
 """
 
 import contextlib
@@ -39,6 +40,8 @@ def exit_codes() -> Iterator[None]:
             raise
         where = f" while writing {error.filename}" if error.filename else ""
         _fail(f"the disk is full{where}; free some space, or choose another disk with output=FOLDER")
+    except FloatingPointError as error:  # a fit that diverged: nothing is wrong with the program or its input
+        _fail(str(error), code=1)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -86,6 +89,6 @@ def _render(config: DictConfig) -> None:
         pipeline.render(config)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 2) -> None:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

@@ -1,5 +1,6 @@
 """The stages of a run in order: prepare, field, extract, refine, export, video."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -171,7 +172,9 @@ class _Stages:
         if self.coarse is None:
             self.coarse = self._load("coarse.ply", "extract")
         before = evaluate_mesh(self.coarse, self.scene, self.scene.test)
+        start = time.perf_counter()
         self.refined = refine_mesh(self.coarse, self.scene, self.config.refine, self.record, seed=int(self.config.seed))
+        seconds = time.perf_counter() - start
         after = evaluate_mesh(self.refined, self.scene, self.scene.test, self.record.folder / "images")
         report = topology_report(self.refined)
         found: dict[str, Any] = {
@@ -179,6 +182,7 @@ class _Stages:
             "vertices": len(self.refined.vertices),
             "faces": len(self.refined.faces),
             "watertight": report.watertight,
+            "seconds": round(seconds, 3),
             "coarse": {key: value for key, value in before.items() if key != "views"},
         }
         if self.scene.truth is not None:

@@ -1,0 +1,120 @@
+"""Whole runs: every stage on a tiny sphere, resuming, rendering; and the smoke preset on the project's clock."""
+
+import json
+from pathlib import Path
+
+import imageio.v3 as iio
+import pytest
+import torch
+import trimesh
+from omegaconf import OmegaConf
+
+from nerfkit import options, pipeline
+from nerfkit.errors import CheckpointError, ConfigError
+from nerfkit.runs import checkpoints
+from tests.scenes.builders import Sphere, ring, write_kaolin
+
+TINY = [
+    *("scene=kaolin", "scene.holdout=6", "field.width=16", "field.depth=2", "field.octaves=3"),
+    *("sampler.resolution=32", "sampler.step_size=0.04", "sampler.update_every=4", "sampler.warmup=20"),
+    *("trainer.samples=4096", "trainer.warmup=10", "trainer.max_seconds=null", "trainer.max_steps=150"),
+    *("extract.resolution=40", "extract.faces=600", "refine.steps=12", "refine.views_per_step=2"),
+    *("video.frames=3", "video.resolution=32"),
+]
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_kaolin(tmp_path_factory.mktemp("data") / "sphere", ring(12, size=(40, 48)))
+
+
+@pytest.fixture(scope="module")
+def run_folder(views: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("outputs")
+    return pipeline.run(options.compose("train", [*TINY, f"scene.root={views}", f"output={output}"]))
+
+
+def test_a_run_leaves_what_the_contract_promises(run_folder: Path) -> None:
+    for name in ("config.yaml", "overrides.yaml", "log.txt", "mesh/coarse.ply", "mesh/mesh.mtl", "mesh/mesh.png"):
+        assert (run_folder / name).is_file(), name
+    assert (run_folder.parent / "latest").resolve() == run_folder.resolve()
+    assert len(list(run_folder.glob("events.out.tfevents.*"))) == 1
+    metrics = json.loads((run_folder / "metrics.json").read_text())
+    assert {"psnr", "ssim", "views", "steps", "seconds", "samples"} <= set(metrics["field"])
+    assert {"psnr", "ssim", "mask_iou", "vertices", "faces", "watertight", "coarse"} <= set(metrics["mesh"])
+    assert "chamfer" not in metrics["mesh"]  # nobody knows the truth of this scene
+    assert set(metrics["stages"]) == set(options.STAGES)
+    assert all(stage["peak_memory_bytes"] < 4e9 for stage in metrics["stages"].values())
+    assert "held-out views" in (run_folder / "log.txt").read_text()
+
+
+def test_meshes_are_in_the_scene_s_own_units(run_folder: Path) -> None:
+    sphere = Sphere()
+    for name in ("mesh.glb", "mesh.obj", "mesh.ply", "coarse.ply"):
+        mesh = trimesh.load(run_folder / "mesh" / name, force="mesh")
+        assert mesh.bounds.mean(0) == pytest.approx(sphere.centre, abs=0.1 * sphere.radius), name
+        assert mesh.extents / 2 == pytest.approx([sphere.radius] * 3, rel=0.15), name
+
+
+def test_video_has_its_frames(run_folder: Path) -> None:
+    video = iio.imread(run_folder / "video" / "orbit_mesh_rgb.mp4")
+    assert len(video) == 3 and video.max() > 60
+
+
+def test_render_field_and_mesh(run_folder: Path, tmp_path: Path) -> None:
+    for source in ("field", "mesh"):
+        words = [
+            f"run={run_folder}",
+            f"source={source}",
+            "frames=2",
+            "resolution=24",
+            "channels=[rgb,depth,normal,alpha]",
+        ]
+        made = pipeline.render(options.compose("render", [*words, "format=[gif]", f"output={tmp_path}"]))
+        assert [path.name for path in made] == [f"orbit_{source}_{c}.gif" for c in ("rgb", "depth", "normal", "alpha")]
+        for path in made:
+            assert iio.imread(path).max() > 60, path
+
+
+def test_a_finished_run_can_go_on(run_folder: Path) -> None:
+    before = checkpoints.steps(run_folder)[0]
+    words = [f"resume={run_folder}", f"trainer.max_steps={before + 10}", "stages=[field]"]
+    pipeline.run(options.resumed(run_folder, words))
+    assert checkpoints.steps(run_folder)[0] == before + 10
+    assert json.loads((run_folder / "metrics.json").read_text())["field"]["steps"] == before + 10
+
+
+def test_later_stages_alone(run_folder: Path) -> None:
+    words = [f"resume={run_folder}", "stages=[extract,export]", "export.formats=[ply]", "extract.faces=300"]
+    pipeline.run(options.resumed(run_folder, words))
+    assert len(trimesh.load(run_folder / "mesh" / "mesh.ply", force="mesh").faces) <= 300
+
+
+def test_stages_without_a_field_need_a_run(views: Path, tmp_path: Path) -> None:
+    config = options.compose("train", [*TINY, f"scene.root={views}", "stages=[refine]", f"output={tmp_path / 'out'}"])
+    with pytest.raises(ConfigError, match="resume="):
+        pipeline.run(config)
+    assert not (tmp_path / "out").exists()
+
+
+def test_resume_without_a_checkpoint(tmp_path: Path) -> None:
+    OmegaConf.save(options.compose("train", TINY), tmp_path / "config.yaml")
+    config = options.compose("train", [*TINY, f"resume={tmp_path}"])
+    with pytest.raises(CheckpointError, match="checkpoint"):
+        pipeline.run(config)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_device_cuda_without_a_gpu() -> None:
+    with pytest.raises(ConfigError, match="doctor"):
+        pipeline.pick_device("cuda")
+
+
+@pytest.mark.slow
+def test_smoke_preset_on_the_own_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NERFKIT_CACHE", str(tmp_path / "cache"))
+    folder = pipeline.run(options.compose("train", ["scene=clock", "preset=smoke", f"output={tmp_path / 'out'}"]))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["mesh"]["psnr"] > metrics["mesh"]["coarse"]["psnr"]
+    assert 0 < metrics["mesh"]["chamfer"] < 0.05
+    assert (folder / "mesh" / "mesh.glb").is_file()
