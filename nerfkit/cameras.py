@@ -6,6 +6,7 @@ directions have unit length and distances t are in normalised world units.
 """
 
 from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
 
