@@ -6,6 +6,7 @@ points are looked at differs: those that certainly share a cell, or lie in empty
 
 import math
 import weakref
+from typing import Any
 
 import numpy as np
 import torch
@@ -209,7 +210,8 @@ def _emit(o, d, near, far, h, key, occupancy, distance, densities, runs, run_cou
                     s += 1
 
 
-_last_distance = (lambda: None, -1, np.empty((0, 0, 0), np.uint8))  # weak reference to a grid, its version, distances
+# Weak reference to a grid, its version, its distances.
+_last_distance: tuple[Any, Any, Any] = (lambda: None, -1, None)
 
 
 def _distance(occupancy):

@@ -71,7 +71,7 @@ class _NeighbourMean(torch.autograd.Function):
         return topology.neighbours.to(x.dtype) @ x
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def,override]
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
         return ctx.topology.neighbours_transposed.to(gradient.dtype) @ gradient, None
 
 

@@ -15,7 +15,6 @@ from nerfkit.runs.progress import track
 from nerfkit.scenes.files import problem
 
 
-
 class Picture(NamedTuple):
     """One view as stored.
 
