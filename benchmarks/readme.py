@@ -1,7 +1,6 @@
-"""The README's figures, from ``benchmarks/results/*.json``: never typed. ``--check`` only says whether they are up to
-date.
+"""The README's figures, from ``benchmarks/results/*.json``: never typed.
 
-Everything between ``<!-- results -->`` and ``<!-- /results -->`` in README.md is replaced. What has no results file
+``--check`` writes nothing and says whether they are up to date. Everything between ``<!-- results -->`` and ``<!-- /results -->`` in README.md is replaced. What has no results file
 reads "not run".
 """
 

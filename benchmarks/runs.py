@@ -1,5 +1,4 @@
-"""The recorded runs: ``train.py`` as a user starts it, on the project's clock and on real data; its metrics.json is
-kept.
+"""The recorded runs: ``train.py`` as a user starts it, on the project's clock and on real data; keeps metrics.json.
 
 Real data is looked for in the folder that NERFKIT_DATA names; a scene that is not there is left out and said so.
 """
@@ -34,6 +33,8 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks runs", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(RUNS)}")
     names = parser.parse_args(argv).names or list(RUNS)
+    if unknown := set(names) - set(RUNS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected of {', '.join(RUNS)}")
     for name in names:
         words, needed = RUNS[name]
         if needed is not None:
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> int:
             subprocess.run(command, cwd=ROOT, check=True)
             metrics = next(Path(output).glob("*/*/metrics.json"))
             results = json.loads(metrics.read_text())
-        results["scene"].pop("root", None)  # a path of this machine says nothing elsewhere
+        results["scene"].pop("path", None)  # a path of this machine says nothing elsewhere
         shown = [word for word in words if not word.startswith("scene.root=")]
         print(f"saved {measure.save(f'run_{name}', {'command': ['python', 'train.py', *shown], **results})}")
     return 0

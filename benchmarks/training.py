@@ -1,8 +1,7 @@
 """Samples a second through the whole training step of the default CPU field: rays, march, field, composite, loss, Adam.
 
-Two contestants on the same scene and weights, in turns: the project's CPU kernels, and its plain PyTorch references
-(what the same step costs without them). Both are trained past the point where the occupancy grid has settled before
-the clock starts.
+Two contestants go on with the same fit in turns: the project's CPU kernels, and its plain PyTorch references (what the
+same step costs without them). The occupancy grid has settled before the clock starts.
 """
 
 import argparse
@@ -21,11 +20,12 @@ from nerfkit.kernels import use
 from nerfkit.options import compose
 from nerfkit.pipeline import load_scene
 from nerfkit.runs.folder import Run
+from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.scene import Scene
 
 
 def new_fit(config: DictConfig, scene: Scene, folder: str) -> FieldFit:
-    """A fit that writes nothing but its checkpoints, into ``folder``."""
+    """A fit on the CPU whose checkpoints and curves go into ``folder``."""
     field, average = build_field(config, scene), build_field(config, scene)
     return FieldFit(scene, field, average, build_sampler(config, scene), config, Run(Path(folder)), torch.device("cpu"))
 
@@ -46,6 +46,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a spell")
     arguments = parser.parse_args(argv)
     config = compose("train", ["scene=clock", "preset=cpu", "trainer.max_seconds=null", "trainer.max_steps=100000"])
+    threads = set_threads(None)
     scene = load_scene(config)
     with tempfile.TemporaryDirectory() as folder:
         fit = new_fit(config, scene, folder)
@@ -61,6 +62,7 @@ def main(argv: list[str]) -> int:
         "samples_per_second_slowest": round(min(ours)),
         "plain_pytorch_samples_per_second": round(statistics.median(plain)),
         "field": {"width": config.field.width, "depth": config.field.depth, "octaves": config.field.octaves},
+        "threads": threads,
         "samples_per_step": config.trainer.samples,
     }
     times = results["samples_per_second"] / results["plain_pytorch_samples_per_second"]

@@ -33,6 +33,8 @@ VIDEO_CHOICES = {
 }
 # The only values of these keys (of each element, for a list); their order is the order of the suggestions.
 CHOICES: dict[str, tuple[str, ...]] = {"stages": STAGES, "device": ("auto", "cpu", "cuda"), **VIDEO_CHOICES}
+CHOICES["trainer.decay"] = ("cosine", "step")
+CHOICES["export.formats"] = ("glb", "obj", "ply")
 CHOICES |= {f"video.{key}": values for key, values in VIDEO_CHOICES.items()}
 # Keys with these last names take null, or a value of this type.
 OPTIONAL: dict[str, type] = {
@@ -43,12 +45,16 @@ OPTIONAL: dict[str, type] = {
     "radius": float,
     "max_seconds": float,
     "max_steps": int,
+    "threads": int,
     "rays": int,
     "views_per_step": int,
     "level": float,
 }
 # Keys with these last names must be greater than 0.
-POSITIVE = ("frames", "fps", "radius", "resolution", "max_seconds", "max_steps")
+POSITIVE = (
+    *("frames", "fps", "radius", "resolution", "max_seconds", "max_steps", "samples", "max_rays", "rays"),
+    *("views_per_step", "learning_rate", "huber", "log_every", "update_every", "share", "count"),
+)
 TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}
 
 
@@ -201,7 +207,9 @@ def check_key(override: Override, config: DictConfig) -> None:
 
 
 def check_values(config: DictConfig, defaults: DictConfig) -> None:
-    """Raises ConfigError for the first value whose type is not its default's, or not in ``CHOICES`` or ``POSITIVE``."""
+    """Raises ConfigError for the first value whose type is not its default's, or not in ``CHOICES`` or ``POSITIVE``, and
+    for a fit without an end.
+    """
     expected = {key: None if value == MISSING else value for key, value in leaves(defaults)}
     for key, value in leaves(config):
         if value == MISSING:
@@ -223,6 +231,9 @@ def check_values(config: DictConfig, defaults: DictConfig) -> None:
                 raise ConfigError(f"{key}: unknown value {_show(element)}{suggestion(element, choices)}")
         if name in POSITIVE and not value > 0:
             raise ConfigError(f"{key}={_show(value)}: expected a number greater than 0")
+    trainer = config.get("trainer")
+    if trainer is not None and trainer.max_seconds is None and trainer.max_steps is None:
+        raise ConfigError("trainer.max_seconds and trainer.max_steps are both null; set one, or the fit never ends")
 
 
 def leaves(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,5 +1,6 @@
-"""The stages of a run in order: prepare, field, extract, refine, export, video."""
+"""The stages of a run in order: field, extract, refine, export, video."""
 
+import contextlib
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,12 @@ from nerfkit.mesh.io import load_mesh, save_mesh
 from nerfkit.mesh.measures import surface_distance
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.options import STAGES
+from nerfkit.options import load as load_config
 from nerfkit.raster.shade import MeshSource
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.report import table
+from nerfkit.runs.threads import set_threads
 from nerfkit.scenes import open_scene
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.show import pick_source, show
@@ -40,33 +43,34 @@ def run(config: DictConfig) -> Path:
             "stages: without the field stage there must be a run to go on with: resume=OUTPUT/SCENE/DATE_TIME"
         )
     device = pick_device(config.device)
+    config.threads = set_threads(config.threads)
     if config.resume is not None and not has_checkpoint(find(config.resume)):
         raise CheckpointError(
             f"{config.resume}: no checkpoint in its folder checkpoints/, so there is nothing to resume"
         )
     if config.scene.root is not None:
-        config.scene.root = str(
-            Path(config.scene.root).absolute()
-        )  # a run is rendered and resumed from other folders too
+        # A run is rendered and resumed from other folders too.
+        config.scene.root = str(Path(config.scene.root).absolute())
     scene = load_scene(config)
     if config.resume is not None:
         record = Run.open(config.resume, config)
     else:
         record = Run.create(config.output, scene.name, config)
     try:
-        return _Stages(config, scene, record, device).run()
+        with contextlib.closing(record):
+            return _Stages(config, scene, record, device).run()
     except KeyboardInterrupt:
         record.log(f"stopped; go on with: python train.py resume={record.folder}")
         raise
-    finally:
-        record.close()
+    except OSError as error:
+        error.filename = error.filename or str(record.folder)  # the log's and TensorBoard's writes do not say where
+        raise
 
 
 def render(config: DictConfig) -> list[Path]:
     """Videos of a trained run: ``config`` is conf/render.yaml's. Returns the videos' paths."""
     record = Run.open(config.run)
-    trained = OmegaConf.load(record.folder / "config.yaml")
-    assert isinstance(trained, DictConfig)  # it was one when it was written
+    trained = load_config(record.folder)
     name = pick_source(record.folder, config.source)
     scene = load_scene(trained)
     folder = Path(config.output) if config.output else record.folder / "video"
@@ -113,9 +117,15 @@ def _load_fit(config: DictConfig, scene: Scene, record: Run, device: torch.devic
     return fit
 
 
+def _exported(folder: Path) -> Path | None:
+    """The run's exported mesh, in the format that holds most of it; None where there is none."""
+    return next((p for p in (folder / "mesh" / f"mesh.{end}" for end in ("glb", "obj", "ply")) if p.exists()), None)
+
+
 def _mesh_source(folder: Path, scene: Scene) -> tuple[MeshSource, str]:
     """The exported mesh, back in normalised units, and when it was written."""
-    path = next(p for p in (folder / "mesh" / f"mesh.{end}" for end in ("glb", "obj", "ply")) if p.exists())
+    path = _exported(folder)
+    assert path is not None  # ``pick_source`` has seen it
     mesh = load_mesh(path).transformed(scene.normalisation.apply)
     return MeshSource(mesh, scene.background), f"{path.name} {path.stat().st_mtime_ns}"
 
@@ -196,10 +206,8 @@ class _Stages:
     def _export(self) -> None:
         mesh = self.refined or self.coarse
         if mesh is None:
-            if (self.record.folder / "mesh" / "mesh.glb").exists():
-                mesh = load_mesh(self.record.folder / "mesh" / "mesh.glb").transformed(self.scene.normalisation.apply)
-            else:
-                mesh = self._load("coarse.ply", "extract")
+            path = _exported(self.record.folder)
+            mesh = self._load(path.name if path is not None else "coarse.ply", "extract")
         for path in self._save(mesh, "mesh", tuple(self.config.export.formats)):
             self.record.log(f"wrote {path}")
 
