@@ -84,7 +84,8 @@ def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
     backward = torch.nn.functional.normalize(position - target, dim=-1)
     up = up.expand_as(backward)
     right = torch.linalg.cross(up, backward)
-    spare = torch.linalg.cross(up.roll(1, -1), backward)
+    axis = torch.nn.functional.one_hot(backward.abs().argmin(-1), 3).to(backward.dtype)  # never along the view
+    spare = torch.linalg.cross(axis, backward)
     degenerate = right.norm(dim=-1, keepdim=True) < 1e-6
     right = torch.nn.functional.normalize(torch.where(degenerate, spare, right), dim=-1)
     true_up = torch.linalg.cross(backward, right)

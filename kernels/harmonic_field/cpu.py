@@ -1,6 +1,6 @@
 """The harmonic field on a CPU: chunks of a few thousand samples stay in the cache from the embedding to the colours.
 
-Matrix products go to oneDNN (with ReLU folded into the product) or, where torch lacks it, to ``addmm``; the embedding
+Matrix products go to oneDNN (with ReLU folded into the product) or, where torch lacks it, to ``linear``; the embedding
 and both heads are Numba. A chunk ends where a ray ends, so that the per-ray direction term can be summed without
 atomics.
 """

@@ -17,7 +17,8 @@ class HarmonicField(nn.Module):
         octaves, direction_octaves, omega0, append_input, activation, density_activation, beta: see ``FieldSpec``.
         density_bias: initial bias of the raw density.
         scale: positions are multiplied by it before they are embedded.
-        seed: of the initial weights (Kaiming uniform, as torch's Linear).
+        seed: of the initial weights: Kaiming uniform for ReLU and no bias in ``hidden`` and ``feature``, torch's own
+            elsewhere.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class HarmonicField(nn.Module):
                 piece = piece.clone().requires_grad_()
                 (gradient,) = torch.autograd.grad(self.density(piece).sum(), piece)
             pieces.append(-torch.nn.functional.normalize(gradient, dim=-1))
-        return torch.cat(pieces) if pieces else positions
+        return torch.cat(pieces)
 
     def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Density (S,) and colour (S,3) of packed samples: positions (S,3), offsets (R+1,), directions (R,3)."""

@@ -44,8 +44,10 @@ def build_sampler(config: DictConfig, scene: Scene) -> OccupancySampler | Strati
         raise ConfigError(f"sampler.resolution={o.resolution}: expected 8 to 512")
     if not o.step_size > 0:
         raise ConfigError(f"sampler.step_size={o.step_size}: expected a length above 0, in normalised units")
+    if not 0 < o.min_transmittance < 1:
+        raise ConfigError(f"sampler.min_transmittance={o.min_transmittance}: expected a share between 0 and 1")
     if scene.has_masks and o.hull:
-        masks = scene.images[scene.train][..., 3] > 0
+        masks = scene.images[..., 3][scene.train] > 0  # (T, H, W)
         allowed = carve(scene.cameras[scene.train], masks, o.resolution, margin_pixels=o.hull_margin)
     else:
         allowed = torch.ones((o.resolution,) * 3, dtype=torch.bool)
@@ -61,7 +63,7 @@ def build_sampler(config: DictConfig, scene: Scene) -> OccupancySampler | Strati
 
 
 def tutorial_scale(config: DictConfig, scene: Scene) -> float:
-    """What normalised lengths are multiplied by so that the unit cube ends at the far plane for the farthest camera.
+    """What normalised lengths are multiplied by so that the far plane is 1 behind the centre for the farthest camera.
 
     The tutorial's planes and frequencies are meant for its own scene's size; this brings any scene to that size.
     """

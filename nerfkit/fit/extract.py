@@ -14,9 +14,9 @@ from nerfkit.raster import rasterize
 from nerfkit.runs.progress import Progress
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.renderer import RAYS_AT_ONCE, render_rays
-from nerfkit.volume.samplers import OccupancySampler, Sampler
+from nerfkit.volume.samplers import OccupancySampler, Sampler, StratifiedSampler
 
-FEELER = 0.05  # length, in normalised units, of the rays that read a surface point's colour
+FEELER = 0.05  # how far in front of a surface point, in normalised units, the ray that reads its colour starts
 
 
 def coarse_mesh(
@@ -63,13 +63,15 @@ def surface_colours(
 ) -> Tensor:
     """What the field shows of surface points (P,3) when looked at along their normals (P,3): colours (P,3) in [0,1].
 
-    Each colour is composited along a short ray through the surface and divided by its opacity; where the ray stays
-    almost empty, the field's colour at the point itself is taken.
+    Each colour is composited along a ray that starts in front of the surface, and divided by its opacity; where the ray
+    stays almost empty, the field's colour at the point itself is taken.
     """
     colours = []
+    # A lock-step sampler begins at its near plane, which must not lie behind the surface.
+    start = FEELER + (sampler.near if isinstance(sampler, StratifiedSampler) else 0.0)
     for p, n in zip(points.split(RAYS_AT_ONCE), normals.split(RAYS_AT_ONCE), strict=True):
         p, n = p.to(device), n.to(device)
-        pixels, _ = render_rays(field, sampler, p + n * FEELER, -n)
+        pixels, _ = render_rays(field, sampler, p + n * start, -n)
         offsets = torch.arange(len(p) + 1, device=p.device)
         plain = field(p, offsets, -n)[1]
         through = pixels.colour / pixels.opacity.clamp_min(1e-6)[:, None]

@@ -19,9 +19,10 @@ from nerfkit.kernels import philox
 from nerfkit.kernels.philox import Draw
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run
+from nerfkit.runs.interrupts import interrupts_held_back
 from nerfkit.runs.progress import Progress as ProgressBar
 from nerfkit.scenes.scene import Scene
-from nerfkit.volume.renderer import render_rays, render_view
+from nerfkit.volume.renderer import over, render_rays, render_view
 from nerfkit.volume.samplers import OccupancySampler, StratifiedSampler
 
 FIRST_RAYS = 1024
@@ -105,10 +106,11 @@ class FieldFit:
         rate = self.learning_rate()
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+        wanted = o.rays or progress.rays
         if o.views_per_step:
-            rays = self.pixels.draw_from_views(self.seed, progress.step, o.rays, o.views_per_step)
+            rays = self.pixels.draw_from_views(self.seed, progress.step, wanted, o.views_per_step)
         else:
-            rays = self.pixels.draw(self.seed, progress.step, o.rays or progress.rays)
+            rays = self.pixels.draw(self.seed, progress.step, wanted)
         count, squared, samples = len(rays.rgba), 0.0, 0
         logged: dict[str, float] = {}
         self.optimiser.zero_grad()
@@ -116,14 +118,10 @@ class FieldFit:
         for first in range(0, count, at_once):
             piece = TrainingRays(*(t[first : first + at_once] for t in rays))
             share = len(piece.rgba) / count
-            terms, error, taken = self.losses(piece, first, progress.step)
-            for name, term in terms.items():
-                value = term.item()
-                if not math.isfinite(value):
-                    raise FloatingPointError(name)
+            values, error, taken = self._backward(piece, first, share)
+            for name, value in values.items():
                 logged[f"loss/{name}"] = logged.get(f"loss/{name}", 0.0) + share * value
-            (torch.stack(list(terms.values())).sum() * share).backward()
-            squared, samples = squared + error.item(), samples + taken
+            squared, samples = squared + error, samples + taken
         self.optimiser.step()
         self._average()
         progress.step += 1
@@ -136,6 +134,19 @@ class FieldFit:
         }
         self._adapt(samples)
         return logged
+
+    def _backward(self, rays: TrainingRays, first: int, share: float) -> tuple[dict[str, float], float, int]:
+        """Adds ``share`` of the gradient over ``rays``; returns the terms, the squared error, the number of samples.
+
+        A function of its own so that the graph of one piece is gone before that of the next is built.
+        """
+        terms, squared, samples = self.losses(rays, first, self.progress.step)
+        values = {name: term.item() for name, term in terms.items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(name)
+        (torch.stack(list(terms.values())).sum() * share).backward()
+        return values, squared.item(), samples
 
     def _rays_at_once(self, count: int) -> int:
         """Rays whose samples fit in memory together; the gradient of a step is the same however it is cut up."""
@@ -182,14 +193,15 @@ class FieldFit:
         """Steps until the budget is used.
 
         Raises:
-            KeyboardInterrupt: as it came; the state is saved.
+            KeyboardInterrupt: after the step during which it came; the state is saved.
             FloatingPointError: the loss is not finite; names the term and the last good checkpoint.
         """
         before, previously, start = self.progress.seconds, self.done(), time.perf_counter()
         saved, previewed = before, self.done()
         try:
-            with ProgressBar("field", self.run.log) as bar:
+            with ProgressBar("field", self.run.log) as bar, interrupts_held_back() as stop_if_asked:
                 for count in itertools.count():
+                    stop_if_asked()
                     if self.done() >= 1:
                         break
                     logged = self.step()
@@ -231,18 +243,17 @@ class FieldFit:
         p, view = self.progress, self.scene.test[0]
         image = render_view(self.average, self.sampler, self.pixels.cameras, view, normals=True)
         true = self.scene.image(view)
-        predicted = image.rgb.cpu() + (1 - image.alpha.cpu())[..., None] * true.new_tensor(self.scene.background)
+        predicted = over(image, self.scene.background).cpu()
         value = psnr(predicted, true)
         self.run.scalar("held_out/psnr", value, p.step)
         self.run.scalar_by_second("held_out/psnr", value, p.seconds)
-        self.run.image("held_out/predicted", predicted.clamp(0, 1), p.step)
+        self.run.image("held_out/predicted", predicted, p.step)
         self.run.image("held_out/true", true, p.step)
-        self.run.image("held_out/error", (predicted - true).abs().clamp(0, 1), p.step)
-        depth = image.depth.cpu() / image.alpha.cpu().clamp_min(1e-6)
-        near, far = (
-            depth[image.alpha.cpu() > 0.5].aminmax() if (image.alpha > 0.5).any() else (depth.min(), depth.max())
-        )
-        shown = ((far - depth) / (far - near).clamp_min(1e-6)).clamp(0, 1) * image.alpha.cpu()
+        self.run.image("held_out/error", (predicted - true).abs(), p.step)
+        alpha = image.alpha.cpu()
+        depth = image.depth.cpu() / alpha.clamp_min(1e-6)
+        near, far = (depth[alpha > 0.5] if (alpha > 0.5).any() else depth).aminmax()
+        shown = ((far - depth) / (far - near).clamp_min(1e-6)).clamp(0, 1) * alpha
         self.run.image("held_out/depth", shown[..., None].expand(-1, -1, 3), p.step)
         if image.normal is not None:
             self.run.image("held_out/normals", image.normal.cpu() * 0.5 + 0.5, p.step)

@@ -27,13 +27,15 @@ class TrainingPixels:
 
     Attributes:
         cameras: all of the scene's cameras, on the device.
+        train: (T,) numbers of the training views.
+        images: (N,H,W,4) uint8, premultiplied, on the device.
         chosen: (P,) flat numbers (view H + row) W + column of the pixels to draw from.
     """
 
     def __init__(self, scene: Scene, sampler: OccupancySampler | StratifiedSampler, device: torch.device) -> None:
         self.cameras = scene.cameras.to(device)
         self.train = torch.tensor(scene.train, device=device)
-        self.images = scene.images.to(device)  # (N, H, W, 4) uint8, premultiplied
+        self.images = scene.images.to(device)  # (N, H, W, 4)
         size = self.cameras.height * self.cameras.width
         if isinstance(sampler, OccupancySampler):
             self.chosen = torch.cat([view * size + self._hits(view, sampler) for view in scene.train])
@@ -60,9 +62,12 @@ class TrainingPixels:
         return self._look_up(*self._rays(view, row, column), flat)
 
     def draw_from_views(self, seed: int, step: int, count: int, views: int) -> TrainingRays:
-        """``count`` pixels of ``views`` different photos, as many from each (PyTorch3D's Monte Carlo rays)."""
+        """Pixels of ``views`` different photos, or of all if there are fewer (PyTorch3D's Monte Carlo rays).
+
+        Each photo gives ``count // views`` of them, at least one.
+        """
         order = philox.uniform(philox.Draw(seed, step), philox.VIEWS, len(self.train), device=self.chosen.device)[:, 0]
-        cameras, each = self.cameras, count // views
+        cameras, each = self.cameras, max(1, count // views)
         batches = [
             sample_rays(
                 cameras.camera_to_world,

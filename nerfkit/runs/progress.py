@@ -45,8 +45,9 @@ class Progress:
     def show(self, share: float, text: str = "", before: float = 0.0) -> None:
         """``share`` (0 to 1) is done, ``before`` of which was done when the work began; ``text`` says more."""
         now = time.monotonic()
-        left = (now - self.start) * (1 - share) / max(share - before, 1e-9)
-        shown = f"{text}  {_clock(left)} left" if text else f"{_clock(left)} left"
+        gone = share - before
+        left = f"{_clock((now - self.start) * (1 - share) / gone)} left" if gone > 0 else ""
+        shown = "  ".join(part for part in (text, left) if part)
         if self.bar is not None:
             self.bar.set_description_str(shown, refresh=False)
             self.bar.update(min(1000, int(1000 * share)) - self.bar.n)

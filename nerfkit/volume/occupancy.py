@@ -20,15 +20,15 @@ class OccupancyGrid(nn.Module):
         density <- max(decay density, sigma)          an upper bound: is there anything?
         solid   <- min(2 max(solid, 1), sigma, cap)   a lower bound: is the cell opaque throughout?
 
-    (the first as Mueller et al. 2022, appendix C). A cell is occupied where a step at its upper bound has an opacity
-    above ``threshold``. The marcher stops a ray by the lower bound, because a cell that a surface cuts must not hide
-    what is behind its empty part; the cap lets a ray cross ``SOLID_CELLS`` opaque cells before it stops, because a
-    bound from a few random points can be wrong.
+    (the first as Mueller et al. 2022, appendix C). A cell is occupied where a step at its upper bound has an optical
+    depth above ``threshold``. The marcher stops a ray by the lower bound, because a cell that a surface cuts must not
+    hide what is behind its empty part; the cap lets a ray cross ``SOLID_CELLS`` opaque cells before it stops, because
+    a bound from a few random points can be wrong.
 
     Args:
         allowed: (G,G,G) bool, index [x,y,z]: cells that may ever be occupied (the visual hull, or all).
         step_size: length of a marching step, in normalised units.
-        threshold: smallest opacity of one step that counts.
+        threshold: smallest optical depth of one step, density times step_size, that counts.
         decay: of the upper bound, per update of the cell.
         share: an update visits every ``share``-th allowed cell.
         min_transmittance: what is behind this much, by the lower bound, need not be sampled.
@@ -77,7 +77,7 @@ class OccupancyGrid(nn.Module):
         sigma = field.density((corner + random) * (2 / G) - 1)  # (C,)
         density, solid = self.density.view(-1), self.solid.view(-1)
         density[cells] = torch.maximum(density[cells] * self.decay, sigma)
-        cap = -math.log(self.min_transmittance) * self.resolution / (2 * SOLID_CELLS)
+        cap = -math.log(self.min_transmittance) * G / (2 * SOLID_CELLS)
         solid[cells] = torch.minimum(solid[cells].clamp_min(LEAST_SOLID) * 2, sigma).clamp_max(cap)
         if prune:
             torch.logical_and(self.allowed, self.density * self.step_size > self.threshold, out=self.occupied)

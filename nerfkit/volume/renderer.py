@@ -18,7 +18,7 @@ EARLY_STOP = 1e-4  # samples behind this transmittance change no 8-bit pixel
 
 class FieldImage(NamedTuple):
     """One rendered view: ``rgb`` (H,W,3) premultiplied, ``alpha``, ``depth`` (H,W) expected distance along the ray,
-    premultiplied too, and ``normal`` (H,W,3), unit and in world axes, zero where nothing is."""
+    premultiplied too, and ``normal`` (H,W,3), unit and in world axes, zero where nothing is; None if not asked for."""
 
     rgb: Tensor
     alpha: Tensor
@@ -49,11 +49,10 @@ def render_view(
     """
     origins, directions = cameras.image_rays(view)
     pieces = [
-        render_rays(field, sampler, o.contiguous(), d.contiguous())[0]
+        render_rays(field, sampler, o.contiguous(), d.contiguous())[0][:3]  # without the weights, the bulk of it
         for o, d in zip(origins.split(RAYS_AT_ONCE), directions.split(RAYS_AT_ONCE), strict=True)
     ]
-    rgb = torch.cat([p.colour for p in pieces])  # (H*W, 3)
-    alpha, depth = torch.cat([p.opacity for p in pieces]), torch.cat([p.depth for p in pieces])
+    rgb, alpha, depth = (torch.cat(parts) for parts in zip(*pieces, strict=True))  # (H*W, 3), (H*W,), (H*W,)
     normal = None
     if normals:
         hit = alpha > 0.5
@@ -76,7 +75,8 @@ class FieldSource:
         self.field, self.sampler, self.background = field, sampler, background
 
     def render(self, cameras: Cameras, view: int) -> dict[str, Tensor]:
-        """``rgb`` (H,W,3) over the background, ``depth`` (H,W) mean distance, ``normal`` (H,W,3), ``alpha`` (H,W)."""
+        """``rgb`` (H,W,3) over the background, ``depth`` (H,W) mean distance, 0 where nothing is, ``normal`` (H,W,3),
+        ``alpha`` (H,W)."""
         device = next(self.field.parameters()).device
         image = render_view(self.field, self.sampler, cameras.to(device), view, normals=True)
         normal = image.normal if image.normal is not None else torch.zeros_like(image.rgb)

@@ -1,6 +1,8 @@
 """The field stage on a tiny sphere: it learns, resumes exactly, and stops cleanly."""
 
 import math
+import signal
+import weakref
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.fit.build import build_field, build_sampler
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.field import FieldFit, pseudo_huber
+from nerfkit.fit.pixels import TrainingRays
 from nerfkit.options import compose
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run
@@ -88,6 +91,40 @@ def test_interrupt_saves_and_goes_on(scene: Scene, tmp_path: Path, monkeypatch: 
     assert checkpoints.steps(tmp_path) == [5]
 
 
+def test_ctrl_c_waits_for_the_end_of_the_step(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, part = new_fit(scene, tmp_path / "whole"), new_fit(scene, tmp_path / "part")
+    for _ in range(6):
+        whole.step()
+    average = FieldFit._average
+
+    def pressed(self: FieldFit) -> None:
+        if self.progress.step == 5:
+            signal.raise_signal(signal.SIGINT)
+        average(self)
+
+    monkeypatch.setattr(FieldFit, "_average", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        part.train()
+    assert checkpoints.steps(tmp_path / "part") == [6]
+    assert torch.equal(weights(part), weights(whole))
+
+
+def test_pieces_of_a_step_do_not_pile_up_in_memory(scene: Scene, tmp_path: Path) -> None:
+    fit = new_fit(scene, tmp_path)
+    alive: weakref.WeakSet = weakref.WeakSet()
+    original = fit.losses
+
+    def watched(rays: TrainingRays, first: int, step: int) -> tuple[dict[str, torch.Tensor], torch.Tensor, int]:
+        assert not alive
+        found = original(rays, first, step)
+        alive.update(found[0].values())
+        return found
+
+    fit.losses = watched  # type: ignore[method-assign]
+    fit._rays_at_once = lambda count: 256  # type: ignore[method-assign,misc]
+    assert fit.step()["train/rays"] == 1024
+
+
 def test_a_loss_that_is_not_finite_names_its_term_and_the_checkpoint(scene: Scene, tmp_path: Path) -> None:
     fit = new_fit(scene, tmp_path)
     fit.step()
@@ -110,7 +147,13 @@ def test_no_budget_is_refused(scene: Scene, tmp_path: Path) -> None:
         new_fit(scene, tmp_path, "trainer.max_steps=null")
 
 
-@pytest.mark.parametrize("word", ["field.activation=gelu", "field.width=0", "sampler.step_size=0.0"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("field.activation=gelu", "field.width=0", "sampler.step_size=0.0", "sampler.min_transmittance=0.0"),
+        *("trainer.decay=linear", "trainer.log_every=0", "sampler.share=0"),
+    ],
+)
 def test_bad_values_are_refused(scene: Scene, tmp_path: Path, word: str) -> None:
     with pytest.raises(ConfigError, match=word.split("=")[0]):
         new_fit(scene, tmp_path, word)

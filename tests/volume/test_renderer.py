@@ -53,8 +53,7 @@ def test_opacity_colour_and_depth_of_a_ball() -> None:
     opacity = 1 - torch.exp(-DENSITY * chord)
     torch.testing.assert_close(pixels.opacity, opacity, atol=0.012, rtol=0)
     torch.testing.assert_close(pixels.colour, opacity[:, None] * torch.tensor(COLOUR), atol=0.012, rtol=0)
-    # Mean depth of exponential absorption in a slab that starts at t0 and is c thick: t0 + 1/s - c e^(-sc) / (1 -
-    # e^(-sc))
+    # Mean depth of exponential absorption in a slab from t0 that is c thick: t0 + 1/s - c e^(-sc) / (1 - e^(-sc)).
     start = 3 - chord / 2
     decay = torch.exp(-DENSITY * chord)
     mean = start + 1 / DENSITY - chord * decay / (1 - decay).clamp_min(1e-9)
@@ -136,12 +135,10 @@ def test_normals_of_a_harmonic_field_are_minus_its_gradient() -> None:
     field = HarmonicField(width=8, depth=2, octaves=2, activation="softplus", seed=4)
     points = torch.rand(5, 3) - 0.5
     normal = field.normals(points)
-    step = 1e-3
+    step, gradient = 1e-3, torch.empty(5, 3)
     for axis in range(3):
         shift = torch.zeros(3)
         shift[axis] = step
         slope = (field.density(points + shift) - field.density(points - shift)) / (2 * step)
-        if axis == 0:
-            gradient = torch.empty(5, 3)
         gradient[:, axis] = slope.detach()
     torch.testing.assert_close(normal, -torch.nn.functional.normalize(gradient, dim=-1), atol=5e-3, rtol=0)

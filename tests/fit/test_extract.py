@@ -1,0 +1,51 @@
+"""Vertex colours are read at the surface, whatever the sampler; faces that no view sees are found."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from nerfkit.cameras import Cameras, look_at
+from nerfkit.fit.extract import seen_faces, surface_colours
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.volume.occupancy import OccupancyGrid
+from nerfkit.volume.samplers import OccupancySampler, Sampler, StratifiedSampler
+
+RADIUS, SKIN, PAINT = 0.6, 0.05, (0.9, 0.4, 0.1)
+
+
+class PaintedBall(torch.nn.Module):
+    """A ball whose outermost ``SKIN`` has the colour ``PAINT`` and the rest none; opaque, per step or per length."""
+
+    def density(self, positions: Tensor) -> Tensor:
+        return 400.0 * (positions.norm(dim=-1) < RADIUS).float()
+
+    def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        painted = (positions.norm(dim=-1) > RADIUS - SKIN).float()
+        return self.density(positions), painted[:, None] * torch.tensor(PAINT)
+
+
+def occupancy_sampler() -> OccupancySampler:
+    allowed = torch.ones(16, 16, 16, dtype=torch.bool)
+    return OccupancySampler(OccupancyGrid(allowed, 0.01, threshold=0.01, decay=0.5, share=1, min_transmittance=1e-3))
+
+
+@pytest.mark.parametrize("sampler", [occupancy_sampler(), StratifiedSampler(0.3, 3.0, 256)], ids=["even", "lock-step"])
+def test_colours_are_those_of_the_surface(sampler: Sampler) -> None:
+    generator = torch.Generator().manual_seed(1)
+    normals = torch.nn.functional.normalize(torch.randn(50, 3, generator=generator), dim=-1)
+    colours = surface_colours(PaintedBall(), sampler, normals * RADIUS, normals)  # type: ignore[arg-type]
+    torch.testing.assert_close(colours, torch.tensor(PAINT).expand(50, 3), rtol=0, atol=0.02)
+
+
+def test_only_the_faces_in_front_are_seen() -> None:
+    square = torch.tensor([[-0.5, -0.5, 0.0], [0.5, -0.5, 0.0], [0.5, 0.5, 0.0], [-0.5, 0.5, 0.0]])
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
+    mesh = Mesh(torch.cat([square, 0.5 * square - torch.tensor([0.0, 0.0, 0.5])]), torch.cat([faces, faces + 4]))
+    pose = look_at(torch.tensor([[0.0, 0.0, 3.0], [0.0, 0.0, -3.0]]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+    cameras = Cameras(pose, torch.tensor([[40.0, 40.0, 16.0, 16.0]] * 2), 32, 32)
+    front = seen_faces(mesh, SimpleNamespace(cameras=cameras, train=[0]))  # type: ignore[arg-type]
+    assert front.tolist() == [True, True, False, False]
+    both = seen_faces(mesh, SimpleNamespace(cameras=cameras, train=[0, 1]))  # type: ignore[arg-type]
+    assert both.tolist() == [True] * 4
