@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 a fit that diverged, or a bug, with its traceback; 2 bad i
 import contextlib
 import errno
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 import hydra
@@ -36,7 +37,7 @@ def exit_codes() -> Iterator[None]:
     except UserError as error:
         _fail(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not _disk_full(error):
             raise
         where = f" while writing {error.filename}" if error.filename else ""
         _fail(f"the disk is full{where}; free some space, or choose another disk with output=FOLDER")
@@ -48,6 +49,7 @@ def exit_codes() -> Iterator[None]:
 
 def _command(name: str, task: Callable[[DictConfig], None]) -> None:
     """Checks the command line as a whole, before Hydra or a stage does anything, and hands it to Hydra."""
+    threading.excepthook = _thread_failed
     arguments = get_args_parser().parse_args()
     with exit_codes():
         if not (arguments.help or arguments.hydra_help or arguments.shell_completion or arguments.info):
@@ -57,8 +59,10 @@ def _command(name: str, task: Callable[[DictConfig], None]) -> None:
             for job in options.expand(words) if arguments.multirun else [words]:
                 options.compose(name, job)
         if name == "train":
-            # Flags such as `--cfg job` stay where they are.
-            sys.argv[1:] = options.with_preset(sys.argv[1:])
+            # Beside the other words, which the parser takes only in one piece: flags stand before or after them.
+            words = arguments.overrides
+            first = sys.argv.index(words[0], 1) if words else len(sys.argv)
+            sys.argv[first : first + len(words)] = options.with_preset(words)
         hydra.main(version_base="1.3", config_path="pkg://nerfkit.conf", config_name=name)(task)()
 
 
@@ -87,6 +91,16 @@ def _render(config: DictConfig) -> None:
         from nerfkit import pipeline
 
         pipeline.render(config)
+
+
+def _disk_full(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _thread_failed(arguments: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread meets a full disk and passes the error on to the next write: that one message is enough."""
+    if not _disk_full(arguments.exc_value):
+        threading.__excepthook__(arguments)
 
 
 def _fail(message: str, code: int = 2) -> None:

@@ -207,8 +207,9 @@ def check_key(override: Override, config: DictConfig) -> None:
 
 
 def check_values(config: DictConfig, defaults: DictConfig) -> None:
-    """Raises ConfigError for the first value whose type is not its default's, or not in ``CHOICES`` or ``POSITIVE``, and
-    for a fit without an end.
+    """Raises ConfigError for the first value whose type is not its default's, or not in ``CHOICES`` or ``POSITIVE``.
+
+    And for a fit without an end.
     """
     expected = {key: None if value == MISSING else value for key, value in leaves(defaults)}
     for key, value in leaves(config):
@@ -232,7 +233,7 @@ def check_values(config: DictConfig, defaults: DictConfig) -> None:
         if name in POSITIVE and not value > 0:
             raise ConfigError(f"{key}={_show(value)}: expected a number greater than 0")
     trainer = config.get("trainer")
-    if trainer is not None and trainer.max_seconds is None and trainer.max_steps is None:
+    if trainer is not None and trainer.get("max_seconds") is None and trainer.get("max_steps") is None:
         raise ConfigError("trainer.max_seconds and trainer.max_steps are both null; set one, or the fit never ends")
 
 

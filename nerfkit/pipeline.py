@@ -63,7 +63,8 @@ def run(config: DictConfig) -> Path:
         record.log(f"stopped; go on with: python train.py resume={record.folder}")
         raise
     except OSError as error:
-        error.filename = error.filename or str(record.folder)  # the log's and TensorBoard's writes do not say where
+        if error.errno and not error.filename:  # the log's and TensorBoard's writes do not say where
+            error.filename = str(record.folder)
         raise
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nerfkit.fields.harmonic import HarmonicField
 from nerfkit.fit.metrics import psnr, quantise, ssim
+from nerfkit.runs.files import replacing
 from nerfkit.runs.progress import track
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.renderer import over, render_view
@@ -48,7 +49,8 @@ def means(views: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def write_comparison(path: Path, predicted: Tensor, true: Tensor) -> None:
-    """Predicted, true and absolute error side by side, as a PNG."""
+    """Predicted, true and absolute error side by side, as a PNG, written whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     strip = torch.cat([predicted, true, (predicted - true).abs()], 1)
-    imageio.imwrite(path, (quantise(strip) * 255).to(torch.uint8).numpy())
+    with replacing(path) as temporary:
+        imageio.imwrite(temporary, (quantise(strip) * 255).to(torch.uint8).numpy())

@@ -68,7 +68,7 @@ def check_split(train: list[int], test: list[int], where: str, mend: str) -> Non
     if len(train) < MIN_TRAIN or len(test) < MIN_TEST:
         raise problem(
             where,
-            f"{len(train) + len(test)} views, of which {len(train)} for training and {len(test)} held out",
+            f"it has {len(train)} training and {len(test)} held-out views",
             f"at least {MIN_TRAIN} training views and {MIN_TEST} held-out view",
             mend,
         )
@@ -90,7 +90,8 @@ def _masked_box(cameras: Cameras, masks: Tensor, train: list[int], where: str, l
     if blank:
         raise problem(
             where,
-            f"{len(blank)} views that see the object have an empty mask, the first is {labels[blank[0]]}",
+            f"{len(blank)} of {len(train)} training views see the object but have an empty mask, the first is "
+            f"{labels[blank[0]]}",
             "masks that show the object",
             "Export these masks again, or leave the views out.",
         )

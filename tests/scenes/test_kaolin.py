@@ -229,7 +229,7 @@ BAD = {
     ),
     "one mask empty": (
         lambda d: np.save(d / "4_semantic.npy", np.zeros((24, 32), np.int32)),
-        ["1 views that see the object have an empty mask", "4_rgb.png"],
+        ["1 of 4 training views see the object but have an empty mask", "4_rgb.png"],
     ),
     "no metadata": (lambda d: [p.unlink() for p in d.glob("*.json")], ["no N_metadata.json"]),
 }
@@ -247,7 +247,7 @@ def test_bad_input_is_named(case: str, folder: Path) -> None:
 
 def test_too_few_views(tmp_path: Path) -> None:
     one = write_kaolin(tmp_path / "one", ring(1))
-    with pytest.raises(SceneError, match="1 views, of which 0 for training"):
+    with pytest.raises(SceneError, match="it has 0 training and 1 held-out views"):
         kaolin.load(one)
     two = write_kaolin(tmp_path / "two", ring(2))
     with pytest.raises(SceneError, match="at least 2 training views and 1 held-out"):
