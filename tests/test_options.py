@@ -41,7 +41,7 @@ def test_values_take_their_place() -> None:
     config = options.compose("train", ["trainer.max_seconds=2.5", "stages=[field,video]", "video=wave", "video.fps=12"])
     assert (config.trainer.max_seconds, config.stages, config.video.path) == (2.5, ["field", "video"], "wave")
     assert config.video.fps == 12
-    assert options.compose("train", ["trainer.max_seconds=null"]).trainer.max_seconds is None
+    assert options.compose("train", ["trainer.max_seconds=null", "trainer.max_steps=5"]).trainer.max_seconds is None
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_values_take_their_place() -> None:
         ("scene=zzzzzz", r"scene=zzzzzz: unknown scene\. Known: .*clock"),
         ("scene=null", r"scene=null: unknown scene"),
         ("trainer.max_second=3", r"trainer.max_second: unknown key; did you mean trainer.max_seconds\?"),
-        ("max_seconds=3", r"max_seconds: unknown key; did you mean trainer.max_seconds\?"),
+        ("max_steps=3", r"max_steps: unknown key; did you mean trainer.max_steps\?"),
         ("sead=3", r"sead: unknown key; did you mean seed\? Known: .*stages.*scene"),
         ("+colour=red", r"colour: unknown key"),
         ("++trainer.speed=9", r"trainer.speed: unknown key"),
