@@ -103,7 +103,7 @@ class Refinement:
         assert mesh.texture is not None
         self.texture = mesh.texture.clone().requires_grad_()
         self.mover = LargeSteps(self.vertices, self.topology.edges, options.smoothness)
-        self.painter = torch.optim.Adam([self.texture], betas=(0.9, 0.99), eps=1e-8)
+        self.painter = torch.optim.Adam([self.texture], betas=(0.5, 0.999), eps=1e-8)
         first, second = self.topology.edges.unbind(-1)
         self.edge = (mesh.vertices[first] - mesh.vertices[second]).norm(dim=-1).mean().item()
         self.queue: list[int] = []
@@ -207,9 +207,9 @@ def picture(mesh: Mesh, scene: Scene, view: int) -> tuple[Tensor, Tensor]:
     fine = camera.resized(camera.height * SUPERSAMPLING, camera.width * SUPERSAMPLING)
     with torch.no_grad():
         pictures = render_channels(mesh, fine, ("rgb", "alpha"), scene.background)
-    rgba = torch.cat([pictures["rgb"][0], pictures["alpha"][0][..., None]], -1)
+    rgba = torch.cat([pictures["rgb"], pictures["alpha"][..., None]], -1)
     shape = (camera.height, SUPERSAMPLING, camera.width, SUPERSAMPLING, 4)
-    rgba = rgba.view(shape).mean((1, 3))  # (H, W, 4)
+    rgba = rgba[0].view(shape).mean((1, 3))  # (H, W, 4)
     return rgba[..., :3], rgba[..., 3]
 
 
