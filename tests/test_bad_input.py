@@ -294,6 +294,16 @@ def test_a_disk_that_fills_up_during_training(command: Command, disk: Disk, data
     assert checkpoints.steps(run)[0] == 6
 
 
+def test_a_disk_without_room_for_the_pictures(command: Command, disk: Disk, data: Path) -> None:
+    disk.part = "field_003"
+    words = [*TINY, "scene=kaolin", f"scene.root={data / 'kaolin'}", "output=out"]
+    message = command(cli.train, *words).message()
+    pictures = Path("out/kaolin/latest").resolve() / "images"
+    assert message.startswith("the disk is full while writing out/kaolin/") and "/images/field_003.png;" in message
+    assert [path.name for path in pictures.iterdir()] == ["field_000.png"]
+    assert iio.imread(pictures / "field_000.png").shape == (SIZE[0], 3 * SIZE[1], 3)
+
+
 @pytest.mark.parametrize("name", ["overrides", "config", "environment"])
 def test_a_disk_that_is_full_from_the_start(command: Command, disk: Disk, data: Path, name: str) -> None:
     disk.part = name

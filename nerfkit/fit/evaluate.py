@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as imageio
 import torch
 from torch import Tensor
 
 from nerfkit.fields.harmonic import HarmonicField
 from nerfkit.fit.metrics import psnr, quantise, ssim
-from nerfkit.runs.files import replacing
+from nerfkit.runs.files import write_png
 from nerfkit.runs.progress import track
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.renderer import over, render_view
@@ -52,5 +51,4 @@ def write_comparison(path: Path, predicted: Tensor, true: Tensor) -> None:
     """Predicted, true and absolute error side by side, as a PNG, written whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     strip = torch.cat([predicted, true, (predicted - true).abs()], 1)
-    with replacing(path) as temporary:
-        imageio.imwrite(temporary, (quantise(strip) * 255).to(torch.uint8).numpy())
+    write_png(path, (quantise(strip) * 255).to(torch.uint8).numpy())

@@ -5,6 +5,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import imageio.v3 as iio
+import numpy as np
+from numpy.typing import NDArray
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -24,6 +28,16 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8], compress_level: int = 6) -> None:
+    """Writes (H,W,3), (H,W,4) or (H,W) pixels as a PNG, whole or not at all.
+
+    Packed in memory first: on a full disk imageio's own file would complain once more when it is closed.
+    """
+    content = iio.imwrite("<bytes>", pixels, extension=".png", compress_level=compress_level)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:

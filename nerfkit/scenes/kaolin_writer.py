@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 
 from nerfkit.cameras import Cameras
+from nerfkit.runs.files import write_png
 from nerfkit.scenes.synthesis import Photos
 
 HORIZONTAL_APERTURE = 20.954999923706055  # mm: the film that Kaolin's own files state
@@ -29,8 +29,8 @@ def write_view(folder: Path, number: int, photos: Photos, cameras: Cameras, view
     picture[..., :3] = np.rint(np.clip(rgb, 0, 1) * 255)
     names = [f"{number}_{name}" for name in ("rgb.png", "coverage.png", "semantic.npy", "depth.npy", "metadata.json")]
     files = [folder / name for name in names]
-    iio.imwrite(files[0], picture, compress_level=4)
-    iio.imwrite(files[1], np.rint(coverage * 255).astype(np.uint8), compress_level=4)
+    write_png(files[0], picture, compress_level=4)
+    write_png(files[1], np.rint(coverage * 255).astype(np.uint8), compress_level=4)
     np.save(files[2], (coverage >= 0.5).astype(np.int32)[..., None])
     np.save(files[3], photos.depth[view])
     files[4].write_text(json.dumps(metadata(cameras, view), indent=4))

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 
-from nerfkit.runs.files import replacing, write_text
+from nerfkit.runs.files import write_png, write_text
 from nerfkit.runs.progress import track
 
 Picture = NDArray[np.uint8]
@@ -43,8 +42,7 @@ def render_frames(
     for i in track(missing, count, "frames", count - len(missing), log):
         pictures = render_one(i)
         for channel in channels:
-            with replacing(paths[channel][i]) as temporary:
-                iio.imwrite(temporary, pictures[channel], compress_level=1)
+            write_png(paths[channel][i], pictures[channel], compress_level=1)
     return paths
 
 

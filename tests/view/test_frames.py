@@ -5,7 +5,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from nerfkit.view import frames
+from nerfkit.runs import progress
 from nerfkit.view.frames import render_frames
 
 
@@ -58,11 +58,12 @@ def test_frames_of_other_settings_are_removed(tmp_path: Path) -> None:
 
 
 def test_a_frame_that_fails_to_write_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(path: Path, *args: object, **kwargs: object) -> None:
-        Path(path).write_bytes(b"half a picture")
+    def broken(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[:20])
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(iio, "imwrite", broken)
+    monkeypatch.setattr(Path, "write_bytes", broken)
     with pytest.raises(OSError, match="No space"):
         render_frames(Renderer(), 2, tmp_path, ["a"], {})
     assert list((tmp_path / "a").iterdir()) == []
@@ -70,7 +71,7 @@ def test_a_frame_that_fails_to_write_leaves_no_file(tmp_path: Path, monkeypatch:
 
 def test_without_a_terminal_a_line_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.0, 6.0, 12.0, 18.0, 24.0])  # the start, then six seconds a frame
-    monkeypatch.setattr(frames, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     lines: list[str] = []
     render_frames(Renderer(), 5, tmp_path, ["a"], {}, lines.append)
-    assert lines == ["frames: 2 of 5, about 18 s left", "frames: 4 of 5, about 6 s left"]
+    assert lines == ["frames  40%: 2 of 5  0:18 left", "frames  80%: 4 of 5  0:06 left"]
