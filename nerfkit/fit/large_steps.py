@@ -1,4 +1,4 @@
-"""Smooth steps for a mesh's vertices: "Large Steps in Inverse Rendering of Geometry", Nicolet, Jacobson & Jakob 2021."""
+"""Smooth steps for a mesh's vertices (Nicolet et al., "Large Steps in Inverse Rendering of Geometry", 2021)."""
 
 import numpy as np
 import torch
@@ -17,8 +17,8 @@ class LargeSteps:
         g' = M^-1 g,    m <- b1 m + (1 - b1) g',    v <- b2 v + (1 - b2) g'^2,
         x <- x - rate M^-1 (m / (1 - b1^t)) / sqrt(max(v) / (1 - b2^t)),
 
-    so that a gradient at lone vertices, such as those of the silhouette, moves their surroundings along instead of pulling
-    out spikes. M is factorised once; the two solves of a step run on the CPU.
+    so that a gradient at lone vertices, such as those of the silhouette, moves their surroundings along instead of
+    pulling out spikes. M is factorised once; the two solves of a step run on the CPU.
 
     Args:
         vertices: (V,3) float32 leaf tensor, changed in place by ``step``.

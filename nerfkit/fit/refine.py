@@ -137,7 +137,7 @@ class Refinement:
     def losses(self, views: list[int]) -> dict[str, Tensor]:
         """The weighted terms over some views.
 
-        ``image`` and ``mask`` are absolute errors per covered pixel; lengths are in units of the mean edge at the start.
+        ``image`` and ``mask`` are absolute errors per covered pixel; lengths are in mean edges of the start.
         """
         o, scene = self.options, self.scene
         cameras = scene.cameras[views]
@@ -155,15 +155,13 @@ class Refinement:
             terms["image"] = (rgb - true[..., :3] + uncovered[..., None] * behind).abs().mean() / covered
             terms["mask"] = o.mask_weight * uncovered.abs().mean() / covered
         else:
-            terms["image"] = (rgb - alpha.detach()[..., None] * true[..., :3]).abs().mean() / covered
-        shape = {
-            "laplacian": (o.laplacian_weight, lambda x, t: laplacian(x, t) / self.edge**2),
-            "normal": (o.normal_weight, normal_consistency),
-            "edge": (o.edge_weight, lambda x, t: edge_length(x, t, self.edge) / self.edge**2),
-        }
-        for name, (weight, loss) in shape.items():
-            if weight:
-                terms[name] = weight * loss(self.vertices, self.topology)
+            # pixels on the outline show some of the backdrop: pulling them towards the photo would shrink the mesh
+            inside = alpha.detach() > 0.99  # (N, H, W)
+            terms["image"] = ((rgb - true[..., :3]) * inside[..., None]).abs().mean() / covered
+        x, topology = self.vertices, self.topology
+        terms["laplacian"] = o.laplacian_weight * laplacian(x, topology) / self.edge**2
+        terms["normal"] = o.normal_weight * normal_consistency(x, topology)
+        terms["edge"] = o.edge_weight * edge_length(x, topology, self.edge) / self.edge**2
         return terms
 
     def _next_views(self) -> list[int]:
@@ -202,7 +200,7 @@ def evaluate_mesh(mesh: Mesh, scene: Scene, views: list[int], folder: Path | Non
 
 
 def picture(mesh: Mesh, scene: Scene, view: int) -> tuple[Tensor, Tensor]:
-    """The mesh as view ``view`` should see it: rgb over the background (H,W,3), alpha (H,W), averaged over subpixels."""
+    """The mesh as view ``view`` should see it: rgb over the background (H,W,3) and alpha (H,W), of pixel areas."""
     camera = scene.cameras[view]
     fine = camera.resized(camera.height * SUPERSAMPLING, camera.width * SUPERSAMPLING)
     with torch.no_grad():

@@ -1,0 +1,164 @@
+"""Refinement of a small mesh towards pictures of another, and its measurement."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import trimesh
+from omegaconf import DictConfig, OmegaConf
+
+from nerfkit import conf
+from nerfkit.cameras import Cameras, look_at
+from nerfkit.errors import SceneError
+from nerfkit.fit.refine import Refinement, evaluate_mesh, picture, refine_mesh, texture_size
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.raster import render
+from nerfkit.scenes.scene import Scene
+
+SIZE, VIEWS = 40, 10
+
+
+def options(**changes: float | None) -> DictConfig:
+    whole = OmegaConf.load(Path(conf.__path__[0]) / "refine" / "default.yaml")
+    few = {"steps": 60, "max_seconds": None, "log_every": 10, "preview_every": 0.5, "texture": 64}
+    merged = OmegaConf.merge(whole, few, changes)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def ball(radii: tuple[float, float, float], subdivisions: int = 3) -> Mesh:
+    plain = trimesh.creation.icosphere(subdivisions=subdivisions)
+    vertices = torch.tensor(plain.vertices).float()
+    colours = 0.5 + 0.4 * torch.sin(3 * vertices)
+    return Mesh(vertices * torch.tensor(radii), torch.tensor(plain.faces).long(), colours=colours)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    """An ellipsoid, photographed from a spiral; every fifth view is held out."""
+    true = ball((0.8, 0.5, 0.6))
+    height = torch.linspace(-0.8, 0.8, VIEWS)
+    angle = torch.arange(VIEWS) * 2.4
+    ring = (1 - height**2).sqrt()
+    position = 4 * torch.stack([ring * angle.cos(), height, ring * angle.sin()], -1)
+    poses = look_at(position, torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+    cameras = Cameras(poses, torch.tensor([[70.0, 70.0, SIZE / 2, SIZE / 2]]).repeat(VIEWS, 1), SIZE, SIZE)
+    rgb, alpha, _ = render(true.vertices, true.faces, cameras.resized(4 * SIZE, 4 * SIZE), colours=true.colours)
+    rgba = torch.cat([rgb, alpha[..., None]], -1).view(VIEWS, SIZE, 4, SIZE, 4, 4).mean((2, 4))
+    images = (rgba * 255).round().to(torch.uint8)
+    test = list(range(0, VIEWS, 5))
+    return Scene("ball", images, cameras, [v for v in range(VIEWS) if v not in test], test)
+
+
+class Recorder:
+    """Stands in for a run folder."""
+
+    def __init__(self) -> None:
+        self.scalars: dict[str, list[int]] = {}
+        self.images: dict[str, tuple[int, ...]] = {}
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        assert math.isfinite(value)
+        self.scalars.setdefault(tag, []).append(step)
+
+    def image(self, tag: str, image: torch.Tensor, step: int) -> None:
+        self.images[tag] = tuple(image.shape)
+
+
+def test_shape_and_colour_improve_on_held_out_views(scene: Scene) -> None:
+    start = replace(ball((0.65, 0.6, 0.65)), colours=torch.full((642, 3), 0.5))
+    run = Recorder()
+    refined = refine_mesh(start, scene, options(steps=150), run)  # type: ignore[arg-type]
+    before, after = evaluate_mesh(start, scene, scene.test), evaluate_mesh(refined, scene, scene.test)
+    assert after["mask_iou"] > 0.98 > before["mask_iou"] + 0.05
+    assert after["psnr"] > before["psnr"] + 8
+    assert after["ssim"] > before["ssim"]
+    assert torch.equal(refined.faces, start.faces)
+    assert refined.texture is not None
+    assert refined.texture.shape == (64, 64, 3)
+    assert refined.texture.min() >= 0
+    assert refined.texture.max() <= 1
+    assert refined.colours is None
+    assert run.scalars["refine/image"] == [*range(0, 150, 10), 149]
+    assert {"refine/mask", "refine/laplacian", "refine/normal", "refine/edge", "refine/loss"} <= set(run.scalars)
+    assert run.images["refine/normals"] == run.images["refine/predicted"] == (SIZE, SIZE, 3)
+
+
+def test_the_true_mesh_stays_where_it_is(scene: Scene) -> None:
+    true = ball((0.8, 0.5, 0.6))
+    refined = refine_mesh(true, scene, options())
+    assert (refined.vertices - true.vertices).norm(dim=-1).mean() < 0.02, "a pixel is 0.057 wide there"
+
+
+def test_the_same_seed_gives_the_same_mesh(scene: Scene) -> None:
+    first, second, other = (refine_mesh(ball((0.7, 0.6, 0.6)), scene, options(steps=5), seed=s) for s in (1, 1, 2))
+    assert torch.equal(first.vertices, second.vertices)
+    assert first.texture is not None
+    assert second.texture is not None
+    assert torch.equal(first.texture, second.texture)
+    assert not torch.equal(first.vertices, other.vertices)
+
+
+def test_without_masks_only_covered_pixels_count(scene: Scene) -> None:
+    """The background is no part of the object: a true mesh must not grow over it, nor its colours fade."""
+    opaque = scene.images.clone()
+    opaque[..., 3] = 255
+    bare = replace(scene, images=opaque, has_masks=False)
+    true = ball((0.8, 0.5, 0.6))
+    refined = refine_mesh(true, bare, options())
+    found = evaluate_mesh(refined, bare, bare.test)
+    assert "mask_iou" not in found
+    assert "psnr_inside" not in found
+    assert found["psnr"] > 25
+    assert evaluate_mesh(refined, scene, scene.test)["mask_iou"] > 0.93
+
+
+def test_a_loss_that_is_not_finite_names_its_term(scene: Scene) -> None:
+    mesh = refine_mesh(ball((0.7, 0.6, 0.6)), scene, options(steps=1))
+    refinement = Refinement(mesh, scene, options(mask_weight=math.nan), seed=0)
+    with pytest.raises(FloatingPointError, match=r"term: mask"):
+        refinement.step(0.0)
+    assert torch.equal(refinement.mesh().vertices, mesh.vertices), "nothing moved"
+
+
+def test_every_training_view_comes_once_before_any_comes_again(scene: Scene) -> None:
+    mesh = refine_mesh(ball((0.7, 0.6, 0.6)), scene, options(steps=1))
+    refinement = Refinement(mesh, scene, options(), seed=0)
+    seen = [view for _ in range(4) for view in refinement._next_views()]
+    assert sorted(seen) == scene.train
+
+
+def test_the_time_budget_ends_it(scene: Scene) -> None:
+    run = Recorder()
+    refine_mesh(ball((0.7, 0.6, 0.6)), scene, options(steps=10**6, max_seconds=1e-6), run)  # type: ignore[arg-type]
+    assert run.scalars["refine/loss"] == [0]
+
+
+def test_texture_size_follows_the_photos(scene: Scene) -> None:
+    mesh = ball((1.0, 1.0, 1.0), 4)
+    expected = 1.3 * math.sqrt(4 * math.pi * (70 / 4) ** 2 / 0.65)
+    assert abs(texture_size(mesh, scene) - expected) <= 16
+    double = replace(scene, cameras=scene.cameras.resized(8 * SIZE, 8 * SIZE))
+    assert abs(texture_size(mesh, double) - 8 * expected) <= 16
+    tiny = replace(scene, cameras=scene.cameras.resized(2, 2))
+    assert texture_size(mesh, tiny) == 64
+
+
+def test_pictures_of_the_true_mesh_are_the_photos(scene: Scene, tmp_path: Path) -> None:
+    true = ball((0.8, 0.5, 0.6))
+    found = evaluate_mesh(true, scene, scene.test, tmp_path)
+    assert found["psnr"] > 40
+    assert found["mask_iou"] > 0.99
+    assert [row["view"] for row in found["views"]] == scene.test
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mesh_000.png", "mesh_005.png"]
+    white = replace(scene, background=(1.0, 1.0, 1.0))
+    rgb, alpha = picture(true, white, 0)
+    assert alpha[0, 0] == 0
+    assert rgb[0, 0].tolist() == [1, 1, 1]
+
+
+def test_a_mesh_without_faces_is_refused(scene: Scene) -> None:
+    with pytest.raises(SceneError, match="no faces"):
+        refine_mesh(Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64)), scene, options())
