@@ -67,5 +67,5 @@ def track(
 
 
 def _clock(seconds: float) -> str:
-    seconds = min(int(seconds), 359999)
+    seconds = min(round(seconds), 359999)
     return f"{seconds // 60}:{seconds % 60:02d}"
