@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.fields.harmonic import HarmonicField
-from nerfkit.mesh.clean import decimate, remove_floaters, remove_hidden
+from nerfkit.mesh.clean import decimate, remove_floaters, remove_hidden, smooth
 from nerfkit.mesh.extract import extract_mesh
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.raster import rasterize
@@ -16,6 +16,7 @@ from nerfkit.scenes.scene import Scene
 from nerfkit.volume.renderer import RAYS_AT_ONCE, render_rays
 from nerfkit.volume.samplers import OccupancySampler, Sampler, StratifiedSampler
 
+SMOOTHING = 5  # rounds of Taubin smoothing before decimation: ripples of the field would claim the face budget
 FEELER = 0.05  # how far in front of a surface point, in normalised units, the ray that reads its colour starts
 
 
@@ -43,7 +44,7 @@ def coarse_mesh(
         )
     dense = remove_floaters(dense, options.min_part)
     dense = remove_hidden(dense, seen_faces(dense, scene))
-    mesh = decimate(dense, options.faces)
+    mesh = remove_floaters(decimate(smooth(dense, SMOOTHING), options.faces), options.min_part)
     normals = vertex_normals(mesh.vertices, mesh.faces)
     return replace(mesh, colours=surface_colours(field, sampler, mesh.vertices, normals, device))
 

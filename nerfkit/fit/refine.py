@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from tqdm import tqdm
 
 from nerfkit.errors import SceneError
 from nerfkit.fit.evaluate import means, write_comparison
@@ -26,6 +25,7 @@ from nerfkit.mesh.mesh import Mesh, face_areas
 from nerfkit.mesh.unwrap import unwrap
 from nerfkit.raster import render, render_channels
 from nerfkit.runs.folder import Run
+from nerfkit.runs.progress import Progress, to_stderr, track
 from nerfkit.scenes.scene import Scene
 
 SUPERSAMPLING = 2  # pictures of a mesh for measuring: as photos, they show each pixel's area, not its centre
@@ -58,7 +58,7 @@ def refine_mesh(mesh: Mesh, scene: Scene, options: DictConfig, run: Run | None =
     refinement = Refinement(start, scene, options, seed)
     begin = time.perf_counter()
     share, previewed = 0.0, -1.0
-    with tqdm(total=1000, bar_format="refine {percentage:3.0f}%|{bar}| {desc}") as bar:
+    with Progress("refine", run.log if run is not None else to_stderr) as bar:
         for step in range(options.steps):
             if run is not None and share - previewed >= options.preview_every:
                 previewed = share
@@ -67,7 +67,7 @@ def refine_mesh(mesh: Mesh, scene: Scene, options: DictConfig, run: Run | None =
             seconds = time.perf_counter() - begin
             share = max((step + 1) / options.steps, seconds / options.max_seconds if options.max_seconds else 0.0)
             if step % options.log_every == 0 or share >= 1:
-                _report(bar, run, terms, step, share, seconds)
+                _report(bar, run, terms, step, share)
             if share >= 1:
                 break
     refined = refinement.mesh()
@@ -186,7 +186,7 @@ def evaluate_mesh(mesh: Mesh, scene: Scene, views: list[int], folder: Path | Non
         folder: where predicted | true | error of each view is written as ``mesh_VIEW.png``; None writes none.
     """
     rows = []
-    for view in tqdm(views, desc="held-out views", leave=False):
+    for view in track(views, len(views), "held-out views"):
         true = scene.image(view)
         predicted, alpha = picture(mesh, scene, view)
         row: dict[str, Any] = {"view": view, "psnr": psnr(predicted, true), "ssim": ssim(predicted, true)}
@@ -211,15 +211,13 @@ def picture(mesh: Mesh, scene: Scene, view: int) -> tuple[Tensor, Tensor]:
     return rgba[..., :3], rgba[..., 3]
 
 
-def _report(bar: tqdm, run: Run | None, terms: dict[str, float], step: int, share: float, seconds: float) -> None:
+def _report(bar: Progress, run: Run | None, terms: dict[str, float], step: int, share: float) -> None:
     if run is not None:
         for name, value in terms.items():
             run.scalar(f"refine/{name}", value, step)
         run.scalar("refine/loss", sum(terms.values()), step)
-    left = seconds / share - seconds if share < 1 else 0.0
     shown = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
-    bar.set_description_str(f"step {step + 1}  {shown}  {int(left) // 60}:{int(left) % 60:02d} left", refresh=False)
-    bar.update(min(1000, int(1000 * share)) - bar.n)
+    bar.show(share, f"step {step + 1}  {shown}")
 
 
 def _preview(mesh: Mesh, scene: Scene, run: Run, step: int) -> None:

@@ -13,7 +13,8 @@ SECONDS_BETWEEN_LINES = 10.0  # often enough for a log file to tell work from a 
 Item = TypeVar("Item")
 
 
-def _to_stderr(text: str) -> None:
+def to_stderr(text: str) -> None:
+    """One line to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -25,7 +26,7 @@ class Progress:
         log: takes a line where there is no terminal.
     """
 
-    def __init__(self, title: str, log: Callable[[str], None] = _to_stderr) -> None:
+    def __init__(self, title: str, log: Callable[[str], None] = to_stderr) -> None:
         self.title, self.log = title, log
         self.start = self.said = time.monotonic()
         self.bar: tqdm | None = None
@@ -57,7 +58,7 @@ class Progress:
 
 
 def track(
-    items: Iterable[Item], total: int, title: str, done: int = 0, log: Callable[[str], None] = _to_stderr
+    items: Iterable[Item], total: int, title: str, done: int = 0, log: Callable[[str], None] = to_stderr
 ) -> Iterator[Item]:
     """Passes ``items`` on and shows how many of ``total`` are through; ``done`` were before the first."""
     with Progress(title, log) as progress:
