@@ -1,4 +1,7 @@
-"""For all tests: one CPU thread for torch. Where another program is busy, small parallel regions only wait for each other."""
+"""For all tests: one CPU thread for torch.
+
+Where another program is busy, small parallel regions only wait for each other.
+"""
 
 import torch
 
