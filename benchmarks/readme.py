@@ -1,7 +1,7 @@
 """The README's figures, from ``benchmarks/results/*.json``: never typed.
 
-Everything between ``<!-- results -->`` and ``<!-- /results -->`` in README.md is replaced. What has no results file reads
-"not run". ``--check`` writes nothing and says whether the figures are up to date.
+Everything between ``<!-- results -->`` and ``<!-- /results -->`` in README.md is replaced. What has no results file
+reads "not run". ``--check`` writes nothing and says whether the figures are up to date.
 """
 
 import argparse

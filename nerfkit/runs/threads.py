@@ -1,7 +1,7 @@
 """How many CPU threads a run uses.
 
 More is not always faster: two virtual processors may be halves of one core, and where another program keeps one busy,
-every parallel region waits for the thread that shares it (measured: a training step ten times slower). So it is measured.
+every parallel region waits for the thread that shares it (measured: a training step ten times slower).
 """
 
 import time
