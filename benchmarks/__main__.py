@@ -12,6 +12,7 @@ BENCHMARKS = {
     "runs": "train.py as a user starts it, on the project's clock and on real data; keeps metrics.json",
     "training": "samples a second through the whole training step",
     "tutorial": "PyTorch3D's NeRF tutorial recipe against the default, at equal time",
+    "pictures": "the README's pictures, from a run folder",
     "readme": "the README's table, from the saved results",
     "gpu": "on a GPU: the kernels' tests, then their times against PyTorch",
     "status": "which kernels have changed since they were last verified on a GPU",
