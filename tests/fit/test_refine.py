@@ -59,6 +59,9 @@ class Recorder:
         self.scalars: dict[str, list[int]] = {}
         self.images: dict[str, tuple[int, ...]] = {}
 
+    def log(self, text: str) -> None:
+        """Progress lines, which these tests do not look at."""
+
     def scalar(self, tag: str, value: float, step: int) -> None:
         assert math.isfinite(value)
         self.scalars.setdefault(tag, []).append(step)

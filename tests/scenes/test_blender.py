@@ -140,7 +140,7 @@ BAD = {
     ),
     "a single training view": (
         lambda d: edit_json(d / TRAIN, frames=json.loads((d / TRAIN).read_text())["frames"][:1]),
-        ["1 for training", "at least 2 training views"],
+        ["1 training", "at least 2 training views"],
     ),
     "no training file": (lambda d: (d / TRAIN).unlink(), ["no transforms_train.json"]),
 }
