@@ -247,8 +247,13 @@ class _Stages:
     def _table(self, found: dict[str, Any]) -> None:
         """Coarse and refined mesh on the held-out views, side by side."""
         labels = {"psnr": "PSNR, dB", "ssim": "SSIM", "mask_iou": "mask IoU"}
-        labels |= {"chamfer": "chamfer, share of the diagonal", "f_score": "F-score at 0.5 % of it"}
-        rows = [(label, found["coarse"][key], found[key]) for key, label in labels.items() if key in found]
+        labels |= {"chamfer": "chamfer, % of the diagonal", "f_score": "F-score at 0.5 % of it"}
+        unit = {"chamfer": 100}
+        rows = [
+            (label, found["coarse"][key] * unit.get(key, 1), found[key] * unit.get(key, 1))
+            for key, label in labels.items()
+            if key in found
+        ]
         self.record.log(table(("held-out views", "coarse", "refined"), rows))
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..jit import jit
-from . import reference
+from . import octaves, reference
 from .spec import FieldSpec, FieldWeights
 
 CHUNK = 8192  # samples: at 64 to 128 columns a layer's activations are 2 to 4 MB
@@ -28,7 +28,8 @@ _P = tuple(
     float(c)
     for c in np.linalg.lstsq(_nodes[:, None] ** (2 * np.arange(6) + 1), np.sin(2 * np.pi * _nodes), rcond=None)[0]
 )
-P0, P1, P2, P3, P4, P5 = (np.float32(c) for c in _P)
+SINE = np.array(_P, np.float32)
+P0, P1, P2, P3, P4, P5 = SINE
 QUARTER, HALF = np.float32(0.25), np.float32(0.5)
 
 
@@ -149,6 +150,9 @@ def _embedding(x: Tensor, spec: FieldSpec) -> Tensor:
     out[count:] = 0
     if spec.omega0 == math.pi:
         _embed(x.numpy(), *_wave_table(spec), spec.append_input, out.numpy())
+    elif spec.octaves <= octaves.MOST_OCTAVES:
+        omega0 = np.float32(spec.omega0)
+        octaves.embed(x.numpy(), omega0, spec.octaves, spec.append_input, octaves.INVERSE_TURN, SINE, out.numpy())
     else:
         out[:count] = reference.embed(x, spec.octaves, spec.omega0, spec.append_input)
     return out

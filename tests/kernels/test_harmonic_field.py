@@ -128,3 +128,21 @@ def test_wrong_shapes_are_named() -> None:
         harmonic_field(x, offsets[:1], directions, weights, spec)
     with pytest.raises(ValueError, match="first layer"):
         harmonic_field(x, offsets, directions, weights, spec._replace(octaves=3))
+
+
+def test_sixty_octaves_are_the_exact_sines_of_the_float32_phases() -> None:
+    """Python's integers as the judge: the phase v 2^k in turns, to 200 bits, for v = float32(omega0 x)."""
+    from nerfkit.kernels.harmonic_field import cpu
+
+    spec = FieldSpec(octaves=60, omega0=0.1, append_input=False)
+    x = torch.tensor([[0.3, -0.7, 1.0], [0.0, 1e-30, -3e-9], [-0.99999994, 0.123456, 2.5]])
+    found = cpu._embedding(x, spec)[: len(x)].view(3, 3, 2, 60)
+    pi = 31415926535897932384626433832795028841971693993751058209749445923  # times 10^-64
+    for row in range(3):
+        for axis in range(3):
+            numerator, denominator = float(x[row, axis] * 0.1).as_integer_ratio()
+            for k in (0, 1, 20, 31, 45, 59):
+                # frac(v 2^k / (2 pi)) as a fraction of 2^53
+                turn = ((numerator << (k + 53)) * 10**64 // (denominator * 2 * pi)) % 2**53 / 2**53
+                expected = torch.tensor([math.sin(2 * math.pi * turn), math.cos(2 * math.pi * turn)])
+                torch.testing.assert_close(found[row, axis, :, k], expected, atol=3e-7, rtol=0)
