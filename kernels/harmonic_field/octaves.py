@@ -49,7 +49,7 @@ def _turns(v, words, product):
         product[i] = carry & LOW
         carry >>= np.uint64(32)
     product[4] = carry
-    return max(exponent, 1) - 150
+    return exponent - 150 if exponent > 0 else -149
 
 
 @inline
