@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.fit.build import build_field, build_sampler
 from nerfkit.fit.evaluate import evaluate_field
-from nerfkit.fit.extract import coarse_mesh
+from nerfkit.fit.extract import coarse_mesh, surface_colours
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.refine import evaluate_mesh, refine_mesh
 from nerfkit.mesh.clean import topology_report
@@ -184,7 +185,13 @@ class _Stages:
             self.coarse = self._load("coarse.ply", "extract")
         before = evaluate_mesh(self.coarse, self.scene, self.scene.test)
         start = time.perf_counter()
-        self.refined = refine_mesh(self.coarse, self.scene, self.config.refine, self.record, seed=int(self.config.seed))
+        fit = self._have_fit()
+
+        def colour(points: Tensor, normals: Tensor) -> Tensor:
+            return surface_colours(fit.average, fit.sampler, points, normals, self.device)
+
+        seed = int(self.config.seed)
+        self.refined = refine_mesh(self.coarse, self.scene, self.config.refine, self.record, seed, colour)
         seconds = time.perf_counter() - start
         after = evaluate_mesh(self.refined, self.scene, self.scene.test, self.record.folder / "images")
         report = topology_report(self.refined)

@@ -7,6 +7,7 @@ covers count there.
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from nerfkit.errors import SceneError
 from nerfkit.fit.evaluate import means, write_comparison
 from nerfkit.fit.large_steps import LargeSteps
 from nerfkit.fit.metrics import mask_iou, psnr, ssim
-from nerfkit.mesh.bake import bake_vertex_colours
+from nerfkit.mesh.bake import bake, bake_vertex_colours
 from nerfkit.mesh.losses import Topology, edge_length, laplacian, normal_consistency
 from nerfkit.mesh.mesh import Mesh, face_areas
 from nerfkit.mesh.unwrap import unwrap
@@ -33,7 +34,14 @@ TEXELS_PER_PIXEL = 1.3  # along each side: fewer blur, more are never seen from 
 CHART_SHARE = 0.65  # of a texture's area that lies in charts
 
 
-def refine_mesh(mesh: Mesh, scene: Scene, options: DictConfig, run: Run | None = None, seed: int = 0) -> Mesh:
+def refine_mesh(
+    mesh: Mesh,
+    scene: Scene,
+    options: DictConfig,
+    run: Run | None = None,
+    seed: int = 0,
+    colour: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> Mesh:
     """The mesh with its vertices moved, UVs and a texture, so that it looks like the scene's training views.
 
     Args:
@@ -41,6 +49,8 @@ def refine_mesh(mesh: Mesh, scene: Scene, options: DictConfig, run: Run | None =
         options: conf/refine.
         run: where curves and pictures go; None shows the progress bar alone.
         seed: of the order of views and of the random backgrounds.
+        colour: what the texture starts from: points (P,3) and unit normals (P,3) on the surface to colours (P,3) in
+            [0,1], the field's as a rule; None takes the mesh's vertex colours.
 
     Returns:
         the same faces, with ``corner_uvs`` and ``texture``, and no vertex colours.
@@ -54,7 +64,8 @@ def refine_mesh(mesh: Mesh, scene: Scene, options: DictConfig, run: Run | None =
     if mesh.colours is None:
         mesh = replace(mesh, colours=torch.ones_like(mesh.vertices))
     size = options.texture or texture_size(mesh, scene)
-    start = bake_vertex_colours(unwrap(mesh, size), size)
+    unwrapped = unwrap(mesh, size)
+    start = bake_vertex_colours(unwrapped, size) if colour is None else bake(unwrapped, colour, size)
     refinement = Refinement(start, scene, options, seed)
     begin = time.perf_counter()
     share, previewed = 0.0, -1.0
