@@ -21,6 +21,7 @@ def main(argv: list[str]) -> int:
     results = {}
     for name, words in {"default": [], "nerf_tutorial": ["experiment=nerf_tutorial"]}.items():
         limits = [f"trainer.max_seconds={arguments.seconds}", "trainer.max_steps=null"]
+        limits.append("trainer.preview_every=2.0")  # no pictures on the way: the tutorial's take longer than its steps
         config = compose("train", [*arguments.scene, "preset=cpu", *words, *limits])
         scene = load_scene(config)
         with tempfile.TemporaryDirectory() as folder:
