@@ -4,17 +4,44 @@
     sigma = density_activation(w_d . h + b_d)
     c     = sigmoid(W_o act(W_f h + u_ray) + b_o),    u_ray = W_v e(d_ray) + b_f   once a ray
 
-e is the harmonic embedding of Mildenhall et al. 2020, equation 4 (``reference.embed`` has its layout).
+e is the harmonic embedding of Mildenhall et al. 2020, equation 4 (``reference.embed`` has its layout). Where
+``FieldSpec.skip`` names a layer, that layer's input is [h, e(x)], as the fifth of that paper.
+
+``harmonic_render`` composites the field along rays as well (see ``nerfkit.kernels.composite`` for the formula); on a
+GPU it is one kernel from positions to pixels.
 """
+
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..backend import backend_for
+from ..composite import composite
+from ..march import Samples
 from . import reference
-from .spec import ACTIVATIONS, DENSITY_ACTIVATIONS, FieldSpec, FieldWeights
+from .spec import ACTIVATIONS, DENSITY_ACTIVATIONS, PRECISIONS, FieldSpec, FieldWeights
 
-__all__ = ["ACTIVATIONS", "DENSITY_ACTIVATIONS", "FieldSpec", "FieldWeights", "harmonic_density", "harmonic_field"]
+__all__ = [
+    "ACTIVATIONS",
+    "DENSITY_ACTIVATIONS",
+    "PRECISIONS",
+    "FieldSpec",
+    "FieldWeights",
+    "Rendered",
+    "harmonic_density",
+    "harmonic_field",
+    "harmonic_render",
+]
+
+
+class Rendered(NamedTuple):
+    """Pixels: ``colour`` (R,3) premultiplied (over the background where one was given), ``opacity`` (R,), ``depth``
+    (R,) as the sum of weight times distance."""
+
+    colour: Tensor
+    opacity: Tensor
+    depth: Tensor
 
 
 def _check(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> None:
@@ -22,25 +49,54 @@ def _check(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> None:
         raise ValueError(f"positions must be (S,3), got {tuple(x.shape)}")
     if spec.activation not in ACTIVATIONS or spec.density_activation not in DENSITY_ACTIVATIONS:
         raise ValueError(f"unknown activation {spec.activation!r} or density activation {spec.density_activation!r}")
-    if weights.hidden[0][0].shape[1] != spec.position_size:
+    if spec.precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {spec.precision!r}; expected one of {', '.join(PRECISIONS)}")
+    depth, width = len(weights.hidden), weights.feature[0].shape[1]
+    if spec.skip is not None and not 1 <= spec.skip < depth:
+        raise ValueError(f"skip must name a hidden layer from 1 to {depth - 1}, not {spec.skip}")
+    for number, (matrix, _) in enumerate(weights.hidden):
+        expected = spec.position_size if number == 0 else width + spec.position_size * (number == spec.skip)
+        if matrix.shape[1] != expected:
+            what = "the embedding has" if number == 0 else "it is fed"
+            raise ValueError(f"hidden layer {number} takes {matrix.shape[1]} inputs, {what} {expected}")
+
+
+def _check_rays(offsets: Tensor, directions: Tensor) -> None:
+    if offsets.shape[0] != directions.shape[0] + 1:
         raise ValueError(
-            f"the first layer takes {weights.hidden[0][0].shape[1]} inputs, the embedding has {spec.position_size}"
+            f"offsets must be (R+1,) for directions (R,3), got {offsets.shape[0]} and {directions.shape[0]}"
         )
 
 
-def _compiled(x: Tensor, *others: Tensor) -> bool:
-    """Whether the CPU code may run: float32 on a CPU, and no gradient asked for other than the weights'."""
+def _backend(x: Tensor, *others: Tensor) -> str:
+    """Where to compute: the CPU code is for float32 and no gradient but the weights'; the rest is the reference's."""
+    backend = backend_for(x)
     wants_input_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *others))
-    return backend_for(x) == "cpu" and x.dtype == torch.float32 and not wants_input_gradient
+    if backend == "cpu" and (x.dtype != torch.float32 or wants_input_gradient):
+        return "reference"
+    return backend
 
 
 def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:
-    """Density sigma (S,) per unit length at positions x (S,3); differentiable on the reference backend only."""
+    """Density sigma (S,) per unit length at positions x (S,3).
+
+    Differentiable in the weights and in x; on a CPU by the reference, without gradients by the compiled code.
+
+    Raises:
+        ValueError: shapes that do not fit together, or a name or width that the backend does not know.
+    """
     _check(x, weights, spec)
-    if _compiled(x) and not torch.is_grad_enabled():
+    backend = _backend(x)
+    if backend == "cpu" and torch.is_grad_enabled() and any(t.requires_grad for t in weights.flat()):
+        backend = "reference"
+    if backend == "cpu":
         from . import cpu
 
         return cpu.harmonic_density(x.contiguous(), weights, spec)
+    if backend == "triton":
+        from . import triton
+
+        return triton.harmonic_density(x, weights, spec)
     return reference.harmonic_density(x, weights, spec)
 
 
@@ -57,20 +113,71 @@ def harmonic_field(
 
     Returns:
         density (S,) per unit length, colour (S,3) in [0,1]. Gradients flow to the weights and, where x or directions
-        ask for one, to them (by the reference backend).
+        ask for one, to them (on a CPU by the reference backend).
 
     Raises:
-        ValueError: shapes that do not fit together.
+        ValueError: shapes that do not fit together, or a name or width that the backend does not know.
     """
     _check(x, weights, spec)
-    if offsets.shape[0] != directions.shape[0] + 1:
-        raise ValueError(
-            f"offsets must be (R+1,) for directions (R,3), got {offsets.shape[0]} and {directions.shape[0]}"
-        )
-    if _compiled(x, directions):
+    _check_rays(offsets, directions)
+    backend = _backend(x, directions)
+    if backend == "cpu":
         from . import cpu
 
         return cpu.harmonic_field(x.contiguous(), offsets.contiguous(), directions, weights, spec)
     counts = offsets[1:] - offsets[:-1]
     ray_index = torch.repeat_interleave(counts, output_size=x.shape[0])
+    if backend == "triton":
+        from . import triton
+
+        return triton.harmonic_field(x, ray_index, offsets, directions, weights, spec)
     return reference.harmonic_field(x, ray_index, directions, weights, spec)
+
+
+def harmonic_render(
+    x: Tensor,
+    samples: Samples,
+    directions: Tensor,
+    weights: FieldWeights,
+    spec: FieldSpec,
+    *,
+    opacity: Literal["density", "raw"] = "density",
+    early_stop: float = 0.0,
+    background: Tensor | None = None,
+    store: bool = False,
+) -> Rendered:
+    """Pixels of rays through the field: ``harmonic_field`` and ``composite`` in one.
+
+    Args:
+        x: (S,3) positions of the samples, as ``march.positions`` gives them.
+        samples: where they lie on their R rays.
+        directions: (R,3) unit directions.
+        weights, spec: the field.
+        opacity, early_stop: as ``composite`` takes them.
+        background: (3,) or (R,3) colour behind the rays; None leaves the colour premultiplied.
+        store: on a GPU, keep the layers' outputs for the backward instead of computing them again: faster, and
+            2 width (depth + 1) bytes a sample in bf16.
+
+    Returns:
+        ``Rendered``; gradients flow as those of ``harmonic_field`` do. A ray without samples is empty.
+
+    Raises:
+        ValueError: shapes that do not fit together, or a name or width that the backend does not know.
+    """
+    _check(x, weights, spec)
+    _check_rays(samples.offsets, directions)
+    if opacity not in ("density", "raw"):
+        raise ValueError(f"opacity must be 'density' or 'raw', not {opacity!r}")
+    if _backend(x, directions) == "triton":
+        from . import triton
+
+        pixels = triton.harmonic_render(x, samples, directions, weights, spec, opacity == "density", early_stop, store)
+    else:
+        density, colour = harmonic_field(x, samples.offsets, directions, weights, spec)
+        pixels = composite(
+            density, colour, samples.t_start, samples.t_end, samples.offsets, opacity=opacity, early_stop=early_stop
+        )[:3]
+    rendered = Rendered(*pixels)
+    if background is None:
+        return rendered
+    return rendered._replace(colour=rendered.colour + (1 - rendered.opacity)[:, None] * background)

@@ -38,9 +38,12 @@ def density_of(raw: Tensor, spec: FieldSpec) -> Tensor:
 
 
 def features(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:
-    """The trunk: h = act(W_n ... act(W_1 e(x) + b_1) ... + b_n), (S, width)."""
-    h = embed(x, spec.octaves, spec.omega0, spec.append_input)
-    for matrix, bias in weights.hidden:
+    """The trunk: h = act(W_n ... act(W_1 e(x) + b_1) ... + b_n), (S, width); layer ``skip`` sees [h, e(x)]."""
+    e = embed(x, spec.octaves, spec.omega0, spec.append_input)
+    h = e
+    for number, (matrix, bias) in enumerate(weights.hidden):
+        if number and number == spec.skip:
+            h = torch.cat([h, e], -1)
         h = activate(functional.linear(h, matrix, bias), spec)
     return h
 

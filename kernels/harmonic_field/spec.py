@@ -7,6 +7,7 @@ from torch import Tensor
 
 ACTIVATIONS = ("relu", "softplus")
 DENSITY_ACTIVATIONS = ("exp", "softplus")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
 class FieldSpec(NamedTuple):
@@ -16,6 +17,9 @@ class FieldSpec(NamedTuple):
     omega0: lowest angular frequency, radians per unit length; pi makes [-1,1] one period of octave 0.
     append_input: whether the embedding also holds the input itself.
     activation: "relu" or "softplus"; density_activation: "exp" or "softplus"; beta: the softplus' sharpness.
+    skip: the hidden layer, counted from 0, whose input is [h, e(x)] instead of h; None for no such layer.
+    precision: of the operands of matrix products on a GPU, "fp32", "tf32", "bf16" or "fp16"; sums, positions, phases,
+        compositing and the weights themselves are float32 whatever it is. A CPU computes in float32.
     """
 
     octaves: int = 8
@@ -25,6 +29,8 @@ class FieldSpec(NamedTuple):
     activation: str = "relu"
     density_activation: str = "exp"
     beta: float = 10.0
+    skip: int | None = None
+    precision: str = "fp32"
 
     @property
     def position_size(self) -> int:
@@ -40,7 +46,7 @@ class FieldSpec(NamedTuple):
 class FieldWeights(NamedTuple):
     """Weights of a harmonic field of width w, matrices as (out, in).
 
-    hidden: ((w,E), (w,)), then ((w,w), (w,)) a layer; density: ((1,w), (1,)); feature: ((c,w), (c,)) into the colour
+    hidden: ((w,E), (w,)), then ((w,w), (w,)) a layer, (w,w+E) where the embedding is fed in again; density: ((1,w), (1,)); feature: ((c,w), (c,)) into the colour
     layer; direction: (c, E_d), the same layer's part for the direction; colour: ((3,c), (3,)).
     """
 

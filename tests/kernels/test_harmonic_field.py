@@ -1,7 +1,6 @@
 """The harmonic field: rungs 1 and 2 of the ladder (its Triton kernels are not written yet)."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ SPECS = {
     "softplus": FieldSpec(octaves=3, direction_octaves=2, activation="softplus", density_activation="softplus"),
     "tutorial": FieldSpec(60, 60, 0.1, False, "softplus", "softplus", 10.0),
     "one octave, no input": FieldSpec(octaves=1, direction_octaves=1, append_input=False),
+    "fed in again": FieldSpec(octaves=2, skip=1),
 }
 
 
@@ -27,8 +27,10 @@ def make_weights(spec: FieldSpec, width: int, depth: int, dtype: torch.dtype = t
         bias = 0.1 * torch.randn(outputs, generator=generator, dtype=dtype)
         return matrix.requires_grad_(), bias.requires_grad_()
 
-    sizes = [spec.position_size] + [width] * depth
-    hidden = tuple(layer(b, a) for a, b in pairwise(sizes))
+    inputs = [spec.position_size] + [width] * (depth - 1)
+    if spec.skip is not None:
+        inputs[spec.skip] += spec.position_size
+    hidden = tuple(layer(width, size) for size in inputs)
     direction = layer(width, spec.direction_size)[0]
     return FieldWeights(hidden, layer(1, width), layer(width, width), direction, layer(3, width))
 
@@ -51,7 +53,7 @@ def test_embedding_by_hand() -> None:
     torch.testing.assert_close(e, torch.tensor([*expected, 0.25, -0.5, 1.0], dtype=torch.float64))
 
 
-@pytest.mark.parametrize("name", ["softplus", "one octave, no input"])
+@pytest.mark.parametrize("name", ["softplus", "one octave, no input", "fed in again"])
 def test_reference_gradients_against_finite_differences(name: str) -> None:
     spec = SPECS[name]._replace(activation="softplus")  # ReLU has kinks, where a difference quotient is no derivative
     weights = make_weights(spec, 4, 2, torch.float64)
@@ -126,7 +128,7 @@ def test_wrong_shapes_are_named() -> None:
         harmonic_field(x[:, :2], offsets, directions, weights, spec)
     with pytest.raises(ValueError, match="offsets"):
         harmonic_field(x, offsets[:1], directions, weights, spec)
-    with pytest.raises(ValueError, match="first layer"):
+    with pytest.raises(ValueError, match="hidden layer 0 takes 51"):
         harmonic_field(x, offsets, directions, weights, spec._replace(octaves=3))
 
 
