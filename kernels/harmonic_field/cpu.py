@@ -161,8 +161,13 @@ def _embedding(x: Tensor, spec: FieldSpec) -> Tensor:
 def _trunk(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> list[Tensor]:
     """[e(x), h_1, ..., h_n] for one chunk, padded as the embedding is."""
     layers = [_embedding(x, spec)]
-    for matrix, bias in weights.hidden:
-        if spec.activation == "relu":
+    for number, (matrix, bias) in enumerate(weights.hidden):
+        if number and number == spec.skip:  # W [h, e] = W_h h + W_e e
+            width = layers[-1].shape[1]
+            z = _linear(layers[-1], matrix[:, :width], bias, "none")
+            z.addmm_(layers[0], matrix[:, width:].t())
+            layers.append(z.relu_() if spec.activation == "relu" else torch.nn.functional.softplus(z, spec.beta))
+        elif spec.activation == "relu":
             layers.append(_linear(layers[-1], matrix, bias, "relu"))
         else:
             layers.append(torch.nn.functional.softplus(_linear(layers[-1], matrix, bias, "none"), spec.beta))
@@ -242,7 +247,7 @@ class _HarmonicField(torch.autograd.Function):
         width, columns = weights.feature[0].shape[1], weights.feature[0].shape[0]
         du = torch.zeros(len(offsets) - 1, columns)
         w_density, w_feature_t = weights.density[0], weights.feature[0].t().contiguous()
-        backward_matrices = [matrix.t().contiguous() for matrix, _ in weights.hidden]
+        backward_matrices = [matrix[:, :width].t().contiguous() for matrix, _ in weights.hidden]  # of h alone
         relu = spec.activation == "relu"
         for a, b, layers, z in ctx.saved:
             first, last = int(offsets[a]), int(offsets[b])
@@ -271,7 +276,10 @@ class _HarmonicField(torch.autograd.Function):
                     dh = torch.ops.aten.threshold_backward(dh, layers[i + 1], 0)
                 else:
                     dh *= _softplus_slope(layers[i + 1], spec.beta)
-                grads.hidden[i][0].addmm_(dh.t(), layers[i])
+                of_matrix = grads.hidden[i][0]
+                of_matrix[:, : layers[i].shape[1]].addmm_(dh.t(), layers[i])
+                if i and i == spec.skip:
+                    of_matrix[:, width:].addmm_(dh.t(), layers[0])
                 grads.hidden[i][1].add_(dh.sum(0))
                 if i > 0:
                     dh = _linear(dh, backward_matrices[i], None, "none")

@@ -46,8 +46,9 @@ class FieldSpec(NamedTuple):
 class FieldWeights(NamedTuple):
     """Weights of a harmonic field of width w, matrices as (out, in).
 
-    hidden: ((w,E), (w,)), then ((w,w), (w,)) a layer, (w,w+E) where the embedding is fed in again; density: ((1,w), (1,)); feature: ((c,w), (c,)) into the colour
-    layer; direction: (c, E_d), the same layer's part for the direction; colour: ((3,c), (3,)).
+    hidden: ((w,E), (w,)), then ((w,w), (w,)) a layer, (w,w+E) where the embedding is fed in again;
+    density: ((1,w), (1,)); feature: ((c,w), (c,)) into the colour layer; direction: (c, E_d), the same layer's part for
+    the direction; colour: ((3,c), (3,)).
     """
 
     hidden: tuple[tuple[Tensor, Tensor], ...]
