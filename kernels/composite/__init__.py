@@ -11,6 +11,10 @@ rendering"; Mildenhall et al. 2020, eq. 3)::
 
     colour = sum w_i c_i      opacity = sum w_i      depth = sum w_i m_i      m_i = (t_start_i + t_end_i) / 2
 
+An interval of 1e10 or longer, up to no end at all (``t_end = inf``, an infinite far plane), counts as 1e10 long, as
+Mildenhall et al.'s own code takes the last interval of a ray, and its ``m_i`` is its ``t_start``. An interval without
+length holds nothing, whatever its density.
+
 Backward, derived by hand. Everything is linear in the weights, so let ``h_i = g_colour . c_i + g_depth m_i + g_w_i``
 be what the loss gains per unit of ``w_i``, leaving the opacity out. Since ``dw_k/dtau_k = T_{k+1}`` and
 ``dw_i/dtau_k = -w_i`` for ``i > k``::
@@ -28,6 +32,9 @@ from typing import Literal, NamedTuple
 import torch
 
 from ..backend import backend_for
+
+ENDLESS = 1e10
+"""The length that any longer interval counts as."""
 
 
 class Composite(NamedTuple):
@@ -59,8 +66,8 @@ def composite(
     Args:
         density: (S,), float32 (any float dtype with the reference), per unit of t, or without unit if ``"raw"``.
         colour: (S, 3), same dtype.
-        t_start: (S,), same dtype, where each sample begins along its ray.
-        t_end: (S,), same dtype, where it ends.
+        t_start: (S,), same dtype, finite, where each sample begins along its ray.
+        t_end: (S,), same dtype, where it ends; may be infinite.
         offsets: (R + 1,), int64, from 0 to S, never decreasing. The end points are checked on the CPU only: on a GPU
             that would wait for the device.
         opacity: whether a step's opacity depends on its length (``"density"``) or not (``"raw"``).

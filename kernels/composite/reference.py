@@ -2,6 +2,15 @@
 
 import torch
 
+from . import ENDLESS
+
+
+def _steps(t_start: torch.Tensor, t_end: torch.Tensor, by_length: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a density is multiplied by, and the middle, of each interval: (S,) and (S,)."""
+    length = (t_end - t_start).clamp(max=ENDLESS)
+    middle = torch.where(length < ENDLESS, (t_start + t_end) / 2, t_start)
+    return length if by_length else torch.ones_like(length), middle
+
 
 def composite(
     density: torch.Tensor,
@@ -23,15 +32,15 @@ def composite(
         dense[inside] = values  # row by row, which is the packed order
         return dense
 
-    tau = pad(density * (t_end - t_start) if by_length else density)  # (R, K)
+    step, middle = _steps(t_start, t_end, by_length)  # (S,), (S,)
+    tau = pad(torch.where(step == 0, 0, density * step))  # (R, K)
     before = torch.cat([torch.zeros_like(tau[:, :1]), tau[:, :-1]], dim=1).cumsum(1)  # (R, K)
     transmittance = torch.exp(-before)  # (R, K)
     alpha = -torch.expm1(-tau)  # (R, K)
     weights = torch.where(transmittance >= early_stop, transmittance * alpha, 0)  # (R, K)
-    middle = pad((t_start + t_end) / 2)  # (R, K)
     return (
         (weights[..., None] * pad(colour)).sum(1),  # (R, 3)
         weights.sum(1),  # (R,)
-        (weights * middle).sum(1),  # (R,)
+        (weights * pad(middle)).sum(1),  # (R,)
         weights[inside],  # (S,)
     )

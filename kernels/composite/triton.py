@@ -7,6 +7,9 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
+from . import ENDLESS
+
+_ENDLESS = tl.constexpr(ENDLESS)
 # One warp a ray: rays through an occupancy grid hold some ten samples, so more lanes would idle.
 BLOCK = 32
 WARPS = 1
@@ -34,6 +37,14 @@ def _one_minus_exp_of_minus(x):
 
 
 @triton.jit
+def _step(near, far, BY_LENGTH: tl.constexpr):
+    """What a density is multiplied by, and the middle, of an interval."""
+    endless = far - near >= _ENDLESS
+    step = tl.where(endless, _ENDLESS, far - near) if BY_LENGTH else tl.full(near.shape, 1.0, near.dtype)
+    return step, tl.where(endless, near, 0.5 * (near + far))
+
+
+@triton.jit
 def forward_kernel(
     density_ptr, colour_ptr, t_start_ptr, t_end_ptr, offsets_ptr, early_stop,
     pixel_ptr, opacity_ptr, depth_ptr, weights_ptr, behind_ptr, used_ptr,
@@ -52,9 +63,8 @@ def forward_kernel(
         inside = i < end
         near = tl.load(t_start_ptr + i, inside, other=0.0)
         far = tl.load(t_end_ptr + i, inside, other=0.0)
-        tau = tl.load(density_ptr + i, inside, other=0.0)
-        if BY_LENGTH:
-            tau *= far - near
+        step, middle = _step(near, far, BY_LENGTH)
+        tau = tl.where(step == 0, 0.0, tl.load(density_ptr + i, inside, other=0.0) * step)
         before, _ = tl.associative_scan((tl.zeros_like(tau), tau), 0, _append)
         transmittance = tl.exp(-(passed + before))
         contributes = inside & (transmittance >= early_stop)
@@ -64,7 +74,7 @@ def forward_kernel(
         green += tl.sum(weight * tl.load(colour_ptr + 3 * i + 1, inside, other=0.0))
         blue += tl.sum(weight * tl.load(colour_ptr + 3 * i + 2, inside, other=0.0))
         opacity += tl.sum(weight)
-        depth += tl.sum(weight * (0.5 * (near + far)))
+        depth += tl.sum(weight * middle)
         used += tl.sum(contributes.to(tl.int32))
         reached += tl.sum(tl.where(contributes, tau, 0.0))
         passed += tl.sum(tau)
@@ -108,7 +118,8 @@ def backward_kernel(
         if TO_DENSITY:
             near = tl.load(t_start_ptr + i, inside, other=0.0)
             far = tl.load(t_end_ptr + i, inside, other=0.0)
-            gain = distance * (0.5 * (near + far))
+            step, middle = _step(near, far, BY_LENGTH)
+            gain = distance * middle
             if HAS_PIXEL:
                 gain += red * tl.load(colour_ptr + 3 * i, inside, other=0.0)
                 gain += green * tl.load(colour_ptr + 3 * i + 1, inside, other=0.0)
@@ -119,9 +130,7 @@ def backward_kernel(
             share = weight * gain
             behind_i, _, later_i, _ = tl.associative_scan((zero, weight, zero, share), 0, _append_pairs)
             d_tau = (transmittance + behind_i) * gain - (later + later_i) + opaque
-            if BY_LENGTH:
-                d_tau *= far - near
-            tl.store(d_density_ptr + i, tl.where(i < stop, d_tau, 0.0), inside)
+            tl.store(d_density_ptr + i, tl.where(i < stop, d_tau * step, 0.0), inside)
             transmittance += tl.sum(weight)
             later += tl.sum(share)
         if TO_COLOUR:

@@ -16,6 +16,9 @@ CASES = (
     "opaque",
     "huge",
     "tiny",
+    "endless",
+    "endless_raw",
+    "hollow",
     "one_long_ray",
     "one_sample",
     "empty_rays",
@@ -49,8 +52,19 @@ def make(case: str, device: str = "cpu") -> tuple[Inputs, dict]:
         density *= 1e6
     if case in ("tiny", "one_long_ray"):
         density *= 1e-6 if case == "tiny" else 0.02
-    keywords = {"raw": {"opacity": "raw"}, "stopped": {"early_stop": 0.2}}.get(case, {})
-    inputs = (density, colour, t_start, t_start + step, offsets)
+    if case == "hollow":  # intervals without length, of every density
+        step[::3] = 0
+        density[:: 3 * 2], density[:: 3 * 5] = math.inf, 1e6
+    t_end = t_start + step
+    if case.startswith("endless"):  # the last interval of each ray: opaque, empty, and in between
+        last = offsets[1:][offsets.diff() > 0] - 1
+        t_end[last] = math.inf
+        t_end[last[::4]] = 3e12
+        if case == "endless":
+            density[last[1::3]], density[last[2::3]] = 0, density[last[2::3]] * 1e-11
+    raw = {"opacity": "raw"}
+    keywords = {"raw": raw, "endless_raw": raw, "stopped": {"early_stop": 0.2}}.get(case, {})
+    inputs = (density, colour, t_start, t_end, offsets)
     return tuple(x.to(device) for x in inputs), keywords
 
 
@@ -85,10 +99,13 @@ def assert_agrees(backend: str, case: str, wanted: tuple[str, ...] = OUTPUTS) ->
             continue
         assert value.isfinite().all(), name
         assert actual[name].dtype == torch.float32
-        scale = value.abs().max().item() if value.numel() else 1.0
-        torch.testing.assert_close(
-            actual[name].double(), value, rtol=2e-6, atol=3e-7 * scale, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        endless = inputs[3] > 1e10  # their gradients are 1e10 times those of the others
+        for part in (endless, ~endless) if name == "d_density" else (slice(None),):
+            mine, exact = actual[name][part].double(), value[part]
+            scale = exact.abs().max().item() if exact.numel() else 1.0
+            torch.testing.assert_close(
+                mine, exact, rtol=2e-6, atol=3e-7 * scale, msg=lambda text, name=name: f"{name}: {text}"
+            )
 
 
 # Rung 1: the reference, against hand-made values and float64 finite differences.
@@ -121,6 +138,34 @@ def test_homogeneous_medium(backend):
     torch.testing.assert_close(raw, torch.tensor([1 - math.exp(-1.7 * 6)]))
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize(("density", "opacity", "slope"), [(0.0, 0.0, 1e10), (1e-3, 1.0, 0.0), (math.inf, 1.0, 0.0)])
+def test_infinite_far_plane(backend, density, opacity, slope):
+    """The last interval, without end and behind a transmittance of 1/2: empty space stays empty, all else is opaque."""
+    density = torch.tensor([math.log(2), density], requires_grad=True)
+    t_start, t_end = torch.tensor([1.0, 3.0]), torch.tensor([2.0, math.inf])
+    with use(backend):
+        result = composite(density, torch.ones(2, 3), t_start, t_end, torch.tensor([0, 2]))
+    result.opacity.sum().backward()
+    torch.testing.assert_close(result.weights, torch.tensor([0.5, 0.5 * opacity]))
+    torch.testing.assert_close(result.depth, torch.tensor([0.5 * 1.5 + 0.5 * opacity * 3.0]))
+    torch.testing.assert_close(density.grad, torch.tensor([0.5 * (1 - opacity), 0.5 * slope]))
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("density", [0.0, 1e6, math.inf])
+def test_an_interval_without_length_holds_nothing(backend, density):
+    density = torch.tensor([density, math.log(2)], requires_grad=True)
+    colour = torch.tensor([[1.0, 0, 0], [0, 1, 0]], requires_grad=True)
+    edges = torch.tensor([1.0, 1.0, 2.0])
+    with use(backend):
+        result = composite(density, colour, edges[:-1], edges[1:], torch.tensor([0, 2]))
+    result.colour.sum().backward()
+    torch.testing.assert_close(result.colour, torch.tensor([[0, 0.5, 0]]))
+    torch.testing.assert_close(density.grad, torch.tensor([0, 0.5]))
+    torch.testing.assert_close(colour.grad, torch.tensor([0, 0.5])[:, None].expand(2, 3))
+
+
 @pytest.mark.parametrize("keywords", [{}, {"opacity": "raw"}, {"early_stop": 0.2}], ids=["density", "raw", "stopped"])
 def test_gradcheck_of_the_reference(keywords):
     inputs, _ = make("empty_rays")
@@ -132,6 +177,20 @@ def test_gradcheck_of_the_reference(keywords):
             return tuple(composite(density, colour, *rest, **keywords))
 
     assert torch.autograd.gradcheck(all_outputs, (density.requires_grad_(), colour.requires_grad_()))
+
+
+def test_gradcheck_of_endless_intervals():
+    """By their optical depths: a density's step in a finite difference would be 1e10 times too long."""
+    inputs, _ = make("endless")
+    _, colour, t_start, t_end, offsets = double(inputs)
+    length = torch.where(t_end > 1e10, 1e10, t_end - t_start)  # (S,)
+    tau = 0.05 + torch.rand(len(length), generator=torch.Generator().manual_seed(3)).double()  # (S,)
+
+    def all_outputs(tau: torch.Tensor, colour: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with use("reference"):
+            return tuple(composite(tau / length, colour, t_start, t_end, offsets))
+
+    assert torch.autograd.gradcheck(all_outputs, (tau.requires_grad_(), colour.requires_grad_()), fast_mode=True)
 
 
 # Rung 2: the CPU kernel.
