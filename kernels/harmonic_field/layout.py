@@ -1,0 +1,119 @@
+"""Where everything lies that the CPU kernels read and write: flat arrays, and small tables of offsets into them.
+
+Columns are padded with zeros to multiples of COLUMNS. A block of BLOCK samples owns one stretch of memory with a slot
+a layer: the embedding, the hidden layers, the colour layer. The weights are gathered into one flat array, for every
+product as panels of COLUMNS columns, in the order in which ``products.tile`` reads them: once for x W^T and, where the
+input has a gradient, once for dz W.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .products import COLUMNS
+from .spec import FieldSpec, FieldWeights
+
+BLOCK = 128  # samples that go through the whole field together
+
+# columns of the tables
+OFFSET, STRIDE, PADDED = range(3)  # slots
+BIAS, BIAS_SUM, FIRST, END = range(4)  # layers; their products are FIRST to END
+SOURCE, DEPTH, FORWARD, BACKWARD, GRADIENT = range(5)  # products
+DENSITY, DENSITY_BIAS, COLOUR, COLOUR_BIAS = range(4)  # heads; a row for the weights, one for their gradients
+
+
+class Layout(NamedTuple):
+    """Tables of int64 offsets (see the names above), and how weights and gradients are gathered.
+
+    size: floats that a block owns; packed: positions of the packed weights in [weights, 0]; gradients: positions of
+    the weights' gradients, in the order of ``FieldWeights.flat``, in the kernels' sums; sums: how many those are.
+    """
+
+    slots: np.ndarray
+    layers: np.ndarray
+    products: np.ndarray
+    heads: np.ndarray
+    size: int
+    packed: torch.Tensor
+    gradients: torch.Tensor
+    sums: int
+
+
+def padded(columns: int) -> int:
+    """``columns`` up to a multiple of COLUMNS."""
+    return -(-columns // COLUMNS) * COLUMNS
+
+
+def layout_of(weights: FieldWeights, spec: FieldSpec) -> Layout:
+    """The layout for weights of these shapes."""
+    return _layout(tuple(tuple(t.shape) for t in weights.flat()), spec.skip)
+
+
+def _panels(matrix: np.ndarray) -> np.ndarray:
+    """(depth, columns) as panels of COLUMNS columns, one after the other, padded with -1."""
+    depth, columns = matrix.shape
+    full = np.full((depth, padded(columns)), -1)
+    full[:, :columns] = matrix
+    return full.reshape(depth, -1, COLUMNS).transpose(1, 0, 2).ravel()
+
+
+@functools.lru_cache(maxsize=16)
+def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None) -> Layout:
+    counts = [int(np.prod(shape)) for shape in shapes]
+    starts = np.cumsum([0, *counts])
+    numbers = [start + np.arange(n).reshape(s) for start, n, s in zip(starts[:-1], counts, shapes, strict=True)]
+    *hidden_and_heads, _ = numbers
+    *hidden, density, feature, colour = zip(hidden_and_heads[::2], hidden_and_heads[1::2], strict=True)
+    widths = [hidden[0][0].shape[1], *(matrix.shape[0] for matrix, _ in hidden), feature[0].shape[0]]
+
+    slots, end = [], 0
+    for columns in map(padded, widths):
+        stride = columns if columns <= 64 else columns + 16  # an odd number of cache lines: rows fall into different sets
+        slots.append((end, stride, columns))
+        end += BLOCK * stride
+
+    packed: list[np.ndarray] = []
+    gradient = np.full(starts[-1], -1)
+    sums = 0
+
+    def pack(positions: np.ndarray) -> int:
+        offset = sum(map(len, packed))
+        packed.append(positions)
+        return offset
+
+    def sum_of(positions: np.ndarray, columns: int) -> int:
+        """Room for the gradients of a (rows, n) matrix with rows of ``columns`` floats."""
+        nonlocal sums
+        offset, rows = sums, padded(len(positions)) if len(positions) > 3 else len(positions)
+        gradient[positions] = offset + np.arange(len(positions))[:, None] * columns + np.arange(positions.shape[1])
+        sums += rows * columns
+        return offset
+
+    layers, products = [], []
+    for number, (matrix, bias) in enumerate([*hidden, (feature[0], None)]):
+        first = len(products)
+        parts = [(number, matrix)]
+        if number and number == skip:
+            parts = [(number, matrix[:, : widths[number]]), (0, matrix[:, widths[number] :])]
+        for source, part in parts:
+            backward = pack(_panels(part)) if source else -1
+            products.append(
+                (source, part.shape[1], pack(_panels(part.T)), backward, sum_of(part, slots[source][PADDED]))
+            )
+        offsets = (-1, -1) if bias is None else (pack(_panels(bias[None])), sum_of(bias[None], padded(len(bias))))
+        layers.append((*offsets, first, len(products)))
+    heads = np.zeros((2, 4), np.int64)
+    heads[0] = [pack(_panels(density[0])), pack(density[1]), *(0, 0)]
+    heads[1] = [sum_of(density[0], padded(widths[-2])), sum_of(density[1][None], 1), *(0, 0)]
+    rows = [_panels(row[None]) for row in colour[0]]
+    heads[0, COLOUR:] = [pack(np.concatenate(rows)), pack(colour[1])]
+    heads[1, COLOUR:] = [sum_of(colour[0], padded(widths[-1])), sum_of(colour[1][None], 3)]
+    # The direction's matrix and the feature layer's bias have their gradients once a ray, outside the kernels.
+    gradient[gradient < 0] = sums
+    table = functools.partial(np.array, dtype=np.int64)
+    return Layout(
+        table(slots), table(layers), table(products), heads, end,
+        torch.from_numpy(np.concatenate(packed)) % (starts[-1] + 1), torch.from_numpy(gradient), sums,
+    )  # fmt: skip

@@ -1,0 +1,319 @@
+"""The harmonic field on a GPU: launches of the kernels, and their autograd Functions.
+
+The forward keeps 20 bytes a sample for compositing's backward (less than a sample's own position, ends and ray), and
+the layers' outputs only where asked to ``store``. The backward goes over the samples a chunk at a time: the layers'
+outputs again, gradients through the layers, products over the samples.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..composite import triton as composite
+from ..march import Samples
+from . import reference
+from .layout import DTYPES, HEADS, Layout, inverse_turn, layout_of, pack, unpack, wave_table
+from .spec import FieldSpec, FieldWeights
+from .triton_backward import (
+    backward_kernel,
+    embedded_kernel,
+    heads_kernel,
+    positions_kernel,
+    ray_sums_kernel,
+    squares_kernel,
+)
+from .triton_forward import field_kernel, render_kernel
+
+SPAN = 8  # tiles of samples that a program of ``render_kernel`` starts rays in
+CHUNK_BYTES = 256 << 20  # of layers' outputs and gradients that the backward holds at a time
+SHARE = 2048  # samples that a program sums a weight's gradient over, at least
+MOST_PARTS = 64
+SCALED_TO = 64.0  # float16: what the largest gradient of a pixel is scaled to
+
+
+class Tile(NamedTuple):
+    """Shape of a program: ``samples`` a tile, ``block`` columns at a time, warps, stages of the loads' pipeline."""
+
+    samples: int
+    block: int
+    warps: int
+    stages: int
+
+
+def tile_of(width: int, precision: str, hip: bool = torch.version.hip is not None) -> Tile:
+    """The tile for a width; a full accumulator takes samples x width / (32 warps) registers a thread."""
+    wide = DTYPES[precision].itemsize == 4
+    samples = {32: 128, 64: 128, 128: 64, 256: 64}[width] // (2 if wide else 1)
+    block = min(width, 32 if wide or (hip and width == 256) else 64)
+    return Tile(samples, block, 8 if width == 256 else 4, 1)
+
+
+class _Field(NamedTuple):
+    """What every launch needs of a field: its weights as the kernels see them."""
+
+    weights: FieldWeights
+    spec: FieldSpec
+    layout: Layout
+    tile: Tile
+    matrices: Tensor
+    small: Tensor
+
+    @staticmethod
+    def of(weights: FieldWeights, spec: FieldSpec) -> "_Field":
+        layout = layout_of(weights, spec)
+        return _Field(weights, spec, layout, tile_of(layout.width, spec.precision), *pack(weights, spec, layout))
+
+    @property
+    def tables(self) -> tuple[Tensor, Tensor]:
+        device = self.matrices.device
+        return wave_table(self.spec, self.layout, device), inverse_turn(device)
+
+    @property
+    def precision(self) -> str:
+        return "tf32" if self.spec.precision == "tf32" and torch.version.hip is None else "ieee"
+
+    @property
+    def embedding(self) -> dict[str, Any]:
+        """Constants of a kernel that forms the embedding."""
+        spec, layout = self.spec, self.layout
+        exact = spec.omega0 != math.pi
+        sizes = {"OCTAVES": spec.octaves, "EXACT": exact, "CHUNKS": layout.chunks, "CHUNK": layout.chunk}
+        return {"OMEGA": float(spec.omega0), **sizes}
+
+    @property
+    def activation(self) -> dict[str, Any]:
+        return {"SOFTPLUS": self.spec.activation == "softplus", "BETA": float(self.spec.beta)}
+
+    @property
+    def forward(self) -> dict[str, Any]:
+        """Constants of the forward kernels."""
+        layout, tile = self.layout, self.tile
+        sizes = {"W": layout.width, "D": layout.depth, "SKIP": layout.skip, "M": tile.samples, "BN": tile.block}
+        return {
+            **sizes, **self.embedding, **self.activation, "EXP_DENSITY": self.spec.density_activation == "exp",
+            "PRECISION": self.precision, "num_warps": tile.warps, "num_stages": tile.stages,
+        }  # fmt: skip
+
+
+class _Saved(NamedTuple):
+    """What a backward needs of its forward, the field aside. ``layers`` is None where they were not stored."""
+
+    x: Tensor
+    u: Tensor
+    ray_index: Tensor
+    offsets: Tensor
+    density: Tensor
+    colour: Tensor
+    layers: Tensor | None
+
+
+def _layers(field: _Field, rows: int) -> Tensor:
+    shape = field.layout.depth + 1, rows, field.layout.width
+    return torch.empty(shape, dtype=field.matrices.dtype, device=field.matrices.device)
+
+
+def _evaluate(
+    field: _Field, x: Tensor, u: Tensor | None, ray_index: Tensor | None, first: int, count: int,
+    density: Tensor | None, colour: Tensor | None, layers: Tensor | None,
+) -> None:  # fmt: skip
+    """Samples ``first`` to ``first + count``, into whichever of the last three is given."""
+    if count == 0:
+        return
+    nothing = field.small  # a pointer must point somewhere
+    field_kernel[(triton.cdiv(count, field.tile.samples),)](
+        x, nothing if ray_index is None else ray_index, nothing if u is None else u, field.matrices, field.small,
+        *field.tables, first, count, nothing if density is None else density, nothing if colour is None else colour,
+        nothing if layers is None else layers, 0 if layers is None else layers.shape[1],
+        COLOUR=u is not None, SAVE=density is not None, STORE=layers is not None, **field.forward,
+    )  # fmt: skip
+
+
+def _per_ray(directions: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:
+    """u (R, w): the direction's share of the colour layer and its bias, differentiable."""
+    e = reference.embed(directions, spec.direction_octaves, spec.omega0, spec.append_input)
+    return torch.nn.functional.linear(e, weights.direction, weights.feature[1])
+
+
+def _scale(spec: FieldSpec, *gradients: Tensor) -> Tensor:
+    """What gradients are multiplied by on their way: 1, or for float16 a power of two that fits their size."""
+    one = torch.ones((), device=gradients[0].device)
+    if spec.precision != "fp16":
+        return one
+    largest = torch.stack([g.abs().max() if g.numel() else one * 0 for g in gradients]).max()
+    scale = torch.exp2(torch.floor(torch.log2(SCALED_TO / largest)))
+    return torch.where((largest > 0) & scale.isfinite(), scale, one)
+
+
+def _gradients(
+    field: _Field, saved: _Saved, d_density: Tensor, d_colour: Tensor, scale: Tensor, to_positions: bool
+) -> tuple[Tensor | None, Tensor, FieldWeights]:
+    """dL/dx, dL/du and dL/dweights from dL/ddensity (S,) and dL/dcolour (S,3)."""
+    layout, tile, spec = field.layout, field.tile, field.spec
+    w, d, device = layout.width, layout.depth, saved.x.device
+    total = saved.x.shape[0]
+    d_u = torch.zeros(saved.u.shape, device=device)
+    d_x = torch.empty_like(saved.x) if to_positions else None
+    flat = torch.zeros(layout.gradients, device=device)
+    chunk = max(1, CHUNK_BYTES // (2 * (d + 1) * w * field.matrices.element_size()))
+    chunk = min(total, triton.cdiv(chunk, tile.samples) * tile.samples)
+    if total == 0:
+        return d_x, d_u, unpack(flat, field.weights, spec, layout)
+    d_layers, d_heads = _layers(field, chunk), field.matrices.new_empty(chunk, HEADS)
+    layers = _layers(field, chunk) if saved.layers is None else saved.layers
+    share = max(SHARE, triton.cdiv(chunk, MOST_PARTS))
+    partial = torch.empty(triton.cdiv(chunk, share), layout.gradients, device=device)
+    table, inverse_turn = field.tables
+    products = {"PRECISION": field.precision, "B": min(w, 64), "BS": 32, "num_warps": 4, "num_stages": 2}
+    places = [0, layout.again] if layout.skip else [0]
+    for first in range(0, total, chunk):
+        count = min(chunk, total - first)
+        layers_first = 0
+        if saved.layers is None:
+            layers_first = first
+            _evaluate(field, saved.x, saved.u, saved.ray_index, first, count, None, None, layers)
+        rows = chunk
+        backward_kernel[(triton.cdiv(count, tile.samples),)](
+            d_density, d_colour, saved.density, saved.colour, scale, field.matrices, field.small,
+            layers, layers.shape[1], layers_first, d_layers, d_heads, rows, first, count,
+            W=w, D=d, E=layout.columns, EXP_DENSITY=spec.density_activation == "exp", HEADS=HEADS,
+            PRECISION=field.precision, M=tile.samples, BN=tile.block, num_warps=tile.warps, num_stages=tile.stages,
+            **field.activation,
+        )  # fmt: skip
+        parts, side = triton.cdiv(count, share), w // products["B"]
+        stored = layers, layers.shape[1], layers_first
+        squares_kernel[(side * side, d, parts)](
+            d_layers, rows, *stored, partial, layout.gradients, layout.matrices, first, count, share,
+            W=w, D=d, E=layout.columns, **products,
+        )  # fmt: skip
+        for place in places:
+            d_layer = d_layers[layout.skip - 1 if place else 0]
+            embedded_kernel[(side * layout.chunks, parts)](
+                d_layer, saved.x, table, inverse_turn, partial, layout.gradients, place, layout.matrices,
+                first, count, share, W=w, BIAS=place == 0, **field.embedding, **products,
+            )  # fmt: skip
+        heads_kernel[(side, 2, parts)](
+            d_heads, *stored, partial, layout.gradients, layout.matrices + d * w, first, count, share,
+            W=w, D=d, HEADS=HEADS, **products,
+        )  # fmt: skip
+        ray_sums_kernel[(d_u.shape[0],)](d_layers[d], saved.offsets, d_u, first, count, W=w, BS=16, num_warps=1)
+        if d_x is not None:
+            positions_kernel[(triton.cdiv(count, 64),)](
+                d_layers, rows, saved.x, field.matrices, table, inverse_turn, d_x, first, count,
+                W=w, D=d, SKIP=layout.skip, PRECISION=field.precision, M=64, BN=min(w, 32), num_warps=4, num_stages=1,
+                **field.embedding,
+            )  # fmt: skip
+        flat += partial[:parts].sum(0)
+    unscaled = 1 / scale
+    return None if d_x is None else d_x * unscaled, d_u * unscaled, unpack(flat * unscaled, field.weights, spec, layout)
+
+
+class _HarmonicField(torch.autograd.Function):
+    """(x, u, ray_index, offsets, spec, keep, *weights) -> density (S,), colour (S,3)."""
+
+    @staticmethod
+    def forward(ctx, x, u, ray_index, offsets, spec, keep, *tensors):
+        field = _Field.of(FieldWeights.unflatten(tensors), spec)
+        count, u = x.shape[0], u.to(field.matrices.dtype)
+        density, colour = torch.empty(count, device=x.device), torch.empty(count, 3, device=x.device)
+        _evaluate(field, x, u, ray_index, 0, count, density, colour, None)
+        if keep:
+            ctx.field = field
+            ctx.save_for_backward(x, u, ray_index, offsets, density, colour)
+        return density, colour
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_density, d_colour):
+        d_density, d_colour = d_density.contiguous(), d_colour.contiguous()
+        scale = _scale(ctx.field.spec, d_density, d_colour)
+        saved = _Saved(*ctx.saved_tensors, None)
+        d_x, d_u, grads = _gradients(ctx.field, saved, d_density, d_colour, scale, ctx.needs_input_grad[0])
+        return d_x, d_u, None, None, None, None, *grads.flat()
+
+
+class _HarmonicRender(torch.autograd.Function):
+    """(x, u, samples, spec, by_length, early_stop, keep, store, *weights) -> colour (R,3), opacity (R,), depth (R,)."""
+
+    @staticmethod
+    def forward(ctx, x, u, samples, spec, by_length, early_stop, keep, store, *tensors):
+        field = _Field.of(FieldWeights.unflatten(tensors), spec)
+        count, rays, device, u = x.shape[0], u.shape[0], x.device, u.to(field.matrices.dtype)
+        pixel, opacity, depth = (torch.zeros(*shape, device=device) for shape in ((rays, 3), (rays,), (rays,)))
+        density, colour, weights, behind, used, layers = pixel, pixel, pixel, pixel, pixel, None
+        if keep:
+            # Zeros: nothing is written behind an early stop, nor of rays without samples.
+            density, colour, weights = (torch.zeros(count, *shape, device=device) for shape in ((), (3,), ()))
+            behind, used = torch.ones(rays, device=device), torch.zeros(rays, dtype=torch.int32, device=device)
+            if store:
+                layers = _layers(field, count).zero_() if early_stop > 0 else _layers(field, count)
+        if count:
+            span = SPAN * field.tile.samples
+            programs = triton.cdiv(count, span)
+            marks = torch.arange(programs + 1, device=device) * span
+            marks[-1] = count
+            # The samples of the rays that begin in a span: whole rays, so that none is shared.
+            starts = samples.offsets[torch.searchsorted(samples.offsets, marks)]
+            render_kernel[(programs,)](
+                x, samples.ray_index, u, field.matrices, field.small, *field.tables, starts, samples.offsets,
+                samples.t_start, samples.t_end, early_stop, composite.ENDLESS, pixel, opacity, depth, behind, used,
+                density, colour, weights, pixel if layers is None else layers, 0 if layers is None else count,
+                BY_LENGTH=by_length, SAVE=keep, STORE=layers is not None, **field.forward,
+            )  # fmt: skip
+        if keep:
+            ctx.field, ctx.by_length = field, by_length
+            ctx.save_for_backward(
+                x, u, samples.ray_index, samples.offsets, density, colour, layers,
+                samples.t_start, samples.t_end, weights, behind, used,
+            )  # fmt: skip
+        return pixel, opacity, depth
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_pixel, d_opacity, d_depth):
+        *saved, t_start, t_end, weights, behind, used = ctx.saved_tensors
+        state = _Saved(*saved)
+        d_density, d_colour = composite.backward(
+            state.colour, t_start, t_end, state.offsets, weights, behind, used, ctx.by_length,
+            d_pixel.contiguous(), d_opacity.contiguous(), d_depth.contiguous(),
+        )  # fmt: skip
+        scale = _scale(ctx.field.spec, d_pixel, d_opacity, d_depth)
+        d_x, d_u, grads = _gradients(ctx.field, state, d_density, d_colour, scale, ctx.needs_input_grad[0])
+        return d_x, d_u, None, None, None, None, None, None, *grads.flat()
+
+
+def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:
+    """sigma(x) (S,), without a graph."""
+    with torch.no_grad():
+        density = torch.empty(x.shape[0], device=x.device)
+        _evaluate(_Field.of(weights, spec), x.contiguous(), None, None, 0, x.shape[0], density, None, None)
+    return density
+
+
+def _keep(x: Tensor, u: Tensor, weights: FieldWeights) -> bool:
+    return torch.is_grad_enabled() and any(t.requires_grad for t in (x, u, *weights.flat()))
+
+
+def harmonic_field(
+    x: Tensor, ray_index: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec
+) -> tuple[Tensor, Tensor]:
+    """sigma (S,) and c (S,3) of packed samples."""
+    u = _per_ray(directions, weights, spec)
+    x, ray_index, offsets = x.contiguous(), ray_index.contiguous(), offsets.contiguous()
+    return _HarmonicField.apply(x, u, ray_index, offsets, spec, _keep(x, u, weights), *weights.flat())
+
+
+def harmonic_render(
+    x: Tensor, samples: Samples, directions: Tensor, weights: FieldWeights, spec: FieldSpec,
+    by_length: bool, early_stop: float, store: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Colour (R,3), opacity (R,) and depth (R,) of rays."""
+    u = _per_ray(directions, weights, spec)
+    samples = Samples(*(t.contiguous() for t in samples))
+    keep = _keep(x, u, weights)
+    return _HarmonicRender.apply(
+        x.contiguous(), u, samples, spec, by_length, float(early_stop), keep, store, *weights.flat()
+    )

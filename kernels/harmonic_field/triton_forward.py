@@ -1,0 +1,385 @@
+"""Positions to densities, colours and pixels: embedding, layers, heads and compositing in one Triton kernel.
+
+A program owns M samples at a time. Its features never leave the chip: layers go in pairs, as queries, keys and values
+do in FlashAttention (Dao et al. 2022). The first of a pair comes out BN columns at a time, and each block at once
+multiplies its rows of the second's matrix into a full accumulator, so that no register tile is ever cut.
+
+Operands of products are of the matrices' type; sums, phases, activations and compositing are float32. ReLU and clamps
+are comparisons written so that a NaN stays one.
+"""
+
+import triton
+import triton.language as tl
+
+from .turns import LOG, SINE
+
+L0, L1, L2, L3, L4, L5, L6, L7, L8 = (tl.constexpr(float(c)) for c in LOG)
+S0, S1, S2, S3, S4, S5 = (tl.constexpr(float(c)) for c in SINE)
+
+
+@triton.jit
+def sine_of_turns(t):
+    """sin(2 pi t) for any t."""
+    t -= tl.floor(t + 0.5)
+    t = tl.where(t > 0.25, 0.5 - t, t)
+    t = tl.where(t < -0.25, -0.5 - t, t)
+    q = t * t
+    return t * (S0 + q * (S1 + q * (S2 + q * (S3 + q * (S4 + q * S5)))))
+
+
+@triton.jit
+def softplus(z, BETA: tl.constexpr):
+    """log(1 + exp(beta z)) / beta without overflow."""
+    y = tl.exp(-BETA * tl.abs(z))
+    tail = y * (L0 + y * (L1 + y * (L2 + y * (L3 + y * (L4 + y * (L5 + y * (L6 + y * (L7 + y * L8))))))))
+    return tl.where(z < 0, 0.0, z) + tail * (1.0 / BETA)
+
+
+@triton.jit
+def activate(z, SOFTPLUS: tl.constexpr, BETA: tl.constexpr):
+    if SOFTPLUS:
+        z = softplus(z, BETA)
+    else:
+        z = tl.where(z <= 0, 0.0, z)
+    return z
+
+
+@triton.jit
+def turns_by_integers(v, octave, inverse_turn_ptr):
+    """v 2^octave / (2 pi) less whole turns, in [-1/2, 1/2): (M,), (N,) -> (M, N). ``octaves.py`` has the derivation."""
+    bits = tl.abs(v).to(tl.int32, bitcast=True)
+    exponent = bits >> 23
+    mantissa = bits & 0x7FFFFF
+    mantissa = tl.where(exponent > 0, mantissa | 0x800000, mantissa).to(tl.uint64)
+    s = tl.where(exponent > 0, exponent - 150, -149)
+    # The product of the mantissa and floor(2^128 / (2 pi)), 32 bits a word.
+    part = mantissa * tl.load(inverse_turn_ptr).to(tl.uint64)
+    p0 = part & 0xFFFFFFFF
+    part = (part >> 32) + mantissa * tl.load(inverse_turn_ptr + 1).to(tl.uint64)
+    p1 = part & 0xFFFFFFFF
+    part = (part >> 32) + mantissa * tl.load(inverse_turn_ptr + 2).to(tl.uint64)
+    p2 = part & 0xFFFFFFFF
+    part = (part >> 32) + mantissa * tl.load(inverse_turn_ptr + 3).to(tl.uint64)
+    p3 = part & 0xFFFFFFFF
+    p4 = part >> 32
+    first = 96 - s[:, None] - octave[None, :]  # the lowest of the 32 bits behind the point
+    word = first >> 5
+    pair = tl.where(word == 0, (p0 | (p1 << 32))[:, None], 0)
+    pair = tl.where(word == 1, (p1 | (p2 << 32))[:, None], pair)
+    pair = tl.where(word == 2, (p2 | (p3 << 32))[:, None], pair)
+    pair = tl.where(word == 3, (p3 | (p4 << 32))[:, None], pair)
+    pair = tl.where(word == 4, p4[:, None], pair)
+    behind = (pair >> (first & 31).to(tl.uint64)).to(tl.int32)
+    turns = behind.to(tl.float32) * 2.0**-32
+    return tl.where(v[:, None] < 0, -turns, turns)
+
+
+@triton.jit
+def embed(
+    x0, x1, x2, c, table_ptr, inverse_turn_ptr,
+    OMEGA: tl.constexpr, OCTAVES: tl.constexpr, EXACT: tl.constexpr, CHUNKS: tl.constexpr, CHUNK: tl.constexpr,
+    SLOPE: tl.constexpr,
+):  # fmt: skip
+    """Chunk ``c`` of the padded embedding (M, CHUNK), or with SLOPE its derivative by the phase (by x where linear)."""
+    k = tl.arange(0, CHUNK)
+    column = c * CHUNK + k
+    shift = tl.load(table_ptr + 3 * CHUNKS * CHUNK + column)
+    linear = tl.load(table_ptr + 4 * CHUNKS * CHUNK + column) != 0
+    if SLOPE:
+        shift += 0.25
+    if EXACT:
+        v = tl.where(c < 2, x0, tl.where(c < 4, x1, x2)) * OMEGA
+        turns = turns_by_integers(v, k, inverse_turn_ptr) + shift[None, :]
+        wave = tl.where((k < OCTAVES)[None, :], sine_of_turns(turns), 0.0)
+        itself = tl.where(k == 0, x0[:, None], tl.where(k == 1, x1[:, None], x2[:, None]))
+    else:
+        a0 = tl.load(table_ptr + column)
+        a1 = tl.load(table_ptr + CHUNKS * CHUNK + column)
+        a2 = tl.load(table_ptr + 2 * CHUNKS * CHUNK + column)
+        # Exact: at most one of the three is not 0, and that is a power of two.
+        turns = x0[:, None] * a0[None, :] + x1[:, None] * a1[None, :] + x2[:, None] * a2[None, :]
+        itself = turns
+        wave = sine_of_turns(turns - tl.floor(turns + 0.5) + shift[None, :])
+    if SLOPE:
+        itself = tl.full(wave.shape, 1.0, tl.float32)
+    return tl.where(linear[None, :], itself, wave)
+
+
+@triton.jit
+def _add_embedding(
+    y, x0, x1, x2, matrix_ptr, n, table_ptr, inverse_turn_ptr,
+    OMEGA: tl.constexpr, OCTAVES: tl.constexpr, EXACT: tl.constexpr, CHUNKS: tl.constexpr, CHUNK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """y + e(x) W^T for the rows ``n`` of W (w, CHUNKS * CHUNK)."""
+    k = tl.arange(0, CHUNK)
+    for c in range(CHUNKS):
+        e = embed(x0, x1, x2, c, table_ptr, inverse_turn_ptr, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, False)
+        w = tl.load(matrix_ptr + n[None, :] * (CHUNKS * CHUNK) + c * CHUNK + k[:, None])
+        y = tl.dot(e.to(w.dtype), w, y, input_precision=PRECISION)
+    return y
+
+
+@triton.jit
+def _field(
+    x_ptr, sample, ray, inside, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr, layers_ptr, row, rows,
+    W: tl.constexpr, D: tl.constexpr, SKIP: tl.constexpr, OMEGA: tl.constexpr, OCTAVES: tl.constexpr,
+    EXACT: tl.constexpr, CHUNKS: tl.constexpr, CHUNK: tl.constexpr, SOFTPLUS: tl.constexpr, BETA: tl.constexpr,
+    COLOUR: tl.constexpr, STORE: tl.constexpr, PRECISION: tl.constexpr, M: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """Raw density and the three logits of colour (M,) each; STORE writes every layer's output to ``row`` of its own."""
+    E: tl.constexpr = CHUNKS * CHUNK
+    x0 = tl.load(x_ptr + sample * 3, inside, other=0.0)
+    x1 = tl.load(x_ptr + sample * 3 + 1, inside, other=0.0)
+    x2 = tl.load(x_ptr + sample * 3 + 2, inside, other=0.0)
+    k = tl.arange(0, W)
+    density_ptr = small_ptr + D * W
+    colour_ptr = density_ptr + W
+    raw = tl.zeros((M,), tl.float32)
+    red, green, blue = tl.zeros((M,), tl.float32), tl.zeros((M,), tl.float32), tl.zeros((M,), tl.float32)
+
+    full = tl.zeros((M, W), tl.float32)
+    full = _add_embedding(
+        full, x0, x1, x2, matrices_ptr, k, table_ptr, inverse_turn_ptr, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, PRECISION
+    )
+    full = activate(full + tl.load(small_ptr + k)[None, :], SOFTPLUS, BETA)
+    h = full.to(matrices_ptr.dtype.element_ty)
+    if STORE:
+        tl.store(layers_ptr + row[:, None] * W + k[None, :], h, inside[:, None])
+
+    LAST: tl.constexpr = D + 1 if COLOUR else D
+    for layer in tl.static_range(2, LAST + 1, 2):
+        # ``layer`` by blocks of columns, ``layer + 1`` accumulated from them.
+        first_ptr = matrices_ptr + W * E + (layer - 2) * W * W
+        full = tl.zeros((M, W), tl.float32)
+        if layer + 1 <= LAST and layer + 1 == SKIP:
+            full = _add_embedding(
+                full, x0, x1, x2, matrices_ptr + W * E + D * W * W, k, table_ptr, inverse_turn_ptr,
+                OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, PRECISION,
+            )  # fmt: skip
+        for block in range(W // BN):
+            n = block * BN + tl.arange(0, BN)
+            y = tl.dot(h, tl.load(first_ptr + n[None, :] * W + k[:, None]), input_precision=PRECISION)
+            if layer == SKIP:
+                y = _add_embedding(
+                    y, x0, x1, x2, matrices_ptr + W * E + D * W * W, n, table_ptr, inverse_turn_ptr,
+                    OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, PRECISION,
+                )  # fmt: skip
+            if layer <= D:
+                y = activate(y + tl.load(small_ptr + (layer - 1) * W + n)[None, :], SOFTPLUS, BETA)
+            else:
+                u = tl.load(u_ptr + ray[:, None] * W + n[None, :], inside[:, None], other=0.0)
+                y = activate(y + u.to(tl.float32), SOFTPLUS, BETA)
+            if layer == D:
+                raw += tl.sum(y * tl.load(density_ptr + n)[None, :], 1)
+            if layer == D + 1:
+                red += tl.sum(y * tl.load(colour_ptr + n)[None, :], 1)
+                green += tl.sum(y * tl.load(colour_ptr + W + n)[None, :], 1)
+                blue += tl.sum(y * tl.load(colour_ptr + 2 * W + n)[None, :], 1)
+            features = y.to(matrices_ptr.dtype.element_ty)
+            if STORE:
+                tl.store(
+                    layers_ptr + ((layer - 1) * rows + row)[:, None] * W + n[None, :], features, inside[:, None]
+                )
+            if layer + 1 <= LAST:
+                w = tl.load(first_ptr + W * W + k[None, :] * W + n[:, None])
+                full = tl.dot(features, w, full, input_precision=PRECISION)
+        if layer + 1 <= LAST:
+            if layer + 1 <= D:
+                full = activate(full + tl.load(small_ptr + layer * W + k)[None, :], SOFTPLUS, BETA)
+            else:
+                u = tl.load(u_ptr + ray[:, None] * W + k[None, :], inside[:, None], other=0.0)
+                full = activate(full + u.to(tl.float32), SOFTPLUS, BETA)
+            if layer + 1 == D:
+                raw += tl.sum(full * tl.load(density_ptr + k)[None, :], 1)
+            if layer + 1 == D + 1:
+                red += tl.sum(full * tl.load(colour_ptr + k)[None, :], 1)
+                green += tl.sum(full * tl.load(colour_ptr + W + k)[None, :], 1)
+                blue += tl.sum(full * tl.load(colour_ptr + 2 * W + k)[None, :], 1)
+            h = full.to(matrices_ptr.dtype.element_ty)
+            if STORE:
+                tl.store(layers_ptr + (layer * rows + row)[:, None] * W + k[None, :], h, inside[:, None])
+
+    raw += tl.load(colour_ptr + 3 * W)
+    red += tl.load(colour_ptr + 3 * W + 1)
+    green += tl.load(colour_ptr + 3 * W + 2)
+    blue += tl.load(colour_ptr + 3 * W + 3)
+    return raw, red, green, blue
+
+
+@triton.jit
+def _density(raw, EXP_DENSITY: tl.constexpr, BETA: tl.constexpr):
+    if EXP_DENSITY:
+        raw = tl.exp(tl.where(raw > 15.0, 15.0, raw))
+    else:
+        raw = softplus(raw, BETA)
+    return raw
+
+
+@triton.jit
+def _sigmoid(z):
+    y = tl.exp(-tl.abs(z))
+    return tl.where(z < 0, y, 1.0) / (1.0 + y)
+
+
+@triton.jit
+def field_kernel(
+    x_ptr, ray_ptr, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr, first, count,
+    density_ptr, colour_ptr, layers_ptr, rows,
+    W: tl.constexpr, D: tl.constexpr, SKIP: tl.constexpr, OMEGA: tl.constexpr, OCTAVES: tl.constexpr,
+    EXACT: tl.constexpr, CHUNKS: tl.constexpr, CHUNK: tl.constexpr, SOFTPLUS: tl.constexpr, BETA: tl.constexpr,
+    EXP_DENSITY: tl.constexpr, COLOUR: tl.constexpr, SAVE: tl.constexpr, STORE: tl.constexpr,
+    PRECISION: tl.constexpr, M: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """Samples ``first`` to ``first + count``: their density and colour where SAVE, their layers' outputs where STORE."""
+    row = tl.program_id(0).to(tl.int64) * M + tl.arange(0, M)
+    inside = row < count
+    sample = first + row
+    ray = row * 0
+    if COLOUR:
+        ray = tl.load(ray_ptr + sample, inside, other=0)
+    raw, red, green, blue = _field(
+        x_ptr, sample, ray, inside, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr, layers_ptr, row, rows,
+        W, D, SKIP, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, SOFTPLUS, BETA, COLOUR, STORE, PRECISION, M, BN,
+    )  # fmt: skip
+    if SAVE:
+        tl.store(density_ptr + sample, _density(raw, EXP_DENSITY, BETA), inside)
+        if COLOUR:
+            tl.store(colour_ptr + sample * 3, _sigmoid(red), inside)
+            tl.store(colour_ptr + sample * 3 + 1, _sigmoid(green), inside)
+            tl.store(colour_ptr + sample * 3 + 2, _sigmoid(blue), inside)
+
+
+@triton.jit
+def _join_before(new_a, sum_a, last_a, new_b, sum_b, last_b):
+    """Joins runs of (does a ray begin in it, its last ray's sum but for the last element, the last element)."""
+    return new_a | new_b, tl.where(new_b != 0, sum_b, sum_a + last_a + sum_b), last_b
+
+
+@triton.jit
+def _join_totals(
+    new_a, a0, a1, a2, a3, a4, a5, a6, new_b, b0, b1, b2, b3, b4, b5, b6
+):  # fmt: skip
+    """Joins runs of (does a ray begin in it, seven sums over its last ray)."""
+    fresh = new_b != 0
+    return (
+        new_a | new_b,
+        tl.where(fresh, b0, a0 + b0),
+        tl.where(fresh, b1, a1 + b1),
+        tl.where(fresh, b2, a2 + b2),
+        tl.where(fresh, b3, a3 + b3),
+        tl.where(fresh, b4, a4 + b4),
+        tl.where(fresh, b5, a5 + b5),
+        tl.where(fresh, b6, a6 + b6),
+    )
+
+
+@triton.jit
+def one_minus_exp_of_minus(x):
+    """1 - exp(-x), by its series below 1/2, where the subtraction would cancel."""
+    series = x * (1 - x / 2 * (1 - x / 3 * (1 - x / 4 * (1 - x / 5 * (1 - x / 6 * (1 - x / 7 * (1 - x / 8)))))))
+    return tl.where(tl.abs(x) < 0.5, series, 1 - tl.exp(-x))
+
+
+@triton.jit
+def _at(value, here):
+    return tl.sum(tl.where(here, value, 0.0), 0)
+
+
+@triton.jit
+def render_kernel(
+    x_ptr, ray_ptr, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr,
+    starts_ptr, offsets_ptr, near_ptr, far_ptr, early_stop, longest,
+    pixel_ptr, opacity_ptr, depth_ptr, behind_ptr, used_ptr,
+    density_ptr, colour_ptr, weights_ptr, layers_ptr, rows,
+    W: tl.constexpr, D: tl.constexpr, SKIP: tl.constexpr, OMEGA: tl.constexpr, OCTAVES: tl.constexpr,
+    EXACT: tl.constexpr, CHUNKS: tl.constexpr, CHUNK: tl.constexpr, SOFTPLUS: tl.constexpr, BETA: tl.constexpr,
+    EXP_DENSITY: tl.constexpr, BY_LENGTH: tl.constexpr, SAVE: tl.constexpr, STORE: tl.constexpr,
+    PRECISION: tl.constexpr, M: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """Pixels of whole rays: program p takes samples starts[p] to starts[p + 1], M at a time, and carries what a ray
+    has so far from one tile to the next. Rays without samples are not written. Where everything left of a tile's ray
+    lies behind ``early_stop``, the field is not asked."""
+    first = tl.load(starts_ptr + tl.program_id(0))
+    end = tl.load(starts_ptr + tl.program_id(0) + 1)
+    passed = 0.0  # optical depth of the ray that goes on, so far; then its totals
+    red_so_far, green_so_far, blue_so_far, opacity_so_far, depth_so_far = 0.0, 0.0, 0.0, 0.0, 0.0
+    reached_so_far, used_so_far = 0.0, 0.0
+    while first < end:
+        now = tl.load(ray_ptr + first)
+        begins_now = tl.load(offsets_ptr + now)
+        ends_now = tl.load(offsets_ptr + now + 1)
+        if (begins_now < first) & (tl.exp(-passed) < early_stop):
+            tl.store(pixel_ptr + 3 * now, red_so_far)
+            tl.store(pixel_ptr + 3 * now + 1, green_so_far)
+            tl.store(pixel_ptr + 3 * now + 2, blue_so_far)
+            tl.store(opacity_ptr + now, opacity_so_far)
+            tl.store(depth_ptr + now, depth_so_far)
+            if SAVE:
+                tl.store(behind_ptr + now, tl.exp(-reached_so_far))
+                tl.store(used_ptr + now, used_so_far.to(tl.int32))
+            first = ends_now
+        else:
+            sample = first + tl.arange(0, M)
+            inside = sample < end
+            ray = tl.load(ray_ptr + sample, inside, other=0)
+            begins = tl.load(offsets_ptr + ray)
+            ends = tl.load(offsets_ptr + ray + 1)
+            raw, red, green, blue = _field(
+                x_ptr, sample, ray, inside, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr,
+                layers_ptr, sample, rows,
+                W, D, SKIP, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, SOFTPLUS, BETA, True, STORE, PRECISION, M, BN,
+            )  # fmt: skip
+            density = _density(raw, EXP_DENSITY, BETA)
+            red, green, blue = _sigmoid(red), _sigmoid(green), _sigmoid(blue)
+            near = tl.load(near_ptr + sample, inside, other=0.0)
+            far = tl.load(far_ptr + sample, inside, other=0.0)
+            endless = far == float("inf")
+            tau = density
+            if BY_LENGTH:
+                tau *= tl.where(endless, longest, far - near)
+            tau = tl.where(inside, tau, 0.0)
+            new = ((begins == sample) | (sample >= end)).to(tl.int32)
+            began, before, _ = tl.associative_scan((new, tl.zeros_like(tau), tau), 0, _join_before)
+            before = tl.where(began != 0, before, passed + before)
+            transmittance = tl.exp(-before)
+            counts = inside & (transmittance >= early_stop)
+            weight = tl.where(counts, transmittance * one_minus_exp_of_minus(tau), 0.0)
+            middle = tl.where(endless, near, 0.5 * (near + far))
+            if SAVE:
+                tl.store(density_ptr + sample, density, inside)
+                tl.store(colour_ptr + sample * 3, red, inside)
+                tl.store(colour_ptr + sample * 3 + 1, green, inside)
+                tl.store(colour_ptr + sample * 3 + 2, blue, inside)
+                tl.store(weights_ptr + sample, weight, inside)
+            began, red, green, blue, opacity, depth, reached, used = tl.associative_scan(
+                (
+                    new, weight * red, weight * green, weight * blue, weight, weight * middle,
+                    tl.where(counts, tau, 0.0), counts.to(tl.float32),
+                ),
+                0,
+                _join_totals,
+            )  # fmt: skip
+            goes_on = began == 0
+            red += tl.where(goes_on, red_so_far, 0.0)
+            green += tl.where(goes_on, green_so_far, 0.0)
+            blue += tl.where(goes_on, blue_so_far, 0.0)
+            opacity += tl.where(goes_on, opacity_so_far, 0.0)
+            depth += tl.where(goes_on, depth_so_far, 0.0)
+            reached += tl.where(goes_on, reached_so_far, 0.0)
+            used += tl.where(goes_on, used_so_far, 0.0)
+            done = inside & (ends == sample + 1)
+            tl.store(pixel_ptr + 3 * ray, red, done)
+            tl.store(pixel_ptr + 3 * ray + 1, green, done)
+            tl.store(pixel_ptr + 3 * ray + 2, blue, done)
+            tl.store(opacity_ptr + ray, opacity, done)
+            tl.store(depth_ptr + ray, depth, done)
+            if SAVE:
+                tl.store(behind_ptr + ray, tl.exp(-reached), done)
+                tl.store(used_ptr + ray, used.to(tl.int32), done)
+            first = tl.minimum(first + M, end)
+            last = sample == first - 1
+            passed = _at(before + tau, last)
+            red_so_far, green_so_far, blue_so_far = _at(red, last), _at(green, last), _at(blue, last)
+            opacity_so_far, depth_so_far = _at(opacity, last), _at(depth, last)
+            reached_so_far, used_so_far = _at(reached, last), _at(used, last)
