@@ -27,9 +27,12 @@ kernels walk a ray back to front with ``T_{k+1} = T_end + sum_{i>k} w_i``: a sum
 cancellation and no exponential to take again, and an infinite ``tau`` leaves every term finite.
 """
 
-from typing import Literal, NamedTuple
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from ..backend import backend_for
 
@@ -96,20 +99,36 @@ def composite(
         raise ValueError(f"offsets must run from 0 to {samples}, not {offsets[0].item()} to {offsets[-1].item()}")
 
     backend = backend_for(density)
-    by_length = opacity == "density"
+    arguments = (density, colour, t_start, t_end, offsets, opacity == "density", float(early_stop))
     if backend == "reference":
         from . import reference
 
-        return Composite(*reference.composite(density, colour, t_start, t_end, offsets, by_length, early_stop))
+        return Composite(*reference.composite(*arguments))
     if density.dtype != torch.float32:
         raise ValueError(f"the {backend} kernel composites torch.float32, not {density.dtype}")
-    if backend == "triton":
-        from . import triton
+    return Composite(*_Composite.apply(import_module(f".{backend}", __name__), *arguments))
 
-        return Composite(*triton.composite(density, colour, t_start, t_end, offsets, by_length, early_stop))
-    from . import cpu
 
-    return Composite(*cpu.composite(density, colour, t_start, t_end, offsets, by_length, early_stop))
+class _Composite(torch.autograd.Function):
+    """``forward`` and ``backward`` of a compiled backend, ``cpu`` or ``triton``, put together for autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, kernels: ModuleType, density: torch.Tensor, *others: Any) -> tuple[torch.Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        colour, t_start, t_end, offsets, by_length, early_stop = others
+        *results, behind, used = kernels.forward(density, colour, t_start, t_end, offsets, by_length, early_stop)
+        ctx.save_for_backward(colour, t_start, t_end, offsets, results[-1], behind, used)
+        ctx.kernels, ctx.by_length = kernels, by_length
+        return tuple(results)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *incoming: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        to_density, to_colour = ctx.needs_input_grad[1:3]
+        gradients = ctx.kernels.backward(
+            *ctx.saved_tensors, ctx.by_length, *incoming, to_density=to_density, to_colour=to_colour
+        )
+        return None, *gradients, None, None, None, None, None
 
 
 __all__ = ["Composite", "composite"]

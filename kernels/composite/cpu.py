@@ -4,12 +4,9 @@ Samples are counted in unsigned integers: at a signed index Numba asks each time
 takes a tenth of the whole.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from numba import get_num_threads, prange
-from torch.autograd.function import once_differentiable
 
 from ..jit import inline, jit
 from . import ENDLESS
@@ -41,7 +38,7 @@ def _step(near, far, by_length):
 
 
 @jit
-def _forward(
+def _forward_kernel(
     density, colour, t_start, t_end, offsets, by_length, early_stop, parts, pixel, opacity, depth, weights, behind, used
 ):
     """Also writes, per ray, how many samples contribute (``used``) and the transmittance ``behind`` the last one."""
@@ -76,23 +73,10 @@ def _forward(
 
 
 @jit
-def _backward(
-    colour,
-    t_start,
-    t_end,
-    offsets,
-    by_length,
-    parts,
-    weights,
-    behind,
-    used,
-    d_pixel,
-    d_opacity,
-    d_depth,
-    d_weights,
-    d_density,
-    d_colour,
-):
+def _backward_kernel(
+    colour, t_start, t_end, offsets, by_length, parts, weights, behind, used,
+    d_pixel, d_colour, d_opacity, d_depth, d_weights, d_density,
+):  # fmt: skip
     """Back to front: ``transmittance`` is T_{k+1} and ``later`` the sum of w_i h_i behind the sample at hand."""
     for part in prange(parts):
         for ray in range(_first_ray(offsets, part, parts), _first_ray(offsets, part + 1, parts)):
@@ -128,59 +112,34 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
-class _Composite(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        density: torch.Tensor,
-        colour: torch.Tensor,
-        t_start: torch.Tensor,
-        t_end: torch.Tensor,
-        offsets: torch.Tensor,
-        by_length: bool,
-        early_stop: float,
-    ) -> tuple[torch.Tensor, ...]:
-        ctx.set_materialize_grads(False)
-        rays = offsets.shape[0] - 1
-        pixel = torch.empty(rays, 3)
-        opacity, depth, behind = torch.empty(rays), torch.empty(rays), torch.empty(rays)
-        used = torch.empty(rays, dtype=torch.int32)
-        weights = torch.empty(density.shape[0])
-        arrays = [_array(x) for x in (density, colour, t_start, t_end, offsets)]
-        outputs = [x.numpy() for x in (pixel, opacity, depth, weights, behind, used)]
-        _forward(*arrays, by_length, early_stop, get_num_threads(), *outputs)
-        ctx.save_for_backward(colour, t_start, t_end, offsets, weights, behind, used)
-        ctx.by_length = by_length
-        return pixel, opacity, depth, weights
-
-    @staticmethod
-    @once_differentiable
-    def backward(
-        ctx: Any,
-        d_pixel: torch.Tensor | None,
-        d_opacity: torch.Tensor | None,
-        d_depth: torch.Tensor | None,
-        d_weights: torch.Tensor | None,
-    ) -> tuple[torch.Tensor | None, ...]:
-        colour, t_start, t_end, offsets, weights, behind, used = ctx.saved_tensors
-        to_density, to_colour = ctx.needs_input_grad[0], ctx.needs_input_grad[1] and d_pixel is not None
-        d_density = torch.empty(weights.shape) if to_density else _ABSENT
-        d_colour = torch.empty(colour.shape) if to_colour else _ABSENT_RGB
-        incoming = [_ABSENT if d is None else d for d in (d_opacity, d_depth, d_weights)]
-        inputs = [_array(x) for x in (colour, t_start, t_end, offsets)]
-        others = [_array(x) for x in (weights, behind, used, _ABSENT_RGB if d_pixel is None else d_pixel, *incoming)]
-        _backward(*inputs, ctx.by_length, get_num_threads(), *others, d_density.numpy(), d_colour.numpy())
-        return d_density if to_density else None, d_colour if to_colour else None, None, None, None, None, None
+def forward(density, colour, t_start, t_end, offsets, by_length, early_stop):
+    """Colour, opacity, depth, weights, and what ``backward`` needs besides: ``behind`` (R,), ``used`` (R,) int32."""
+    rays = offsets.shape[0] - 1
+    pixel, weights = torch.empty(rays, 3), torch.empty(density.shape[0])
+    opacity, depth, behind = torch.empty(rays), torch.empty(rays), torch.empty(rays)
+    used = torch.empty(rays, dtype=torch.int32)
+    inputs = [_array(x) for x in (density, colour, t_start, t_end, offsets)]
+    outputs = (pixel, opacity, depth, weights, behind, used)
+    _forward_kernel(*inputs, by_length, early_stop, get_num_threads(), *(x.numpy() for x in outputs))
+    return outputs
 
 
-def composite(
-    density: torch.Tensor,
-    colour: torch.Tensor,
-    t_start: torch.Tensor,
-    t_end: torch.Tensor,
-    offsets: torch.Tensor,
-    by_length: bool,
-    early_stop: float,
-) -> tuple[torch.Tensor, ...]:
-    """See the package for the formula, the shapes and the results."""
-    return _Composite.apply(density, colour, t_start, t_end, offsets, by_length, float(early_stop))
+def backward(
+    colour, t_start, t_end, offsets, weights, behind, used, by_length, d_pixel, d_opacity, d_depth, d_weights=None,
+    *, to_density=True, to_colour=True,
+):  # fmt: skip
+    """Gradients of density (S,) and colour (S, 3), each None where not asked for or, for the colour, always zero.
+
+    Args:
+        colour, t_start, t_end, offsets, by_length: as ``forward`` had them.
+        weights, behind, used: what it returned.
+        d_pixel, d_opacity, d_depth, d_weights: the loss's gradients, each None where there is none.
+    """
+    d_density = torch.empty(weights.shape) if to_density else None
+    d_colour = torch.empty(colour.shape) if to_colour and d_pixel is not None else None
+    inputs = [_array(x) for x in (colour, t_start, t_end, offsets)]
+    saved = [_array(x) for x in (weights, behind, used)]
+    rgb = [_array(_ABSENT_RGB if x is None else x) for x in (d_pixel, d_colour)]
+    others = [_array(_ABSENT if x is None else x) for x in (d_opacity, d_depth, d_weights, d_density)]
+    _backward_kernel(*inputs, by_length, get_num_threads(), *saved, *rgb, *others)
+    return d_density, d_colour

@@ -1,11 +1,8 @@
 """``composite`` in Triton: one program a ray, a block of its samples at a time, float32; a fixed order of sums."""
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
-from torch.autograd.function import once_differentiable
 
 from . import ENDLESS
 
@@ -139,61 +136,41 @@ def backward_kernel(
             tl.store(d_colour_ptr + 3 * i + 2, weight * blue, inside)
 
 
-class _Composite(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        density: torch.Tensor,
-        colour: torch.Tensor,
-        t_start: torch.Tensor,
-        t_end: torch.Tensor,
-        offsets: torch.Tensor,
-        by_length: bool,
-        early_stop: float,
-    ) -> tuple[torch.Tensor, ...]:
-        ctx.set_materialize_grads(False)
-        rays = offsets.shape[0] - 1
-        density, colour, t_start, t_end, offsets = (x.contiguous() for x in (density, colour, t_start, t_end, offsets))
-        pixel = density.new_empty(rays, 3)
-        opacity, depth, behind = (density.new_empty(rays) for _ in range(3))
-        used = density.new_empty(rays, dtype=torch.int32)
-        weights = torch.empty_like(density)
-        if rays:
-            forward_kernel[(rays,)](
-                density, colour, t_start, t_end, offsets, early_stop, pixel, opacity, depth, weights, behind, used,
-                BY_LENGTH=by_length, BLOCK=BLOCK, num_warps=WARPS,
-            )  # fmt: skip
-        ctx.save_for_backward(colour, t_start, t_end, offsets, weights, behind, used)
-        ctx.by_length = by_length
-        return pixel, opacity, depth, weights
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *incoming: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-        colour, t_start, t_end, offsets, weights, behind, used = ctx.saved_tensors
-        to_density, to_colour = ctx.needs_input_grad[0], ctx.needs_input_grad[1] and incoming[0] is not None
-        d_density = torch.empty_like(weights) if to_density else None
-        d_colour = torch.empty_like(colour) if to_colour else None
-        rays = offsets.shape[0] - 1
-        if rays:
-            has = [gradient is not None for gradient in incoming]
-            gradients = [None if gradient is None else gradient.contiguous() for gradient in incoming]
-            backward_kernel[(rays,)](
-                colour, t_start, t_end, offsets, weights, behind, used, *gradients, d_density, d_colour,
-                BY_LENGTH=ctx.by_length, HAS_PIXEL=has[0], HAS_OPACITY=has[1], HAS_DEPTH=has[2], HAS_WEIGHTS=has[3],
-                TO_DENSITY=to_density, TO_COLOUR=to_colour, BLOCK=BLOCK, num_warps=WARPS,
-            )  # fmt: skip
-        return d_density, d_colour, None, None, None, None, None
+def forward(density, colour, t_start, t_end, offsets, by_length, early_stop):
+    """Colour, opacity, depth, weights, and what ``backward`` needs besides: ``behind`` (R,), ``used`` (R,) int32."""
+    rays = offsets.shape[0] - 1
+    inputs = [x.contiguous() for x in (density, colour, t_start, t_end, offsets)]
+    pixel, weights = density.new_empty(rays, 3), torch.empty_like(inputs[0])
+    opacity, depth, behind = (density.new_empty(rays) for _ in range(3))
+    used = density.new_empty(rays, dtype=torch.int32)
+    outputs = (pixel, opacity, depth, weights, behind, used)
+    if rays:
+        forward_kernel[(rays,)](*inputs, early_stop, *outputs, BY_LENGTH=by_length, BLOCK=BLOCK, num_warps=WARPS)
+    return outputs
 
 
-def composite(
-    density: torch.Tensor,
-    colour: torch.Tensor,
-    t_start: torch.Tensor,
-    t_end: torch.Tensor,
-    offsets: torch.Tensor,
-    by_length: bool,
-    early_stop: float,
-) -> tuple[torch.Tensor, ...]:
-    """See the package for the formula, the shapes and the results."""
-    return _Composite.apply(density, colour, t_start, t_end, offsets, by_length, float(early_stop))
+def backward(
+    colour, t_start, t_end, offsets, weights, behind, used, by_length, d_pixel, d_opacity, d_depth, d_weights=None,
+    *, to_density=True, to_colour=True,
+):  # fmt: skip
+    """Gradients of density (S,) and colour (S, 3), each None where not asked for or, for the colour, always zero.
+
+    Args:
+        colour, t_start, t_end, offsets, by_length: as ``forward`` had them.
+        weights, behind, used: what it returned.
+        d_pixel, d_opacity, d_depth, d_weights: the loss's gradients, each None where there is none.
+    """
+    inputs = [x.contiguous() for x in (colour, t_start, t_end, offsets, weights, behind, used)]
+    incoming = [None if x is None else x.contiguous() for x in (d_pixel, d_opacity, d_depth, d_weights)]
+    to_colour = to_colour and d_pixel is not None
+    d_density = torch.empty_like(inputs[4]) if to_density else None
+    d_colour = torch.empty_like(inputs[0]) if to_colour else None
+    rays = offsets.shape[0] - 1
+    if rays:
+        pixel, opacity, depth, by_weights = (x is not None for x in incoming)
+        backward_kernel[(rays,)](
+            *inputs, *incoming, d_density, d_colour,
+            BY_LENGTH=by_length, HAS_PIXEL=pixel, HAS_OPACITY=opacity, HAS_DEPTH=depth, HAS_WEIGHTS=by_weights,
+            TO_DENSITY=to_density, TO_COLOUR=to_colour, BLOCK=BLOCK, num_warps=WARPS,
+        )  # fmt: skip
+    return d_density, d_colour
