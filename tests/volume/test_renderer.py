@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
+from nerfkit.fields.field import Field
 from nerfkit.fields.harmonic import HarmonicField
 from nerfkit.kernels.philox import Draw
 from nerfkit.volume.occupancy import OccupancyGrid
@@ -16,7 +17,7 @@ from nerfkit.volume.samplers import OccupancySampler, StratifiedSampler
 RADIUS, DENSITY, COLOUR = 0.6, 2.0, (0.8, 0.5, 0.2)
 
 
-class Ball(torch.nn.Module):
+class Ball(Field):
     """A field that is ``DENSITY`` inside the ball of ``RADIUS`` and 0 outside, of one colour."""
 
     def __init__(self) -> None:
@@ -49,7 +50,7 @@ def parallel_rays() -> tuple[Tensor, Tensor, Tensor]:
 
 def test_opacity_colour_and_depth_of_a_ball() -> None:
     origins, directions, chord = parallel_rays()
-    pixels, _ = render_rays(Ball(), OccupancySampler(full_grid()), origins, directions)  # type: ignore[arg-type]
+    pixels, _ = render_rays(Ball(), OccupancySampler(full_grid()), origins, directions)
     opacity = 1 - torch.exp(-DENSITY * chord)
     torch.testing.assert_close(pixels.opacity, opacity, atol=0.012, rtol=0)
     torch.testing.assert_close(pixels.colour, opacity[:, None] * torch.tensor(COLOUR), atol=0.012, rtol=0)
@@ -64,7 +65,7 @@ def test_opacity_colour_and_depth_of_a_ball() -> None:
 def test_grid_finds_the_ball_and_skips_the_rest() -> None:
     grid = full_grid()
     for visit in range(12):
-        grid.update(Ball(), Draw(0, visit), visit, prune=True)  # type: ignore[arg-type]
+        grid.update(Ball(), Draw(0, visit), visit, prune=True)
     centre = (torch.arange(32) + 0.5) / 16 - 1
     distance = torch.stack(torch.meshgrid(centre, centre, centre, indexing="ij"), -1).norm(dim=-1)
     half_diagonal = math.sqrt(3) / 32
@@ -75,8 +76,8 @@ def test_grid_finds_the_ball_and_skips_the_rest() -> None:
     origins, directions, _ = parallel_rays()
     sampler = OccupancySampler(grid)
     everywhere = OccupancySampler(full_grid())
-    before, all_samples = render_rays(Ball(), everywhere, origins, directions)  # type: ignore[arg-type]
-    after, samples = render_rays(Ball(), sampler, origins, directions)  # type: ignore[arg-type]
+    before, all_samples = render_rays(Ball(), everywhere, origins, directions)
+    after, samples = render_rays(Ball(), sampler, origins, directions)
     torch.testing.assert_close(after.colour, before.colour, atol=1e-6, rtol=0)
     assert samples < 0.6 * all_samples
 
@@ -102,7 +103,7 @@ def test_updates_visit_every_cell_once_in_share_visits() -> None:
             return torch.ones(len(positions))
 
     for visit in range(3):
-        grid.update(One(), Draw(0, visit), visit, prune=False)  # type: ignore[arg-type]
+        grid.update(One(), Draw(0, visit), visit, prune=False)
     assert (seen == 1).all()
 
 
@@ -118,7 +119,7 @@ def test_view_and_source_agree_with_the_analytic_ball() -> None:
     pose = look_at(torch.tensor([[0.0, 0.5, 4.0]]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
     cameras = Cameras(pose, torch.tensor([[60.0, 60.0, 16.5, 12.5]]), 25, 33)
     sampler = OccupancySampler(full_grid())
-    image = render_view(Ball(), sampler, cameras, 0, normals=True)  # type: ignore[arg-type]
+    image = render_view(Ball(), sampler, cameras, 0, normals=True)
     assert image.rgb.shape == (25, 33, 3) and image.alpha.shape == (25, 33)
     assert image.alpha[12, 16] == pytest.approx(1 - math.exp(-2 * DENSITY * RADIUS), abs=0.02)
     assert image.alpha[0, 0] == 0 and image.rgb[0, 0].sum() == 0
@@ -126,7 +127,7 @@ def test_view_and_source_agree_with_the_analytic_ball() -> None:
     assert (picture[0, 0] == 1).all()
     toward = torch.nn.functional.normalize(cameras.positions[0], dim=-1)
     assert image.normal is not None and torch.dot(image.normal[12, 16], toward) > 0.95
-    rendered = FieldSource(Ball(), sampler, (0.0, 0.0, 0.0)).render(cameras, 0)  # type: ignore[arg-type]
+    rendered = FieldSource(Ball(), sampler, (0.0, 0.0, 0.0)).render(cameras, 0)
     distance = float(cameras.positions[0].norm())
     assert distance - RADIUS < rendered["depth"][12, 16] < distance + RADIUS
 

@@ -1,0 +1,66 @@
+"""What a radiance field is to the rest of the package: densities, colours, and rays composited through both."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from nerfkit.kernels.composite import composite
+from nerfkit.kernels.harmonic_field import Rendered
+from nerfkit.kernels.march import Samples
+
+
+class Field(nn.Module):
+    """A density sigma(x) per unit length and a colour c(x, d).
+
+    A field has ``density`` and ``forward``. Where it knows a shorter way from positions to pixels than through the
+    density and the colour of every sample, it has a ``render`` of its own.
+    """
+
+    def density(self, positions: Tensor) -> Tensor:
+        """sigma (S,) per unit length at positions (S,3)."""
+        raise NotImplementedError
+
+    def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Density (S,) and colour (S,3) of packed samples.
+
+        Args:
+            positions: (S,3), ray after ray.
+            offsets: (R+1,) int64: ray r owns samples offsets[r] to offsets[r+1] - 1.
+            directions: (R,3), unit.
+        """
+        raise NotImplementedError
+
+    def render(
+        self,
+        positions: Tensor,
+        samples: Samples,
+        directions: Tensor,
+        opacity: Literal["density", "raw"] = "density",
+        early_stop: float = 0.0,
+    ) -> Rendered:
+        """Pixels of rays through the field; the formula, ``opacity`` and ``early_stop`` are ``composite``'s.
+
+        Args:
+            positions: (S,3) the middles of the samples.
+            samples: where they lie on their R rays.
+            directions: (R,3), unit.
+
+        Returns:
+            premultiplied colour (R,3), opacity (R,), depth (R,); a ray without samples is empty.
+        """
+        density, colour = self(positions, samples.offsets, directions)
+        pixels = composite(
+            density, colour, samples.t_start, samples.t_end, samples.offsets, opacity=opacity, early_stop=early_stop
+        )
+        return Rendered(*pixels[:3])
+
+    def normals(self, positions: Tensor) -> Tensor:
+        """-grad sigma / |grad sigma| at positions (S,3): unit vectors out of the solid; zero where sigma is flat."""
+        pieces = []
+        for piece in positions.detach().split(65536):
+            with torch.enable_grad():
+                piece = piece.clone().requires_grad_()
+                (gradient,) = torch.autograd.grad(self.density(piece).sum(), piece)
+            pieces.append(-nn.functional.normalize(gradient, dim=-1))
+        return torch.cat(pieces)
