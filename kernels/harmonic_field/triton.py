@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from ..composite import triton as composite
 from ..march import Samples
 from . import reference
-from .layout import DTYPES, HEADS, Layout, inverse_turn, layout_of, pack, unpack, wave_table
+from .packing import DTYPES, HEADS, Packing, inverse_turn, pack, packing_of, unpack, wave_table
 from .spec import FieldSpec, FieldWeights
 from .triton_backward import (
     backward_kernel,
@@ -57,20 +57,20 @@ class _Field(NamedTuple):
 
     weights: FieldWeights
     spec: FieldSpec
-    layout: Layout
+    packing: Packing
     tile: Tile
     matrices: Tensor
     small: Tensor
 
     @staticmethod
     def of(weights: FieldWeights, spec: FieldSpec) -> "_Field":
-        layout = layout_of(weights, spec)
-        return _Field(weights, spec, layout, tile_of(layout.width, spec.precision), *pack(weights, spec, layout))
+        packing = packing_of(weights.feature[0].shape[1], len(weights.hidden), spec)
+        return _Field(weights, spec, packing, tile_of(packing.width, spec.precision), *pack(weights, spec, packing))
 
     @property
     def tables(self) -> tuple[Tensor, Tensor]:
         device = self.matrices.device
-        return wave_table(self.spec, self.layout, device), inverse_turn(device)
+        return wave_table(self.spec, self.packing, device), inverse_turn(device)
 
     @property
     def precision(self) -> str:
@@ -79,9 +79,9 @@ class _Field(NamedTuple):
     @property
     def embedding(self) -> dict[str, Any]:
         """Constants of a kernel that forms the embedding."""
-        spec, layout = self.spec, self.layout
+        spec, packing = self.spec, self.packing
         exact = spec.omega0 != math.pi
-        sizes = {"OCTAVES": spec.octaves, "EXACT": exact, "CHUNKS": layout.chunks, "CHUNK": layout.chunk}
+        sizes = {"OCTAVES": spec.octaves, "EXACT": exact, "CHUNKS": packing.chunks, "CHUNK": packing.chunk}
         return {"OMEGA": float(spec.omega0), **sizes}
 
     @property
@@ -91,8 +91,8 @@ class _Field(NamedTuple):
     @property
     def forward(self) -> dict[str, Any]:
         """Constants of the forward kernels."""
-        layout, tile = self.layout, self.tile
-        sizes = {"W": layout.width, "D": layout.depth, "SKIP": layout.skip, "M": tile.samples, "BN": tile.block}
+        packing, tile = self.packing, self.tile
+        sizes = {"W": packing.width, "D": packing.depth, "SKIP": packing.skip, "M": tile.samples, "BN": tile.block}
         return {
             **sizes, **self.embedding, **self.activation, "EXP_DENSITY": self.spec.density_activation == "exp",
             "PRECISION": self.precision, "num_warps": tile.warps, "num_stages": tile.stages,
@@ -112,7 +112,7 @@ class _Saved(NamedTuple):
 
 
 def _layers(field: _Field, rows: int) -> Tensor:
-    shape = field.layout.depth + 1, rows, field.layout.width
+    shape = field.packing.depth + 1, rows, field.packing.width
     return torch.empty(shape, dtype=field.matrices.dtype, device=field.matrices.device)
 
 
@@ -152,23 +152,23 @@ def _gradients(
     field: _Field, saved: _Saved, d_density: Tensor, d_colour: Tensor, scale: Tensor, to_positions: bool
 ) -> tuple[Tensor | None, Tensor, FieldWeights]:
     """dL/dx, dL/du and dL/dweights from dL/ddensity (S,) and dL/dcolour (S,3)."""
-    layout, tile, spec = field.layout, field.tile, field.spec
-    w, d, device = layout.width, layout.depth, saved.x.device
+    packing, tile, spec = field.packing, field.tile, field.spec
+    w, d, device = packing.width, packing.depth, saved.x.device
     total = saved.x.shape[0]
     d_u = torch.zeros(saved.u.shape, device=device)
     d_x = torch.empty_like(saved.x) if to_positions else None
-    flat = torch.zeros(layout.gradients, device=device)
+    flat = torch.zeros(packing.gradients, device=device)
     chunk = max(1, CHUNK_BYTES // (2 * (d + 1) * w * field.matrices.element_size()))
     chunk = min(total, triton.cdiv(chunk, tile.samples) * tile.samples)
     if total == 0:
-        return d_x, d_u, unpack(flat, field.weights, spec, layout)
+        return d_x, d_u, unpack(flat, field.weights, spec, packing)
     d_layers, d_heads = _layers(field, chunk), field.matrices.new_empty(chunk, HEADS)
     layers = _layers(field, chunk) if saved.layers is None else saved.layers
     share = max(SHARE, triton.cdiv(chunk, MOST_PARTS))
-    partial = torch.empty(triton.cdiv(chunk, share), layout.gradients, device=device)
+    partial = torch.empty(triton.cdiv(chunk, share), packing.gradients, device=device)
     table, inverse_turn = field.tables
     products = {"PRECISION": field.precision, "B": min(w, 64), "BS": 32, "num_warps": 4, "num_stages": 2}
-    places = [0, layout.again] if layout.skip else [0]
+    places = [0, packing.again] if packing.skip else [0]
     for first in range(0, total, chunk):
         count = min(chunk, total - first)
         layers_first = 0
@@ -179,36 +179,36 @@ def _gradients(
         backward_kernel[(triton.cdiv(count, tile.samples),)](
             d_density, d_colour, saved.density, saved.colour, scale, field.matrices, field.small,
             layers, layers.shape[1], layers_first, d_layers, d_heads, rows, first, count,
-            W=w, D=d, E=layout.columns, EXP_DENSITY=spec.density_activation == "exp", HEADS=HEADS,
+            W=w, D=d, E=packing.columns, EXP_DENSITY=spec.density_activation == "exp", HEADS=HEADS,
             PRECISION=field.precision, M=tile.samples, BN=tile.block, num_warps=tile.warps, num_stages=tile.stages,
             **field.activation,
         )  # fmt: skip
         parts, side = triton.cdiv(count, share), w // products["B"]
         stored = layers, layers.shape[1], layers_first
         squares_kernel[(side * side, d, parts)](
-            d_layers, rows, *stored, partial, layout.gradients, layout.matrices, first, count, share,
-            W=w, D=d, E=layout.columns, **products,
+            d_layers, rows, *stored, partial, packing.gradients, packing.matrices, first, count, share,
+            W=w, D=d, E=packing.columns, **products,
         )  # fmt: skip
         for place in places:
-            d_layer = d_layers[layout.skip - 1 if place else 0]
-            embedded_kernel[(side * layout.chunks, parts)](
-                d_layer, saved.x, table, inverse_turn, partial, layout.gradients, place, layout.matrices,
+            d_layer = d_layers[packing.skip - 1 if place else 0]
+            embedded_kernel[(side * packing.chunks, parts)](
+                d_layer, saved.x, table, inverse_turn, partial, packing.gradients, place, packing.matrices,
                 first, count, share, W=w, BIAS=place == 0, **field.embedding, **products,
             )  # fmt: skip
         heads_kernel[(side, 2, parts)](
-            d_heads, *stored, partial, layout.gradients, layout.matrices + d * w, first, count, share,
+            d_heads, *stored, partial, packing.gradients, packing.matrices + d * w, first, count, share,
             W=w, D=d, HEADS=HEADS, **products,
         )  # fmt: skip
         ray_sums_kernel[(d_u.shape[0],)](d_layers[d], saved.offsets, d_u, first, count, W=w, BS=16, num_warps=1)
         if d_x is not None:
             positions_kernel[(triton.cdiv(count, 64),)](
                 d_layers, rows, saved.x, field.matrices, table, inverse_turn, d_x, first, count,
-                W=w, D=d, SKIP=layout.skip, PRECISION=field.precision, M=64, BN=min(w, 32), num_warps=4, num_stages=1,
+                W=w, D=d, SKIP=packing.skip, PRECISION=field.precision, M=64, BN=min(w, 32), num_warps=4, num_stages=1,
                 **field.embedding,
             )  # fmt: skip
         flat += partial[:parts].sum(0)
     unscaled = 1 / scale
-    return None if d_x is None else d_x * unscaled, d_u * unscaled, unpack(flat * unscaled, field.weights, spec, layout)
+    return None if d_x is None else d_x * unscaled, d_u * unscaled, unpack(flat * unscaled, field.weights, spec, packing)
 
 
 class _HarmonicField(torch.autograd.Function):
