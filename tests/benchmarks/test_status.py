@@ -12,7 +12,7 @@ from benchmarks import gpu, measure, status
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A repository with two kernels that have a GPU source and one that has none."""
+    """A repository with kernels that have a GPU source and one that has none."""
     for name in ("blur", "sharpen"):
         (tmp_path / "kernels" / name).mkdir(parents=True)
         (tmp_path / "kernels" / name / "triton.py").write_text(f"# {name}\n")
@@ -59,6 +59,26 @@ REPORT = """<testsuites><testsuite>
 <testcase classname="tests.kernels.test_rasterize" name="test_gpu"/>
 <testcase classname="tests.kernels.test_edges" name="test_gpu"><skipped message="no GPU"/></testcase>
 </testsuite></testsuites>"""
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "verified"),
+    [
+        ({"blur": "", "blur_edges": ""}, ["blur"]),
+        ({"blur_edges": ""}, ["blur"]),  # tests of its parts are tests of the kernel
+        ({"blur": "", "blur_edges": "<failure/>"}, []),
+        ({"blur": "<skipped/>", "blur_edges": "<error/>"}, []),
+        ({"blur": "", "blur_twice_edges": "<failure/>"}, ["blur"]),  # a kernel of its own
+        ({"blur_twice": "", "blurred": "<failure/>"}, ["blur_twice"]),
+    ],
+)
+def test_a_kernel_s_tests_may_be_several_files(checkout: Path, outcomes: dict[str, str], verified: list[str]) -> None:
+    (checkout / "kernels" / "blur_twice").mkdir()
+    (checkout / "kernels" / "blur_twice" / "triton.py").write_text("")
+    cases = (f'<testcase classname="tests.kernels.test_{file}">{how}</testcase>' for file, how in outcomes.items())
+    report = checkout / "report.xml"
+    report.write_text(f"<testsuite>{''.join(cases)}</testsuite>")
+    assert gpu.verified_kernels(report, checkout) == verified
 
 
 def test_only_a_kernel_whose_tests_ran_and_passed_is_verified(checkout: Path) -> None:

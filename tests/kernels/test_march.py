@@ -1,4 +1,4 @@
-"""``march`` and its companions: analytic cases, and every backend bit for bit: see ``ladder.py``."""
+"""``march`` and ``intersect_box``: analytic cases, and every backend bit for bit: see ``ladder.py``."""
 
 import math
 
@@ -6,87 +6,11 @@ import pytest
 import torch
 
 from nerfkit.kernels import use
-from nerfkit.kernels.march import Samples, intersect_box, inverse_cdf, march, positions, stratified
-from nerfkit.kernels.philox import INVERSE_CDF, JITTER, STRATIFIED, Draw
+from nerfkit.kernels.march import Samples, intersect_box, march
+from nerfkit.kernels.philox import JITTER, Draw
 from nerfkit.kernels.philox import reference as philox
 from tests.kernels import ladder
-
-BACKENDS = ("reference", "cpu")
-CASES = (
-    "shell",
-    "scattered",
-    "full",
-    "empty",
-    "one_cell",
-    "no_rays",
-    "axis_aligned",
-    "all_miss",
-    "far_away",
-    "not_clipped",
-    "small_steps",
-    "many_runs",
-    "jittered",
-    "stopped",
-    "capped",
-)
-
-
-def unit(x):
-    return torch.nn.functional.normalize(x, dim=-1)
-
-
-def grid_centres(size):
-    c = (torch.arange(size) + 0.5) * 2 / size - 1
-    return torch.stack(torch.meshgrid(c, c, c, indexing="ij"), -1)  # (G, G, G, 3)
-
-
-def make(case, device="cpu"):
-    """Arguments and keywords of ``march``, seeded."""
-    generator = torch.Generator().manual_seed(13)
-    size = {"one_cell": 1, "scattered": 13, "axis_aligned": 8, "small_steps": 5, "many_runs": 33}.get(case, 20)
-    radius = grid_centres(size).norm(dim=-1)
-    occupancy = (radius - 0.6).abs() < 0.15
-    if case in ("scattered", "axis_aligned", "small_steps", "many_runs", "stopped", "capped", "far_away"):
-        occupancy = torch.rand(size, size, size, generator=generator) < 0.3
-    if case in ("full", "one_cell"):
-        occupancy = torch.ones(size, size, size, dtype=torch.uint8)
-    if case == "empty":
-        occupancy = torch.zeros_like(occupancy)
-    rays = 0 if case == "no_rays" else 41
-    origins = 2.5 * unit(torch.randn(rays, 3, generator=generator))
-    if case != "all_miss":
-        origins[::7] *= 0.2  # some start inside
-    target = 1.4 * torch.rand(rays, 3, generator=generator) - 0.7
-    if case == "all_miss":
-        target = 3 * origins
-    if case == "far_away":
-        origins = origins * 1e3
-    directions = unit(target - origins)
-    if case == "axis_aligned":
-        axis = torch.arange(rays) % 3
-        directions = torch.nn.functional.one_hot(axis, 3).float() * (1 - 2 * (torch.arange(rays) % 2))[:, None]
-        origins = 2.0 * torch.rand(rays, 3, generator=generator) - 1
-        origins[::2] = (origins[::2] * 4).round() / 4  # on the walls between cells
-        origins -= 2 * directions
-    near, far = intersect_box(origins, directions, near_plane=0.1)
-    if case == "not_clipped":
-        near, far = torch.zeros_like(near), torch.full_like(far, 7.0)
-    step = {"far_away": 0.05, "small_steps": 0.008, "one_cell": 0.3}.get(case, 0.05)
-    keywords = {}
-    if case == "jittered":
-        keywords = {"jitter": Draw(2**33 + 3, 5, 100)}
-    if case == "stopped":
-        densities = 40 * torch.rand(size, size, size, generator=generator)
-        keywords = {"jitter": (1, 2), "density_grid": densities.to(device), "min_transmittance": 0.3}
-    if case == "capped":
-        keywords = {"max_samples_per_ray": 5}
-    return tuple(x.to(device) for x in (origins, directions, near, far, occupancy)), step, keywords
-
-
-def run(case, backend, device="cpu"):
-    tensors, step, keywords = make(case, device)
-    with use(backend):
-        return march(*tensors, step, **keywords)
+from tests.kernels.march_cases import BACKENDS, CASES, SIGNATURE, grid_centres, make, run, unit
 
 
 def assert_same_samples(case, backend, device="cpu"):
@@ -95,57 +19,6 @@ def assert_same_samples(case, backend, device="cpu"):
         mine, reference = getattr(actual, name).cpu(), getattr(expected, name)
         assert mine.dtype == reference.dtype
         assert torch.equal(mine, reference), f"{name} of {case}"
-
-
-def position_results(device="cpu", dtype=torch.float32):
-    """Points and both gradients, for samples with empty rays among them."""
-    (origins, directions, *_), _, _ = make("shell", device)
-    samples = run("shell", "reference")
-    samples = Samples(*(x.to(device, dtype) if x.is_floating_point() else x.to(device) for x in samples))
-    origins, directions = (x.to(dtype).clone().requires_grad_() for x in (origins, directions))
-    points = positions(samples, origins, directions)
-    weighting = torch.randn(points.shape, generator=torch.Generator().manual_seed(1)).to(points)
-    points.backward(weighting)
-    return {"points": points.detach(), "d_origins": origins.grad, "d_directions": directions.grad}
-
-
-def assert_same_positions(backend):
-    with use("reference"):
-        exact, same = position_results(dtype=torch.float64), position_results()
-    with use(backend):
-        actual = position_results()
-    assert torch.equal(actual["points"], same["points"])
-    for name in ("d_origins", "d_directions"):
-        torch.testing.assert_close(actual[name].double(), exact[name], rtol=1e-5, atol=1e-5)
-
-
-def lock_step_results(device="cpu"):
-    generator = torch.Generator().manual_seed(17)
-    near = torch.rand(37, generator=generator)
-    far = near + torch.rand(37, generator=generator)
-    far[3] = near[3]
-    edges = torch.rand(37, 12, generator=generator).cumsum(1)
-    weights = torch.rand(37, 11, generator=generator) * (torch.rand(37, 11, generator=generator) < 0.5)
-    weights[5], weights[6], weights[7, 4:] = 0, 1e-30, 1e30
-    near, far, edges, weights = (x.to(device) for x in (near, far, edges, weights))
-    results = {}
-    for jitter in (None, Draw(2**40 + 1, 6, 9)):
-        for count in (1, 2, 19):
-            results[f"stratified {jitter} {count}"] = stratified(near, far, count, jitter=jitter).t_start
-            results[f"offsets {jitter} {count}"] = stratified(near, far, count, jitter=jitter).offsets
-            results[f"inverse_cdf {jitter} {count}"] = inverse_cdf(edges, weights, count, jitter=jitter)
-        results[f"no rays {jitter}"] = stratified(near[:0], far[:0], 4, jitter=jitter).t_end
-        results[f"no weights {jitter}"] = inverse_cdf(edges[:0], weights[:0], 4, jitter=jitter)
-    return results
-
-
-def assert_same_lock_step(backend, device="cpu"):
-    with use("reference"):
-        expected = lock_step_results()
-    with use(backend):
-        actual = lock_step_results(device)
-    for name, value in expected.items():
-        assert torch.equal(actual[name].cpu(), value), name
 
 
 # intersect_box
@@ -306,13 +179,25 @@ def test_cpu_does_not_depend_on_the_number_of_threads():
     import numba
 
     available = numba.get_num_threads()
-    several = [*run("shell", "cpu"), *position_results().values()]
+    several = run("shell", "cpu")
     numba.set_num_threads(1)
     try:
-        single = [*run("shell", "cpu"), *position_results().values()]
+        single = run("shell", "cpu")
     finally:
         numba.set_num_threads(available)
     assert all(torch.equal(a, b) for a, b in zip(several, single, strict=True))
+
+
+def test_cpu_notices_that_the_grid_changed() -> None:
+    """The CPU code remembers what it derived from a grid; an in-place change must undo that."""
+    origins, directions = torch.tensor([[0.0, 0.0, 3.0]]), torch.tensor([[0.0, 0.0, -1.0]])
+    near, far = intersect_box(origins, directions)
+    occupancy = torch.zeros(16, 16, 16, dtype=torch.bool)
+    assert len(march(origins, directions, near, far, occupancy, 0.1).t_start) == 0
+    occupancy[8, 8, 3] = True
+    assert len(march(origins, directions, near, far, occupancy, 0.1).t_start) > 0
+    occupancy.zero_()
+    assert len(march(origins, directions, near, far, occupancy, 0.1).t_start) == 0
 
 
 def test_arguments_that_are_not_contiguous():
@@ -364,113 +249,6 @@ def test_compiled_kernels_take_float32_only():
         march(*(x.double() if x.is_floating_point() else x for x in tensors), step)
 
 
-# positions
-
-
-def test_gradcheck_of_positions():
-    (origins, directions, *_), _, _ = make("shell")
-    samples = Samples(*(x.double() if x.is_floating_point() else x for x in run("capped", "reference")))
-
-    def points(origins, directions):
-        with use("reference"):
-            return positions(samples, origins, directions)
-
-    assert torch.autograd.gradcheck(points, (origins.double().requires_grad_(), directions.double().requires_grad_()))
-
-
-def test_cpu_positions(poison):
-    assert_same_positions("cpu")
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_positions_lie_in_occupied_cells(backend):
-    (origins, directions, *_, occupancy), _, _ = make("scattered")
-    with use(backend):
-        points = positions(run("scattered", backend), origins, directions)
-    cell = ((points + 1) / 2 * len(occupancy)).floor().long()
-    assert occupancy[cell[:, 0], cell[:, 1], cell[:, 2]].all()
-
-
-def test_positions_of_nothing():
-    points = positions(run("no_rays", "cpu"), torch.zeros(0, 3), torch.zeros(0, 3))
-    assert points.shape == (0, 3)
-
-
-def test_positions_check_their_samples():
-    samples = run("shell", "cpu")
-    rays = torch.zeros(41, 3)
-    with pytest.raises(ValueError, match=r"offsets must be \(41,\)"):
-        positions(samples, rays[:40], rays[:40])
-    with pytest.raises(ValueError, match="offsets must run from 0"):
-        positions(samples._replace(offsets=samples.offsets + 1), rays, rays)
-
-
-# Lock-step samplers
-
-
-def test_stratified_depths_of_pytorch3d():
-    """Its rule, written out: linspace; then each depth uniform between the middles to its neighbours."""
-    near, far, count = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 2.5]), 5
-    plain, drawn = (stratified(near, far, count, jitter=jitter).t_start.view(2, count) for jitter in (None, (7, 8)))
-    u = philox.uniform(Draw(7, 8), STRATIFIED, torch.arange(2)[:, None], torch.arange(count))[0]
-    for r in range(2):
-        z = torch.linspace(float(near[r]), float(far[r]), count)
-        torch.testing.assert_close(plain[r], z)
-        for i in range(count):
-            low = (z[i - 1] + z[i]) / 2 if i > 0 else z[0]
-            high = (z[i] + z[i + 1]) / 2 if i < count - 1 else z[-1]
-            torch.testing.assert_close(drawn[r, i], low + (high - low) * u[r, i])
-
-
-def test_stratified_is_packed_and_has_no_length():
-    samples = stratified(torch.zeros(3), torch.ones(3), 4, jitter=(1, 1))
-    assert samples.ray_index.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert samples.offsets.tolist() == [0, 4, 8, 12]
-    assert torch.equal(samples.t_start, samples.t_end)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_inverse_cdf_by_hand(backend):
-    """Bins [0,1), [1,3), [3,4) with shares 1/4, 0, 3/4; centres 1/8, 3/8, 5/8, 7/8. No weight: every bin alike."""
-    edges = torch.tensor([[0.0, 1, 3, 4]] * 2)
-    with use(backend):
-        t = inverse_cdf(edges, torch.tensor([[1.0, 0, 3], [0, 0, 0]]), 4)
-    torch.testing.assert_close(t[0], torch.tensor([0.5, 3 + 1 / 6, 3.5, 3 + 5 / 6]))
-    torch.testing.assert_close(t[1], torch.tensor([0.375, 1.25, 2.75, 3.625]))
-
-
-def test_inverse_cdf_inverts_the_cumulative_mass():
-    generator = torch.Generator().manual_seed(29)
-    edges, weights = torch.rand(6, 9, generator=generator).cumsum(1), torch.rand(6, 8, generator=generator)
-    t = inverse_cdf(edges, weights, 33, jitter=(4, 5))
-    assert (t.diff(dim=1) >= 0).all()
-    share = weights / weights.sum(1, keepdim=True)
-    inside = (t[:, :, None] - edges[:, None, :-1]) / edges.diff(dim=1)[:, None]  # (R, n, bins)
-    mass = (inside.clamp(0, 1) * share[:, None]).sum(-1)
-    u = philox.uniform(Draw(4, 5), INVERSE_CDF, torch.arange(6)[:, None], torch.arange(33))[0]
-    torch.testing.assert_close(mass, (torch.arange(33) + u) / 33, rtol=0, atol=1e-5)
-
-
-def test_cpu_lock_step(poison):
-    assert_same_lock_step("cpu")
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: stratified(torch.zeros(3), torch.zeros(2), 4), r"far must be \(3,\)"),
-        (lambda: stratified(torch.zeros(3), torch.zeros(3), 0), "count must be at least 1"),
-        (lambda: inverse_cdf(torch.zeros(3, 4), torch.zeros(3, 4), 2), r"edges must be \(3, 5\)"),
-        (lambda: inverse_cdf(torch.zeros(3, 1), torch.zeros(3, 0), 2), "weights must be"),
-        (lambda: inverse_cdf(torch.zeros(3, 5), torch.zeros(3, 4), -1), "count must not be negative"),
-        (lambda: intersect_box(torch.zeros(3, 3), torch.zeros(2, 3)), r"must both be \(R,3\)"),
-    ],
-)
-def test_wrong_companions(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
 # Rung 3: Triton in its interpreter.
 
 
@@ -480,30 +258,7 @@ def test_triton_samples(case, poison):
     assert_same_samples(case, "triton")
 
 
-@pytest.mark.interpreted
-def test_triton_positions(poison):
-    assert_same_positions("triton")
-
-
-@pytest.mark.interpreted
-def test_triton_lock_step(poison):
-    assert_same_lock_step("triton")
-
-
 # Rung 4: Triton compiled, inside its budget.
-
-FLOATS = (
-    *("origins", "directions", "near", "far", "density", "start", "end", "points", "fractions", "depths", "edges"),
-    *("weights", "out", "grad_points", "grad_origins", "grad_directions"),
-)
-SIGNATURE = {
-    **{f"{name}_ptr": "*fp32" for name in FLOATS},
-    **{f"{name}_ptr": "*i64" for name in ("counts", "offsets", "ray_index")},
-    **{f"{name}_ptr": "*u8" for name in ("occupancy", "distance")},
-    **dict.fromkeys(("step", "first", "size", "blocks_per_side", "max_samples", "rays", "bins", "count"), "i32"),
-    **dict.fromkeys(("step_size", "depth_limit"), "fp32"),
-    "seed": "i64",
-}
 
 
 @pytest.mark.parametrize("target", ladder.TARGETS)
@@ -511,18 +266,12 @@ def test_triton_budgets(target):
     from nerfkit.kernels.march import triton
 
     lattice = {"JITTERED": True, "RAYS": triton.RAYS}
-    samples = {"SAMPLES": triton.SAMPLES}
     kernels = [
         ("count", lattice | {"STOPPING": True}, {"num_warps": 1} | triton.AS_WRITTEN),
         ("emit", lattice, {"num_warps": 1} | triton.AS_WRITTEN),
-        ("positions", samples, triton.AS_WRITTEN),
-        ("positions_backward", {"LANES": triton.LANES}, {"num_warps": 1}),
-        ("stratified", samples | {"JITTERED": True}, triton.AS_WRITTEN),
-        ("inverse_cdf", lattice, {"num_warps": 2} | triton.AS_WRITTEN),
     ]
     for name, constants, options in kernels:
-        kernel = getattr(triton, f"{name}_kernel")
-        ladder.check_budget(f"march.{name}", target, kernel, SIGNATURE, constants, **options)
+        ladder.check_budget(f"march.{name}", target, getattr(triton, f"{name}_kernel"), SIGNATURE, constants, **options)
 
 
 # Rung 5: on a GPU.
@@ -532,30 +281,3 @@ def test_triton_budgets(target):
 @pytest.mark.parametrize("case", CASES)
 def test_gpu_samples(case, poison):
     assert_same_samples(case, "triton", "cuda")
-
-
-@pytest.mark.gpu
-def test_gpu_positions(poison):
-    actual, again = position_results("cuda"), position_results("cuda")
-    with use("reference"):
-        peer, exact = position_results("cuda"), position_results("cuda", torch.float64)
-    for name in actual:
-        assert torch.equal(actual[name], again[name]), name
-        ladder.assert_error_at_most_twice(actual[name], peer[name], exact[name], name)
-
-
-@pytest.mark.gpu
-def test_gpu_lock_step(poison):
-    assert_same_lock_step("triton", "cuda")
-
-
-def test_cpu_notices_that_the_grid_changed() -> None:
-    """The CPU code remembers what it derived from a grid; an in-place change must undo that."""
-    origins, directions = torch.tensor([[0.0, 0.0, 3.0]]), torch.tensor([[0.0, 0.0, -1.0]])
-    near, far = intersect_box(origins, directions)
-    occupancy = torch.zeros(16, 16, 16, dtype=torch.bool)
-    assert len(march(origins, directions, near, far, occupancy, 0.1).t_start) == 0
-    occupancy[8, 8, 3] = True
-    assert len(march(origins, directions, near, far, occupancy, 0.1).t_start) > 0
-    occupancy.zero_()
-    assert len(march(origins, directions, near, far, occupancy, 0.1).t_start) == 0
