@@ -11,23 +11,14 @@ import time
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
 
 from benchmarks import measure
-from nerfkit.fit.build import build_field, build_sampler
 from nerfkit.fit.field import FieldFit
 from nerfkit.kernels import use
 from nerfkit.options import compose
-from nerfkit.pipeline import load_scene
+from nerfkit.pipeline import load_scene, new_fit
 from nerfkit.runs.folder import Run
 from nerfkit.runs.threads import set_threads
-from nerfkit.scenes.scene import Scene
-
-
-def new_fit(config: DictConfig, scene: Scene, folder: str) -> FieldFit:
-    """A fit on the CPU whose checkpoints and curves go into ``folder``."""
-    field, average = build_field(config, scene), build_field(config, scene)
-    return FieldFit(scene, field, average, build_sampler(config, scene), config, Run(Path(folder)), torch.device("cpu"))
 
 
 def rate(fit: FieldFit, seconds: float) -> float:
@@ -49,7 +40,7 @@ def main(argv: list[str]) -> int:
     threads = set_threads(None)
     scene = load_scene(config)
     with tempfile.TemporaryDirectory() as folder:
-        fit = new_fit(config, scene, folder)
+        fit = new_fit(config, scene, Run(Path(folder)), torch.device("cpu"))
         for _ in range(arguments.warmup):
             fit.step()
         ours, plain = [], []

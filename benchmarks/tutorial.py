@@ -2,12 +2,15 @@
 
 import argparse
 import tempfile
+from pathlib import Path
+
+import torch
 
 from benchmarks import measure
-from benchmarks.training import new_fit
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.options import compose
-from nerfkit.pipeline import load_scene
+from nerfkit.pipeline import load_scene, new_fit
+from nerfkit.runs.folder import Run
 from nerfkit.runs.threads import set_threads
 
 
@@ -25,7 +28,7 @@ def main(argv: list[str]) -> int:
         config = compose("train", [*arguments.scene, "preset=cpu", *words, *limits])
         scene = load_scene(config)
         with tempfile.TemporaryDirectory() as folder:
-            fit = new_fit(config, scene, folder)
+            fit = new_fit(config, scene, Run(Path(folder)), torch.device("cpu"))
             fit.train()
             fit.run.close()
         found, progress = evaluate_field(fit.average, fit.sampler, scene), fit.progress

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.fit.build import build_field, build_sampler
+from nerfkit.fit.checks import check_config
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh, surface_colours
 from nerfkit.fit.field import FieldFit
@@ -44,6 +45,7 @@ def run(config: DictConfig) -> Path:
             "stages: without the field stage there must be a run to go on with: resume=OUTPUT/SCENE/DATE_TIME"
         )
     device = pick_device(config.device)
+    check_config(config, device)
     config.threads = set_threads(config.threads)
     if config.resume is not None and not has_checkpoint(find(config.resume)):
         raise CheckpointError(
@@ -108,13 +110,18 @@ def load_scene(config: DictConfig) -> Scene:
     return open_scene(s.name, s.root, resolution=s.resolution, background=background, holdout=s.holdout)
 
 
-def _new_fit(config: DictConfig, scene: Scene, record: Run, device: torch.device) -> FieldFit:
-    field, average = build_field(config, scene), build_field(config, scene)
+def new_fit(config: DictConfig, scene: Scene, record: Run, device: torch.device) -> FieldFit:
+    """An untrained field and what trains it, as ``config`` says; checkpoints and curves go to ``record``.
+
+    Raises:
+        ConfigError: a value that cannot be used.
+    """
+    field, average = build_field(config, scene, device), build_field(config, scene, device)
     return FieldFit(scene, field, average, build_sampler(config, scene), config, record, device)
 
 
 def _load_fit(config: DictConfig, scene: Scene, record: Run, device: torch.device) -> FieldFit:
-    fit = _new_fit(config, scene, record, device)
+    fit = new_fit(config, scene, record, device)
     fit.load(checkpoints.load_latest(record.folder, device, record.log)[1])
     return fit
 
@@ -162,7 +169,7 @@ class _Stages:
             self.record.board.resume_at(self.fit.progress.step)
             self.record.log(f"going on from step {self.fit.progress.step}")
         else:
-            self.fit = _new_fit(self.config, self.scene, self.record, self.device)
+            self.fit = new_fit(self.config, self.scene, self.record, self.device)
         self.fit.train()
         fit, progress = self.fit, self.fit.progress
         found = evaluate_field(fit.average, fit.sampler, self.scene, self.record.folder / "images", self.device)

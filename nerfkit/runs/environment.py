@@ -44,15 +44,20 @@ def device_name(device: str = "auto") -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout of this code, with ``-dirty`` where files changed; None for an installed wheel."""
+    """The commit of the checkout of this code, with ``-dirty`` where files changed; None for an installed wheel.
+
+    Text and saved results run nothing: where only they changed, the commit still says what ran.
+    """
     root = Path(nerfkit.__file__).parent.parent
     if not (root / ".git").exists():
         return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    inert = [":(exclude)*.md", ":(exclude)benchmarks/results"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *inert)
     except (OSError, subprocess.SubprocessError):
         return None
+    return f"{commit}-dirty" if changed else commit
 
 
 def reset_peak_memory() -> None:
@@ -74,6 +79,11 @@ def peak_memory() -> dict[str, int]:
     if torch.cuda.is_initialized():
         peaks["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
     return peaks
+
+
+def _git(root: Path, *words: str) -> str:
+    command = ["git", "-C", str(root), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
 def _processor() -> str:
