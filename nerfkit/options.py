@@ -34,6 +34,7 @@ VIDEO_CHOICES = {
 # The only values of these keys (of each element, for a list); their order is the order of the suggestions.
 CHOICES: dict[str, tuple[str, ...]] = {"stages": STAGES, "device": ("auto", "cpu", "cuda"), **VIDEO_CHOICES}
 CHOICES["trainer.decay"] = ("cosine", "step")
+CHOICES["field.precision"] = ("auto", "fp32", "tf32", "bf16", "fp16")
 CHOICES["export.formats"] = ("glb", "obj", "ply")
 CHOICES |= {f"video.{key}": values for key, values in VIDEO_CHOICES.items()}
 # Keys with these last names take null, or a value of this type.
@@ -49,6 +50,7 @@ OPTIONAL: dict[str, type] = {
     "rays": int,
     "views_per_step": int,
     "level": float,
+    "skip": int,
 }
 # Keys with these last names must be greater than 0.
 POSITIVE = (

@@ -1,30 +1,31 @@
 """Names in the config to objects: a registry, never a path to import."""
 
+from typing import Any
+
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from nerfkit.errors import ConfigError
 from nerfkit.fields.harmonic import HarmonicField
-from nerfkit.kernels.harmonic_field import ACTIVATIONS, DENSITY_ACTIVATIONS
+from nerfkit.fit.checks import check_field, check_sampler, resolved_precision
 from nerfkit.scenes.hull import carve
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.occupancy import OccupancyGrid
 from nerfkit.volume.samplers import OccupancySampler, StratifiedSampler
 
 
-def build_field(config: DictConfig, scene: Scene) -> HarmonicField:
-    """The field that ``config.field`` describes, with its initial weights.
+def build_field(config: DictConfig, scene: Scene, device: torch.device | str = "cpu") -> HarmonicField:
+    """The field that ``config.field`` describes, with its initial weights, still on the CPU.
+
+    Args:
+        device: where it will compute: what sizes it may have and what ``field.precision=auto`` is depend on it.
 
     Raises:
-        ConfigError: an unknown name or activation, or a size below 1.
+        ConfigError: as ``check_field``.
     """
-    options = dict(OmegaConf.to_container(config.field))  # type: ignore[arg-type]
-    _known("field.name", options.pop("name"), ("harmonic",))
-    _known("field.activation", options["activation"], ACTIVATIONS)
-    _known("field.density_activation", options["density_activation"], DENSITY_ACTIVATIONS)
-    for key in ("width", "depth", "octaves", "direction_octaves"):
-        if options[key] < 1:
-            raise ConfigError(f"field.{key}={options[key]}: expected a whole number of at least 1")
+    check_field(config, device)
+    options: dict[str, Any] = OmegaConf.to_container(config.field)  # type: ignore[assignment]
+    del options["name"]
+    options["precision"] = resolved_precision(options.get("precision", "auto"), device)
     scale = tutorial_scale(config, scene) if config.sampler.name == "stratified" else 1.0
     return HarmonicField(**options, scale=scale, seed=int(config.seed))
 
@@ -33,19 +34,13 @@ def build_sampler(config: DictConfig, scene: Scene) -> OccupancySampler | Strati
     """The sampler that ``config.sampler`` describes; its grid starts from the masks' visual hull where there are masks.
 
     Raises:
-        ConfigError: an unknown name, or a value out of range.
+        ConfigError: as ``check_sampler``.
     """
+    check_sampler(config)
     o = config.sampler
-    _known("sampler.name", o.name, ("occupancy", "stratified"))
     if o.name == "stratified":
         scale = tutorial_scale(config, scene)
         return StratifiedSampler(o.near / scale, o.far / scale, o.count)
-    if not 8 <= o.resolution <= 512:
-        raise ConfigError(f"sampler.resolution={o.resolution}: expected 8 to 512")
-    if not o.step_size > 0:
-        raise ConfigError(f"sampler.step_size={o.step_size}: expected a length above 0, in normalised units")
-    if not 0 < o.min_transmittance < 1:
-        raise ConfigError(f"sampler.min_transmittance={o.min_transmittance}: expected a share between 0 and 1")
     if scene.has_masks and o.hull:
         masks = scene.images[..., 3][scene.train] > 0  # (T, H, W)
         allowed = carve(scene.cameras[scene.train], masks, o.resolution, margin_pixels=o.hull_margin)
@@ -69,8 +64,3 @@ def tutorial_scale(config: DictConfig, scene: Scene) -> float:
     """
     farthest = float(scene.cameras.positions.norm(dim=-1).max()) + 1.0
     return config.sampler.far / farthest
-
-
-def _known(key: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigError(f"{key}={value}: unknown; expected {' or '.join(known)}")

@@ -1,5 +1,6 @@
 """How good a field is on the views it never saw."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from nerfkit.runs.progress import track
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.renderer import over, render_view
 from nerfkit.volume.samplers import Sampler
+
+EXACT = 100.0  # dB that a view equal to the last bit counts as: infinity has no mean, and no place in metrics.json
 
 
 def evaluate_field(
@@ -40,11 +43,19 @@ def evaluate_field(
 
 
 def means(views: list[dict[str, Any]]) -> dict[str, Any]:
-    """The mean of every number over the views, and the views themselves under ``views``."""
-    keys = [key for key in views[0] if key != "view"]
-    mean = {key: sum(row[key] for row in views) / len(views) for key in keys}
-    rounded = [{key: value if key == "view" else round(value, 4) for key, value in row.items()} for row in views]
-    return {**{key: round(value, 4) for key, value in mean.items()}, "views": rounded}
+    """The mean of every number over the views, and the views themselves under ``views``.
+
+    An infinite PSNR counts as ``EXACT``; a NaN, such as the PSNR inside an empty mask, does not count.
+    """
+    rows = [
+        {key: value if key == "view" else round(min(value, EXACT), 4) for key, value in row.items()} for row in views
+    ]
+    mean = {}
+    for key in views[0]:
+        counted = [min(row[key], EXACT) for row in views if not math.isnan(row[key])]
+        if key != "view":
+            mean[key] = round(sum(counted) / len(counted), 4) if counted else math.nan
+    return {**mean, "views": rows}
 
 
 def write_comparison(path: Path, predicted: Tensor, true: Tensor) -> None:

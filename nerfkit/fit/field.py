@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +12,12 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from nerfkit.errors import CheckpointError, ConfigError
+from nerfkit.errors import CheckpointError
 from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.fit.checks import check_trainer
 from nerfkit.fit.metrics import psnr
 from nerfkit.fit.pixels import TrainingPixels, TrainingRays
+from nerfkit.fit.watch import FiniteWatch
 from nerfkit.kernels import philox
 from nerfkit.kernels.philox import Draw
 from nerfkit.runs import checkpoints
@@ -26,7 +29,8 @@ from nerfkit.volume.renderer import over, render_rays, render_view
 from nerfkit.volume.samplers import OccupancySampler, StratifiedSampler
 
 FIRST_RAYS = 1024
-SAMPLES_AT_ONCE = 1 << 17  # of a lock-step sampler; the occupancy sampler keeps to trainer.samples by itself
+# Of a lock-step sampler; the occupancy sampler keeps to trainer.samples by itself.
+SAMPLES_AT_ONCE = {"cpu": 1 << 17, "cuda": 1 << 20}
 
 
 def pseudo_huber(error: Tensor, scale: float) -> Tensor:
@@ -45,6 +49,27 @@ class Progress:
     next_update: int = 0
 
 
+@dataclass
+class Step:
+    """What one step did. The ``terms`` of the loss and the sum of ``squared`` colour errors are still on the device."""
+
+    terms: dict[str, Tensor]
+    squared: Tensor
+    learning_rate: float
+    rays: int
+    samples: int
+
+    def logged(self) -> dict[str, float]:
+        """What to log of it, by tag. Waits for the device."""
+        values = {f"loss/{name}": term.item() for name, term in self.terms.items()}
+        return values | {
+            "train/psnr": -10 * math.log10(max(self.squared.item() / (3 * self.rays), 1e-10)),
+            "train/learning_rate": self.learning_rate,
+            "train/rays": self.rays,
+            "train/samples": self.samples,
+        }
+
+
 class FieldFit:
     """One field being fitted to one scene.
 
@@ -52,6 +77,8 @@ class FieldFit:
         field: the weights being optimised; ``average`` their running mean, which is what to evaluate.
         sampler: where the field is evaluated along rays.
         progress: steps, seconds, samples so far.
+        watch: finds what is not finite. On a CPU it is asked in every step; on a GPU, where asking means waiting, when
+            something is logged or saved.
     """
 
     def __init__(
@@ -64,15 +91,17 @@ class FieldFit:
         run: Run,
         device: torch.device,
     ) -> None:
-        if config.trainer.max_seconds is None and config.trainer.max_steps is None:
-            raise ConfigError("trainer.max_seconds and trainer.max_steps are both null: set one, or the fit never ends")
+        check_trainer(config)
         self.scene, self.run, self.seed = scene, run, int(config.seed)
         # Plain attributes: a look-up in a config object costs as much as a small kernel, and a step does dozens.
         self.options, self.grid_options = SimpleNamespace(**config.trainer), SimpleNamespace(**config.sampler)
         self.field, self.average, self.sampler = field.to(device), average.to(device), sampler.to(device)
         self.average.load_state_dict(field.state_dict())
         self.pixels = TrainingPixels(scene, sampler, device)
+        self.background = torch.tensor(scene.background, device=device)
         self.optimiser = torch.optim.Adam(field.parameters(), lr=1e-3, eps=1e-15, fused=True)
+        self.watch, self.waits = FiniteWatch(field.named_parameters(), device), device.type == "cpu"
+        self.optimiser.found_inf = self.watch.found  # type: ignore[attr-defined]
         self.progress = Progress()
 
     # ---- one step
@@ -89,18 +118,19 @@ class FieldFit:
         if o.random_background:
             background = philox.uniform(draw, philox.BACKGROUND, len(true), 3, device=true.device)
         else:
-            background = true.new_tensor(self.scene.background).expand_as(true)
+            background = self.background.expand_as(true)
         error = predicted - true + (alpha - rendered.opacity)[:, None] * background  # (R, 3)
         terms = {"colour": pseudo_huber(error, o.huber)}
         if self.scene.has_masks and o.mask_weight > 0:
             terms["silhouette"] = o.mask_weight * pseudo_huber(rendered.opacity - alpha, o.huber)
         return terms, error.detach().square().sum(), samples
 
-    def step(self) -> dict[str, float]:
-        """One optimiser step; returns what to log.
+    def step(self) -> Step:
+        """One optimiser step.
 
         Raises:
-            FloatingPointError: a term of the loss is NaN or infinite; the weights are untouched.
+            FloatingPointError: a term of the loss or a gradient is NaN or infinite; the weights are untouched. On a GPU
+                ``watch.check`` raises it, and until then further steps change nothing.
         """
         progress, o = self.progress, self.options
         rate = self.learning_rate()
@@ -111,8 +141,9 @@ class FieldFit:
             rays = self.pixels.draw_from_views(self.seed, progress.step, wanted, o.views_per_step)
         else:
             rays = self.pixels.draw(self.seed, progress.step, wanted)
-        count, squared, samples = len(rays.rgba), 0.0, 0
-        logged: dict[str, float] = {}
+        count, samples = len(rays.rgba), 0
+        terms: dict[str, Tensor] = {}
+        squared = self.background.new_zeros(())
         self.optimiser.zero_grad()
         at_once = self._rays_at_once(count)
         for first in range(0, count, at_once):
@@ -120,38 +151,31 @@ class FieldFit:
             share = len(piece.rgba) / count
             values, error, taken = self._backward(piece, first, share)
             for name, value in values.items():
-                logged[f"loss/{name}"] = logged.get(f"loss/{name}", 0.0) + share * value
+                terms[name] = terms[name] + share * value if name in terms else share * value
             squared, samples = squared + error, samples + taken
+        self.watch.look(terms, progress.step)
+        if self.waits:
+            self.watch.check()
         self.optimiser.step()
         self._average()
         progress.step += 1
         progress.samples += samples
-        logged |= {
-            "train/psnr": -10 * math.log10(max(squared / (3 * count), 1e-10)),
-            "train/learning_rate": rate,
-            "train/rays": count,
-            "train/samples": samples,
-        }
         self._adapt(samples)
-        return logged
+        return Step(terms, squared, rate, count, samples)
 
-    def _backward(self, rays: TrainingRays, first: int, share: float) -> tuple[dict[str, float], float, int]:
+    def _backward(self, rays: TrainingRays, first: int, share: float) -> tuple[dict[str, Tensor], Tensor, int]:
         """Adds ``share`` of the gradient over ``rays``; returns the terms, the squared error, the number of samples.
 
         A function of its own so that the graph of one piece is gone before that of the next is built.
         """
         terms, squared, samples = self.losses(rays, first, self.progress.step)
-        values = {name: term.item() for name, term in terms.items()}
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise FloatingPointError(name)
         (torch.stack(list(terms.values())).sum() * share).backward()
-        return values, squared.item(), samples
+        return {name: term.detach() for name, term in terms.items()}, squared, samples
 
     def _rays_at_once(self, count: int) -> int:
         """Rays whose samples fit in memory together; the gradient of a step is the same however it is cut up."""
         if isinstance(self.sampler, StratifiedSampler):
-            return max(1, SAMPLES_AT_ONCE // self.sampler.count)
+            return max(1, SAMPLES_AT_ONCE[self.background.device.type] // self.sampler.count)
         return max(count, 1)
 
     def learning_rate(self) -> float:
@@ -194,45 +218,50 @@ class FieldFit:
 
         Raises:
             KeyboardInterrupt: after the step during which it came; the state is saved.
-            FloatingPointError: the loss is not finite; names the term and the last good checkpoint.
+            FloatingPointError: the loss or a gradient is not finite; names which, and the last good checkpoint. Nothing
+                is saved.
         """
-        before, previously, start = self.progress.seconds, self.done(), time.perf_counter()
-        saved, previewed = before, self.done()
         try:
-            with ProgressBar("field", self.run.log) as bar, interrupts_held_back() as stop_if_asked:
-                for count in itertools.count():
-                    stop_if_asked()
-                    if self.done() >= 1:
-                        break
-                    logged = self.step()
-                    self.progress.seconds = before + time.perf_counter() - start
-                    if count % self.options.log_every == 0:
-                        self._report(bar, logged, previously)
-                    if self.done() - previewed >= self.options.preview_every:
-                        previewed = self.done()
-                        self._preview()
-                    if self.progress.seconds - saved > self.options.checkpoint_every:
-                        saved = self.progress.seconds
-                        self.save()
-        except KeyboardInterrupt:
+            try:
+                self._loop()
+            except KeyboardInterrupt:
+                self.save()
+                raise
             self.save()
-            raise
         except FloatingPointError as error:
             steps = checkpoints.steps(self.run.folder)
             last = f"the last good checkpoint is step {steps[0]}" if steps else "no checkpoint was saved before"
             raise FloatingPointError(
-                f"step {self.progress.step}: the loss is not finite (term: {error}); {last} in "
-                f"{self.run.folder / 'checkpoints'}. A lower trainer.learning_rate usually helps."
+                f"{error}; {last} in {self.run.folder / 'checkpoints'}. A lower trainer.learning_rate usually helps."
             ) from None
-        self.save()
 
-    def _report(self, bar: ProgressBar, logged: dict[str, float], previously: float) -> None:
-        p = self.progress
+    def _loop(self) -> None:
+        before, previously, start = self.progress.seconds, self.done(), time.perf_counter()
+        saved, previewed = before, self.done()
+        with ProgressBar("field", self.run.log) as bar, interrupts_held_back() as stop_if_asked:
+            for count in itertools.count():
+                stop_if_asked()
+                if self.done() >= 1:
+                    break
+                step = self.step()
+                self.progress.seconds = before + time.perf_counter() - start
+                if count % self.options.log_every == 0:
+                    self._report(bar, step, previously)
+                if self.done() - previewed >= self.options.preview_every:
+                    previewed = self.done()
+                    self._preview()
+                if self.progress.seconds - saved > self.options.checkpoint_every:
+                    saved = self.progress.seconds
+                    self.save()
+
+    def _report(self, bar: ProgressBar, step: Step, previously: float) -> None:
+        self.watch.check()
+        p, logged = self.progress, step.logged()
         for tag, value in logged.items():
             self.run.scalar(tag, value, p.step)
         rate = p.samples / max(p.seconds, 1e-9)
         self.run.scalar("speed/samples_per_second", rate, p.step)
-        self.run.scalar("speed/rays_per_second", rate * logged["train/rays"] / max(logged["train/samples"], 1), p.step)
+        self.run.scalar("speed/rays_per_second", rate * step.rays / max(step.samples, 1), p.step)
         if isinstance(self.sampler, OccupancySampler):
             self.run.scalar("train/occupied_fraction", self.sampler.grid.fraction, p.step)
         text = f"step {p.step}  train PSNR {logged['train/psnr']:.1f} dB  {rate / 1e6:.2f} M samples/s"
@@ -261,7 +290,12 @@ class FieldFit:
     # ---- checkpoints
 
     def save(self) -> None:
-        """Writes everything that the next step depends on."""
+        """Writes everything that the next step depends on.
+
+        Raises:
+            FloatingPointError: something has not been finite; nothing is written.
+        """
+        self.watch.check()
         state: dict[str, Any] = {
             "field": self.field.state_dict(),
             "average": self.average.state_dict(),
@@ -275,8 +309,14 @@ class FieldFit:
         """Goes on from a saved state.
 
         Raises:
-            CheckpointError: it is of another field or sampler.
+            CheckpointError: it is of another field or sampler, or holds NaN or infinity.
         """
+        spoilt = next(_not_finite(state), None)
+        if spoilt is not None:
+            raise CheckpointError(
+                f"{self.run.folder}: {spoilt} of its newest checkpoint is not finite, so the fit had diverged; delete "
+                "that file from its folder checkpoints/ to go on from the one before"
+            )
         try:
             self.field.load_state_dict(state["field"])
             self.average.load_state_dict(state["average"])
@@ -289,3 +329,13 @@ class FieldFit:
                 f"{self.run.folder}: its checkpoint does not fit the config ({reason}); resume with the same "
                 "field.* and sampler.* as the run was started with"
             ) from None
+
+
+def _not_finite(value: Any, name: str = "") -> Iterator[str]:
+    """Names of the tensors with NaN or infinity in a nest of dictionaries, such as ``field.colour.bias``."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point() and not value.isfinite().all():
+            yield name
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_finite(inner, f"{name}.{key}" if name else str(key))

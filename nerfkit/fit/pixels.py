@@ -66,7 +66,8 @@ class TrainingPixels:
 
         Each photo gives ``count // views`` of them, at least one.
         """
-        order = philox.uniform(philox.Draw(seed, step), philox.VIEWS, len(self.train), device=self.chosen.device)[:, 0]
+        # On the CPU, whose bits are the device's: to read the order back would be to wait for the device.
+        order = philox.uniform(philox.Draw(seed, step), philox.VIEWS, len(self.train))[:, 0]
         cameras, each = self.cameras, max(1, count // views)
         batches = [
             sample_rays(

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.fit.build import build_field, build_sampler
 from nerfkit.fit.evaluate import evaluate_field
-from nerfkit.fit.field import FieldFit, pseudo_huber
+from nerfkit.fit.field import FieldFit, Step, pseudo_huber
 from nerfkit.fit.pixels import TrainingRays
 from nerfkit.options import compose
 from nerfkit.runs import checkpoints
@@ -72,7 +72,7 @@ def test_resume_is_exact(scene: Scene, tmp_path: Path) -> None:
 
 def test_the_ray_count_follows_the_sample_budget(scene: Scene, tmp_path: Path) -> None:
     fit = new_fit(scene, tmp_path)
-    taken = [fit.step()["train/samples"] for _ in range(12)]
+    taken = [fit.step().samples for _ in range(12)]
     assert all(1500 < samples < 2700 for samples in taken[4:]), taken
 
 
@@ -80,7 +80,7 @@ def test_interrupt_saves_and_goes_on(scene: Scene, tmp_path: Path, monkeypatch: 
     fit = new_fit(scene, tmp_path)
     original = FieldFit.step
 
-    def interrupted(self: FieldFit) -> dict[str, float]:
+    def interrupted(self: FieldFit) -> Step:
         if self.progress.step == 5:
             raise KeyboardInterrupt
         return original(self)
@@ -122,7 +122,7 @@ def test_pieces_of_a_step_do_not_pile_up_in_memory(scene: Scene, tmp_path: Path)
 
     fit.losses = watched  # type: ignore[method-assign]
     fit._rays_at_once = lambda count: 256  # type: ignore[method-assign,misc]
-    assert fit.step()["train/rays"] == 1024
+    assert fit.step().rays == 1024
 
 
 def test_a_loss_that_is_not_finite_names_its_term_and_the_checkpoint(scene: Scene, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_tutorial_recipe(scene: Scene, tmp_path: Path) -> None:
         fit = FieldFit(scene, field, average, sampler, config, Run(folder), torch.device("cpu"))
         fit._rays_at_once = lambda count, n=at_once: n // 128  # type: ignore[method-assign,misc]
         logged = [fit.step() for _ in range(4)]
-        assert all(row["train/samples"] == 24 * 128 for row in logged)
+        assert all(row.samples == 24 * 128 for row in logged)
         results.append(weights(fit))
     torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-5)
 
