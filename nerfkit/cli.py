@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nerfkit import options
 from nerfkit.errors import ConfigError, UserError
-from nerfkit.runs.folder import find
+from nerfkit.runs.folder import check_output, find
 
 
 def train() -> None:
@@ -57,7 +57,9 @@ def _command(name: str, task: Callable[[DictConfig], None]) -> None:
             if name == "train" and any(word.startswith("resume=") and word != "resume=null" for word in words):
                 return _resume(words, show=arguments.cfg is not None)
             for job in options.expand(words) if arguments.multirun else [words]:
-                options.compose(name, job)
+                output = options.compose(name, job).output
+                if output is not None and arguments.cfg is None:
+                    check_output(output)
         if name == "train":
             # Beside the other words, which the parser takes only in one piece: flags stand before or after them.
             words = arguments.overrides

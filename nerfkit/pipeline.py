@@ -33,6 +33,9 @@ from nerfkit.scenes.scene import Scene
 from nerfkit.view.show import pick_source, show
 from nerfkit.volume.renderer import FieldSource
 
+EXPORTS = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply")
+"""What an export of every format leaves in a run's folder ``mesh``."""
+
 
 def run(config: DictConfig) -> Path:
     """Runs the stages that ``config.stages`` names, in the order of ``STAGES``; returns the run folder.
@@ -63,7 +66,10 @@ def run(config: DictConfig) -> Path:
         with contextlib.closing(record):
             return _Stages(config, scene, record, device).run()
     except KeyboardInterrupt:
-        record.log(f"stopped; go on with: python train.py resume={record.folder}")
+        if has_checkpoint(record.folder):
+            record.log(f"stopped; go on with: python train.py resume={record.folder}")
+        else:
+            record.log(f"stopped before the first checkpoint: {record.folder} holds nothing to go on with; start again")
         raise
     except OSError as error:
         if error.errno and not error.filename:  # the log's and TensorBoard's writes do not say where
@@ -223,8 +229,14 @@ class _Stages:
         if mesh is None:
             path = _exported(self.record.folder)
             mesh = self._load(path.name if path is not None else "coarse.ply", "extract")
-        for path in self._save(mesh, "mesh", tuple(self.config.export.formats)):
+        written = self._save(mesh, "mesh", tuple(self.config.export.formats))
+        for path in written:
             self.record.log(f"wrote {path}")
+        if mesh is self.refined or mesh is self.coarse:  # a new mesh: files of the one before would pass for it
+            for path in {self.record.folder / "mesh" / name for name in EXPORTS} - set(written):
+                if path.exists():
+                    path.unlink()
+                    self.record.log(f"removed {path}, an earlier mesh")
 
     def _video(self) -> None:
         o, folder = self.config.video, self.record.folder

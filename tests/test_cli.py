@@ -107,6 +107,22 @@ def test_bad_words_stop_before_anything_starts(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("words", [[], ["-m", "seed=1,2"]], ids=["one run", "a sweep"])
+@pytest.mark.parametrize("output", ["taken", "taken/below"])
+def test_an_output_that_is_a_file(
+    command: Command, runs: list[DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture, output: str, words: list
+) -> None:
+    (tmp_path / "taken").write_text("mine")
+    assert command(cli.train, *words, "preset=smoke", f"output={output}") == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: taken is not a folder") and printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert runs == []
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+    assert (tmp_path / "taken").read_text() == "mine"
+    assert command(cli.train, "--cfg", "job", f"output={output}") == 0  # only looked at
+
+
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
@@ -158,6 +174,16 @@ def test_resume_uses_the_config_of_the_run(
     assert "max_steps: 77" in capsys.readouterr().out
     assert len(runs) == 1
     assert command(cli.train, "resume=outputs/kaolin/latest", "scene=clock") == 2
+
+
+def test_a_video_s_output_that_is_a_file(
+    command: Command, runs: list[DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    Run.create("outputs", "clock", options.compose("train"))
+    (tmp_path / "taken").touch()
+    assert command(cli.render, "run=outputs/clock/latest", "output=taken") == 2
+    assert capsys.readouterr().err.startswith("error: taken is not a folder")
+    assert runs == []
 
 
 def test_render_hands_the_config_over(command: Command, runs: list[DictConfig]) -> None:

@@ -90,6 +90,24 @@ def test_later_stages_alone(run_folder: Path) -> None:
     assert len(trimesh.load(run_folder / "mesh" / "mesh.ply", force="mesh").faces) <= 300
 
 
+def exported(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "mesh").iterdir() if path.stem == "mesh"}
+
+
+def test_files_of_an_earlier_mesh_do_not_stay(run_folder: Path) -> None:
+    mesh = run_folder / "mesh"
+    for name in (*pipeline.EXPORTS, "mesh.blend"):
+        (mesh / name).write_text("an earlier one")
+    words = [f"resume={run_folder}", "stages=[extract,export]", "export.formats=[ply]"]
+    pipeline.run(options.resumed(run_folder, words))
+    assert exported(run_folder) == {"mesh.ply", "mesh.blend"}  # the user's own file is nobody else's to remove
+
+    words = [f"resume={run_folder}", "stages=[export]", "export.formats=[obj]"]
+    pipeline.run(options.resumed(run_folder, words))  # the same mesh once more
+    assert exported(run_folder) == {"mesh.ply", "mesh.obj", "mesh.blend"}
+    (mesh / "mesh.blend").unlink()
+
+
 def test_stages_without_a_field_need_a_run(views: Path, tmp_path: Path) -> None:
     config = options.compose("train", [*TINY, f"scene.root={views}", "stages=[refine]", f"output={tmp_path / 'out'}"])
     with pytest.raises(ConfigError, match="resume="):
@@ -102,6 +120,24 @@ def test_resume_without_a_checkpoint(tmp_path: Path) -> None:
     config = options.compose("train", [*TINY, f"resume={tmp_path}"])
     with pytest.raises(CheckpointError, match="checkpoint"):
         pipeline.run(config)
+
+
+@pytest.mark.parametrize(("steps", "advice"), [(0, "holds nothing to go on with"), (1, "python train.py resume=")])
+def test_ctrl_c_says_whether_there_is_something_to_go_on_with(
+    views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, steps: int, advice: str
+) -> None:
+    def stop(stages: pipeline._Stages) -> Path:
+        if steps:
+            checkpoints.save(stages.record.folder, steps, {})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline._Stages, "run", stop)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(options.compose("train", [*TINY, f"scene.root={views}", f"output={tmp_path}"]))
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert advice in said and said.startswith("stopped")
+    assert ("resume=" in said) == bool(steps)
+    assert (tmp_path / "sphere" / "latest" / "log.txt").read_text().splitlines()[-1] == said
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -23,7 +23,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from nerfkit.errors import CheckpointError
+from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.runs import environment
 from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import steps
@@ -57,8 +57,12 @@ class Run:
             scene_name: the folder of this scene's runs.
             config: saved resolved, as config.yaml.
             overrides: the words of the command; None takes them from Hydra, where Hydra runs the program.
+
+        Raises:
+            ConfigError: no folder can be made there.
         """
         parent = Path(output) / scene_name
+        check_output(parent)
         run = cls(_new_folder(parent, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
         if overrides is None:
             overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
@@ -158,6 +162,19 @@ def find(path: str | Path) -> Path:
         content = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else "nothing"
         raise CheckpointError(f"{path}: not a run folder: it has no config.yaml; it holds {content}")
     return folder
+
+
+def check_output(folder: str | Path) -> None:
+    """Checks that files could be written in ``folder``, which need not be there yet; makes nothing.
+
+    Raises:
+        ConfigError: it or what stands above it is no folder, or must not be written.
+    """
+    folder = Path(folder)
+    place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    reason = "may not be written" if place.is_dir() else "is not a folder"
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigError(f"{place} {reason}, so nothing can be kept in {folder}; choose another place: output=FOLDER")
 
 
 def has_checkpoint(folder: Path) -> bool:

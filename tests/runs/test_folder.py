@@ -10,7 +10,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from nerfkit.errors import CheckpointError
+from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.runs import folder as folders
 from nerfkit.runs.folder import Run, find
 
@@ -66,6 +66,30 @@ def test_a_full_disk_leaves_no_run_folder(tmp_path: Path, config: DictConfig, mo
         Run.create(tmp_path, "clock", config)
     assert sorted(path.name for path in (tmp_path / "clock").iterdir()) == [earlier.folder.name, "latest"]
     assert find(tmp_path / "clock" / "latest") == earlier.folder.resolve()
+
+
+@pytest.mark.parametrize("output", ["taken", "taken/below", "link", "."])
+def test_a_place_that_is_no_folder_is_named(tmp_path: Path, config: DictConfig, output: str) -> None:
+    (tmp_path / "taken").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "clock").touch()  # the name of the scene
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match=r"is not a folder, so nothing can be kept in .*output=FOLDER"):
+        Run.create(tmp_path / output, "clock", config)
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_a_folder_that_may_not_be_written_is_named(
+    tmp_path: Path, config: DictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    monkeypatch.setattr(folders.os, "access", lambda place, mode: place != locked)  # root may write everywhere
+    with pytest.raises(ConfigError, match=f"^{locked} may not be written, so nothing can be kept in"):
+        Run.create(locked / "deep" / "deeper", "clock", config)
+    assert list(locked.iterdir()) == []
+    Run.create(tmp_path / "open" / "deeper", "clock", config)
 
 
 def test_open_with_another_config_adds_what_changed_to_the_overrides(tmp_path: Path, config: DictConfig) -> None:
