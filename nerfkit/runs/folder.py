@@ -7,10 +7,12 @@
 """
 
 import contextlib
+import errno
 import json
 import math
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -165,16 +167,24 @@ def find(path: str | Path) -> Path:
 
 
 def check_output(folder: str | Path) -> None:
-    """Checks that files could be written in ``folder``, which need not be there yet; makes nothing.
+    """Checks that ``folder``, which need not be there yet, can be made and written; leaves nothing there.
 
     Raises:
-        ConfigError: it or what stands above it is no folder, or must not be written.
+        ConfigError: it or what stands above it is no folder, or cannot be written.
+        OSError: the disk is full.
     """
     folder = Path(folder)
     place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
-    reason = "may not be written" if place.is_dir() else "is not a folder"
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise ConfigError(f"{place} {reason}, so nothing can be kept in {folder}; choose another place: output=FOLDER")
+    reason = "is not a folder"
+    if place.is_dir():
+        try:
+            with tempfile.TemporaryDirectory(prefix=".nerfkit_", dir=place):  # os.access says yes to root everywhere
+                return
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            reason = f"cannot be written ({error.strerror})"
+    raise ConfigError(f"{place} {reason}, so nothing can be kept in {folder}; choose another place: output=FOLDER")
 
 
 def has_checkpoint(folder: Path) -> bool:

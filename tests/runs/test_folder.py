@@ -80,16 +80,19 @@ def test_a_place_that_is_no_folder_is_named(tmp_path: Path, config: DictConfig, 
     assert (tmp_path / "taken").read_text() == "mine"
 
 
-def test_a_folder_that_may_not_be_written_is_named(
-    tmp_path: Path, config: DictConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    locked = tmp_path / "locked"
-    locked.mkdir()
-    monkeypatch.setattr(folders.os, "access", lambda place, mode: place != locked)  # root may write everywhere
-    with pytest.raises(ConfigError, match=f"^{locked} may not be written, so nothing can be kept in"):
-        Run.create(locked / "deep" / "deeper", "clock", config)
-    assert list(locked.iterdir()) == []
-    Run.create(tmp_path / "open" / "deeper", "clock", config)
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder here that even root cannot write")
+@pytest.mark.parametrize("output", ["/proc", "/proc/none/deeper"])
+def test_a_folder_that_cannot_be_written_is_named(config: DictConfig, output: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"^/proc cannot be written \(.+\), so nothing can be kept in {output}/clock"
+    ):
+        Run.create(output, "clock", config)
+
+
+def test_a_check_of_the_output_leaves_nothing(tmp_path: Path) -> None:
+    folders.check_output(tmp_path)
+    folders.check_output(tmp_path / "deep" / "deeper")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_open_with_another_config_adds_what_changed_to_the_overrides(tmp_path: Path, config: DictConfig) -> None:
