@@ -333,11 +333,12 @@ BACKWARD = {
 }
 
 
+@pytest.mark.parametrize("by_length", [True, False], ids=["density", "raw"])
 @pytest.mark.parametrize("target", ladder.TARGETS)
-def test_triton_budgets(target):
+def test_triton_budgets(target, by_length):
     from nerfkit.kernels.composite import triton
 
-    shape = {"BY_LENGTH": True, "BLOCK": triton.BLOCK}
+    shape = {"BY_LENGTH": by_length, "BLOCK": triton.BLOCK}
     switches = ("HAS_PIXEL", "HAS_OPACITY", "HAS_DEPTH", "HAS_WEIGHTS", "TO_DENSITY", "TO_COLOUR")
     everything = shape | dict.fromkeys(switches, True)
     warps = {"num_warps": triton.WARPS}
