@@ -1,13 +1,8 @@
-"""The harmonic field on a CPU: chunks of a few thousand samples stay in the cache from the embedding to the colours.
+"""The harmonic field on a CPU: forward in one kernel and backward in another, a block of samples at a time.
 
-Matrix products go to oneDNN (with ReLU folded into the product) or, where torch lacks it, to ``linear``; the embedding
-and both heads are Numba. A chunk ends where a ray ends, so that the per-ray direction term can be summed without
-atomics.
+A thread takes GROUP samples; their sums of gradients are its own and are added group by group in their order, so that
+results depend neither on the number of threads nor on the size of a chunk.
 """
-
-import functools
-import math
-from itertools import pairwise
 
 import numba
 import numpy as np
@@ -15,189 +10,179 @@ import torch
 from torch import Tensor
 
 from ..jit import jit
-from . import octaves, reference
+from . import reference
+from .blocks import backward_block, forward_block, rays_of
+from .embedding import embed_rows, waves
+from .layout import BLOCK, DIRECTION, STRIDE, Layout, layout_of, padded
+from .octaves import MOST_OCTAVES
+from .products import COLUMNS, multiply
 from .spec import FieldSpec, FieldWeights
 
-CHUNK = 8192  # samples: at 64 to 128 columns a layer's activations are 2 to 4 MB
-BLOCK = 512  # samples a thread takes at once; partial sums are kept per block, so threads do not change results
-ROWS = 512  # matrices are padded to a multiple of this: oneDNN compiles a product anew for every height it meets
-
-# sin(2 pi t) = t * P(t^2) on |t| <= 1/4: least-squares fit at Chebyshev nodes, error below 1e-7.
-_nodes = np.cos((np.arange(64) + 0.5) * np.pi / 64) * 0.25
-_P = tuple(
-    float(c)
-    for c in np.linalg.lstsq(_nodes[:, None] ** (2 * np.arange(6) + 1), np.sin(2 * np.pi * _nodes), rcond=None)[0]
-)
-SINE = np.array(_P, np.float32)
-P0, P1, P2, P3, P4, P5 = SINE
-QUARTER, HALF = np.float32(0.25), np.float32(0.5)
+GROUP = 8 * BLOCK  # samples whose gradients are summed by one thread
+CHUNK_BYTES = (
+    16 << 20
+)  # what is kept of one chunk of samples for its backward; larger memory is fresh, and slow at first
 
 
-@jit(fastmath=True)
-def _embed(x, half_octave, offset, append_input, out):
-    """out[s, j] = sin(2 pi (x . half_octave[:, j] + offset[j])); only one axis of a column of half_octave is not 0."""
-    count, waves = x.shape[0], offset.shape[0]
-    for block in numba.prange((count + BLOCK - 1) // BLOCK):
-        for s in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
-            x0, x1, x2 = x[s, 0], x[s, 1], x[s, 2]
-            for j in range(waves):
-                t = x0 * half_octave[0, j] + x1 * half_octave[1, j] + x2 * half_octave[2, j]
-                t -= np.rint(t)  # exact: whole turns removed from a number that is x times a power of two
-                t += offset[j]
-                t -= np.rint(t)
-                t = (HALF - t) if t > QUARTER else t
-                t = (-HALF - t) if t < -QUARTER else t
-                q = t * t
-                out[s, j] = t * (P0 + q * (P1 + q * (P2 + q * (P3 + q * (P4 + q * P5)))))
-            if append_input:
-                out[s, waves], out[s, waves + 1], out[s, waves + 2] = x0, x1, x2
+@jit
+def _rays_forward(tables, waves, packed, directions, e, u):
+    """e[ray] = [e(d), 1, 0 ...] and u[ray] = W_v e(d) + b_f; both have rows up to a multiple of BLOCK."""
+    rays, stride, columns = directions.shape[0], e.shape[1], u.shape[1]
+    depth = 6 * waves.octaves + 3 * waves.append_input + 1
+    flat_e, flat_u = e.reshape(-1), u.reshape(-1)
+    for block in numba.prange(e.shape[0] // BLOCK):
+        first = np.int64(block) * BLOCK  # the index of a parallel loop is unsigned
+        e[first : first + BLOCK] = 0
+        u[first : first + BLOCK] = 0
+        e[first : first + BLOCK, depth - 1] = 1
+        embed_rows(directions, first, min(BLOCK, rays - first), waves, flat_e, first * stride, stride)
+        for column in range(0, columns, COLUMNS):
+            multiply(
+                flat_e, first * stride, stride, 1, packed, tables.heads[0, DIRECTION] + column * depth, COLUMNS,
+                flat_u, first * columns + column, columns, BLOCK, depth,
+            )  # fmt: skip
 
 
-@jit(fastmath=True)
-def _heads(h, z, u, offsets, first_ray, first_sample, w_density, b_density, w_colour, b_colour, relu, raw, logits):
-    """z += u_ray (and ReLU), raw = w_d . h + b_d, logits = W_o z + b_o, for the whole rays of one chunk."""
-    rays, width, columns = offsets.shape[0] - 1, h.shape[1], z.shape[1]
-    for block in numba.prange((rays + 63) // 64):
-        for r in range(block * 64, min(rays, (block + 1) * 64)):
-            ray = first_ray + r
-            for s in range(offsets[r] - first_sample, offsets[r + 1] - first_sample):
-                a = np.float32(0)
-                for j in range(width):
-                    a += h[s, j] * w_density[j]
-                raw[s] = a + b_density
-                c0, c1, c2 = np.float32(0), np.float32(0), np.float32(0)
-                for j in range(columns):
-                    v = z[s, j] + u[ray, j]
-                    if relu:
-                        v = max(v, np.float32(0))
-                    z[s, j] = v
-                    c0 += v * w_colour[0, j]
-                    c1 += v * w_colour[1, j]
-                    c2 += v * w_colour[2, j]
-                logits[s, 0], logits[s, 1], logits[s, 2] = c0 + b_colour[0], c1 + b_colour[1], c2 + b_colour[2]
+@jit
+def _rays_backward(tables, e, du, rays, total):
+    """The gradient du^T e(d)."""
+    stride, columns = e.shape[1], du.shape[1]
+    flat_e, flat_du, start = e.reshape(-1), du, tables.heads[1, DIRECTION]
+    for block in numba.prange(columns // COLUMNS):
+        row = np.int64(block) * COLUMNS
+        for column in range(0, stride, COLUMNS):
+            multiply(
+                flat_du, row, 1, columns, flat_e, column, stride,
+                total, start + row * stride + column, stride, COLUMNS, rays,
+            )  # fmt: skip
 
 
-@jit(fastmath=True)
-def _heads_backward(h, z, g_raw, g_logits, w_colour, relu, dz, partial_density, partial_colour):
-    """dz = g_logits W_o (times ReLU' where ``relu``), and per block the sums g_raw h and g_logits z^T.
-
-    The last column of the sums takes g_raw and g_logits themselves, for the biases.
-    """
-    count, width, columns = h.shape[0], h.shape[1], z.shape[1]
-    for block in numba.prange((count + BLOCK - 1) // BLOCK):
-        of_density, of_colour = partial_density[block], partial_colour[block]
-        of_density[:] = 0
-        of_colour[:] = 0
-        of_red, of_green, of_blue = of_colour[0], of_colour[1], of_colour[2]
-        red, green, blue = w_colour[0], w_colour[1], w_colour[2]
-        for s in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
-            g, features = g_raw[s], h[s]
-            for j in range(width):
-                of_density[j] += g * features[j]
-            of_density[width] += g
-            g0, g1, g2 = g_logits[s, 0], g_logits[s, 1], g_logits[s, 2]
-            hidden, out = z[s], dz[s]
-            for j in range(columns):
-                v = hidden[j]
-                of_red[j] += g0 * v
-                of_green[j] += g1 * v
-                of_blue[j] += g2 * v
-            for j in range(columns):
-                d = g0 * red[j] + g1 * green[j] + g2 * blue[j]
-                out[j] = d if (hidden[j] > 0 or not relu) else np.float32(0)
-            of_red[columns] += g0
-            of_green[columns] += g1
-            of_blue[columns] += g2
-
-
-@jit(fastmath=True)
-def _sum_rays(dz, offsets, first_ray, first_sample, du):
-    """du[ray] = sum of dz over the ray's samples."""
-    rays, columns = offsets.shape[0] - 1, dz.shape[1]
-    for block in numba.prange((rays + 63) // 64):
-        for r in range(block * 64, min(rays, (block + 1) * 64)):
-            for j in range(columns):
-                du[first_ray + r, j] = 0
-            for s in range(offsets[r] - first_sample, offsets[r + 1] - first_sample):
-                for j in range(columns):
-                    du[first_ray + r, j] += dz[s, j]
+@jit
+def _forward(
+    tables,
+    size,
+    waves,
+    packed,
+    x,
+    offsets,
+    first,
+    count,
+    u,
+    keep,
+    memory,
+    relu,
+    beta,
+    density_exp,
+    colour,
+    raw,
+    sigma,
+    rgb,
+):
+    """The blocks of samples first to first + count; their memory is kept, or that of a group is used again."""
+    for group in numba.prange((count + GROUP - 1) // GROUP):
+        rays, begin = np.zeros(BLOCK, np.int64), np.int64(group) * GROUP
+        for start in range(begin, min(count, begin + GROUP), BLOCK):
+            samples = min(BLOCK, count - start)
+            if colour:
+                rays_of(offsets, first + start, samples, rays)
+            base = (start // BLOCK if keep else begin // GROUP) * size
+            here, end = first + start, first + start + samples
+            forward_block(
+                tables, waves, packed, x, here, samples, u, rays, memory, base, relu, beta, density_exp, colour,
+                raw[here:end], sigma[here:end], rgb[here:end],
+            )  # fmt: skip
 
 
-def _linear(x: Tensor, matrix: Tensor, bias: Tensor | None, activation: str) -> Tensor:
-    """x W^T + b and, for "relu", its positive part, in one pass where oneDNN is there."""
-    if torch.backends.mkldnn.is_available():
-        return torch.ops.mkldnn._linear_pointwise(x, matrix, bias, activation, [], "")
-    y = torch.nn.functional.linear(x, matrix, bias)
-    return y.relu_() if activation == "relu" else y
+@jit
+def _backward(
+    tables, size, packed, memory, offsets, first, count, relu, beta, density_exp,
+    raw, sigma, rgb, g_sigma, g_rgb, sums, du, carried, begun,
+):  # fmt: skip
+    """sums[group], du (R, c) and, for blocks whose first ray began before them (``begun``), carried[block]."""
+    width = 0
+    for slot in range(tables.slots.shape[0]):
+        width = max(width, tables.slots[slot, STRIDE])
+    for group in numba.prange((count + GROUP - 1) // GROUP):
+        rays, g = np.zeros(BLOCK, np.int64), np.empty((BLOCK, 4), np.float32)
+        deltas = np.empty(2 * BLOCK * width, np.float32)
+        total = sums[group]
+        total[:] = 0
+        begin = np.int64(group) * GROUP
+        for start in range(begin, min(count, begin + GROUP), BLOCK):
+            samples, block = min(BLOCK, count - start), start // BLOCK
+            rays_of(offsets, first + start, samples, rays)
+            carries = offsets[rays[0]] < first + start
+            begun[block] = rays[0] if carries else -1
+            carried[block] = 0
+            here, end = first + start, first + start + samples
+            backward_block(
+                tables, packed, memory, block * size, samples, carries, rays, relu, beta, density_exp,
+                raw[here:end], sigma[here:end], rgb[here:end], g_sigma[here:end], g_rgb[here:end],
+                g, total, deltas, du, carried[block],
+            )  # fmt: skip
 
 
-@functools.cache
-def _wave_table(spec: FieldSpec) -> tuple[np.ndarray, np.ndarray]:
-    """half_octave (3, 6K) and offset (6K,) of ``_embed``: axis by axis, sines then cosines (a quarter turn ahead)."""
-    table = np.zeros((3, 6 * spec.octaves), np.float32)
-    for axis in range(3):
-        for part in range(2):
-            start = (2 * axis + part) * spec.octaves
-            table[axis, start : start + spec.octaves] = 0.5 * 2.0 ** np.arange(spec.octaves)
-    offset = np.tile(np.repeat(np.array([0.0, 0.25], np.float32), spec.octaves), 3).astype(np.float32)
-    return table, offset
+@jit
+def _add_up(sums, total, carried, begun, du):
+    """total += sums[0] + sums[1] + ..., in that order for every column; and the carried parts of rays to ``du``."""
+    columns = total.shape[0]
+    for part in numba.prange((columns + 1023) // 1024):
+        first = np.int64(part) * 1024
+        for group in range(sums.shape[0]):
+            for j in range(first, min(columns, first + 1024)):
+                total[j] += sums[group, j]
+    for block in range(carried.shape[0]):
+        if begun[block] >= 0:
+            for j in range(carried.shape[1]):
+                du[begun[block], j] += carried[block, j]
 
 
-def _embedding(x: Tensor, spec: FieldSpec) -> Tensor:
-    """e(x) of one chunk, with rows of zeros up to a multiple of ``ROWS``."""
-    count = x.shape[0]
-    out = torch.empty(-(-count // ROWS) * ROWS, spec.position_size)
-    out[count:] = 0
-    if spec.omega0 == math.pi:
-        _embed(x.numpy(), *_wave_table(spec), spec.append_input, out.numpy())
-    elif spec.octaves <= octaves.MOST_OCTAVES:
-        omega0 = np.float32(spec.omega0)
-        octaves.embed(x.numpy(), omega0, spec.octaves, spec.append_input, octaves.INVERSE_TURN, SINE, out.numpy())
-    else:
-        out[:count] = reference.embed(x, spec.octaves, spec.omega0, spec.append_input)
-    return out
+def _chunks(count: int, layout: Layout, scale: int = 1) -> list[tuple[int, int]]:
+    """(first, samples) of pieces of CHUNK_BYTES or of one group a thread; every piece but the last is whole groups."""
+    share = GROUP * numba.get_num_threads()
+    size = max(1, scale * CHUNK_BYTES * BLOCK // (4 * layout.size * share)) * share
+    return [(first, min(size, count - first)) for first in range(0, count, size)]
 
 
-def _trunk(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> list[Tensor]:
-    """[e(x), h_1, ..., h_n] for one chunk, padded as the embedding is."""
-    layers = [_embedding(x, spec)]
-    for number, (matrix, bias) in enumerate(weights.hidden):
-        if number and number == spec.skip:  # W [h, e] = W_h h + W_e e
-            width = layers[-1].shape[1]
-            z = _linear(layers[-1], matrix[:, :width], bias, "none")
-            z.addmm_(layers[0], matrix[:, width:].t())
-            layers.append(z.relu_() if spec.activation == "relu" else torch.nn.functional.softplus(z, spec.beta))
-        elif spec.activation == "relu":
-            layers.append(_linear(layers[-1], matrix, bias, "relu"))
-        else:
-            layers.append(torch.nn.functional.softplus(_linear(layers[-1], matrix, bias, "none"), spec.beta))
-    return layers
+def _blocks(count: int, size: int) -> int:
+    return -(-count // size)
 
 
-def _softplus_slope(h: Tensor, beta: float) -> Tensor:
-    """Softplus' derivative from its output h: 1 - exp(-beta h)."""
-    return torch.expm1(h * -beta).neg_()
+def _pack(weights: FieldWeights, layout: Layout) -> np.ndarray:
+    flat = torch.cat([*(t.detach().reshape(-1) for t in weights.flat()), torch.zeros(1)])
+    return flat.take(layout.packed).numpy()
 
 
-def _chunks(offsets: np.ndarray) -> list[tuple[int, int]]:
-    """Ranges of rays of about CHUNK samples each."""
-    total = int(offsets[-1])
-    count = max(1, round(total / CHUNK))
-    marks = np.searchsorted(offsets, np.arange(count) * total // count, side="left")
-    marks = np.unique(np.append(marks, len(offsets) - 1))
-    return [(int(a), int(b)) for a, b in pairwise(marks)]
+def _options(spec: FieldSpec) -> tuple[bool, np.float32, bool]:
+    return spec.activation == "relu", np.float32(spec.beta), spec.density_activation == "exp"
+
+
+def _evaluate(
+    x: Tensor, offsets: np.ndarray, u: np.ndarray, packed: np.ndarray, layout: Layout, spec: FieldSpec, keep: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:
+    """raw (S,), sigma (S,), rgb (S, 3) and the memory of each chunk; without ``u`` no colours."""
+    count, colour = x.shape[0], len(u) > 0
+    raw, sigma = np.empty(count, np.float32), np.empty(count, np.float32)
+    rgb = np.empty((count, 3), np.float32)
+    position_waves, kept = waves(spec.omega0, spec.octaves, spec.append_input), []
+    for first, samples in _chunks(count, layout, 1 if keep else 8):
+        memory = np.empty(_blocks(samples, BLOCK if keep else GROUP) * layout.size, np.float32)
+        _forward(
+            layout.tables, layout.size, position_waves, packed, x.numpy(), offsets, first, samples, u, keep, memory,
+            *_options(spec), colour, raw, sigma, rgb,
+        )  # fmt: skip
+        if keep:
+            kept.append(memory)
+    return raw, sigma, rgb, kept
 
 
 def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:
     """sigma(x) without a graph, (S,3) -> (S,)."""
-    out = torch.empty(x.shape[0])
-    with torch.no_grad():
-        for start in range(0, x.shape[0], CHUNK):
-            h = _trunk(x[start : start + CHUNK], weights, spec)[-1]
-            raw = torch.addmv(weights.density[1], h, weights.density[0][0])
-            piece = out[start : start + CHUNK]
-            piece.copy_(reference.density_of(raw[: len(piece)], spec))
-    return out
+    if spec.octaves > MOST_OCTAVES:
+        return reference.harmonic_density(x, weights, spec)
+    layout, nothing = layout_of(weights, spec), np.empty((0, 1), np.float32)
+    sigma = _evaluate(x.detach(), np.empty(0, np.int64), nothing, _pack(weights, layout), layout, spec, False)[1]
+    return torch.from_numpy(sigma)
 
 
 class _HarmonicField(torch.autograd.Function):
@@ -206,91 +191,49 @@ class _HarmonicField(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, offsets, directions, spec, keep, *tensors):
         weights = FieldWeights.unflatten(tensors)
-        count = x.shape[0]
-        e_d = reference.embed(directions, spec.direction_octaves, spec.omega0, spec.append_input)
-        u = torch.addmm(weights.feature[1], e_d, weights.direction.t())  # (R, c)
-        raw, logits = torch.empty(count), torch.empty(count, 3)
-        ray_offsets = offsets.numpy()
-        relu = spec.activation == "relu"
-        saved = []
-        for a, b in _chunks(ray_offsets):
-            first, last = int(ray_offsets[a]), int(ray_offsets[b])
-            layers = _trunk(x[first:last], weights, spec)
-            z = _linear(layers[-1], weights.feature[0], None, "none")
-            _heads(
-                layers[-1].numpy(), z.numpy(), u.numpy(), ray_offsets[a : b + 1], a, first,
-                weights.density[0][0].numpy(), weights.density[1].numpy()[0],
-                weights.colour[0].numpy(), weights.colour[1].numpy(), relu,
-                raw[first:last].numpy(), logits[first:last].numpy(),
-            )  # fmt: skip
-            if not relu:
-                z = torch.nn.functional.softplus(z, spec.beta)
-                torch.addmm(weights.colour[1], z[: last - first], weights.colour[0].t(), out=logits[first:last])
-            if keep:
-                saved.append((a, b, layers, z))
-        ctx.saved, ctx.spec, ctx.weights, ctx.offsets, ctx.e_d = saved, spec, weights, ray_offsets, e_d
-        sigma, rgb = reference.density_of(raw, spec), logits.sigmoid_()
-        # Detached: an output kept as it is would hold its own graph node, and the node the output, until the collector
+        layout = layout_of(weights, spec)
+        packed, offsets = _pack(weights, layout), offsets.numpy()
+        rows = _blocks(len(directions), BLOCK) * BLOCK
+        e = np.empty((rows, padded(spec.direction_size + 1)), np.float32)
+        u = np.empty((rows, padded(weights.feature[0].shape[0])), np.float32)
+        direction_waves = waves(spec.omega0, spec.direction_octaves, spec.append_input)
+        _rays_forward(layout.tables, direction_waves, packed, directions.contiguous().numpy(), e, u)
+        raw, sigma, rgb, kept = _evaluate(x, offsets, u, packed, layout, spec, keep)
+        ctx.inputs = (offsets, spec, weights, layout, packed, e)
+        # As arrays: an output kept as it is would hold its own graph node, and the node the output, until the collector
         # runs.
-        ctx.raw, ctx.sigma, ctx.rgb = raw, sigma.detach(), rgb.detach()
-        return sigma, rgb
+        ctx.found = (raw, sigma, rgb, kept)
+        return torch.from_numpy(sigma), torch.from_numpy(rgb)
 
     @staticmethod
     def backward(ctx, g_sigma, g_rgb):
-        spec, weights, offsets = ctx.spec, ctx.weights, ctx.offsets
-        if spec.density_activation == "exp":
-            g_raw = g_sigma * ctx.sigma * (ctx.raw <= 15.0)
-        else:
-            g_raw = g_sigma * (ctx.raw * spec.beta).sigmoid()
-        g_logits = g_rgb * ctx.rgb * (1 - ctx.rgb)
-        grads = FieldWeights.unflatten(tuple(torch.zeros_like(t) for t in weights.flat()))
-        width, columns = weights.feature[0].shape[1], weights.feature[0].shape[0]
-        du = torch.zeros(len(offsets) - 1, columns)
-        w_density, w_feature_t = weights.density[0], weights.feature[0].t().contiguous()
-        backward_matrices = [matrix[:, :width].t().contiguous() for matrix, _ in weights.hidden]  # of h alone
-        relu = spec.activation == "relu"
-        for a, b, layers, z in ctx.saved:
-            first, last = int(offsets[a]), int(offsets[b])
-            h, count = layers[-1], last - first
-            blocks = (count + BLOCK - 1) // BLOCK
-            dz = torch.empty_like(z)
-            dz[count:] = 0
-            of_density, of_colour = torch.empty(blocks, width + 1), torch.empty(blocks, 3, columns + 1)
-            _heads_backward(
-                h[:count].numpy(), z.numpy(), g_raw[first:last].numpy(), g_logits[first:last].numpy(),
-                weights.colour[0].numpy(), relu, dz.numpy(), of_density.numpy(), of_colour.numpy(),
+        offsets, spec, weights, layout, packed, e = ctx.inputs
+        raw, sigma, rgb, kept = ctx.found
+        count, columns = len(raw), padded(weights.feature[0].shape[0])
+        g_sigma, g_rgb = g_sigma.contiguous().numpy(), g_rgb.contiguous().numpy()
+        total, du = np.zeros(layout.sums, np.float32), np.zeros((len(offsets) - 1, columns), np.float32)
+        for memory, (first, samples) in zip(kept, _chunks(count, layout), strict=True):
+            sums = np.empty((_blocks(samples, GROUP), layout.sums), np.float32)
+            carried = np.empty((_blocks(samples, BLOCK), columns), np.float32)
+            begun = np.empty(len(carried), np.int64)
+            _backward(
+                layout.tables, layout.size, packed, memory, offsets, first, samples, *_options(spec),
+                raw, sigma, rgb, g_sigma, g_rgb, sums, du, carried, begun,
             )  # fmt: skip
-            if not relu:
-                dz *= _softplus_slope(z, spec.beta)
-            _sum_rays(dz.numpy(), offsets[a : b + 1], a, first, du.numpy())
-            of_density, of_colour = of_density.sum(0), of_colour.sum(0)
-            grads.density[0][0] += of_density[:-1]
-            grads.density[1][0] += of_density[-1]
-            grads.colour[0].add_(of_colour[:, :-1])
-            grads.colour[1].add_(of_colour[:, -1])
-            grads.feature[0].addmm_(dz.t(), h)
-            dh = _linear(dz, w_feature_t, None, "none")
-            dh[:count].addr_(g_raw[first:last], w_density[0])
-            for i in reversed(range(len(layers) - 1)):
-                if relu:
-                    dh = torch.ops.aten.threshold_backward(dh, layers[i + 1], 0)
-                else:
-                    dh *= _softplus_slope(layers[i + 1], spec.beta)
-                of_matrix = grads.hidden[i][0]
-                of_matrix[:, : layers[i].shape[1]].addmm_(dh.t(), layers[i])
-                if i and i == spec.skip:
-                    of_matrix[:, width:].addmm_(dh.t(), layers[0])
-                grads.hidden[i][1].add_(dh.sum(0))
-                if i > 0:
-                    dh = _linear(dh, backward_matrices[i], None, "none")
-        grads.feature[1].copy_(du.sum(0))
-        torch.mm(du.t(), ctx.e_d, out=grads.direction)
-        return None, None, None, None, None, *grads.flat()
+            _add_up(sums, total, carried, begun, du)
+        _rays_backward(layout.tables, e, du, len(du), total)
+        flat = torch.from_numpy(total).take(layout.gradients)
+        sizes = [t.numel() for t in weights.flat()]
+        grads = [g.view(t.shape) for g, t in zip(flat.split(sizes), weights.flat(), strict=True)]
+        return None, None, None, None, None, *grads
 
 
 def harmonic_field(
     x: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec
 ) -> tuple[Tensor, Tensor]:
     """sigma (S,) and c (S,3) of packed samples; gradients to all weights."""
+    if max(spec.octaves, spec.direction_octaves) > MOST_OCTAVES:
+        ray_index = torch.repeat_interleave(offsets[1:] - offsets[:-1], output_size=x.shape[0])
+        return reference.harmonic_field(x, ray_index, directions, weights, spec)
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in weights.flat())
     return _HarmonicField.apply(x, offsets, directions, spec, keep, *weights.flat())

@@ -18,23 +18,31 @@ from .spec import FieldSpec, FieldWeights
 BLOCK = 128  # samples that go through the whole field together
 
 # columns of the tables
-OFFSET, STRIDE, PADDED = range(3)  # slots
+OFFSET, STRIDE, WIDTH, PADDED = range(4)  # slots
 BIAS, BIAS_SUM, FIRST, END = range(4)  # layers; their products are FIRST to END
-SOURCE, DEPTH, FORWARD, BACKWARD, GRADIENT = range(5)  # products
-DENSITY, DENSITY_BIAS, COLOUR, COLOUR_BIAS = range(4)  # heads; a row for the weights, one for their gradients
+SOURCE, FORWARD, BACKWARD, GRADIENT = range(4)  # products
+DENSITY, DENSITY_BIAS, COLOUR, COLOUR_BIAS, DIRECTION = range(
+    5
+)  # heads; a row for the weights, one for their gradients
 
 
-class Layout(NamedTuple):
-    """Tables of int64 offsets (see the names above), and how weights and gradients are gathered.
-
-    size: floats that a block owns; packed: positions of the packed weights in [weights, 0]; gradients: positions of
-    the weights' gradients, in the order of ``FieldWeights.flat``, in the kernels' sums; sums: how many those are.
-    """
+class Tables(NamedTuple):
+    """Tables of int64 offsets; their columns have the names above, their rows are in the order of the layers."""
 
     slots: np.ndarray
     layers: np.ndarray
     products: np.ndarray
     heads: np.ndarray
+
+
+class Layout(NamedTuple):
+    """The tables, and how weights and gradients are gathered.
+
+    size: floats that a block owns; packed: positions of the packed weights in [weights, 0]; gradients: positions of
+    the weights' gradients, in the order of ``FieldWeights.flat``, in the kernels' sums; sums: how many those are.
+    """
+
+    tables: Tables
     size: int
     packed: torch.Tensor
     gradients: torch.Tensor
@@ -64,18 +72,21 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None) -> Layout:
     counts = [int(np.prod(shape)) for shape in shapes]
     starts = np.cumsum([0, *counts])
     numbers = [start + np.arange(n).reshape(s) for start, n, s in zip(starts[:-1], counts, shapes, strict=True)]
-    *hidden_and_heads, _ = numbers
+    *hidden_and_heads, direction = numbers
     *hidden, density, feature, colour = zip(hidden_and_heads[::2], hidden_and_heads[1::2], strict=True)
     widths = [hidden[0][0].shape[1], *(matrix.shape[0] for matrix, _ in hidden), feature[0].shape[0]]
 
     slots, end = [], 0
-    for columns in map(padded, widths):
-        stride = columns if columns <= 64 else columns + 16  # an odd number of cache lines: rows fall into different sets
-        slots.append((end, stride, columns))
+    for width in widths:
+        columns = padded(width)
+        stride = (
+            columns if columns <= 64 else columns + 16
+        )  # an odd number of cache lines: rows fall into different sets
+        slots.append((end, stride, width, columns))
         end += BLOCK * stride
 
     packed: list[np.ndarray] = []
-    gradient = np.full(starts[-1], -1)
+    gradient = np.zeros(starts[-1], np.int64)
     sums = 0
 
     def pack(positions: np.ndarray) -> int:
@@ -92,28 +103,31 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None) -> Layout:
         return offset
 
     layers, products = [], []
-    for number, (matrix, bias) in enumerate([*hidden, (feature[0], None)]):
+    for number, (matrix, bias) in enumerate([*hidden, feature]):
         first = len(products)
         parts = [(number, matrix)]
         if number and number == skip:
             parts = [(number, matrix[:, : widths[number]]), (0, matrix[:, widths[number] :])]
         for source, part in parts:
             backward = pack(_panels(part)) if source else -1
-            products.append(
-                (source, part.shape[1], pack(_panels(part.T)), backward, sum_of(part, slots[source][PADDED]))
-            )
-        offsets = (-1, -1) if bias is None else (pack(_panels(bias[None])), sum_of(bias[None], padded(len(bias))))
-        layers.append((*offsets, first, len(products)))
-    heads = np.zeros((2, 4), np.int64)
-    heads[0] = [pack(_panels(density[0])), pack(density[1]), *(0, 0)]
-    heads[1] = [sum_of(density[0], padded(widths[-2])), sum_of(density[1][None], 1), *(0, 0)]
-    rows = [_panels(row[None]) for row in colour[0]]
-    heads[0, COLOUR:] = [pack(np.concatenate(rows)), pack(colour[1])]
-    heads[1, COLOUR:] = [sum_of(colour[0], padded(widths[-1])), sum_of(colour[1][None], 3)]
-    # The direction's matrix and the feature layer's bias have their gradients once a ray, outside the kernels.
-    gradient[gradient < 0] = sums
+            products.append((source, pack(_panels(part.T)), backward, sum_of(part, slots[source][PADDED])))
+        # The colour layer's bias comes with the direction, once a ray.
+        packed_bias = pack(_panels(bias[None])) if number < len(hidden) else -1
+        layers.append((packed_bias, sum_of(bias[None], padded(len(bias))), first, len(products)))
+    rows = np.concatenate([_panels(row[None]) for row in colour[0]])
+    ray = np.concatenate([direction, feature[1][:, None]], 1)  # (c, E_d + 1) by [e(d), 1]
+    heads = [
+        [pack(_panels(density[0])), pack(density[1]), pack(rows), pack(colour[1]), pack(_panels(ray.T))],
+        [
+            sum_of(density[0], padded(widths[-2])),
+            sum_of(density[1][None], 1),
+            sum_of(colour[0], padded(widths[-1])),
+            sum_of(colour[1][None], 3),
+            sum_of(direction, padded(ray.shape[1])),
+        ],
+    ]
     table = functools.partial(np.array, dtype=np.int64)
     return Layout(
-        table(slots), table(layers), table(products), heads, end,
+        Tables(table(slots), table(layers), table(products), table(heads)), end,
         torch.from_numpy(np.concatenate(packed)) % (starts[-1] + 1), torch.from_numpy(gradient), sums,
     )  # fmt: skip

@@ -6,12 +6,11 @@ reductions of huge arguments (Payne and Hanek 1983, once an axis instead of once
 exact sine of the same float32 numbers.
 """
 
-import numba
 import numpy as np
 
-from ..jit import inline, jit
+from ..jit import inline
+from .elementary import QUARTER, THREE_QUARTERS, rowwise, sine_of_turns
 
-BLOCK = 512  # samples a thread takes at once
 MOST_OCTAVES = 64
 
 
@@ -32,12 +31,13 @@ def _inverse_turn() -> np.ndarray:
 
 
 INVERSE_TURN = _inverse_turn()
-LOW = np.uint64(0xFFFFFFFF)
+LOW, WORD = np.uint64(0xFFFFFFFF), np.uint64(32)
+TURN, ONE = np.float32(2.0**-32), np.float32(1)
 
 
 @inline
-def _turns(v, words, product):
-    """P = m C of |v| into five 32-bit words (the rest stay 0); returns s."""
+def _turns(v, product):
+    """P = m C of |v| into words 2 to 6 of nine 32-bit words (the rest stay 0); returns s."""
     bits = np.float32(abs(v)).view(np.uint32)
     exponent = np.int64(bits >> np.uint32(23))
     mantissa = np.uint64(bits & np.uint32(0x7FFFFF))
@@ -45,48 +45,43 @@ def _turns(v, words, product):
         mantissa |= np.uint64(0x800000)
     carry = np.uint64(0)
     for i in range(4):
-        carry += mantissa * words[i]
-        product[i] = carry & LOW
-        carry >>= np.uint64(32)
-    product[4] = carry
+        carry += mantissa * INVERSE_TURN[i]
+        product[2 + i] = carry & LOW
+        carry >>= WORD
+    product[6] = carry
     return exponent - 150 if exponent > 0 else -149
 
 
 @inline
-def _phase(product, s, k):
-    """Bits of v 2^k in turns just behind the point, as an int32 fraction of a turn, nearest to zero."""
-    q = 96 - s - k
-    word, shift = q >> 5, np.uint64(q & 31)
-    if word > 4:
-        return np.int32(0)
-    pair = product[word] | (product[word + 1] << np.uint64(32))
-    bits = np.int64((pair >> shift) & LOW)
-    return np.int32(bits - ((bits >> 31) << 32))
+def _window(product, position):
+    """64 bits of ``product`` from bit ``position`` of P on; zeros where it has none."""
+    word, shift = (position >> 5) + 2, np.uint64(position & 31)
+    if word < 0 or word > 6:
+        return np.uint64(0)
+    low = product[word] | (product[word + 1] << WORD)
+    return (low >> shift) | ((product[word + 2] << WORD) << (WORD - shift))
 
 
-@jit(fastmath=True)
-def embed(x, omega0, octaves, append_input, words, coefficients, out):
-    """[sin(v_i 2^k), cos(v_i 2^k)][, x] of ``reference.embed`` for v = float32(omega0 x), rows of ``out``."""
-    count = x.shape[0]
-    turn, quarter, half = np.float32(2.0**-32), np.float32(0.25), np.float32(0.5)
-    for block in numba.prange((count + BLOCK - 1) // BLOCK):
-        product = np.zeros(6, np.uint64)
-        for r in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
-            for axis in range(3):
-                v = x[r, axis] * omega0
-                s = _turns(v, words, product)
-                sign = np.float32(-1) if v < 0 else np.float32(1)
-                for k in range(octaves):
-                    t = np.float32(_phase(product, s, k)) * turn
-                    for part in range(2):
-                        u = t if part == 0 else (t + quarter if t < quarter else t - np.float32(0.75))
-                        u = (half - u) if u > quarter else u
-                        u = (-half - u) if u < -quarter else u
-                        w = u * u
-                        value = coefficients[5]
-                        for i in range(5):
-                            value = coefficients[4 - i] + w * value
-                        out[r, (2 * axis + part) * octaves + k] = u * value * (sign if part == 0 else np.float32(1))
-            if append_input:
-                for axis in range(3):
-                    out[r, 6 * octaves + axis] = x[r, axis]
+@rowwise
+def embed_octaves(x, first, count, omega0, octaves, out, start, stride):
+    """[sin(v_i 2^k), cos(v_i 2^k)] of rows of x for v = float32(omega0 x), into rows of the flat array ``out``."""
+    product, turns = np.zeros(9, np.uint64), np.empty(MOST_OCTAVES, np.float32)
+    for r in range(count):
+        for axis in range(3):
+            v = x[first + r, axis] * omega0
+            s = _turns(v, product)
+            sign = ONE if v >= 0 else -ONE
+            if not np.isfinite(v):
+                sign = np.float32(np.nan)
+            for chunk in range(0, octaves, 32):
+                # Octave k has the 32 bits below bit 128 - s - k of P, in turns: 32 octaves lie within 63 bits.
+                window = _window(product, 96 - s - chunk - 31)
+                for k in range(min(32, octaves - chunk)):
+                    turns[chunk + k] = np.float32(np.int32(np.uint32((window >> np.uint64(31 - k)) & LOW))) * TURN
+            row = start + r * stride + 2 * axis * octaves
+            for k in range(octaves):
+                out[row + k] = sine_of_turns(turns[k]) * sign
+            for k in range(octaves):
+                t = turns[k]
+                t = t + QUARTER if t < QUARTER else t - THREE_QUARTERS
+                out[row + octaves + k] = sine_of_turns(t) * abs(sign)

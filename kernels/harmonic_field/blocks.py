@@ -1,0 +1,267 @@
+"""One block of samples through the whole field, and back, in flat float32 arrays as ``layout`` cuts them up.
+
+The block's memory holds [e(x), h_1, ..., h_n, z], each with a row a sample. ``deltas`` holds two matrices: the
+derivatives by a layer's sums, and those by the sums of the layer before it. Rows beyond the samples, up to a multiple
+of ROWS, are computed along and have no say in any result.
+"""
+
+import numpy as np
+
+from . import elementary
+from .elementary import rowwise, summing
+from .embedding import embed_rows
+from .layout import (
+    BACKWARD,
+    BIAS,
+    BIAS_SUM,
+    COLOUR,
+    COLOUR_BIAS,
+    DENSITY,
+    DENSITY_BIAS,
+    END,
+    FIRST,
+    FORWARD,
+    GRADIENT,
+    OFFSET,
+    PADDED,
+    SOURCE,
+    STRIDE,
+    WIDTH,
+)
+from .products import COLUMNS, ROWS, multiply
+
+ZERO, ONE, HIGHEST_RAW = np.float32(0), np.float32(1), np.float32(15)
+
+
+@rowwise
+def rays_of(offsets, first, count, rays):
+    """rays[s] = the ray that owns sample first + s."""
+    ray = np.searchsorted(offsets, first, side="right") - 1
+    for s in range(count):
+        while offsets[ray + 1] <= first + s:
+            ray += 1
+        rays[s] = ray
+
+
+@rowwise
+def _matrix(memory, start, rows, stride):
+    """A view of ``rows`` rows from ``start`` on."""
+    return memory[start : start + rows * stride].reshape(rows, stride)
+
+
+@rowwise
+def _slot(tables, number, memory, base, rows):
+    return _matrix(memory, base + tables.slots[number, OFFSET], rows, tables.slots[number, STRIDE])
+
+
+@rowwise
+def _activate(y, columns, relu, beta):
+    """The activation in place. NaN stays NaN."""
+    for s in range(y.shape[0]):
+        if relu:
+            for j in range(columns):
+                v = y[s, j]
+                y[s, j] = ZERO if v < ZERO else v
+        else:
+            for j in range(columns):
+                y[s, j] = elementary.softplus(y[s, j], beta)
+
+
+@rowwise
+def _slope_and_sum(d, h, columns, count, relu, beta, total):
+    """d times the activation's derivative, from its output h; the first ``count`` rows are added to ``total``."""
+    for s in range(count):
+        if relu:
+            for j in range(columns):
+                v = ZERO if h[s, j] <= ZERO else d[s, j]
+                d[s, j] = v
+                total[j] += v
+        else:
+            for j in range(columns):
+                v = d[s, j] * elementary.softplus_slope(h[s, j], beta)
+                d[s, j] = v
+                total[j] += v
+
+
+@rowwise
+def _layer(tables, number, packed, memory, base, u, rays, rows, relu, beta):
+    """Slot number + 1 from those before it; a layer without biases has a row of ``u`` for each ray instead."""
+    slots, products = tables.slots, tables.products
+    start, stride, columns = base + slots[number + 1, OFFSET], slots[number + 1, STRIDE], slots[number + 1, PADDED]
+    y = _matrix(memory, start, rows, stride)
+    bias = tables.layers[number, BIAS]
+    if bias >= 0:
+        row = packed[bias : bias + columns]
+        for s in range(rows):
+            for j in range(columns):
+                y[s, j] = row[j]
+    else:
+        for s in range(rows):
+            of = u[rays[s]]
+            for j in range(columns):
+                y[s, j] = of[j]
+    for p in range(tables.layers[number, FIRST], tables.layers[number, END]):
+        source = products[p, SOURCE]
+        depth = slots[source, WIDTH]
+        for column in range(0, columns, COLUMNS):
+            multiply(
+                memory, base + slots[source, OFFSET], slots[source, STRIDE], 1,
+                packed, products[p, FORWARD] + column * depth, COLUMNS,
+                memory, start + column, stride, rows, depth,
+            )  # fmt: skip
+    _activate(y, columns, relu, beta)
+
+
+@summing
+def _density_head(h, weights, bias, raw):
+    for s in range(raw.shape[0]):
+        a = ZERO
+        for j in range(weights.shape[0]):
+            a += h[s, j] * weights[j]
+        raw[s] = a + bias
+
+
+@summing
+def _colour_head(z, weights, bias, rgb):
+    for s in range(rgb.shape[0]):
+        a, b, c = ZERO, ZERO, ZERO
+        for j in range(weights.shape[1]):
+            v = z[s, j]
+            a += v * weights[0, j]
+            b += v * weights[1, j]
+            c += v * weights[2, j]
+        rgb[s, 0], rgb[s, 1], rgb[s, 2] = a + bias[0], b + bias[1], c + bias[2]
+
+
+@rowwise
+def forward_block(
+    tables, waves, packed, x, first, count, u, rays, memory, base, relu, beta, density_exp, colour, raw, sigma, rgb
+):
+    """raw (count,), sigma (count,) and, where ``colour``, rgb (count, 3) of samples x[first : first + count]."""
+    slots, heads = tables.slots, tables.heads
+    rows = (count + ROWS - 1) // ROWS * ROWS
+    embed_rows(x, first, count, waves, memory, base + slots[0, OFFSET], slots[0, STRIDE])
+    e = _slot(tables, 0, memory, base, rows)
+    e[:, slots[0, WIDTH] :] = 0
+    e[count:] = 0
+    depth = slots.shape[0] - 2
+    for number in range(depth + 1 if colour else depth):
+        _layer(tables, number, packed, memory, base, u, rays, rows, relu, beta)
+    start = heads[0, DENSITY]
+    weights, bias = packed[start : start + slots[depth, PADDED]], packed[heads[0, DENSITY_BIAS]]
+    _density_head(_slot(tables, depth, memory, base, rows), weights, bias, raw)
+    for s in range(count):
+        v = raw[s]
+        if density_exp:
+            sigma[s] = elementary.exp(HIGHEST_RAW if v > HIGHEST_RAW else v)
+        else:
+            sigma[s] = elementary.softplus(v, beta)
+    if colour:
+        weights = _matrix(packed, heads[0, COLOUR], 3, slots[depth + 1, PADDED])
+        _colour_head(_slot(tables, depth + 1, memory, base, rows), weights, packed[heads[0, COLOUR_BIAS] :], rgb)
+        for s in range(count):
+            for c in range(3):
+                rgb[s, c] = elementary.sigmoid(rgb[s, c])
+
+
+@rowwise
+def _heads_backward(tables, packed, memory, base, count, rows, g, sums, deltas):
+    """deltas = g_logits W_o, and the sums of both heads' gradients. g: (count, 4) of logits and raw."""
+    slots, heads, depth = tables.slots, tables.heads, tables.slots.shape[0] - 2
+    h, z = _slot(tables, depth, memory, base, rows), _slot(tables, depth + 1, memory, base, rows)
+    width, columns = slots[depth, PADDED], slots[depth + 1, PADDED]
+    weights = _matrix(packed, heads[0, COLOUR], 3, columns)
+    of_colour = _matrix(sums, heads[1, COLOUR], 3, columns)
+    of_colour_bias = sums[heads[1, COLOUR_BIAS] : heads[1, COLOUR_BIAS] + 3]
+    of_density = sums[heads[1, DENSITY] : heads[1, DENSITY] + width]
+    for s in range(count):
+        g0, g1, g2, g3 = g[s, 0], g[s, 1], g[s, 2], g[s, 3]
+        of_colour_bias[0] += g0
+        of_colour_bias[1] += g1
+        of_colour_bias[2] += g2
+        sums[heads[1, DENSITY_BIAS]] += g3
+        for j in range(columns):
+            deltas[s, j] = g0 * weights[0, j] + g1 * weights[1, j] + g2 * weights[2, j]
+        for j in range(columns):
+            v = z[s, j]
+            of_colour[0, j] += g0 * v
+            of_colour[1, j] += g1 * v
+            of_colour[2, j] += g2 * v
+        for j in range(width):
+            of_density[j] += g3 * h[s, j]
+    deltas[count:, :columns] = 0
+
+
+@rowwise
+def _sum_rays(deltas, rays, count, begun, du, carried):
+    """du[ray] += deltas of its samples; those of a ray that began in an earlier block go to ``carried``."""
+    for s in range(count):
+        row = carried if begun and rays[s] == rays[0] else du[rays[s]]
+        for j in range(row.shape[0]):
+            row[j] += deltas[s, j]
+
+
+@rowwise
+def _layer_backward(tables, number, packed, memory, base, count, rows, relu, beta, g, sums, deltas, here, there):
+    """Gradients of layer ``number``'s matrices from deltas[here:]; the deltas of the layer before it to [there:]."""
+    slots, products, last = tables.slots, tables.products, tables.slots.shape[0] - 2
+    stride, outputs = slots[number + 1, STRIDE], slots[number + 1, WIDTH]
+    padded_outputs = slots[number + 1, PADDED]
+    for p in range(tables.layers[number, FIRST], tables.layers[number, END]):
+        source = products[p, SOURCE]
+        start, source_stride, columns = base + slots[source, OFFSET], slots[source, STRIDE], slots[source, PADDED]
+        for column in range(0, columns, COLUMNS):
+            multiply(
+                deltas, here, 1, stride, memory, start + column, source_stride,
+                sums, products[p, GRADIENT] + column, columns, padded_outputs, count,
+            )  # fmt: skip
+        if source == 0:
+            continue
+        d = _matrix(deltas, there, rows, source_stride)
+        if number == last:
+            row = packed[tables.heads[0, DENSITY] : tables.heads[0, DENSITY] + columns]
+            for s in range(count):
+                for j in range(columns):
+                    d[s, j] = g[s, 3] * row[j]
+            d[count:] = 0
+        else:
+            d[:] = 0
+        for column in range(0, columns, COLUMNS):
+            multiply(
+                deltas, here, stride, 1, packed, products[p, BACKWARD] + column * outputs, COLUMNS,
+                deltas, there + column, source_stride, rows, outputs,
+            )  # fmt: skip
+        of_bias = tables.layers[source - 1, BIAS_SUM]
+        h = _slot(tables, source, memory, base, rows)
+        _slope_and_sum(d, h, columns, count, relu, beta, sums[of_bias : of_bias + columns])
+
+
+@rowwise
+def backward_block(
+    tables, packed, memory, base, count, begun, rays, relu, beta, density_exp,
+    raw, sigma, rgb, g_sigma, g_rgb, g, sums, deltas, du, carried,
+):  # fmt: skip
+    """Add the gradients of ``count`` samples to ``sums``, to ``du`` (R, columns) and to ``carried`` (columns,).
+
+    begun: whether the first ray began in an earlier block. g: (BLOCK, 4), deltas: room for two layers' derivatives.
+    """
+    for s in range(count):
+        for c in range(3):
+            v = rgb[s, c]
+            g[s, c] = g_rgb[s, c] * v * (ONE - v)
+        if density_exp:
+            g[s, 3] = ZERO if raw[s] > HIGHEST_RAW else g_sigma[s] * sigma[s]
+        else:
+            g[s, 3] = g_sigma[s] * elementary.softplus_slope(sigma[s], beta)
+    rows = (count + ROWS - 1) // ROWS * ROWS
+    last = tables.slots.shape[0] - 2
+    d = _matrix(deltas, 0, rows, tables.slots[last + 1, STRIDE])
+    z = _slot(tables, last + 1, memory, base, rows)
+    _heads_backward(tables, packed, memory, base, count, rows, g, sums, d)
+    columns, of_bias = tables.slots[last + 1, PADDED], tables.layers[last, BIAS_SUM]
+    _slope_and_sum(d, z, columns, count, relu, beta, sums[of_bias : of_bias + columns])
+    _sum_rays(d, rays, count, begun, du, carried)
+    here, there = 0, deltas.shape[0] // 2
+    for number in range(last, -1, -1):
+        _layer_backward(tables, number, packed, memory, base, count, rows, relu, beta, g, sums, deltas, here, there)
+        here, there = there, here

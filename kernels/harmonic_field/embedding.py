@@ -1,0 +1,80 @@
+"""The harmonic embedding on a CPU, row by row into a flat array."""
+
+import functools
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..jit import jit
+from .elementary import rowwise, sine_of_turns
+from .octaves import embed_octaves
+
+ROWS = 512  # rows that a thread takes at once
+
+
+class Waves(NamedTuple):
+    """One embedding: ``table`` (4, 6K) for ``_embed_waves``, empty where ``embed_octaves`` is to reduce the phases."""
+
+    table: np.ndarray
+    omega0: np.float32
+    octaves: int
+    append_input: bool
+
+
+@functools.cache
+def waves(omega0: float, octaves: int, append_input: bool) -> Waves:
+    """The embedding with these frequencies; pi has phases that are exact without integers."""
+    table = np.zeros((4, 6 * octaves if omega0 == math.pi else 0), np.float32)
+    if omega0 == math.pi:
+        for axis in range(3):
+            for part in range(2):
+                start = (2 * axis + part) * octaves
+                table[axis, start : start + octaves] = 0.5 * 2.0 ** np.arange(octaves)
+                table[3, start : start + octaves] = 0.25 * part
+    return Waves(table, np.float32(omega0), octaves, append_input)
+
+
+@rowwise
+def _embed_waves(x, first, count, table, out, start, stride):
+    """sin(2 pi (x . table[:3, j] + table[3, j])); only one axis of a column is not 0."""
+    for s in range(count):
+        x0, x1, x2 = x[first + s, 0], x[first + s, 1], x[first + s, 2]
+        row = start + s * stride
+        for j in range(table.shape[1]):
+            t = x0 * table[0, j] + x1 * table[1, j] + x2 * table[2, j]
+            t -= np.rint(t)  # exact: whole turns removed from a number that is x times a power of two
+            t += table[3, j]
+            out[row + j] = sine_of_turns(t - np.rint(t))
+
+
+@rowwise
+def embed_rows(x, first, count, waves, out, start, stride):
+    """e(x[first + s]) into out[start + s stride + j]."""
+    if waves.table.shape[1] > 0:
+        _embed_waves(x, first, count, waves.table, out, start, stride)
+    else:
+        embed_octaves(x, first, count, waves.omega0, waves.octaves, out, start, stride)
+    if waves.append_input:
+        for s in range(count):
+            for axis in range(3):
+                out[start + s * stride + 6 * waves.octaves + axis] = x[first + s, axis]
+
+
+@jit
+def _embed_all(x, waves, out, columns):
+    count = x.shape[0]
+    for block in numba.prange((count + ROWS - 1) // ROWS):
+        first = np.int64(block) * ROWS  # the index of a parallel loop is unsigned
+        embed_rows(x, first, min(ROWS, count - first), waves, out, first * columns, columns)
+
+
+def embedding(x: Tensor, omega0: float, octaves: int, append_input: bool) -> Tensor:
+    """``reference.embed`` for float32 and at most ``octaves.MOST_OCTAVES`` octaves: (S,3) -> (S,E)."""
+    columns = 6 * octaves + 3 * append_input
+    out = torch.empty(x.shape[0] * columns)
+    _embed_all(x.contiguous().numpy(), waves(omega0, octaves, append_input), out.numpy(), columns)
+    return out.view(-1, columns)
