@@ -209,6 +209,10 @@ def test_a_sweep_over_a_bad_data_set_stops_at_once(command: Command, data: Path)
         (["export.formats=[glb,objs]"], "export.formats: unknown value objs; did you mean obj?"),
         (["trainer.max_seconds=null"], "trainer.max_seconds and trainer.max_steps are both null"),
         (["resume=nowhere"], "nowhere: no such run folder"),
+        (["seed=-1"], "seed=-1: expected a whole number from 0"),
+        (["field.activation=gelu"], "field.activation=gelu: unknown; expected relu or softplus"),
+        (["sampler.resolution=4"], "sampler.resolution=4: expected 8 to 512"),
+        (["extract.resolution=3"], "extract.resolution=3: expected 4 to 512"),
     ],
 )
 def test_a_wrong_word_gets_a_suggestion(command: Command, words: list[str], message: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.fields.field import Field
 from nerfkit.fit.metrics import psnr, quantise, ssim
 from nerfkit.runs.files import write_png
 from nerfkit.runs.progress import track
@@ -19,7 +19,7 @@ EXACT = 100.0  # dB that a view equal to the last bit counts as: infinity has no
 
 
 def evaluate_field(
-    field: HarmonicField, sampler: Sampler, scene: Scene, folder: Path | None = None, device: torch.device | str = "cpu"
+    field: Field, sampler: Sampler, scene: Scene, folder: Path | None = None, device: torch.device | str = "cpu"
 ) -> dict[str, Any]:
     """PSNR and SSIM on the test views over the scene's background, each view and their means.
 

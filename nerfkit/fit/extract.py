@@ -6,7 +6,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.fields.field import Field
 from nerfkit.mesh.clean import decimate, remove_floaters, remove_hidden, smooth
 from nerfkit.mesh.extract import extract_mesh
 from nerfkit.mesh.mesh import Mesh, vertex_normals
@@ -20,9 +20,7 @@ SMOOTHING = 5  # rounds of Taubin smoothing before decimation: ripples of the fi
 FEELER = 0.05  # how far in front of a surface point, in normalised units, the ray that reads its colour starts
 
 
-def coarse_mesh(
-    field: HarmonicField, sampler: Sampler, scene: Scene, options: DictConfig, device: torch.device
-) -> Mesh:
+def coarse_mesh(field: Field, sampler: Sampler, scene: Scene, options: DictConfig, device: torch.device) -> Mesh:
     """The surface of a field, at most ``options.faces`` triangles, with vertex colours, in normalised units.
 
     Args:
@@ -60,7 +58,7 @@ def seen_faces(mesh: Mesh, scene: Scene) -> Tensor:
 
 @torch.no_grad()
 def surface_colours(
-    field: HarmonicField, sampler: Sampler, points: Tensor, normals: Tensor, device: torch.device | str = "cpu"
+    field: Field, sampler: Sampler, points: Tensor, normals: Tensor, device: torch.device | str = "cpu"
 ) -> Tensor:
     """What the field shows of surface points (P,3) when looked at along their normals (P,3): colours (P,3) in [0,1].
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.errors import CheckpointError
-from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.fields.field import Field
 from nerfkit.fit.checks import check_trainer
 from nerfkit.fit.metrics import psnr
 from nerfkit.fit.pixels import TrainingPixels, TrainingRays
@@ -84,8 +84,8 @@ class FieldFit:
     def __init__(
         self,
         scene: Scene,
-        field: HarmonicField,
-        average: HarmonicField,
+        field: Field,
+        average: Field,
         sampler: OccupancySampler | StratifiedSampler,
         config: DictConfig,
         run: Run,

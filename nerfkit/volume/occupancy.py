@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.fields.field import Field
 from nerfkit.kernels import philox
 
 LEAST_SOLID = 1.0  # per unit length; where ``solid`` starts to grow from
@@ -68,7 +68,7 @@ class OccupancyGrid(nn.Module):
         return self.occupied.float().mean().item()
 
     @torch.no_grad()
-    def update(self, field: HarmonicField, draw: philox.Draw, visit: int, *, prune: bool) -> None:
+    def update(self, field: Field, draw: philox.Draw, visit: int, *, prune: bool) -> None:
         """Visits the cells whose number is ``visit`` modulo ``share``; marks anew which are occupied if ``prune``."""
         cells = self.allowed.flatten().nonzero()[:, 0][visit % self.share :: self.share]  # (C,)
         G = self.resolution

@@ -46,8 +46,8 @@ def render_waves(
 ) -> tuple[Rendered, int]:
     """What ``field.render`` makes of the samples, without evaluating those that nothing can be seen of.
 
-    The transmittance at which a ray ends is looked at between waves, so pixels differ from those of ``field.render`` by
-    less than ``early_stop``. Without gradients.
+    Whether a ray has ended is looked at between waves, so colour and opacity differ from those of ``field.render`` by
+    no more than ``early_stop``, and depth by that times the ray's length. Without gradients.
 
     Args:
         field: what is rendered.

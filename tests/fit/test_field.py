@@ -135,6 +135,79 @@ def test_a_loss_that_is_not_finite_names_its_term_and_the_checkpoint(scene: Scen
         fit.train()
 
 
+def spoil_gradient(fit: FieldFit, name: str) -> None:
+    dict(fit.field.named_parameters())[name].register_hook(lambda g: torch.full_like(g, math.inf))
+
+
+def test_a_gradient_that_is_not_finite_is_named(scene: Scene, tmp_path: Path) -> None:
+    fit = new_fit(scene, tmp_path)
+    for _ in range(2):
+        fit.step()
+    before = weights(fit)
+    spoil_gradient(fit, "hidden.1.bias")
+    with pytest.raises(FloatingPointError, match=r"step 2: the gradient of hidden\.1\.bias .*no checkpoint was saved"):
+        fit.train()
+    assert torch.equal(weights(fit), before)
+    assert checkpoints.steps(tmp_path) == []
+
+
+def test_a_device_that_is_not_waited_for_keeps_its_weights(scene: Scene, tmp_path: Path) -> None:
+    """As on a GPU: the host goes on, the device does not, and the first failure is the one that is named."""
+    fit = new_fit(scene, tmp_path, "trainer.log_every=7")
+    fit.waits = False
+    for _ in range(3):
+        fit.step()
+    good = {name: p.detach().clone() for name, p in fit.field.named_parameters()}
+    spoil_gradient(fit, "density_head.weight")
+    fit.step()
+    spoil_gradient(fit, "colour.bias")
+    for _ in range(3):
+        fit.step()
+    assert fit.progress.step == 7
+    for name, parameter in fit.field.named_parameters():
+        assert torch.equal(parameter, good[name])
+    assert all(int(state["step"]) == 3 for state in fit.optimiser.state.values())
+    with pytest.raises(FloatingPointError, match=r"^step 3: the gradient of density_head\.weight is not finite$"):
+        fit.save()
+    with pytest.raises(FloatingPointError, match=r"step 3: .*no checkpoint was saved"):
+        fit.train()
+    assert checkpoints.steps(tmp_path) == []
+
+
+def test_looking_for_what_is_not_finite_changes_nothing(scene: Scene, tmp_path: Path) -> None:
+    watched, plain = new_fit(scene, tmp_path / "a"), new_fit(scene, tmp_path / "b")
+    del plain.optimiser.found_inf  # type: ignore[attr-defined]
+    for fit in (watched, plain):
+        for _ in range(5):
+            fit.step()
+    assert torch.equal(weights(watched), weights(plain))
+
+
+@pytest.mark.parametrize(("part", "name"), [("average", "colour.bias"), ("optimiser", "exp_avg")])
+def test_nan_in_a_checkpoint(scene: Scene, tmp_path: Path, part: str, name: str) -> None:
+    fit = new_fit(scene, tmp_path)
+    fit.step()
+    fit.save()
+    state = checkpoints.load_latest(tmp_path)[1]
+    inner = state[part] if part == "average" else state[part]["state"][0]
+    inner[name].view(-1)[0] = math.nan
+    other = new_fit(scene, tmp_path)
+    before = weights(other)
+    with pytest.raises(CheckpointError, match=rf"{part}\..*{name} of its newest checkpoint is not finite"):
+        other.load(state)
+    assert torch.equal(weights(other), before)
+
+
+def test_logged_values(scene: Scene, tmp_path: Path) -> None:
+    fit = new_fit(scene, tmp_path)
+    rays = fit.pixels.draw(fit.seed, 0, fit.progress.rays)
+    terms, squared, samples = fit.losses(rays, 0, 0)
+    logged = fit.step().logged()
+    assert logged["loss/colour"] == terms["colour"].item() and logged["loss/silhouette"] == terms["silhouette"].item()
+    assert logged["train/psnr"] == pytest.approx(-10 * math.log10(squared.item() / (3 * len(rays.rgba))), abs=1e-4)
+    assert logged["train/samples"] == samples and logged["train/rays"] == len(rays.rgba)
+
+
 def test_checkpoint_of_another_field_is_refused(scene: Scene, tmp_path: Path) -> None:
     new_fit(scene, tmp_path).save()
     other = new_fit(scene, tmp_path, "field.width=8")
