@@ -27,14 +27,14 @@ def _append_pairs(sum_a, last_a, sum_c, last_c, sum_b, last_b, sum_d, last_d):
 
 
 @triton.jit
-def _one_minus_exp_of_minus(x):
+def one_minus_exp_of_minus(x):
     """1 - exp(-x), by its series below 1/2, where the subtraction would cancel."""
     series = x * (1 - x / 2 * (1 - x / 3 * (1 - x / 4 * (1 - x / 5 * (1 - x / 6 * (1 - x / 7 * (1 - x / 8)))))))
     return tl.where(tl.abs(x) < 0.5, series, 1 - tl.exp(-x))
 
 
 @triton.jit
-def _step(near, far, BY_LENGTH: tl.constexpr):
+def interval(near, far, BY_LENGTH: tl.constexpr):
     """What a density is multiplied by, and the middle, of an interval."""
     endless = far - near >= _ENDLESS
     step = tl.where(endless, _ENDLESS, far - near) if BY_LENGTH else tl.full(near.shape, 1.0, near.dtype)
@@ -60,12 +60,12 @@ def forward_kernel(
         inside = i < end
         near = tl.load(t_start_ptr + i, inside, other=0.0)
         far = tl.load(t_end_ptr + i, inside, other=0.0)
-        step, middle = _step(near, far, BY_LENGTH)
+        step, middle = interval(near, far, BY_LENGTH)
         tau = tl.where(step == 0, 0.0, tl.load(density_ptr + i, inside, other=0.0) * step)
         before, _ = tl.associative_scan((tl.zeros_like(tau), tau), 0, _append)
         transmittance = tl.exp(-(passed + before))
         contributes = inside & (transmittance >= early_stop)
-        weight = tl.where(contributes, transmittance * _one_minus_exp_of_minus(tau), 0.0)
+        weight = tl.where(contributes, transmittance * one_minus_exp_of_minus(tau), 0.0)
         tl.store(weights_ptr + i, weight, inside)
         red += tl.sum(weight * tl.load(colour_ptr + 3 * i, inside, other=0.0))
         green += tl.sum(weight * tl.load(colour_ptr + 3 * i + 1, inside, other=0.0))
@@ -115,7 +115,7 @@ def backward_kernel(
         if TO_DENSITY:
             near = tl.load(t_start_ptr + i, inside, other=0.0)
             far = tl.load(t_end_ptr + i, inside, other=0.0)
-            step, middle = _step(near, far, BY_LENGTH)
+            step, middle = interval(near, far, BY_LENGTH)
             gain = distance * middle
             if HAS_PIXEL:
                 gain += red * tl.load(colour_ptr + 3 * i, inside, other=0.0)

@@ -3,7 +3,8 @@
 The embedding is padded to whole chunks of columns, which a program forms one after the other:
 
 - omega0 = pi: ``CHUNK`` columns in the order of ``reference.embed``, phases exact in floating point;
-- any other omega0: a chunk is the sines or the cosines of one axis, and one more the input itself; phases by integers.
+- any other omega0: the sines of one axis, then its cosines, begin a chunk each, and so does the input itself; phases by
+  integers.
 
 Layers are counted from 1: 1 to ``depth`` are the trunk, ``depth + 1`` is the feature layer. The flat buffer holds layer
 1 (w, E'), layers 2 to depth + 1 (w, w) each, and, where a layer is fed the embedding again, its part for it (w, E').
@@ -20,7 +21,7 @@ from torch import Tensor
 from .spec import FieldSpec, FieldWeights
 from .turns import INVERSE_TURN
 
-CHUNK = 32  # columns formed at a time where omega0 is pi
+CHUNK = 32  # columns formed at a time
 HEADS = 16  # rows that the four outputs take in a matrix product: its least
 MOST_OCTAVES = 64
 WIDTHS = (32, 64, 128, 256)
@@ -77,22 +78,23 @@ def packing_of(width: int, depth: int, spec: FieldSpec) -> Packing:
     skip = 0 if spec.skip is None else spec.skip + 1
     if spec.omega0 == math.pi:
         return Packing(width, depth, CHUNK, -(-spec.position_size // CHUNK), skip)
-    chunk = max(16, 1 << (max(spec.octaves, 1) - 1).bit_length())
-    return Packing(width, depth, chunk, 6 + spec.append_input, skip)
+    chunk = 16 if spec.octaves <= 16 else CHUNK
+    return Packing(width, depth, chunk, 6 * -(-spec.octaves // chunk) + spec.append_input, skip)
 
 
 def places(spec: FieldSpec, packing: Packing) -> Tensor:
     """(E,) column of each entry of ``reference.embed`` in the padded embedding."""
     if spec.omega0 == math.pi:
         return torch.arange(spec.position_size)
-    waves = torch.arange(6)[:, None] * packing.chunk + torch.arange(spec.octaves)  # (6, K)
-    inputs = 6 * packing.chunk + torch.arange(3 * spec.append_input)
+    group = -(-spec.octaves // packing.chunk) * packing.chunk
+    waves = torch.arange(6)[:, None] * group + torch.arange(spec.octaves)  # (6, K)
+    inputs = 6 * group + torch.arange(3 * spec.append_input)
     return torch.cat([waves.flatten(), inputs])
 
 
 @functools.lru_cache(maxsize=16)
 def wave_table(spec: FieldSpec, packing: Packing, device: torch.device) -> Tensor:
-    """(5, E') float32, a column of the padded embedding each: turns per unit of x, y, z; phase in turns; is it x itself.
+    """(5, E') float32 by column of the padded embedding: turns per unit of x, y, z; phase in turns; is it x itself.
 
     For a column that is the input itself the first three hold its axis instead. Padding is all zero: sin 0.
     """

@@ -44,12 +44,15 @@ class Tile(NamedTuple):
     stages: int
 
 
+_TILES = {32: Tile(128, 32, 4, 2), 64: Tile(128, 64, 8, 2), 128: Tile(64, 64, 8, 2), 256: Tile(64, 32, 8, 2)}
+_TILES_HIP = {32: Tile(128, 32, 4, 1), 64: Tile(128, 64, 4, 1), 128: Tile(64, 64, 4, 1), 256: Tile(32, 32, 4, 1)}
+
+
 def tile_of(width: int, precision: str, hip: bool = torch.version.hip is not None) -> Tile:
-    """The tile for a width; a full accumulator takes samples x width / (32 warps) registers a thread."""
-    wide = DTYPES[precision].itemsize == 4
-    samples = {32: 128, 64: 128, 128: 64, 256: 64}[width] // (2 if wide else 1)
-    block = min(width, 32 if wide or (hip and width == 256) else 64)
-    return Tile(samples, block, 8 if width == 256 else 4, 1)
+    """The largest tile whose kernels compile without spilling, found by compiling; four-byte operands get less."""
+    if DTYPES[precision].itemsize == 4:
+        return Tile(32, 32, 4 if width <= 64 else 8, 1 if hip else 2)
+    return (_TILES_HIP if hip else _TILES)[width]
 
 
 class _Field(NamedTuple):
@@ -208,7 +211,11 @@ def _gradients(
             )  # fmt: skip
         flat += partial[:parts].sum(0)
     unscaled = 1 / scale
-    return None if d_x is None else d_x * unscaled, d_u * unscaled, unpack(flat * unscaled, field.weights, spec, packing)
+    return (
+        None if d_x is None else d_x * unscaled,
+        d_u * unscaled,
+        unpack(flat * unscaled, field.weights, spec, packing),
+    )
 
 
 class _HarmonicField(torch.autograd.Function):
@@ -259,7 +266,7 @@ class _HarmonicRender(torch.autograd.Function):
             starts = samples.offsets[torch.searchsorted(samples.offsets, marks)]
             render_kernel[(programs,)](
                 x, samples.ray_index, u, field.matrices, field.small, *field.tables, starts, samples.offsets,
-                samples.t_start, samples.t_end, early_stop, composite.ENDLESS, pixel, opacity, depth, behind, used,
+                samples.t_start, samples.t_end, early_stop, pixel, opacity, depth, behind, used,
                 density, colour, weights, pixel if layers is None else layers, 0 if layers is None else count,
                 BY_LENGTH=by_length, SAVE=keep, STORE=layers is not None, **field.forward,
             )  # fmt: skip
@@ -277,9 +284,18 @@ class _HarmonicRender(torch.autograd.Function):
         *saved, t_start, t_end, weights, behind, used = ctx.saved_tensors
         state = _Saved(*saved)
         d_density, d_colour = composite.backward(
-            state.colour, t_start, t_end, state.offsets, weights, behind, used, ctx.by_length,
-            d_pixel.contiguous(), d_opacity.contiguous(), d_depth.contiguous(),
-        )  # fmt: skip
+            state.colour,
+            t_start,
+            t_end,
+            state.offsets,
+            weights,
+            behind,
+            used,
+            ctx.by_length,
+            d_pixel,
+            d_opacity,
+            d_depth,
+        )
         scale = _scale(ctx.field.spec, d_pixel, d_opacity, d_depth)
         d_x, d_u, grads = _gradients(ctx.field, state, d_density, d_colour, scale, ctx.needs_input_grad[0])
         return d_x, d_u, None, None, None, None, None, None, *grads.flat()

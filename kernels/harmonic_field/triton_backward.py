@@ -15,11 +15,7 @@ MOST = tl.constexpr(65504.0)  # float16's largest
 @triton.jit
 def _slope(h, SOFTPLUS: tl.constexpr, BETA: tl.constexpr):
     """The activation's derivative from its output: softplus' is 1 - exp(-beta h)."""
-    if SOFTPLUS:
-        slope = 1.0 - tl.exp(-BETA * h)
-    else:
-        slope = tl.where(h > 0, 1.0, 0.0)
-    return slope
+    return 1.0 - tl.exp(-BETA * h) if SOFTPLUS else tl.where(h > 0, 1.0, 0.0)
 
 
 @triton.jit
@@ -28,6 +24,35 @@ def _narrow(x, ptr):
     if ptr.dtype.element_ty == tl.float16:
         x = tl.where(x > MOST, MOST, tl.where(x < -MOST, -MOST, x))
     return x.to(ptr.dtype.element_ty)
+
+
+@triton.jit
+def _two_layers_down(
+    dz_full, matrices_ptr, layers_ptr, layers_rows, stored, d_layers_ptr, rows, row, inside,
+    LAYER: tl.constexpr, W: tl.constexpr, E: tl.constexpr, SOFTPLUS: tl.constexpr, BETA: tl.constexpr,
+    PRECISION: tl.constexpr, M: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """From dL/dz of LAYER that of the layer below, by blocks, and from those that of the next, returned in full."""
+    k = tl.arange(0, W)
+    matrix_ptr = matrices_ptr + W * E + (LAYER - 2) * W * W
+    full = tl.zeros((M, W), tl.float32)
+    for block in range(W // BN):
+        n = block * BN + tl.arange(0, BN)
+        y = tl.dot(dz_full, tl.load(matrix_ptr + k[:, None] * W + n[None, :]), input_precision=PRECISION)
+        h = tl.load(
+            layers_ptr + ((LAYER - 2) * layers_rows + stored)[:, None] * W + n[None, :], inside[:, None], other=0.0
+        )
+        dz = _narrow(y * _slope(h.to(tl.float32), SOFTPLUS, BETA), d_layers_ptr)
+        tl.store(d_layers_ptr + ((LAYER - 2) * rows + row)[:, None] * W + n[None, :], dz, inside[:, None])
+        if LAYER >= 3:
+            w = tl.load(matrix_ptr - W * W + n[:, None] * W + k[None, :])
+            full = tl.dot(dz, w, full, input_precision=PRECISION)
+    if LAYER >= 3:
+        below = ((LAYER - 3) * layers_rows + stored)[:, None] * W + k[None, :]
+        h_full = tl.load(layers_ptr + below, inside[:, None], other=0.0)
+        dz_full = _narrow(full * _slope(h_full.to(tl.float32), SOFTPLUS, BETA), d_layers_ptr)
+        tl.store(d_layers_ptr + ((LAYER - 3) * rows + row)[:, None] * W + k[None, :], dz_full, inside[:, None])
+    return dz_full
 
 
 @triton.jit
@@ -49,10 +74,8 @@ def backward_kernel(
     k = tl.arange(0, W)
     scale = tl.load(scale_ptr)
     density = tl.load(density_ptr + sample, inside, other=0.0)
-    if EXP_DENSITY:
-        slope = tl.where(density < 3269000.0, density, 0.0)  # exp(15) = 3269017: raw is held below it
-    else:
-        slope = _slope(density, True, BETA)
+    # exp(15) = 3269017, which raw is held below.
+    slope = tl.where(density < 3269000.0, density, 0.0) if EXP_DENSITY else _slope(density, True, BETA)
     d_raw = scale * tl.load(d_density_ptr + sample, inside, other=0.0) * slope
     red = tl.load(colour_ptr + sample * 3, inside, other=0.0)
     green = tl.load(colour_ptr + sample * 3 + 1, inside, other=0.0)
@@ -88,25 +111,10 @@ def backward_kernel(
     tl.store(d_layers_ptr + ((D - 1) * rows + row)[:, None] * W + k[None, :], dz_full, inside[:, None])
 
     for step in tl.static_range(0, D - 1, 2):
-        # dz of layer D - step is at hand: from it the layer below by blocks, and from those the one below that in full.
-        layer: tl.constexpr = D - step
-        matrix_ptr = matrices_ptr + W * E + (layer - 2) * W * W
-        full = tl.zeros((M, W), tl.float32)
-        for block in range(W // BN):
-            n = block * BN + tl.arange(0, BN)
-            y = tl.dot(dz_full, tl.load(matrix_ptr + k[:, None] * W + n[None, :]), input_precision=PRECISION)
-            below = ((layer - 2) * layers_rows + stored)[:, None] * W + n[None, :]
-            h = tl.load(layers_ptr + below, inside[:, None], other=0.0)
-            dz = _narrow(y * _slope(h.to(tl.float32), SOFTPLUS, BETA), d_layers_ptr)
-            tl.store(d_layers_ptr + ((layer - 2) * rows + row)[:, None] * W + n[None, :], dz, inside[:, None])
-            if layer >= 3:
-                w = tl.load(matrix_ptr - W * W + n[:, None] * W + k[None, :])
-                full = tl.dot(dz, w, full, input_precision=PRECISION)
-        if layer >= 3:
-            below = ((layer - 3) * layers_rows + stored)[:, None] * W + k[None, :]
-            h = tl.load(layers_ptr + below, inside[:, None], other=0.0)
-            dz_full = _narrow(full * _slope(h.to(tl.float32), SOFTPLUS, BETA), d_layers_ptr)
-            tl.store(d_layers_ptr + ((layer - 3) * rows + row)[:, None] * W + k[None, :], dz_full, inside[:, None])
+        dz_full = _two_layers_down(
+            dz_full, matrices_ptr, layers_ptr, layers_rows, stored, d_layers_ptr, rows, row, inside,
+            D - step, W, E, SOFTPLUS, BETA, PRECISION, M, BN,
+        )  # fmt: skip
 
 
 @triton.jit
@@ -153,7 +161,7 @@ def embedded_kernel(
         x0 = tl.load(x_ptr + (first + row) * 3, inside, other=0.0)
         x1 = tl.load(x_ptr + (first + row) * 3 + 1, inside, other=0.0)
         x2 = tl.load(x_ptr + (first + row) * 3 + 2, inside, other=0.0)
-        e = embed(x0, x1, x2, c, table_ptr, inverse_turn_ptr, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, False)
+        e = embed(x0, x1, x2, c, 0, table_ptr, inverse_turn_ptr, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, False)
         dz = tl.load(d_layer_ptr + row[:, None] * W + m[None, :], inside[:, None], other=0.0)
         total = tl.dot(tl.trans(dz), e.to(dz.dtype), total, input_precision=PRECISION)
         bias += tl.sum(dz.to(tl.float32), 0)
@@ -169,7 +177,7 @@ def heads_kernel(
     d_heads_ptr, layers_ptr, layers_rows, layers_first, partial_ptr, gradients, place, first, count, share,
     W: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, PRECISION: tl.constexpr, B: tl.constexpr, BS: tl.constexpr,
 ):  # fmt: skip
-    """sum of the outputs' gradients times the last hidden layer (program 0 of axis 1) and times the colour layer (1)."""
+    """sum of the outputs' gradients times the last hidden layer (axis 1: 0) and times the colour layer (1)."""
     n = tl.program_id(0) * B + tl.arange(0, B)
     which = tl.program_id(1)
     part = tl.program_id(2).to(tl.int64)
@@ -234,7 +242,7 @@ def positions_kernel(
                 dz = tl.load(d_layers_ptr + skipped, inside[:, None], other=0.0)
                 w = tl.load(matrices_ptr + W * E + D * W * W + k[:, None] * E + column[None, :])
                 d_e = tl.dot(dz, w, d_e, input_precision=PRECISION)
-        d_phase = d_e * embed(x0, x1, x2, c, table_ptr, inverse_turn_ptr, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, True)
+        d_phase = d_e * embed(x0, x1, x2, c, 0, table_ptr, inverse_turn_ptr, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, True)
         d_phase *= tl.where(tl.load(table_ptr + 4 * E + column) != 0, 1.0, 6.283185307179586)[None, :]
         d0 += tl.sum(d_phase * tl.load(table_ptr + column)[None, :], 1)
         d1 += tl.sum(d_phase * tl.load(table_ptr + E + column)[None, :], 1)

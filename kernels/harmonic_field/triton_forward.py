@@ -11,6 +11,7 @@ are comparisons written so that a NaN stays one.
 import triton
 import triton.language as tl
 
+from ..composite.triton import interval, one_minus_exp_of_minus
 from .turns import LOG, SINE
 
 L0, L1, L2, L3, L4, L5, L6, L7, L8 = (tl.constexpr(float(c)) for c in LOG)
@@ -37,11 +38,7 @@ def softplus(z, BETA: tl.constexpr):
 
 @triton.jit
 def activate(z, SOFTPLUS: tl.constexpr, BETA: tl.constexpr):
-    if SOFTPLUS:
-        z = softplus(z, BETA)
-    else:
-        z = tl.where(z <= 0, 0.0, z)
-    return z
+    return softplus(z, BETA) if SOFTPLUS else tl.where(z <= 0, 0.0, z)
 
 
 @triton.jit
@@ -76,21 +73,23 @@ def turns_by_integers(v, octave, inverse_turn_ptr):
 
 @triton.jit
 def embed(
-    x0, x1, x2, c, table_ptr, inverse_turn_ptr,
+    x0, x1, x2, c, zero, table_ptr, inverse_turn_ptr,
     OMEGA: tl.constexpr, OCTAVES: tl.constexpr, EXACT: tl.constexpr, CHUNKS: tl.constexpr, CHUNK: tl.constexpr,
     SLOPE: tl.constexpr,
 ):  # fmt: skip
     """Chunk ``c`` of the padded embedding (M, CHUNK), or with SLOPE its derivative by the phase (by x where linear)."""
-    k = tl.arange(0, CHUNK)
+    k = tl.arange(0, CHUNK) + zero
     column = c * CHUNK + k
     shift = tl.load(table_ptr + 3 * CHUNKS * CHUNK + column)
     linear = tl.load(table_ptr + 4 * CHUNKS * CHUNK + column) != 0
     if SLOPE:
         shift += 0.25
     if EXACT:
-        v = tl.where(c < 2, x0, tl.where(c < 4, x1, x2)) * OMEGA
-        turns = turns_by_integers(v, k, inverse_turn_ptr) + shift[None, :]
-        wave = tl.where((k < OCTAVES)[None, :], sine_of_turns(turns), 0.0)
+        EACH: tl.constexpr = (OCTAVES + CHUNK - 1) // CHUNK  # chunks of a group: the sines or cosines of an axis
+        v = tl.where(c < 2 * EACH, x0, tl.where(c < 4 * EACH, x1, x2)) * OMEGA
+        octave = (c % EACH) * CHUNK + k
+        turns = turns_by_integers(v, octave, inverse_turn_ptr) + shift[None, :]
+        wave = tl.where((octave < OCTAVES)[None, :], sine_of_turns(turns), 0.0)
         itself = tl.where(k == 0, x0[:, None], tl.where(k == 1, x1[:, None], x2[:, None]))
     else:
         a0 = tl.load(table_ptr + column)
@@ -107,14 +106,14 @@ def embed(
 
 @triton.jit
 def _add_embedding(
-    y, x0, x1, x2, matrix_ptr, n, table_ptr, inverse_turn_ptr,
+    y, x0, x1, x2, zero, matrix_ptr, n, table_ptr, inverse_turn_ptr,
     OMEGA: tl.constexpr, OCTAVES: tl.constexpr, EXACT: tl.constexpr, CHUNKS: tl.constexpr, CHUNK: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """y + e(x) W^T for the rows ``n`` of W (w, CHUNKS * CHUNK)."""
-    k = tl.arange(0, CHUNK)
+    k = tl.arange(0, CHUNK) + zero
     for c in range(CHUNKS):
-        e = embed(x0, x1, x2, c, table_ptr, inverse_turn_ptr, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, False)
+        e = embed(x0, x1, x2, c, zero, table_ptr, inverse_turn_ptr, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, False)
         w = tl.load(matrix_ptr + n[None, :] * (CHUNKS * CHUNK) + c * CHUNK + k[:, None])
         y = tl.dot(e.to(w.dtype), w, y, input_precision=PRECISION)
     return y
@@ -122,8 +121,8 @@ def _add_embedding(
 
 @triton.jit
 def _field(
-    x_ptr, sample, ray, inside, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr, layers_ptr, row, rows,
-    W: tl.constexpr, D: tl.constexpr, SKIP: tl.constexpr, OMEGA: tl.constexpr, OCTAVES: tl.constexpr,
+    x_ptr, sample, ray, inside, zero, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr, layers_ptr, row,
+    rows, W: tl.constexpr, D: tl.constexpr, SKIP: tl.constexpr, OMEGA: tl.constexpr, OCTAVES: tl.constexpr,
     EXACT: tl.constexpr, CHUNKS: tl.constexpr, CHUNK: tl.constexpr, SOFTPLUS: tl.constexpr, BETA: tl.constexpr,
     COLOUR: tl.constexpr, STORE: tl.constexpr, PRECISION: tl.constexpr, M: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
@@ -132,17 +131,31 @@ def _field(
     x0 = tl.load(x_ptr + sample * 3, inside, other=0.0)
     x1 = tl.load(x_ptr + sample * 3 + 1, inside, other=0.0)
     x2 = tl.load(x_ptr + sample * 3 + 2, inside, other=0.0)
-    k = tl.arange(0, W)
+    k = tl.arange(0, W) + zero
     density_ptr = small_ptr + D * W
     colour_ptr = density_ptr + W
     raw = tl.zeros((M,), tl.float32)
     red, green, blue = tl.zeros((M,), tl.float32), tl.zeros((M,), tl.float32), tl.zeros((M,), tl.float32)
 
-    full = tl.zeros((M, W), tl.float32)
+    full = tl.zeros((M, W), tl.float32) + tl.load(small_ptr + k)[None, :]
     full = _add_embedding(
-        full, x0, x1, x2, matrices_ptr, k, table_ptr, inverse_turn_ptr, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, PRECISION
+        full,
+        x0,
+        x1,
+        x2,
+        zero,
+        matrices_ptr,
+        k,
+        table_ptr,
+        inverse_turn_ptr,
+        OMEGA,
+        OCTAVES,
+        EXACT,
+        CHUNKS,
+        CHUNK,
+        PRECISION,
     )
-    full = activate(full + tl.load(small_ptr + k)[None, :], SOFTPLUS, BETA)
+    full = activate(full, SOFTPLUS, BETA)
     h = full.to(matrices_ptr.dtype.element_ty)
     if STORE:
         tl.store(layers_ptr + row[:, None] * W + k[None, :], h, inside[:, None])
@@ -151,25 +164,29 @@ def _field(
     for layer in tl.static_range(2, LAST + 1, 2):
         # ``layer`` by blocks of columns, ``layer + 1`` accumulated from them.
         first_ptr = matrices_ptr + W * E + (layer - 2) * W * W
-        full = tl.zeros((M, W), tl.float32)
+        if layer + 1 <= D:
+            full = tl.zeros((M, W), tl.float32) + tl.load(small_ptr + layer * W + k)[None, :]
+        else:
+            full = tl.load(u_ptr + ray[:, None] * W + k[None, :], inside[:, None] & (layer < LAST), other=0.0)
+            full = full.to(tl.float32)
         if layer + 1 <= LAST and layer + 1 == SKIP:
             full = _add_embedding(
-                full, x0, x1, x2, matrices_ptr + W * E + D * W * W, k, table_ptr, inverse_turn_ptr,
+                full, x0, x1, x2, zero, matrices_ptr + W * E + D * W * W, k, table_ptr, inverse_turn_ptr,
                 OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, PRECISION,
             )  # fmt: skip
         for block in range(W // BN):
-            n = block * BN + tl.arange(0, BN)
-            y = tl.dot(h, tl.load(first_ptr + n[None, :] * W + k[:, None]), input_precision=PRECISION)
+            n = block * BN + tl.arange(0, BN) + zero
+            if layer <= D:
+                y = tl.zeros((M, BN), tl.float32) + tl.load(small_ptr + (layer - 1) * W + n)[None, :]
+            else:
+                y = tl.load(u_ptr + ray[:, None] * W + n[None, :], inside[:, None], other=0.0).to(tl.float32)
+            y = tl.dot(h, tl.load(first_ptr + n[None, :] * W + k[:, None]), y, input_precision=PRECISION)
             if layer == SKIP:
                 y = _add_embedding(
-                    y, x0, x1, x2, matrices_ptr + W * E + D * W * W, n, table_ptr, inverse_turn_ptr,
+                    y, x0, x1, x2, zero, matrices_ptr + W * E + D * W * W, n, table_ptr, inverse_turn_ptr,
                     OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, PRECISION,
                 )  # fmt: skip
-            if layer <= D:
-                y = activate(y + tl.load(small_ptr + (layer - 1) * W + n)[None, :], SOFTPLUS, BETA)
-            else:
-                u = tl.load(u_ptr + ray[:, None] * W + n[None, :], inside[:, None], other=0.0)
-                y = activate(y + u.to(tl.float32), SOFTPLUS, BETA)
+            y = activate(y, SOFTPLUS, BETA)
             if layer == D:
                 raw += tl.sum(y * tl.load(density_ptr + n)[None, :], 1)
             if layer == D + 1:
@@ -178,18 +195,12 @@ def _field(
                 blue += tl.sum(y * tl.load(colour_ptr + 2 * W + n)[None, :], 1)
             features = y.to(matrices_ptr.dtype.element_ty)
             if STORE:
-                tl.store(
-                    layers_ptr + ((layer - 1) * rows + row)[:, None] * W + n[None, :], features, inside[:, None]
-                )
+                tl.store(layers_ptr + ((layer - 1) * rows + row)[:, None] * W + n[None, :], features, inside[:, None])
             if layer + 1 <= LAST:
                 w = tl.load(first_ptr + W * W + k[None, :] * W + n[:, None])
                 full = tl.dot(features, w, full, input_precision=PRECISION)
         if layer + 1 <= LAST:
-            if layer + 1 <= D:
-                full = activate(full + tl.load(small_ptr + layer * W + k)[None, :], SOFTPLUS, BETA)
-            else:
-                u = tl.load(u_ptr + ray[:, None] * W + k[None, :], inside[:, None], other=0.0)
-                full = activate(full + u.to(tl.float32), SOFTPLUS, BETA)
+            full = activate(full, SOFTPLUS, BETA)
             if layer + 1 == D:
                 raw += tl.sum(full * tl.load(density_ptr + k)[None, :], 1)
             if layer + 1 == D + 1:
@@ -209,11 +220,7 @@ def _field(
 
 @triton.jit
 def _density(raw, EXP_DENSITY: tl.constexpr, BETA: tl.constexpr):
-    if EXP_DENSITY:
-        raw = tl.exp(tl.where(raw > 15.0, 15.0, raw))
-    else:
-        raw = softplus(raw, BETA)
-    return raw
+    return tl.exp(tl.where(raw > 15.0, 15.0, raw)) if EXP_DENSITY else softplus(raw, BETA)
 
 
 @triton.jit
@@ -231,7 +238,7 @@ def field_kernel(
     EXP_DENSITY: tl.constexpr, COLOUR: tl.constexpr, SAVE: tl.constexpr, STORE: tl.constexpr,
     PRECISION: tl.constexpr, M: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
-    """Samples ``first`` to ``first + count``: their density and colour where SAVE, their layers' outputs where STORE."""
+    """Samples ``first`` to ``first + count``: density and colour where SAVE, the layers' outputs where STORE."""
     row = tl.program_id(0).to(tl.int64) * M + tl.arange(0, M)
     inside = row < count
     sample = first + row
@@ -239,8 +246,8 @@ def field_kernel(
     if COLOUR:
         ray = tl.load(ray_ptr + sample, inside, other=0)
     raw, red, green, blue = _field(
-        x_ptr, sample, ray, inside, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr, layers_ptr, row, rows,
-        W, D, SKIP, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, SOFTPLUS, BETA, COLOUR, STORE, PRECISION, M, BN,
+        x_ptr, sample, ray, inside, 0, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr, layers_ptr, row,
+        rows, W, D, SKIP, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, SOFTPLUS, BETA, COLOUR, STORE, PRECISION, M, BN,
     )  # fmt: skip
     if SAVE:
         tl.store(density_ptr + sample, _density(raw, EXP_DENSITY, BETA), inside)
@@ -257,28 +264,16 @@ def _join_before(new_a, sum_a, last_a, new_b, sum_b, last_b):
 
 
 @triton.jit
-def _join_totals(
-    new_a, a0, a1, a2, a3, a4, a5, a6, new_b, b0, b1, b2, b3, b4, b5, b6
-):  # fmt: skip
-    """Joins runs of (does a ray begin in it, seven sums over its last ray)."""
-    fresh = new_b != 0
-    return (
-        new_a | new_b,
-        tl.where(fresh, b0, a0 + b0),
-        tl.where(fresh, b1, a1 + b1),
-        tl.where(fresh, b2, a2 + b2),
-        tl.where(fresh, b3, a3 + b3),
-        tl.where(fresh, b4, a4 + b4),
-        tl.where(fresh, b5, a5 + b5),
-        tl.where(fresh, b6, a6 + b6),
-    )
+def _join_totals(new_a, sum_a, new_b, sum_b):
+    """Joins runs of (does a ray begin in it, its last ray's sum)."""
+    return new_a | new_b, tl.where(new_b != 0, sum_b, sum_a + sum_b)
 
 
 @triton.jit
-def one_minus_exp_of_minus(x):
-    """1 - exp(-x), by its series below 1/2, where the subtraction would cancel."""
-    series = x * (1 - x / 2 * (1 - x / 3 * (1 - x / 4 * (1 - x / 5 * (1 - x / 6 * (1 - x / 7 * (1 - x / 8)))))))
-    return tl.where(tl.abs(x) < 0.5, series, 1 - tl.exp(-x))
+def _total(value, new, so_far):
+    """The running sum of ``value`` over each ray, with what the ray that goes on had before this tile."""
+    began, total = tl.associative_scan((new, value), 0, _join_totals)
+    return total + tl.where(began == 0, so_far, 0.0)
 
 
 @triton.jit
@@ -289,7 +284,7 @@ def _at(value, here):
 @triton.jit
 def render_kernel(
     x_ptr, ray_ptr, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr,
-    starts_ptr, offsets_ptr, near_ptr, far_ptr, early_stop, longest,
+    starts_ptr, offsets_ptr, near_ptr, far_ptr, early_stop,
     pixel_ptr, opacity_ptr, depth_ptr, behind_ptr, used_ptr,
     density_ptr, colour_ptr, weights_ptr, layers_ptr, rows,
     W: tl.constexpr, D: tl.constexpr, SKIP: tl.constexpr, OMEGA: tl.constexpr, OCTAVES: tl.constexpr,
@@ -323,10 +318,10 @@ def render_kernel(
             sample = first + tl.arange(0, M)
             inside = sample < end
             ray = tl.load(ray_ptr + sample, inside, other=0)
-            begins = tl.load(offsets_ptr + ray)
-            ends = tl.load(offsets_ptr + ray + 1)
+            # Nothing, but not known to be: addresses must not be kept in registers from one tile to the next.
+            zero = tl.multiple_of(tl.minimum(first, 0).to(tl.int32), 16)
             raw, red, green, blue = _field(
-                x_ptr, sample, ray, inside, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr,
+                x_ptr, sample, ray, inside, zero, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr,
                 layers_ptr, sample, rows,
                 W, D, SKIP, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, SOFTPLUS, BETA, True, STORE, PRECISION, M, BN,
             )  # fmt: skip
@@ -334,41 +329,29 @@ def render_kernel(
             red, green, blue = _sigmoid(red), _sigmoid(green), _sigmoid(blue)
             near = tl.load(near_ptr + sample, inside, other=0.0)
             far = tl.load(far_ptr + sample, inside, other=0.0)
-            endless = far == float("inf")
-            tau = density
-            if BY_LENGTH:
-                tau *= tl.where(endless, longest, far - near)
-            tau = tl.where(inside, tau, 0.0)
+            length, middle = interval(near, far, BY_LENGTH)
+            tau = tl.where((length == 0) | (sample >= end), 0.0, density * length)
+            begins = tl.load(offsets_ptr + ray)
             new = ((begins == sample) | (sample >= end)).to(tl.int32)
             began, before, _ = tl.associative_scan((new, tl.zeros_like(tau), tau), 0, _join_before)
             before = tl.where(began != 0, before, passed + before)
             transmittance = tl.exp(-before)
             counts = inside & (transmittance >= early_stop)
             weight = tl.where(counts, transmittance * one_minus_exp_of_minus(tau), 0.0)
-            middle = tl.where(endless, near, 0.5 * (near + far))
             if SAVE:
                 tl.store(density_ptr + sample, density, inside)
                 tl.store(colour_ptr + sample * 3, red, inside)
                 tl.store(colour_ptr + sample * 3 + 1, green, inside)
                 tl.store(colour_ptr + sample * 3 + 2, blue, inside)
                 tl.store(weights_ptr + sample, weight, inside)
-            began, red, green, blue, opacity, depth, reached, used = tl.associative_scan(
-                (
-                    new, weight * red, weight * green, weight * blue, weight, weight * middle,
-                    tl.where(counts, tau, 0.0), counts.to(tl.float32),
-                ),
-                0,
-                _join_totals,
-            )  # fmt: skip
-            goes_on = began == 0
-            red += tl.where(goes_on, red_so_far, 0.0)
-            green += tl.where(goes_on, green_so_far, 0.0)
-            blue += tl.where(goes_on, blue_so_far, 0.0)
-            opacity += tl.where(goes_on, opacity_so_far, 0.0)
-            depth += tl.where(goes_on, depth_so_far, 0.0)
-            reached += tl.where(goes_on, reached_so_far, 0.0)
-            used += tl.where(goes_on, used_so_far, 0.0)
-            done = inside & (ends == sample + 1)
+            red = _total(weight * red, new, red_so_far)
+            green = _total(weight * green, new, green_so_far)
+            blue = _total(weight * blue, new, blue_so_far)
+            opacity = _total(weight, new, opacity_so_far)
+            depth = _total(weight * middle, new, depth_so_far)
+            reached = _total(tl.where(counts, tau, 0.0), new, reached_so_far)
+            used = _total(counts.to(tl.float32), new, used_so_far)
+            done = inside & (tl.load(offsets_ptr + ray + 1) == sample + 1)
             tl.store(pixel_ptr + 3 * ray, red, done)
             tl.store(pixel_ptr + 3 * ray + 1, green, done)
             tl.store(pixel_ptr + 3 * ray + 2, blue, done)

@@ -95,10 +95,13 @@ def _usage_of_cubin(cubin: bytes, shared: int) -> Usage:
 
 
 def _usage_of_amdgcn(assembly: str, shared: int) -> Usage:
-    """AMD: the metadata at the end of the assembly names vector registers, spills and scratch memory."""
+    """AMD: the metadata at the end of the assembly names vector registers, their spills and scratch memory.
+
+    A scalar register that does not fit goes to a lane of a vector register, not to memory: that is no spill.
+    """
     found = {key: int(value) for key, value in re.findall(r"\.(\w+): +(\d+)$", assembly, re.MULTILINE)}
-    spills = found["vgpr_spill_count"] + found["sgpr_spill_count"]
-    return Usage(registers=found["vgpr_count"], stack=found["private_segment_fixed_size"], spills=spills, shared=shared)
+    stack, spills = found["private_segment_fixed_size"], found["vgpr_spill_count"]
+    return Usage(registers=found["vgpr_count"], stack=stack, spills=spills, shared=shared)
 
 
 def check_budget(
