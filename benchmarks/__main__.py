@@ -6,6 +6,7 @@ import sys
 
 # One line a benchmark: the module benchmarks/NAME.py with ``main(argv: list[str]) -> int``, imported when it is run.
 BENCHMARKS = {
+    "field": "the harmonic field on the CPU against the machine's matrix products and against PyTorch",
     "composite": "compositing, forward and backward: the CPU kernel against PyTorch",
     "raster_gradients": "the rasterizer's gradients against supersampled finite differences",
     "raster_speed": "the rasterizer's times, forward and backward",

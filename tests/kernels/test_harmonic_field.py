@@ -16,10 +16,16 @@ SPECS = {
     "tutorial": FieldSpec(60, 60, 0.1, False, "softplus", "softplus", 10.0),
     "one octave, no input": FieldSpec(octaves=1, direction_octaves=1, append_input=False),
     "fed in again": FieldSpec(octaves=2, skip=1),
+    "fed in again, softplus": FieldSpec(octaves=9, skip=2, activation="softplus", omega0=1.7),
+    "softplus density": FieldSpec(octaves=4, density_activation="softplus"),
 }
 
 
-def make_weights(spec: FieldSpec, width: int, depth: int, dtype: torch.dtype = torch.float32) -> FieldWeights:
+def make_weights(
+    spec: FieldSpec, width: int, depth: int, dtype: torch.dtype = torch.float32, columns: int | None = None
+) -> FieldWeights:
+    """Seeded weights; ``columns`` is the width of the colour layer where it is another."""
+    columns = columns or width
     generator = torch.Generator().manual_seed(3)
 
     def layer(outputs: int, inputs: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,8 +37,8 @@ def make_weights(spec: FieldSpec, width: int, depth: int, dtype: torch.dtype = t
     if spec.skip is not None:
         inputs[spec.skip] += spec.position_size
     hidden = tuple(layer(width, size) for size in inputs)
-    direction = layer(width, spec.direction_size)[0]
-    return FieldWeights(hidden, layer(1, width), layer(width, width), direction, layer(3, width))
+    direction = layer(columns, spec.direction_size)[0]
+    return FieldWeights(hidden, layer(1, width), layer(columns, width), direction, layer(3, columns))
 
 
 def make_samples(counts: list[int], dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
@@ -67,11 +73,8 @@ def test_reference_gradients_against_finite_differences(name: str) -> None:
     torch.autograd.gradcheck(function, (x, directions, *weights.flat()))
 
 
-@pytest.mark.parametrize("name", SPECS)
-@pytest.mark.parametrize("counts", [[1], [3, 0, 5, 0], [700, 1, 0, 8300, 40], [0, 0], []], ids=str)
-def test_cpu_equals_reference(name: str, counts: list[int]) -> None:
-    spec = SPECS[name]
-    weights = make_weights(spec, 24, 3)
+def assert_cpu_equals_reference(weights: FieldWeights, spec: FieldSpec, counts: list[int], exact: torch.dtype) -> None:
+    """Values and all gradients of the CPU kernels against the reference's in ``exact``."""
     x, offsets, directions = make_samples(counts)
     generator = torch.Generator().manual_seed(7)
     weigh_density, weigh_colour = torch.randn(len(x), generator=generator), torch.randn(len(x), 3, generator=generator)
@@ -83,15 +86,39 @@ def test_cpu_equals_reference(name: str, counts: list[int]) -> None:
         loss = (density * weigh_density).sum() + (colour * weigh_colour).sum()
         return density, colour, torch.autograd.grad(loss, cast.flat())
 
-    # The tutorial's 60 octaves hash the last bit of a position: the oracle must see the same float32 phases.
-    exact = both(torch.float32 if name == "tutorial" else torch.float64, "reference")
-    ours = both(torch.float32, "cpu")
-    torch.testing.assert_close(ours[0], exact[0].float(), rtol=2e-5, atol=1e-5)
-    torch.testing.assert_close(ours[1], exact[1].float(), rtol=2e-5, atol=1e-5)
-    for found, expected in zip(ours[2], exact[2], strict=True):
+    expected, ours = both(exact, "reference"), both(torch.float32, "cpu")
+    torch.testing.assert_close(ours[0], expected[0].float(), rtol=2e-5, atol=1e-5)
+    torch.testing.assert_close(ours[1], expected[1].float(), rtol=2e-5, atol=1e-5)
+    for found, gradient in zip(ours[2], expected[2], strict=True):
         # A ReLU whose input rounds to the other side of zero changes one sample's share of a sum over all of them.
-        scale = float(expected.abs().max()) if expected.numel() else 0.0
-        torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=3e-4 * scale + 1e-6)
+        scale = float(gradient.abs().max()) if gradient.numel() else 0.0
+        torch.testing.assert_close(found, gradient.float(), rtol=1e-4, atol=3e-4 * scale + 1e-6)
+
+
+def oracle_dtype(spec: FieldSpec) -> torch.dtype:
+    """float64, but for frequencies that hash the last bit of a position: they must see the same float32 phases."""
+    return torch.float32 if spec.octaves > 20 else torch.float64
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("counts", [[1], [3, 0, 5, 0], [700, 1, 0, 8300, 40], [0, 0], []], ids=str)
+def test_cpu_equals_reference(name: str, counts: list[int]) -> None:
+    spec = SPECS[name]
+    assert_cpu_equals_reference(make_weights(spec, 24, 3), spec, counts, oracle_dtype(spec))
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "columns"), [(1, 1, 1), (32, 1, 5), (37, 2, 70), (64, 3, 64), (130, 4, 33), (256, 2, 256)]
+)
+def test_cpu_equals_reference_at_any_width(width: int, depth: int, columns: int) -> None:
+    spec = FieldSpec(octaves=5, activation="softplus", skip=depth - 1 if depth > 2 else None)
+    weights = make_weights(spec, width, depth, columns=columns)
+    assert_cpu_equals_reference(weights, spec, [130, 0, 1, 125, 300], torch.float64)
+
+
+def test_more_octaves_than_the_integers_hold() -> None:
+    spec = FieldSpec(octaves=66, direction_octaves=2, omega0=0.1)
+    assert_cpu_equals_reference(make_weights(spec, 8, 2), spec, [3, 4], torch.float32)
 
 
 def test_density_alone_is_the_density() -> None:
