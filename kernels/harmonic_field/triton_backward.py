@@ -7,7 +7,7 @@ samples, cut into parts whose sums are added in a fixed order, so that two runs 
 import triton
 import triton.language as tl
 
-from .triton_forward import embed
+from .triton_embedding import embed
 
 MOST = tl.constexpr(65504.0)  # float16's largest
 

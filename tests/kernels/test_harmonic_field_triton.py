@@ -1,0 +1,216 @@
+"""The harmonic field in Triton: rung 3 (the interpreter against the float64 reference) and rung 5 (a GPU)."""
+
+import pytest
+import torch
+
+from nerfkit.kernels import use
+from nerfkit.kernels.harmonic_field import FieldSpec, FieldWeights, harmonic_density, harmonic_render
+from nerfkit.kernels.march import Samples
+from tests.kernels import ladder
+from tests.kernels.harmonic_cases import FEW, PACKED, SPECS, Result, assert_same, bits, evaluate, make_rays
+from tests.kernels.test_harmonic_field import make_weights
+
+# The tutorial's 60 octaves hash the last bit of a position: the oracle must see the same float32 phases.
+EXACT = {name: torch.float32 if name == "tutorial" else torch.float64 for name in SPECS}
+SHAPES = [(32, 3), (64, 3), (32, 4)]
+
+
+def depth_for(spec: FieldSpec, depth: int) -> int:
+    return depth if spec.skip is None else max(depth, spec.skip + 1)
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("composited", [True, False], ids=["render", "field"])
+def test_interpreter_equals_reference(poison: None, name: str, composited: bool) -> None:
+    spec = SPECS[name]
+    for width, depth in SHAPES:
+        case = {"width": width, "depth": depth_for(spec, depth), "composited": composited}
+        assert_same(evaluate("triton", spec, **case), evaluate("reference", spec, dtype=EXACT[name], **case))
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize(("width", "depth"), [(32, 8), (128, 2), (256, 2), (64, 5), (32, 6), (32, 7)])
+def test_interpreter_at_other_sizes(poison: None, width: int, depth: int) -> None:
+    case = {"width": width, "depth": depth, "counts": FEW, "composited": True}
+    spec = SPECS["softplus"]
+    assert_same(evaluate("triton", spec, **case), evaluate("reference", spec, dtype=torch.float64, **case))
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("opacity", ["density", "raw"])
+@pytest.mark.parametrize("early_stop", [0.0, 0.3])
+@pytest.mark.parametrize("store", [False, True], ids=["recompute", "store"])
+def test_interpreter_options(poison: None, opacity: str, early_stop: float, store: bool) -> None:
+    """The background is part of it: a colour for each ray."""
+
+    def denser(weights: FieldWeights, samples: Samples) -> None:
+        weights.density[1][0] += 2.0  # so that rays do stop early
+
+    background = torch.linspace(0, 1, 3 * len(PACKED)).view(-1, 3)
+    case = {"opacity": opacity, "early_stop": early_stop, "store": store, "change": denser, "background": background}
+    found = evaluate("triton", SPECS["default"], **case)
+    assert_same(found, evaluate("reference", SPECS["default"], dtype=torch.float64, **case))
+
+
+@pytest.mark.interpreted
+def test_chunks_and_parts_make_no_difference(poison: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nerfkit.kernels.harmonic_field import triton
+
+    whole = evaluate("triton", SPECS["default"])
+    monkeypatch.setattr(triton, "CHUNK_BYTES", 2 * 3 * 32 * 4 * 64)  # 64 samples a chunk
+    monkeypatch.setattr(triton, "SHARE", 32)
+    monkeypatch.setattr(triton, "SPAN", 1)
+    assert_same(evaluate("triton", SPECS["default"]), whole, 2e-6)
+    assert_same(evaluate("triton", SPECS["default"], store=True), whole, 2e-6)
+
+
+@pytest.mark.interpreted
+def test_two_runs_are_equal_in_every_bit(poison: None) -> None:
+    for one, other in zip(
+        bits(evaluate("triton", SPECS["default"])), bits(evaluate("triton", SPECS["default"])), strict=True
+    ):
+        assert (one == other).all()
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("name", ["default", "softplus"])
+def test_half_precision_is_as_good_as_pytorchs(poison: None, name: str) -> None:
+    spec = SPECS[name]._replace(precision="fp16")
+    exact = evaluate("reference", spec, dtype=torch.float64, width=64, depth=3)
+    same = evaluate("reference", spec, width=64, depth=3, autocast=torch.float16)
+    compare(evaluate("triton", spec, width=64, depth=3), same, exact)
+
+
+def compare(found: Result, same_precision: Result, exact: Result) -> None:
+    for name in ("outputs", "gradients"):
+        parts = zip(getattr(found, name), getattr(same_precision, name), getattr(exact, name), strict=True)
+        for number, (a, b, c) in enumerate(parts):
+            ladder.assert_error_at_most_twice(a, b.to(a.dtype), c, f"{name} {number}")
+
+
+@pytest.mark.interpreted
+def test_float16_gradients_neither_vanish_nor_overflow(poison: None) -> None:
+    """A loss of 1e-9 or of 1e6 a pixel: the scale follows."""
+    spec = SPECS["default"]._replace(precision="fp16")
+    for factor in (1e-9, 1.0, 1e6):
+        weights = make_weights(spec, 32, 2)
+        x, samples, directions = make_rays(FEW)
+        with use("triton"):
+            rendered = harmonic_render(x, samples, directions, weights, spec)
+        gradients = torch.autograd.grad(factor * rendered.colour.sum(), weights.flat())
+        exact = harmonic_render_reference(spec)
+        for found, expected in zip(gradients, exact, strict=True):
+            scale = float(expected.abs().max())
+            torch.testing.assert_close(found.double() / factor, expected, rtol=0, atol=2e-2 * scale + 1e-12)
+
+
+def harmonic_render_reference(spec: FieldSpec) -> tuple[torch.Tensor, ...]:
+    weights = FieldWeights.unflatten(
+        tuple(t.detach().double().requires_grad_() for t in make_weights(spec, 32, 2).flat())
+    )
+    x, samples, directions = make_rays(FEW)
+    samples = Samples(*(t.double() if t.is_floating_point() else t for t in samples))
+    with use("reference"):
+        rendered = harmonic_render(x.double(), samples, directions.double(), weights, spec)
+    return torch.autograd.grad(rendered.colour.sum(), weights.flat())
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("counts", [[], [0], [0, 0, 0], [1], [700], [0, 129, 0]], ids=str)
+def test_odd_numbers_of_samples(poison: None, counts: list[int]) -> None:
+    found = evaluate("triton", SPECS["default"], counts=counts, early_stop=1e-3)
+    assert_same(found, evaluate("reference", SPECS["default"], counts=counts, early_stop=1e-3, dtype=torch.float64))
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("raw", [-1e4, 13.8155, 1e4], ids=["density 0", "density 1e6", "density at its bound"])
+def test_extreme_densities(poison: None, raw: float) -> None:
+    def change(weights: FieldWeights, samples: Samples) -> None:
+        weights.density[0].zero_()
+        weights.density[1][0] = raw
+
+    found = evaluate("triton", SPECS["default"], change=change)
+    assert all(t.isfinite().all() for t in (*found.outputs, *found.gradients))
+    assert_same(found, evaluate("reference", SPECS["default"], change=change, dtype=torch.float64), 2e-5)
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("raw", [-1e4, 0.0])
+def test_an_infinite_far_plane(poison: None, raw: float) -> None:
+    def change(weights: FieldWeights, samples: Samples) -> None:
+        weights.density[0].zero_()
+        weights.density[1][0] = raw
+        samples.t_end[samples.offsets[1:][samples.offsets.diff() > 0] - 1] = torch.inf
+
+    found = evaluate("triton", SPECS["default"], change=change)
+    assert all(t.isfinite().all() for t in (*found.outputs, *found.gradients))
+    assert_same(found, evaluate("reference", SPECS["default"], change=change, dtype=torch.float64))
+
+
+@pytest.mark.interpreted
+def test_nan_weights_show() -> None:
+    """No comparison may swallow a NaN: not ReLU, not a clamp."""
+    for place in ("hidden", "density", "feature", "colour"):
+
+        def spoil(weights: FieldWeights, samples: Samples, place: str = place) -> None:
+            pair = weights.hidden[0] if place == "hidden" else getattr(weights, place)
+            pair[0][0, 0] = torch.nan
+
+        found = evaluate("triton", SPECS["default"], counts=FEW, change=spoil)
+        assert found.outputs[0].isnan().any(), place
+
+
+@pytest.mark.interpreted
+def test_density_alone(poison: None) -> None:
+    for depth in (2, 3):
+        weights = make_weights(SPECS["default"], 32, depth)
+        x = make_rays(PACKED)[0]
+        with use("triton"), torch.no_grad():
+            found = harmonic_density(x, weights, SPECS["default"])
+        with use("reference"), torch.no_grad():
+            expected = harmonic_density(x, weights, SPECS["default"])
+        torch.testing.assert_close(found, expected, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.interpreted
+def test_sizes_without_a_kernel_are_named() -> None:
+    for width, depth, message in ((48, 2, "width 32, 64, 128, 256, not 48"), (32, 9, "2 to 8 hidden layers, not 9")):
+        with pytest.raises(ValueError, match=message):
+            evaluate("triton", SPECS["default"], width=width, depth=depth, counts=FEW)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+@pytest.mark.parametrize("name", SPECS)
+def test_gpu_error_against_float64(poison: None, name: str, precision: str) -> None:
+    spec = SPECS[name]._replace(precision=precision)
+    autocast = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    counts = [(7 * i) % 29 for i in range(2000)]
+    for width, depth in ((64, 3), (256, 2), (128, 4)):
+        case = {"width": width, "depth": depth_for(spec, depth), "counts": counts, "device": "cuda"}
+        exact = evaluate("reference", spec, **case | {"dtype": EXACT[name], "device": "cpu"})
+        before = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        try:
+            same = evaluate("reference", spec, **case, autocast=autocast)
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = before
+        compare(evaluate("triton", spec, **case), same, exact)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("store", [False, True])
+def test_gpu_runs_are_equal_in_every_bit(poison: None, precision: str, store: bool) -> None:
+    spec = FieldSpec(octaves=10, direction_octaves=4, precision=precision)
+    case = {"width": 128, "depth": 4, "counts": [(7 * i) % 29 for i in range(9000)], "device": "cuda", "store": store}
+    for one, other in zip(bits(evaluate("triton", spec, **case)), bits(evaluate("triton", spec, **case)), strict=True):
+        assert (one == other).all()
+
+
+@pytest.mark.gpu
+def test_gpu_one_ray_of_a_million_samples(poison: None) -> None:
+    spec = SPECS["default"]._replace(precision="bf16")
+    found = evaluate("triton", spec, width=64, counts=[1_000_000], device="cuda", early_stop=1e-4)
+    assert all(t.isfinite().all() for t in (*found.outputs, *found.gradients))
