@@ -34,24 +34,14 @@ ZERO, ONE, HIGHEST_RAW = np.float32(0), np.float32(1), np.float32(15)
 
 
 @rowwise
-def rays_of(offsets, first, count, rays):
-    """rays[s] = the ray that owns sample first + s."""
-    ray = np.searchsorted(offsets, first, side="right") - 1
-    for s in range(count):
-        while offsets[ray + 1] <= first + s:
-            ray += 1
-        rays[s] = ray
-
-
-@rowwise
-def _matrix(memory, start, rows, stride):
+def matrix(memory, start, rows, stride):
     """A view of ``rows`` rows from ``start`` on."""
     return memory[start : start + rows * stride].reshape(rows, stride)
 
 
 @rowwise
 def _slot(tables, number, memory, base, rows):
-    return _matrix(memory, base + tables.slots[number, OFFSET], rows, tables.slots[number, STRIDE])
+    return matrix(memory, base + tables.slots[number, OFFSET], rows, tables.slots[number, STRIDE])
 
 
 @rowwise
@@ -88,7 +78,7 @@ def _layer(tables, number, packed, memory, base, u, rays, rows, relu, beta):
     """Slot number + 1 from those before it; a layer without biases has a row of ``u`` for each ray instead."""
     slots, products = tables.slots, tables.products
     start, stride, columns = base + slots[number + 1, OFFSET], slots[number + 1, STRIDE], slots[number + 1, PADDED]
-    y = _matrix(memory, start, rows, stride)
+    y = matrix(memory, start, rows, stride)
     bias = tables.layers[number, BIAS]
     if bias >= 0:
         row = packed[bias : bias + columns]
@@ -157,7 +147,7 @@ def forward_block(
         else:
             sigma[s] = elementary.softplus(v, beta)
     if colour:
-        weights = _matrix(packed, heads[0, COLOUR], 3, slots[depth + 1, PADDED])
+        weights = matrix(packed, heads[0, COLOUR], 3, slots[depth + 1, PADDED])
         _colour_head(_slot(tables, depth + 1, memory, base, rows), weights, packed[heads[0, COLOUR_BIAS] :], rgb)
         for s in range(count):
             for c in range(3):
@@ -170,8 +160,8 @@ def _heads_backward(tables, packed, memory, base, count, rows, g, sums, deltas):
     slots, heads, depth = tables.slots, tables.heads, tables.slots.shape[0] - 2
     h, z = _slot(tables, depth, memory, base, rows), _slot(tables, depth + 1, memory, base, rows)
     width, columns = slots[depth, PADDED], slots[depth + 1, PADDED]
-    weights = _matrix(packed, heads[0, COLOUR], 3, columns)
-    of_colour = _matrix(sums, heads[1, COLOUR], 3, columns)
+    weights = matrix(packed, heads[0, COLOUR], 3, columns)
+    of_colour = matrix(sums, heads[1, COLOUR], 3, columns)
     of_colour_bias = sums[heads[1, COLOUR_BIAS] : heads[1, COLOUR_BIAS] + 3]
     of_density = sums[heads[1, DENSITY] : heads[1, DENSITY] + width]
     for s in range(count):
@@ -193,10 +183,10 @@ def _heads_backward(tables, packed, memory, base, count, rows, g, sums, deltas):
 
 
 @rowwise
-def _sum_rays(deltas, rays, count, begun, du, carried):
-    """du[ray] += deltas of its samples; those of a ray that began in an earlier block go to ``carried``."""
+def _sum_rays(deltas, rays, count, du):
+    """du[ray] += deltas of its samples."""
     for s in range(count):
-        row = carried if begun and rays[s] == rays[0] else du[rays[s]]
+        row = du[rays[s]]
         for j in range(row.shape[0]):
             row[j] += deltas[s, j]
 
@@ -217,7 +207,7 @@ def _layer_backward(tables, number, packed, memory, base, count, rows, relu, bet
             )  # fmt: skip
         if source == 0:
             continue
-        d = _matrix(deltas, there, rows, source_stride)
+        d = matrix(deltas, there, rows, source_stride)
         if number == last:
             row = packed[tables.heads[0, DENSITY] : tables.heads[0, DENSITY] + columns]
             for s in range(count):
@@ -238,12 +228,12 @@ def _layer_backward(tables, number, packed, memory, base, count, rows, relu, bet
 
 @rowwise
 def backward_block(
-    tables, packed, memory, base, count, begun, rays, relu, beta, density_exp,
-    raw, sigma, rgb, g_sigma, g_rgb, g, sums, deltas, du, carried,
+    tables, packed, memory, base, count, rays, relu, beta, density_exp,
+    raw, sigma, rgb, g_sigma, g_rgb, g, sums, deltas, du,
 ):  # fmt: skip
-    """Add the gradients of ``count`` samples to ``sums``, to ``du`` (R, columns) and to ``carried`` (columns,).
+    """Add the gradients of ``count`` samples to ``sums`` and those by u to ``du``.
 
-    begun: whether the first ray began in an earlier block. g: (BLOCK, 4), deltas: room for two layers' derivatives.
+    g: (BLOCK, 4), deltas: room for two layers' derivatives.
     """
     for s in range(count):
         for c in range(3):
@@ -255,12 +245,12 @@ def backward_block(
             g[s, 3] = g_sigma[s] * elementary.softplus_slope(sigma[s], beta)
     rows = (count + ROWS - 1) // ROWS * ROWS
     last = tables.slots.shape[0] - 2
-    d = _matrix(deltas, 0, rows, tables.slots[last + 1, STRIDE])
+    d = matrix(deltas, 0, rows, tables.slots[last + 1, STRIDE])
     z = _slot(tables, last + 1, memory, base, rows)
     _heads_backward(tables, packed, memory, base, count, rows, g, sums, d)
     columns, of_bias = tables.slots[last + 1, PADDED], tables.layers[last, BIAS_SUM]
     _slope_and_sum(d, z, columns, count, relu, beta, sums[of_bias : of_bias + columns])
-    _sum_rays(d, rays, count, begun, du, carried)
+    _sum_rays(d, rays, count, du)
     here, there = 0, deltas.shape[0] // 2
     for number in range(last, -1, -1):
         _layer_backward(tables, number, packed, memory, base, count, rows, relu, beta, g, sums, deltas, here, there)

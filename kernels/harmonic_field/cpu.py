@@ -1,7 +1,7 @@
 """The harmonic field on a CPU: forward in one kernel and backward in another, a block of samples at a time.
 
-A thread takes GROUP samples; their sums of gradients are its own and are added group by group in their order, so that
-results depend neither on the number of threads nor on the size of a chunk.
+A thread takes groups of samples. The gradients of group n are added to the sums number n mod SUMS, and those are added
+up at the end, so that results depend neither on the number of threads nor on the size of a chunk.
 """
 
 import numba
@@ -11,178 +11,106 @@ from torch import Tensor
 
 from ..jit import jit
 from . import reference
-from .blocks import backward_block, forward_block, rays_of
-from .embedding import embed_rows, waves
-from .layout import BLOCK, DIRECTION, STRIDE, Layout, layout_of, padded
+from .embedding import waves
+from .groups import GROUP, backward_group, forward_group
+from .layout import BLOCK, Layout, layout_of
 from .octaves import MOST_OCTAVES
-from .products import COLUMNS, multiply
 from .spec import FieldSpec, FieldWeights
 
-GROUP = 8 * BLOCK  # samples whose gradients are summed by one thread
-CHUNK_BYTES = (
-    16 << 20
-)  # what is kept of one chunk of samples for its backward; larger memory is fresh, and slow at first
-
-
-@jit
-def _rays_forward(tables, waves, packed, directions, e, u):
-    """e[ray] = [e(d), 1, 0 ...] and u[ray] = W_v e(d) + b_f; both have rows up to a multiple of BLOCK."""
-    rays, stride, columns = directions.shape[0], e.shape[1], u.shape[1]
-    depth = 6 * waves.octaves + 3 * waves.append_input + 1
-    flat_e, flat_u = e.reshape(-1), u.reshape(-1)
-    for block in numba.prange(e.shape[0] // BLOCK):
-        first = np.int64(block) * BLOCK  # the index of a parallel loop is unsigned
-        e[first : first + BLOCK] = 0
-        u[first : first + BLOCK] = 0
-        e[first : first + BLOCK, depth - 1] = 1
-        embed_rows(directions, first, min(BLOCK, rays - first), waves, flat_e, first * stride, stride)
-        for column in range(0, columns, COLUMNS):
-            multiply(
-                flat_e, first * stride, stride, 1, packed, tables.heads[0, DIRECTION] + column * depth, COLUMNS,
-                flat_u, first * columns + column, columns, BLOCK, depth,
-            )  # fmt: skip
-
-
-@jit
-def _rays_backward(tables, e, du, rays, total):
-    """The gradient du^T e(d)."""
-    stride, columns = e.shape[1], du.shape[1]
-    flat_e, flat_du, start = e.reshape(-1), du, tables.heads[1, DIRECTION]
-    for block in numba.prange(columns // COLUMNS):
-        row = np.int64(block) * COLUMNS
-        for column in range(0, stride, COLUMNS):
-            multiply(
-                flat_du, row, 1, columns, flat_e, column, stride,
-                total, start + row * stride + column, stride, COLUMNS, rays,
-            )  # fmt: skip
+SUMS = 32  # groups of a chunk at most: they run at the same time, and each has its own sums
+CHUNK_BYTES = 24 << 20  # of what is kept for the backward: the C library gives pieces of up to 32 MiB again and again
 
 
 @jit
 def _forward(
-    tables,
-    size,
-    waves,
-    packed,
-    x,
-    offsets,
-    first,
-    count,
-    u,
-    keep,
-    memory,
-    relu,
-    beta,
-    density_exp,
-    colour,
-    raw,
-    sigma,
-    rgb,
-):
-    """The blocks of samples first to first + count; their memory is kept, or that of a group is used again."""
-    for group in numba.prange((count + GROUP - 1) // GROUP):
-        rays, begin = np.zeros(BLOCK, np.int64), np.int64(group) * GROUP
-        for start in range(begin, min(count, begin + GROUP), BLOCK):
-            samples = min(BLOCK, count - start)
-            if colour:
-                rays_of(offsets, first + start, samples, rays)
-            base = (start // BLOCK if keep else begin // GROUP) * size
-            here, end = first + start, first + start + samples
-            forward_block(
-                tables, waves, packed, x, here, samples, u, rays, memory, base, relu, beta, density_exp, colour,
-                raw[here:end], sigma[here:end], rgb[here:end],
-            )  # fmt: skip
+    tables, size, waves, direction_waves, packed, x, offsets, directions, first, count, keep, memory,
+    relu, beta, density_exp, colour, raw, sigma, rgb,
+):  # fmt: skip
+    """Samples first to first + count; the memory of every block is kept, or that of a group is used again."""
+    for index in numba.prange((count + GROUP - 1) // GROUP):
+        group = np.int64(index)  # the index of a parallel loop is unsigned
+        start = group * GROUP
+        forward_group(
+            tables, size, waves, direction_waves, packed, x, offsets, directions, first + start,
+            min(GROUP, count - start), keep, memory, (start // BLOCK if keep else group) * size,
+            relu, beta, density_exp, colour, raw, sigma, rgb,
+        )  # fmt: skip
 
 
 @jit
 def _backward(
-    tables, size, packed, memory, offsets, first, count, relu, beta, density_exp,
-    raw, sigma, rgb, g_sigma, g_rgb, sums, du, carried, begun,
+    tables, size, direction_waves, packed, offsets, directions, first, count, memory,
+    relu, beta, density_exp, raw, sigma, rgb, g_sigma, g_rgb, sums,
 ):  # fmt: skip
-    """sums[group], du (R, c) and, for blocks whose first ray began before them (``begun``), carried[block]."""
-    width = 0
-    for slot in range(tables.slots.shape[0]):
-        width = max(width, tables.slots[slot, STRIDE])
-    for group in numba.prange((count + GROUP - 1) // GROUP):
-        rays, g = np.zeros(BLOCK, np.int64), np.empty((BLOCK, 4), np.float32)
-        deltas = np.empty(2 * BLOCK * width, np.float32)
-        total = sums[group]
-        total[:] = 0
-        begin = np.int64(group) * GROUP
-        for start in range(begin, min(count, begin + GROUP), BLOCK):
-            samples, block = min(BLOCK, count - start), start // BLOCK
-            rays_of(offsets, first + start, samples, rays)
-            carries = offsets[rays[0]] < first + start
-            begun[block] = rays[0] if carries else -1
-            carried[block] = 0
-            here, end = first + start, first + start + samples
-            backward_block(
-                tables, packed, memory, block * size, samples, carries, rays, relu, beta, density_exp,
-                raw[here:end], sigma[here:end], rgb[here:end], g_sigma[here:end], g_rgb[here:end],
-                g, total, deltas, du, carried[block],
-            )  # fmt: skip
+    """Add the gradients of samples first to first + count to the rows of ``sums`` that their groups have."""
+    for index in numba.prange((count + GROUP - 1) // GROUP):
+        start = np.int64(index) * GROUP
+        backward_group(
+            tables, size, direction_waves, packed, offsets, directions, first + start, min(GROUP, count - start),
+            memory, start // BLOCK * size, relu, beta, density_exp, raw, sigma, rgb, g_sigma, g_rgb,
+            sums[(first + start) // GROUP % SUMS],
+        )  # fmt: skip
 
 
-@jit
-def _add_up(sums, total, carried, begun, du):
-    """total += sums[0] + sums[1] + ..., in that order for every column; and the carried parts of rays to ``du``."""
-    columns = total.shape[0]
-    for part in numba.prange((columns + 1023) // 1024):
-        first = np.int64(part) * 1024
-        for group in range(sums.shape[0]):
-            for j in range(first, min(columns, first + 1024)):
-                total[j] += sums[group, j]
-    for block in range(carried.shape[0]):
-        if begun[block] >= 0:
-            for j in range(carried.shape[1]):
-                du[begun[block], j] += carried[block, j]
-
-
-def _chunks(count: int, layout: Layout, scale: int = 1) -> list[tuple[int, int]]:
-    """(first, samples) of pieces of CHUNK_BYTES or of one group a thread; every piece but the last is whole groups."""
-    share = GROUP * numba.get_num_threads()
-    size = max(1, scale * CHUNK_BYTES * BLOCK // (4 * layout.size * share)) * share
+def _chunks(count: int, group_bytes: int) -> list[tuple[int, int]]:
+    """(first, samples) of pieces of at most SUMS groups and about CHUNK_BYTES, the threads' shares being equal."""
+    threads = min(SUMS, numba.get_num_threads())
+    groups = min(SUMS, CHUNK_BYTES // group_bytes) // threads * threads
+    size = GROUP * max(groups, threads)
     return [(first, min(size, count - first)) for first in range(0, count, size)]
 
 
-def _blocks(count: int, size: int) -> int:
-    return -(-count // size)
-
-
 def _pack(weights: FieldWeights, layout: Layout) -> np.ndarray:
+    """The weights as the kernels read them."""
     flat = torch.cat([*(t.detach().reshape(-1) for t in weights.flat()), torch.zeros(1)])
     return flat.take(layout.packed).numpy()
 
 
-def _options(spec: FieldSpec) -> tuple[bool, np.float32, bool]:
-    return spec.activation == "relu", np.float32(spec.beta), spec.density_activation == "exp"
+class _Call:
+    """One evaluation: its arguments as the kernels take them, its results, and what is kept for the backward."""
 
+    def __init__(
+        self, x: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec, colour: bool
+    ) -> None:
+        self.x, self.offsets = x.detach().contiguous().numpy(), offsets.contiguous().numpy()
+        self.directions = directions.detach().contiguous().numpy()
+        self.shapes, self.colour = [t.shape for t in weights.flat()], colour
+        self.layout = layout_of(weights, spec)
+        self.packed = _pack(weights, self.layout)
+        self.waves = waves(spec.omega0, spec.octaves, spec.append_input)
+        self.direction_waves = waves(spec.omega0, spec.direction_octaves, spec.append_input)
+        self.options = (spec.activation == "relu", np.float32(spec.beta), spec.density_activation == "exp")
+        count = len(x)
+        self.raw, self.sigma = np.empty(count, np.float32), np.empty(count, np.float32)
+        self.rgb = np.empty((count, 3), np.float32)
+        self.kept: list[tuple[int, int, np.ndarray]] = []
 
-def _evaluate(
-    x: Tensor, offsets: np.ndarray, u: np.ndarray, packed: np.ndarray, layout: Layout, spec: FieldSpec, keep: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:
-    """raw (S,), sigma (S,), rgb (S, 3) and the memory of each chunk; without ``u`` no colours."""
-    count, colour = x.shape[0], len(u) > 0
-    raw, sigma = np.empty(count, np.float32), np.empty(count, np.float32)
-    rgb = np.empty((count, 3), np.float32)
-    position_waves, kept = waves(spec.omega0, spec.octaves, spec.append_input), []
-    for first, samples in _chunks(count, layout, 1 if keep else 8):
-        memory = np.empty(_blocks(samples, BLOCK if keep else GROUP) * layout.size, np.float32)
-        _forward(
-            layout.tables, layout.size, position_waves, packed, x.numpy(), offsets, first, samples, u, keep, memory,
-            *_options(spec), colour, raw, sigma, rgb,
-        )  # fmt: skip
-        if keep:
-            kept.append(memory)
-    return raw, sigma, rgb, kept
+    def forward(self, keep: bool) -> None:
+        """Fill ``raw``, ``sigma`` and, with colours, ``rgb``; ``keep`` the layers for ``backward``."""
+        size = self.layout.size
+        blocks = GROUP // BLOCK if keep else 1  # of memory that a group has
+        for first, count in _chunks(len(self.x), 4 * size * blocks):
+            memory = np.empty(-(-count // GROUP) * blocks * size, np.float32)
+            _forward(
+                self.layout.tables, size, self.waves, self.direction_waves, self.packed, self.x, self.offsets,
+                self.directions, first, count, keep, memory, *self.options, self.colour, self.raw, self.sigma, self.rgb,
+            )  # fmt: skip
+            if keep:
+                self.kept.append((first, count, memory))
 
-
-def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:
-    """sigma(x) without a graph, (S,3) -> (S,)."""
-    if spec.octaves > MOST_OCTAVES:
-        return reference.harmonic_density(x, weights, spec)
-    layout, nothing = layout_of(weights, spec), np.empty((0, 1), np.float32)
-    sigma = _evaluate(x.detach(), np.empty(0, np.int64), nothing, _pack(weights, layout), layout, spec, False)[1]
-    return torch.from_numpy(sigma)
+    def backward(self, g_sigma: Tensor, g_rgb: Tensor) -> list[Tensor]:
+        """The weights' gradients, in the order of ``FieldWeights.flat``."""
+        groups = -(-len(self.x) // GROUP)
+        sums = np.zeros((min(SUMS, groups), self.layout.sums), np.float32)
+        for first, count, memory in self.kept:
+            _backward(
+                self.layout.tables, self.layout.size, self.direction_waves, self.packed, self.offsets, self.directions,
+                first, count, memory, *self.options, self.raw, self.sigma, self.rgb,
+                g_sigma.contiguous().numpy(), g_rgb.contiguous().numpy(), sums,
+            )  # fmt: skip
+        flat = torch.from_numpy(sums.sum(0)).take(self.layout.gradients)
+        parts = flat.split([shape.numel() for shape in self.shapes])
+        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
 class _HarmonicField(torch.autograd.Function):
@@ -190,42 +118,24 @@ class _HarmonicField(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, offsets, directions, spec, keep, *tensors):
-        weights = FieldWeights.unflatten(tensors)
-        layout = layout_of(weights, spec)
-        packed, offsets = _pack(weights, layout), offsets.numpy()
-        rows = _blocks(len(directions), BLOCK) * BLOCK
-        e = np.empty((rows, padded(spec.direction_size + 1)), np.float32)
-        u = np.empty((rows, padded(weights.feature[0].shape[0])), np.float32)
-        direction_waves = waves(spec.omega0, spec.direction_octaves, spec.append_input)
-        _rays_forward(layout.tables, direction_waves, packed, directions.contiguous().numpy(), e, u)
-        raw, sigma, rgb, kept = _evaluate(x, offsets, u, packed, layout, spec, keep)
-        ctx.inputs = (offsets, spec, weights, layout, packed, e)
-        # As arrays: an output kept as it is would hold its own graph node, and the node the output, until the collector
-        # runs.
-        ctx.found = (raw, sigma, rgb, kept)
-        return torch.from_numpy(sigma), torch.from_numpy(rgb)
+        ctx.call = _Call(x, offsets, directions, FieldWeights.unflatten(tensors), spec, colour=True)
+        ctx.call.forward(keep)
+        # The call has arrays: an output kept as it is would hold its own graph node, and the node the output, until
+        # the collector runs.
+        return torch.from_numpy(ctx.call.sigma), torch.from_numpy(ctx.call.rgb)
 
     @staticmethod
     def backward(ctx, g_sigma, g_rgb):
-        offsets, spec, weights, layout, packed, e = ctx.inputs
-        raw, sigma, rgb, kept = ctx.found
-        count, columns = len(raw), padded(weights.feature[0].shape[0])
-        g_sigma, g_rgb = g_sigma.contiguous().numpy(), g_rgb.contiguous().numpy()
-        total, du = np.zeros(layout.sums, np.float32), np.zeros((len(offsets) - 1, columns), np.float32)
-        for memory, (first, samples) in zip(kept, _chunks(count, layout), strict=True):
-            sums = np.empty((_blocks(samples, GROUP), layout.sums), np.float32)
-            carried = np.empty((_blocks(samples, BLOCK), columns), np.float32)
-            begun = np.empty(len(carried), np.int64)
-            _backward(
-                layout.tables, layout.size, packed, memory, offsets, first, samples, *_options(spec),
-                raw, sigma, rgb, g_sigma, g_rgb, sums, du, carried, begun,
-            )  # fmt: skip
-            _add_up(sums, total, carried, begun, du)
-        _rays_backward(layout.tables, e, du, len(du), total)
-        flat = torch.from_numpy(total).take(layout.gradients)
-        sizes = [t.numel() for t in weights.flat()]
-        grads = [g.view(t.shape) for g, t in zip(flat.split(sizes), weights.flat(), strict=True)]
-        return None, None, None, None, None, *grads
+        return None, None, None, None, None, *ctx.call.backward(g_sigma, g_rgb)
+
+
+def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:
+    """sigma(x) without a graph, (S,3) -> (S,)."""
+    if spec.octaves > MOST_OCTAVES:
+        return reference.harmonic_density(x, weights, spec)
+    call = _Call(x, torch.empty(0, dtype=torch.int64), x[:0], weights, spec, colour=False)
+    call.forward(keep=False)
+    return torch.from_numpy(call.sigma)
 
 
 def harmonic_field(

@@ -108,7 +108,7 @@ def test_runs_repeat_to_the_bit(threads: Callable[[int], None], monkeypatch: pyt
     threads(1)
     again = run(SPEC, weights, counts)
     monkeypatch.setattr(cpu, "CHUNK_BYTES", 0)
-    assert len(cpu._chunks(sum(counts), cpu.layout_of(weights, SPEC))) > 3
+    assert len(cpu._chunks(sum(counts), 1 << 20)) > 3
     other_chunks = run(SPEC, weights, counts)
     for a, b, c in zip(first, again, other_chunks, strict=True):
         assert torch.equal(a, b)

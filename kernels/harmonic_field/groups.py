@@ -1,0 +1,107 @@
+"""One thread's share: GROUP samples, block by block, with what their rays need once a ray.
+
+A group numbers the rays that have samples in it from 0, so that rays may begin and end anywhere and those without
+samples cost nothing.
+"""
+
+import numpy as np
+
+from .blocks import backward_block, forward_block, matrix
+from .elementary import rowwise
+from .embedding import embed_rows
+from .layout import BLOCK, DIRECTION, PADDED, STRIDE
+from .products import COLUMNS, ROWS, multiply
+
+GROUP = 8 * BLOCK  # samples whose gradients are summed by one thread
+
+
+@rowwise
+def _rays_of(offsets, first, count, rays, owners):
+    """rays[s]: the group's number of the ray that owns sample first + s; owners[number]: that ray. Returns how many."""
+    ray, numbers = np.searchsorted(offsets, first, side="right") - 1, 0
+    for s in range(count):
+        if s == 0 or offsets[ray + 1] <= first + s:
+            while offsets[ray + 1] <= first + s:
+                ray += 1
+            owners[numbers] = ray
+            numbers += 1
+        rays[s] = numbers - 1
+    return numbers
+
+
+@rowwise
+def _embed_directions(directions, owners, numbers, waves):
+    """Flat rows of [e(d), 1, 0 ...], their stride, and their number: a multiple of ROWS, the last ones 0."""
+    width = 6 * waves.octaves + 3 * waves.append_input + 1
+    rows, stride = (numbers + ROWS - 1) // ROWS * ROWS, (width + COLUMNS - 1) // COLUMNS * COLUMNS
+    of_rays, e = np.empty((numbers, 3), np.float32), np.zeros(rows * stride, np.float32)
+    for number in range(numbers):
+        of_rays[number] = directions[owners[number]]
+        e[number * stride + width - 1] = 1
+    embed_rows(of_rays, 0, numbers, waves, e, 0, stride)
+    return e, stride, rows, width
+
+
+@rowwise
+def forward_group(
+    tables, size, waves, direction_waves, packed, x, offsets, directions, first, count, keep, memory, base,
+    relu, beta, density_exp, colour, raw, sigma, rgb,
+):  # fmt: skip
+    """raw, sigma and, where ``colour``, rgb of ``count`` samples from ``first`` on.
+
+    The blocks' memory begins at ``base`` of ``memory``: one of ``size`` for each where it is to be kept, else one.
+    """
+    rays = np.zeros(GROUP, np.int64)
+    u = np.empty((0, 0), np.float32)
+    if colour:
+        owners = np.empty(GROUP, np.int64)
+        numbers = _rays_of(offsets, first, count, rays, owners)
+        e, stride, rows, width = _embed_directions(directions, owners, numbers, direction_waves)
+        columns = tables.slots[tables.slots.shape[0] - 1, PADDED]
+        flat = np.zeros(rows * columns, np.float32)
+        for column in range(0, columns, COLUMNS):
+            multiply(
+                e, 0, stride, 1, packed, tables.heads[0, DIRECTION] + column * width, COLUMNS,
+                flat, column, columns, rows, width,
+            )  # fmt: skip
+        u = matrix(flat, 0, rows, columns)
+    for start in range(0, count, BLOCK):
+        samples, here = min(BLOCK, count - start), first + start
+        end = here + samples
+        forward_block(
+            tables, waves, packed, x, here, samples, u, rays[start : start + BLOCK], memory, base,
+            relu, beta, density_exp, colour, raw[here:end], sigma[here:end], rgb[here:end],
+        )  # fmt: skip
+        if keep:
+            base += size
+
+
+@rowwise
+def backward_group(
+    tables, size, direction_waves, packed, offsets, directions, first, count, memory, base,
+    relu, beta, density_exp, raw, sigma, rgb, g_sigma, g_rgb, sums,
+):  # fmt: skip
+    """Add the gradients of ``count`` samples from ``first`` on to ``sums``."""
+    rays, owners = np.zeros(GROUP, np.int64), np.empty(GROUP, np.int64)
+    numbers = _rays_of(offsets, first, count, rays, owners)
+    columns = tables.slots[tables.slots.shape[0] - 1, PADDED]
+    flat = np.zeros(numbers * columns, np.float32)
+    du = matrix(flat, 0, numbers, columns)
+    widest = 0
+    for slot in range(tables.slots.shape[0]):
+        widest = max(widest, tables.slots[slot, STRIDE])
+    deltas, g = np.empty(2 * BLOCK * widest, np.float32), np.empty((BLOCK, 4), np.float32)
+    for start in range(0, count, BLOCK):
+        samples, here = min(BLOCK, count - start), first + start
+        end = here + samples
+        backward_block(
+            tables, packed, memory, base, samples, rays[start : start + BLOCK], relu, beta, density_exp,
+            raw[here:end], sigma[here:end], rgb[here:end], g_sigma[here:end], g_rgb[here:end], g, sums, deltas, du,
+        )  # fmt: skip
+        base += size
+    e, stride, _, _ = _embed_directions(directions, owners, numbers, direction_waves)
+    for column in range(0, stride, COLUMNS):
+        multiply(
+            flat, 0, 1, columns, e, column, stride,
+            sums, tables.heads[1, DIRECTION] + column, stride, columns, numbers,
+        )  # fmt: skip
