@@ -88,18 +88,34 @@ class _Field(NamedTuple):
         return {"OMEGA": float(spec.omega0), **sizes}
 
     @property
-    def activation(self) -> dict[str, Any]:
-        return {"SOFTPLUS": self.spec.activation == "softplus", "BETA": float(self.spec.beta)}
+    def layers(self) -> dict[str, Any]:
+        """Constants of a kernel that goes through the layers, a tile of samples at a time."""
+        spec, packing, tile = self.spec, self.packing, self.tile
+        return {
+            "W": packing.width, "D": packing.depth, "M": tile.samples, "BN": tile.block, "PRECISION": self.precision,
+            "SOFTPLUS": spec.activation == "softplus", "BETA": float(spec.beta),
+            "EXP_DENSITY": spec.density_activation == "exp", "num_warps": tile.warps, "num_stages": tile.stages,
+        }  # fmt: skip
 
     @property
     def forward(self) -> dict[str, Any]:
-        """Constants of the forward kernels."""
-        packing, tile = self.packing, self.tile
-        sizes = {"W": packing.width, "D": packing.depth, "SKIP": packing.skip, "M": tile.samples, "BN": tile.block}
-        return {
-            **sizes, **self.embedding, **self.activation, "EXP_DENSITY": self.spec.density_activation == "exp",
-            "PRECISION": self.precision, "num_warps": tile.warps, "num_stages": tile.stages,
-        }  # fmt: skip
+        return {**self.layers, **self.embedding, "SKIP": self.packing.skip}
+
+    @property
+    def backward(self) -> dict[str, Any]:
+        return {**self.layers, "E": self.packing.columns, "HEADS": HEADS}
+
+    @property
+    def products(self) -> dict[str, Any]:
+        """Constants of a kernel that sums products over samples."""
+        tile = {"B": min(self.packing.width, 64), "BS": 32, "num_warps": 4, "num_stages": 2}
+        return {"W": self.packing.width, "PRECISION": self.precision, **tile}
+
+    @property
+    def positions(self) -> dict[str, Any]:
+        packing = self.packing
+        sizes = {"W": packing.width, "D": packing.depth, "SKIP": packing.skip, "M": 64, "BN": min(packing.width, 32)}
+        return {**sizes, **self.embedding, "PRECISION": self.precision, "num_warps": 4, "num_stages": 1}
 
 
 class _Saved(NamedTuple):
@@ -155,7 +171,7 @@ def _gradients(
     field: _Field, saved: _Saved, d_density: Tensor, d_colour: Tensor, scale: Tensor, to_positions: bool
 ) -> tuple[Tensor | None, Tensor, FieldWeights]:
     """dL/dx, dL/du and dL/dweights from dL/ddensity (S,) and dL/dcolour (S,3)."""
-    packing, tile, spec = field.packing, field.tile, field.spec
+    packing, tile = field.packing, field.tile
     w, d, device = packing.width, packing.depth, saved.x.device
     total = saved.x.shape[0]
     d_u = torch.zeros(saved.u.shape, device=device)
@@ -164,57 +180,49 @@ def _gradients(
     chunk = max(1, CHUNK_BYTES // (2 * (d + 1) * w * field.matrices.element_size()))
     chunk = min(total, triton.cdiv(chunk, tile.samples) * tile.samples)
     if total == 0:
-        return d_x, d_u, unpack(flat, field.weights, spec, packing)
+        return d_x, d_u, unpack(flat, field.weights, field.spec, packing)
     d_layers, d_heads = _layers(field, chunk), field.matrices.new_empty(chunk, HEADS)
     layers = _layers(field, chunk) if saved.layers is None else saved.layers
     share = max(SHARE, triton.cdiv(chunk, MOST_PARTS))
     partial = torch.empty(triton.cdiv(chunk, share), packing.gradients, device=device)
-    table, inverse_turn = field.tables
-    products = {"PRECISION": field.precision, "B": min(w, 64), "BS": 32, "num_warps": 4, "num_stages": 2}
+    products, side = field.products, w // field.products["B"]
     places = [0, packing.again] if packing.skip else [0]
     for first in range(0, total, chunk):
         count = min(chunk, total - first)
+        parts = triton.cdiv(count, share)
         layers_first = 0
         if saved.layers is None:
             layers_first = first
             _evaluate(field, saved.x, saved.u, saved.ray_index, first, count, None, None, layers)
-        rows = chunk
+        stored = layers, layers.shape[1], layers_first
         backward_kernel[(triton.cdiv(count, tile.samples),)](
             d_density, d_colour, saved.density, saved.colour, scale, field.matrices, field.small,
-            layers, layers.shape[1], layers_first, d_layers, d_heads, rows, first, count,
-            W=w, D=d, E=packing.columns, EXP_DENSITY=spec.density_activation == "exp", HEADS=HEADS,
-            PRECISION=field.precision, M=tile.samples, BN=tile.block, num_warps=tile.warps, num_stages=tile.stages,
-            **field.activation,
+            *stored, d_layers, d_heads, chunk, first, count, **field.backward,
         )  # fmt: skip
-        parts, side = triton.cdiv(count, share), w // products["B"]
-        stored = layers, layers.shape[1], layers_first
         squares_kernel[(side * side, d, parts)](
-            d_layers, rows, *stored, partial, packing.gradients, packing.matrices, first, count, share,
-            W=w, D=d, E=packing.columns, **products,
+            d_layers, chunk, *stored, partial, packing.gradients, packing.matrices, first, count, share,
+            D=d, E=packing.columns, **products,
         )  # fmt: skip
         for place in places:
-            d_layer = d_layers[packing.skip - 1 if place else 0]
             embedded_kernel[(side * packing.chunks, parts)](
-                d_layer, saved.x, table, inverse_turn, partial, packing.gradients, place, packing.matrices,
-                first, count, share, W=w, BIAS=place == 0, **field.embedding, **products,
+                d_layers[packing.skip - 1 if place else 0], saved.x, *field.tables, partial, packing.gradients, place,
+                packing.matrices, first, count, share, BIAS=place == 0, **field.embedding, **products,
             )  # fmt: skip
         heads_kernel[(side, 2, parts)](
             d_heads, *stored, partial, packing.gradients, packing.matrices + d * w, first, count, share,
-            W=w, D=d, HEADS=HEADS, **products,
+            D=d, HEADS=HEADS, **products,
         )  # fmt: skip
         ray_sums_kernel[(d_u.shape[0],)](d_layers[d], saved.offsets, d_u, first, count, W=w, BS=16, num_warps=1)
         if d_x is not None:
-            positions_kernel[(triton.cdiv(count, 64),)](
-                d_layers, rows, saved.x, field.matrices, table, inverse_turn, d_x, first, count,
-                W=w, D=d, SKIP=packing.skip, PRECISION=field.precision, M=64, BN=min(w, 32), num_warps=4, num_stages=1,
-                **field.embedding,
-            )  # fmt: skip
+            positions_kernel[(triton.cdiv(count, field.positions["M"]),)](
+                d_layers, chunk, saved.x, field.matrices, *field.tables, d_x, first, count, **field.positions
+            )
         flat += partial[:parts].sum(0)
     unscaled = 1 / scale
     return (
         None if d_x is None else d_x * unscaled,
         d_u * unscaled,
-        unpack(flat * unscaled, field.weights, spec, packing),
+        unpack(flat * unscaled, field.weights, field.spec, packing),
     )
 
 

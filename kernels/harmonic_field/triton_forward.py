@@ -225,8 +225,7 @@ def render_kernel(
     first = tl.load(starts_ptr + tl.program_id(0))
     end = tl.load(starts_ptr + tl.program_id(0) + 1)
     passed = 0.0  # optical depth of the ray that goes on, so far; then its totals
-    red_so_far, green_so_far, blue_so_far, opacity_so_far, depth_so_far = 0.0, 0.0, 0.0, 0.0, 0.0
-    reached_so_far, used_so_far = 0.0, 0.0
+    red_so_far, green_so_far, blue_so_far, depth_so_far, reached_so_far, used_so_far = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     while first < end:
         now = tl.load(ray_ptr + first)
         begins_now = tl.load(offsets_ptr + now)
@@ -235,7 +234,7 @@ def render_kernel(
             tl.store(pixel_ptr + 3 * now, red_so_far)
             tl.store(pixel_ptr + 3 * now + 1, green_so_far)
             tl.store(pixel_ptr + 3 * now + 2, blue_so_far)
-            tl.store(opacity_ptr + now, opacity_so_far)
+            tl.store(opacity_ptr + now, one_minus_exp_of_minus(reached_so_far))
             tl.store(depth_ptr + now, depth_so_far)
             if SAVE:
                 tl.store(behind_ptr + now, tl.exp(-reached_so_far))
@@ -244,7 +243,7 @@ def render_kernel(
         else:
             sample = first + tl.arange(0, M)
             inside = sample < end
-            ray = tl.load(ray_ptr + sample, inside, other=0)
+            ray = tl.load(ray_ptr + sample, inside, other=0).to(tl.int32)
             # Nothing, but not known to be: addresses must not be kept in registers from one tile to the next.
             zero = tl.multiple_of(tl.minimum(first, 0).to(tl.int32), 16)
             raw, red, green, blue = _field(
@@ -274,7 +273,6 @@ def render_kernel(
             red = _total(weight * red, new, red_so_far)
             green = _total(weight * green, new, green_so_far)
             blue = _total(weight * blue, new, blue_so_far)
-            opacity = _total(weight, new, opacity_so_far)
             depth = _total(weight * middle, new, depth_so_far)
             reached = _total(tl.where(counts, tau, 0.0), new, reached_so_far)
             used = _total(counts.to(tl.float32), new, used_so_far)
@@ -282,7 +280,7 @@ def render_kernel(
             tl.store(pixel_ptr + 3 * ray, red, done)
             tl.store(pixel_ptr + 3 * ray + 1, green, done)
             tl.store(pixel_ptr + 3 * ray + 2, blue, done)
-            tl.store(opacity_ptr + ray, opacity, done)
+            tl.store(opacity_ptr + ray, one_minus_exp_of_minus(reached), done)  # the weights' sum: they telescope
             tl.store(depth_ptr + ray, depth, done)
             if SAVE:
                 tl.store(behind_ptr + ray, tl.exp(-reached), done)
@@ -291,5 +289,4 @@ def render_kernel(
             last = sample == first - 1
             passed = _at(before + tau, last)
             red_so_far, green_so_far, blue_so_far = _at(red, last), _at(green, last), _at(blue, last)
-            opacity_so_far, depth_so_far = _at(opacity, last), _at(depth, last)
-            reached_so_far, used_so_far = _at(reached, last), _at(used, last)
+            depth_so_far, reached_so_far, used_so_far = _at(depth, last), _at(reached, last), _at(used, last)
