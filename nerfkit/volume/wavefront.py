@@ -31,7 +31,7 @@ class Waves(NamedTuple):
 
 
 # A wave of a GPU must be worth its launches and the wait for its size; on a CPU it need only fill the field's chunks.
-WAVES = {"cpu": Waves(1 << 15, 8), "cuda": Waves(1 << 20, 8)}
+WAVES = {"cpu": Waves(1 << 16, 8), "cuda": Waves(1 << 20, 8)}
 
 
 @torch.no_grad()

@@ -49,8 +49,8 @@ def test_rendering_is_compositing_the_samples() -> None:
     points, samples, directions = scene(1)
     field = fields(depth=2)[0]
     for opacity in ("density", "raw"):
-        own = field.render(points, samples, directions, opacity, 0.0)  # type: ignore[arg-type]
-        general = Field.render(field, points, samples, directions, opacity, 0.0)  # type: ignore[arg-type]
+        own = field.render(points, samples, directions, opacity, 0.0)
+        general = Field.render(field, points, samples, directions, opacity, 0.0)
         for a, b in zip(own, general, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
         assert own.opacity[1] == 0 and own.opacity[2] > own.opacity[3] > 0
@@ -62,7 +62,7 @@ def test_the_skip_layer_sees_the_position_again() -> None:
     embedded = 6 * 3 + 3
     assert shapes == [embedded, 8, 8 + embedded, 8]
     with torch.no_grad():
-        field.hidden[1].weight.zero_()  # type: ignore[operator]  # nothing but the skip carries the position on
+        field.hidden[1].weight.zero_()  # nothing but the skip carries the position on
     points, _, _ = scene()
     assert field.density(points).std() > 1e-3
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
+from nerfkit.fields.field import Field
 from nerfkit.fit.extract import seen_faces, surface_colours
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.volume.occupancy import OccupancyGrid
@@ -15,7 +16,7 @@ from nerfkit.volume.samplers import OccupancySampler, Sampler, StratifiedSampler
 RADIUS, SKIN, PAINT = 0.6, 0.05, (0.9, 0.4, 0.1)
 
 
-class PaintedBall(torch.nn.Module):
+class PaintedBall(Field):
     """A ball whose outermost ``SKIN`` has the colour ``PAINT`` and the rest none; opaque, per step or per length."""
 
     def density(self, positions: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ def occupancy_sampler() -> OccupancySampler:
 def test_colours_are_those_of_the_surface(sampler: Sampler) -> None:
     generator = torch.Generator().manual_seed(1)
     normals = torch.nn.functional.normalize(torch.randn(50, 3, generator=generator), dim=-1)
-    colours = surface_colours(PaintedBall(), sampler, normals * RADIUS, normals)  # type: ignore[arg-type]
+    colours = surface_colours(PaintedBall(), sampler, normals * RADIUS, normals)
     torch.testing.assert_close(colours, torch.tensor(PAINT).expand(50, 3), rtol=0, atol=0.02)
 
 
