@@ -102,7 +102,8 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None) -> Layout:
         sums += rows * columns
         return offset
 
-    layers, products = [], []
+    layers: list[tuple[int, ...]] = []
+    products: list[tuple[int, ...]] = []
     for number, (matrix, bias) in enumerate([*hidden, feature]):
         first = len(products)
         parts = [(number, matrix)]
