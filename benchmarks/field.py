@@ -6,18 +6,20 @@ of a large square product in the same run: PyTorch's own (``torch.mm``) and oneD
 
 Tutorial: one step of PyTorch3D's NeRF tutorial, 6 x 750 rays of 128 samples, in a process of its own for each
 contestant, in turns: the CPU kernels; the project's plain PyTorch references; and the same written as the tutorial
-does, with the direction's embedding beside every sample's features. All cut the step into pieces of rays.
+does, with the direction's embedding beside every sample's features. Each cuts the step into the pieces that suit it.
 """
 
 import argparse
 import json
 import math
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -147,17 +149,17 @@ def tutorial_pixels(batch: Batch, depth: Tensor, weights: FieldWeights) -> tuple
     return (light[..., None] * colours).sum(1), light.sum(1)
 
 
-# Rays at once: of those tried, the fastest of each contestant.
-CONTESTANTS: dict[str, tuple[Callable[..., tuple[Tensor, Tensor]], int]] = {
-    "kernels": (packed_pixels, 128),
-    "plain_pytorch": (reference_pixels, 16),
-    "as_pytorch3d": (tutorial_pixels, 16),
+CONTESTANTS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
+    "kernels": packed_pixels,
+    "plain_pytorch": reference_pixels,
+    "as_pytorch3d": tutorial_pixels,
 }
+PIECES = (256, 64, 16)  # rays at once that each contestant tries before its step: it takes the fastest
 
 
 def tutorial_gradients(name: str, rays: int, pieces_of: int, weights: FieldWeights) -> tuple[Tensor, ...]:
     """The step's gradients for every weight, summed over its pieces."""
-    pixels, total = CONTESTANTS[name][0], tuple(torch.zeros_like(t) for t in weights.flat())
+    pixels, total = CONTESTANTS[name], tuple(torch.zeros_like(t) for t in weights.flat())
     (x, _, directions), depth = tutorial_rays(rays)
     for first in range(0, rays, pieces_of):
         of = directions[first : first + pieces_of]
@@ -173,17 +175,33 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def one_step(name: str, threads: int) -> dict[str, float]:
-    """Seconds of one step of a contestant after one piece to warm up, and the memory that it takes."""
+def resident() -> int:
+    """Bytes of memory that this process has now; where the system does not tell, those that it has had at most."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") if statm.exists() else peak()
+
+
+def one_step(name: str, threads: int | None) -> dict[str, float]:
+    """Seconds of one step of a contestant in the pieces that suit it best, and the memory that pieces take."""
     set_threads(threads)
-    weights, rays = new_weights(TUTORIAL, TUTORIAL_WIDTH, TUTORIAL_DEPTH), CONTESTANTS[name][1]
-    tutorial_gradients(name, 1, rays, weights)
-    before = peak()
-    tutorial_gradients(name, rays, rays, weights)
-    start = time.perf_counter()
-    tutorial_gradients(name, TUTORIAL_RAYS, rays, weights)
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "peak_bytes": peak(), "bytes_per_sample": (peak() - before) / rays / TUTORIAL_SAMPLES}
+    weights = new_weights(TUTORIAL, TUTORIAL_WIDTH, TUTORIAL_DEPTH)
+
+    def seconds(rays: int, pieces_of: int) -> float:
+        start = time.perf_counter()
+        tutorial_gradients(name, rays, pieces_of, weights)
+        return time.perf_counter() - start
+
+    seconds(1, 1)
+    before = resident()
+    seconds(PIECES[0], PIECES[0])
+    per_sample = (peak() - before) / PIECES[0] / TUTORIAL_SAMPLES
+    best = min(PIECES, key=lambda pieces_of: seconds(PIECES[0], pieces_of))
+    return {
+        "seconds": seconds(TUTORIAL_RAYS, best),
+        "rays_at_once": best,
+        "peak_bytes": peak(),
+        "bytes_per_sample": per_sample,
+    }
 
 
 def tutorial(turns: int, threads: int) -> dict[str, Any]:
@@ -204,7 +222,7 @@ def tutorial(turns: int, threads: int) -> dict[str, Any]:
             "fastest_seconds": round(min(step["seconds"] for step in steps), 3),
             "times_the_kernels": round(seconds / results["kernels"]["seconds"], 2) if results else 1.0,
             "gflops": round(needed / seconds / 1e9, 1),
-            "rays_at_once": CONTESTANTS[name][1],
+            "rays_at_once": [step["rays_at_once"] for step in steps],
             "peak_bytes": round(max(step["peak_bytes"] for step in steps)),
             "bytes_for_a_whole_step_at_once": round(per_sample * TUTORIAL_RAYS * TUTORIAL_SAMPLES),
         }
@@ -215,7 +233,7 @@ def main(argv: list[str]) -> int:
     """Measure both and save ``results/field.json``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks field", description=__doc__)
     parser.add_argument("--repeats", type=int, default=40, help="timed steps of the default field")
-    parser.add_argument("--turns", type=int, default=3, help="timed steps of each contestant of the tutorial")
+    parser.add_argument("--turns", type=int, default=2, help="timed steps of each contestant of the tutorial")
     parser.add_argument("--threads", type=int, help="threads to use; those that pay where it is not given")
     parser.add_argument("--step", choices=list(CONTESTANTS), help="only one step of this contestant, as JSON")
     arguments = parser.parse_args(argv)
