@@ -1,10 +1,62 @@
-"""For all tests: one CPU thread for torch.
+"""For all tests: one CPU thread for torch, the Triton interpreter's child process, GPU skips."""
 
-Where another program is busy, small parallel regions only wait for each other.
-"""
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
+INTERPRETING = os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
 
-def pytest_configure() -> None:
-    torch.set_num_threads(1)
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(1)  # where another program is busy, small parallel regions only wait for each other
+    config.addinivalue_line("markers", "interpreted: Triton's interpreter; runs in a child process, once a file")
+
+
+class InterpretedTests(pytest.Item):
+    """All tests of one file that are marked ``interpreted``, run in a child process with ``TRITON_INTERPRET=1``."""
+
+    def __init__(self, *, node_ids: list[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.node_ids = node_ids
+
+    def runtest(self) -> None:
+        pytest.importorskip("triton", reason="Triton is not installed")
+        command = [sys.executable, "-m", "pytest", "-q", "--color=no", "--no-header", *self.node_ids]
+        environment = os.environ | {"TRITON_INTERPRET": "1"}
+        root = self.config.rootpath
+        child = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+        if child.returncode != 0:
+            pytest.fail(f"{' '.join(command)}\n{child.stdout}\n{child.stderr}", pytrace=False)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, f"interpreted ({len(self.node_ids)} tests)"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Replace the interpreted tests of each file by one item; after ``-k`` and ``-m`` have had their say."""
+    if INTERPRETING:
+        return
+    waiting: dict[pytest.Module, list[str]] = {}
+    kept = []
+    for item in items:
+        module = item.getparent(pytest.Module)
+        if module is not None and item.get_closest_marker("interpreted"):
+            waiting.setdefault(module, []).append(item.nodeid)
+        else:
+            kept.append(item)
+    kept += [InterpretedTests.from_parent(m, name="interpreted", node_ids=ids) for m, ids in waiting.items()]
+    items[:] = kept
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        if INTERPRETING:
+            pytest.skip("TRITON_INTERPRET is set: kernels would not run on the GPU")
+        if not torch.cuda.is_available():
+            pytest.skip("no GPU that Triton can drive")
