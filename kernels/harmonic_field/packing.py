@@ -82,14 +82,15 @@ def packing_of(width: int, depth: int, spec: FieldSpec) -> Packing:
     return Packing(width, depth, chunk, 6 * -(-spec.octaves // chunk) + spec.append_input, skip)
 
 
-def places(spec: FieldSpec, packing: Packing) -> Tensor:
+@functools.lru_cache(maxsize=16)
+def places(spec: FieldSpec, packing: Packing, device: torch.device) -> Tensor:
     """(E,) column of each entry of ``reference.embed`` in the padded embedding."""
     if spec.omega0 == math.pi:
-        return torch.arange(spec.position_size)
+        return torch.arange(spec.position_size, device=device)
     group = -(-spec.octaves // packing.chunk) * packing.chunk
     waves = torch.arange(6)[:, None] * group + torch.arange(spec.octaves)  # (6, K)
     inputs = 6 * group + torch.arange(3 * spec.append_input)
-    return torch.cat([waves.flatten(), inputs])
+    return torch.cat([waves.flatten(), inputs]).to(device)
 
 
 @functools.lru_cache(maxsize=16)
@@ -99,7 +100,7 @@ def wave_table(spec: FieldSpec, packing: Packing, device: torch.device) -> Tenso
     For a column that is the input itself the first three hold its axis instead. Padding is all zero: sin 0.
     """
     table = torch.zeros(5, packing.columns, dtype=torch.float64)
-    for j, column in enumerate(places(spec, packing).tolist()):
+    for j, column in enumerate(places(spec, packing, torch.device("cpu")).tolist()):
         if j < 6 * spec.octaves:
             group, octave = divmod(j, spec.octaves)
             table[group // 2, column] = spec.omega0 * 2.0**octave / (2 * math.pi)
@@ -146,7 +147,7 @@ def pack(weights: FieldWeights, spec: FieldSpec, packing: Packing) -> tuple[Tens
     """The matrices, flat, in the precision of the products; and float32 [biases, w_d, W_o, b_d, b_o]."""
     device = weights.density[0].device
     matrices = torch.zeros(packing.matrices, dtype=DTYPES[spec.precision], device=device)
-    place = places(spec, packing).to(device)
+    place = places(spec, packing, device)
     for view, matrix in zip(_embedded(matrices, packing), _own_embedded(weights, packing), strict=True):
         view[:, place] = matrix.to(matrices.dtype)
     torch._foreach_copy_(_squares(matrices, packing), _own_squares(weights, packing))
@@ -161,7 +162,7 @@ def unpack(flat: Tensor, weights: FieldWeights, spec: FieldSpec, packing: Packin
     """
     w, depth = packing.width, packing.depth
     grads = FieldWeights.unflatten(tuple(torch.zeros_like(t) for t in weights.flat()))
-    place = places(spec, packing).to(flat.device)
+    place = places(spec, packing, flat.device)
     for view, matrix in zip(_embedded(flat, packing), _own_embedded(grads, packing), strict=True):
         matrix.copy_(view[:, place])
     torch._foreach_copy_(_own_squares(grads, packing), _squares(flat, packing))
