@@ -21,9 +21,7 @@ BLOCK = 128  # samples that go through the whole field together
 OFFSET, STRIDE, WIDTH, PADDED = range(4)  # slots
 BIAS, BIAS_SUM, FIRST, END = range(4)  # layers; their products are FIRST to END
 SOURCE, FORWARD, BACKWARD, GRADIENT = range(4)  # products
-DENSITY, DENSITY_BIAS, COLOUR, COLOUR_BIAS, DIRECTION = range(
-    5
-)  # heads; a row for the weights, one for their gradients
+DENSITY, DENSITY_BIAS, COLOUR, COLOUR_BIAS, DIRECTION = range(5)  # heads: a row of weights, one of their gradients
 
 
 class Tables(NamedTuple):
@@ -79,9 +77,7 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None) -> Layout:
     slots, end = [], 0
     for width in widths:
         columns = padded(width)
-        stride = (
-            columns if columns <= 64 else columns + 16
-        )  # an odd number of cache lines: rows fall into different sets
+        stride = columns if columns <= 64 else columns + 16  # odd numbers of cache lines: rows spread over the sets
         slots.append((end, stride, width, columns))
         end += BLOCK * stride
 
@@ -94,10 +90,10 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None) -> Layout:
         packed.append(positions)
         return offset
 
-    def sum_of(positions: np.ndarray, columns: int) -> int:
-        """Room for the gradients of a (rows, n) matrix with rows of ``columns`` floats."""
+    def sum_of(positions: np.ndarray, rows: int, columns: int) -> int:
+        """Room for the gradients of a matrix, padded to ``rows`` of ``columns`` floats."""
         nonlocal sums
-        offset, rows = sums, padded(len(positions)) if len(positions) > 3 else len(positions)
+        offset = sums
         gradient[positions] = offset + np.arange(len(positions))[:, None] * columns + np.arange(positions.shape[1])
         sums += rows * columns
         return offset
@@ -111,20 +107,22 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None) -> Layout:
             parts = [(number, matrix[:, : widths[number]]), (0, matrix[:, widths[number] :])]
         for source, part in parts:
             backward = pack(_panels(part)) if source else -1
-            products.append((source, pack(_panels(part.T)), backward, sum_of(part, slots[source][PADDED])))
+            products.append(
+                (source, pack(_panels(part.T)), backward, sum_of(part, padded(len(part)), slots[source][PADDED]))
+            )
         # The colour layer's bias comes with the direction, once a ray.
         packed_bias = pack(_panels(bias[None])) if number < len(hidden) else -1
-        layers.append((packed_bias, sum_of(bias[None], padded(len(bias))), first, len(products)))
+        layers.append((packed_bias, sum_of(bias[None], 1, padded(len(bias))), first, len(products)))
     rows = np.concatenate([_panels(row[None]) for row in colour[0]])
     ray = np.concatenate([direction, feature[1][:, None]], 1)  # (c, E_d + 1) by [e(d), 1]
     heads = [
         [pack(_panels(density[0])), pack(density[1]), pack(rows), pack(colour[1]), pack(_panels(ray.T))],
         [
-            sum_of(density[0], padded(widths[-2])),
-            sum_of(density[1][None], 1),
-            sum_of(colour[0], padded(widths[-1])),
-            sum_of(colour[1][None], 3),
-            sum_of(direction, padded(ray.shape[1])),
+            sum_of(density[0], 1, padded(widths[-2])),
+            sum_of(density[1][None], 1, 1),
+            sum_of(colour[0], 3, padded(widths[-1])),
+            sum_of(colour[1][None], 1, 3),
+            sum_of(direction, padded(widths[-1]), padded(ray.shape[1])),
         ],
     ]
     table = functools.partial(np.array, dtype=np.int64)

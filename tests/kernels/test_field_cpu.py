@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nerfkit.kernels.harmonic_field import FieldSpec, FieldWeights, cpu, elementary, harmonic_field
+from nerfkit.kernels.harmonic_field.layout import layout_of, padded
 from nerfkit.kernels.harmonic_field.products import COLUMNS, DEPTH, ROWS, multiply
 
 from .test_harmonic_field import make_samples, make_weights
@@ -76,6 +77,28 @@ def test_panels_of_products(depth: int) -> None:
         multiply(flat, 2 * strides[1], *strides, w.ravel(), 1, COLUMNS + 3, y.ravel(), 4, COLUMNS + 7, rows, depth)
         np.testing.assert_allclose(y[:, 4:-3], before[:, 4:-3] + expected, rtol=1e-5, atol=1e-4)
         np.testing.assert_array_equal(np.delete(y, np.s_[4:-3], 1), np.delete(before, np.s_[4:-3], 1))
+
+
+def test_layout_has_room_for_whole_tiles() -> None:
+    """Tiles write padded rows and columns: what they write for one tensor ends before the next one begins."""
+    weights = make_weights(SPEC, 3, 3, columns=2)
+    layout = layout_of(weights, SPEC)
+    slots, products = layout.tables.slots, layout.tables.products
+    starts, sizes = [], []
+    for number, (*_, first, end) in enumerate(layout.tables.layers):
+        for product in products[first:end]:
+            starts.append(int(product[-1]))
+            sizes.append(int(slots[number + 1, -1] * slots[product[0], -1]))
+        starts.append(int(layout.tables.layers[number, 1]))
+        sizes.append(int(slots[number + 1, -1]))
+    heads = layout.tables.heads[1].tolist()
+    direction = int(slots[-1, -1]) * padded(SPEC.direction_size + 1)
+    starts += heads
+    sizes += [int(slots[-2, -1]), 1, 3 * int(slots[-1, -1]), 3, direction]
+    order = sorted(zip(starts, sizes, strict=True))
+    ends = [start + size for start, size in order]
+    assert ends == [start for start, _ in order[1:]] + [layout.sums]
+    assert len(set(layout.gradients.tolist())) == sum(t.numel() for t in weights.flat())
 
 
 @pytest.fixture
