@@ -124,13 +124,11 @@ def _colour_head(z, weights, bias, rgb):
 
 
 @rowwise
-def forward_block(
-    tables, waves, packed, x, first, count, u, rays, memory, base, relu, beta, density_exp, colour, raw, sigma, rgb
-):
-    """raw (count,), sigma (count,) and, where ``colour``, rgb (count, 3) of samples x[first : first + count]."""
-    slots, heads = tables.slots, tables.heads
+def forward_block(tables, waves, packed, x, u, rays, memory, base, relu, beta, density_exp, colour, raw, sigma, rgb):
+    """raw (count,), sigma (count,) and, where ``colour``, rgb (count, 3) of samples x (count, 3)."""
+    slots, heads, count = tables.slots, tables.heads, x.shape[0]
     rows = (count + ROWS - 1) // ROWS * ROWS
-    embed_rows(x, first, count, waves, memory, base + slots[0, OFFSET], slots[0, STRIDE])
+    embed_rows(x, waves, memory[base + slots[0, OFFSET] :], slots[0, STRIDE])
     e = _slot(tables, 0, memory, base, rows)
     e[:, slots[0, WIDTH] :] = 0
     e[count:] = 0
@@ -251,7 +249,9 @@ def backward_block(
     columns, of_bias = tables.slots[last + 1, PADDED], tables.layers[last, BIAS_SUM]
     _slope_and_sum(d, z, columns, count, relu, beta, sums[of_bias : of_bias + columns])
     _sum_rays(d, rays, count, du)
-    here, there = 0, deltas.shape[0] // 2
+    half = deltas.shape[0] // 2
     for number in range(last, -1, -1):
-        _layer_backward(tables, number, packed, memory, base, count, rows, relu, beta, g, sums, deltas, here, there)
-        here, there = there, here
+        here = (last - number) % 2 * half
+        _layer_backward(
+            tables, number, packed, memory, base, count, rows, relu, beta, g, sums, deltas, here, half - here
+        )

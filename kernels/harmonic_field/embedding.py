@@ -39,11 +39,11 @@ def waves(omega0: float, octaves: int, append_input: bool) -> Waves:
 
 
 @rowwise
-def _embed_waves(x, first, count, table, out, start, stride):
+def _embed_waves(x, table, out, stride):
     """sin(2 pi (x . table[:3, j] + table[3, j])); only one axis of a column is not 0."""
-    for s in range(count):
-        x0, x1, x2 = x[first + s, 0], x[first + s, 1], x[first + s, 2]
-        row = start + s * stride
+    for s in range(x.shape[0]):
+        x0, x1, x2 = x[s, 0], x[s, 1], x[s, 2]
+        row = s * stride
         for j in range(table.shape[1]):
             t = x0 * table[0, j] + x1 * table[1, j] + x2 * table[2, j]
             t -= np.rint(t)  # exact: whole turns removed from a number that is x times a power of two
@@ -52,16 +52,16 @@ def _embed_waves(x, first, count, table, out, start, stride):
 
 
 @rowwise
-def embed_rows(x, first, count, waves, out, start, stride):
-    """e(x[first + s]) into out[start + s stride + j]."""
+def embed_rows(x, waves, out, stride):
+    """e(x[s]) into out[s stride + j]."""
     if waves.table.shape[1] > 0:
-        _embed_waves(x, first, count, waves.table, out, start, stride)
+        _embed_waves(x, waves.table, out, stride)
     else:
-        embed_octaves(x, first, count, waves.omega0, waves.octaves, out, start, stride)
+        embed_octaves(x, waves.omega0, waves.octaves, out, stride)
     if waves.append_input:
-        for s in range(count):
+        for s in range(x.shape[0]):
             for axis in range(3):
-                out[start + s * stride + 6 * waves.octaves + axis] = x[first + s, axis]
+                out[s * stride + 6 * waves.octaves + axis] = x[s, axis]
 
 
 @jit
@@ -69,7 +69,7 @@ def _embed_all(x, waves, out, columns):
     count = x.shape[0]
     for block in numba.prange((count + ROWS - 1) // ROWS):
         first = np.int64(block) * ROWS  # the index of a parallel loop is unsigned
-        embed_rows(x, first, min(ROWS, count - first), waves, out, first * columns, columns)
+        embed_rows(x[first : first + ROWS], waves, out[first * columns :], columns)
 
 
 def embedding(x: Tensor, omega0: float, octaves: int, append_input: bool) -> Tensor:

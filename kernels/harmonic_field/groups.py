@@ -38,7 +38,7 @@ def _embed_directions(directions, owners, numbers, waves):
     for number in range(numbers):
         of_rays[number] = directions[owners[number]]
         e[number * stride + width - 1] = 1
-    embed_rows(of_rays, 0, numbers, waves, e, 0, stride)
+    embed_rows(of_rays, waves, e, stride)
     return e, stride, rows, width
 
 
@@ -66,10 +66,9 @@ def forward_group(
             )  # fmt: skip
         u = matrix(flat, 0, rows, columns)
     for start in range(0, count, BLOCK):
-        samples, here = min(BLOCK, count - start), first + start
-        end = here + samples
+        here, end = first + start, first + min(count, start + BLOCK)
         forward_block(
-            tables, waves, packed, x, here, samples, u, rays[start : start + BLOCK], memory, base,
+            tables, waves, packed, x[here:end], u, rays[start : start + BLOCK], memory, base,
             relu, beta, density_exp, colour, raw[here:end], sigma[here:end], rgb[here:end],
         )  # fmt: skip
         if keep:

@@ -63,12 +63,12 @@ def _window(product, position):
 
 
 @rowwise
-def embed_octaves(x, first, count, omega0, octaves, out, start, stride):
+def embed_octaves(x, omega0, octaves, out, stride):
     """[sin(v_i 2^k), cos(v_i 2^k)] of rows of x for v = float32(omega0 x), into rows of the flat array ``out``."""
     product, turns = np.zeros(9, np.uint64), np.empty(MOST_OCTAVES, np.float32)
-    for r in range(count):
+    for r in range(x.shape[0]):
         for axis in range(3):
-            v = x[first + r, axis] * omega0
+            v = x[r, axis] * omega0
             s = _turns(v, product)
             sign = ONE if v >= 0 else -ONE
             if not np.isfinite(v):
@@ -78,7 +78,7 @@ def embed_octaves(x, first, count, omega0, octaves, out, start, stride):
                 window = _window(product, 96 - s - chunk - 31)
                 for k in range(min(32, octaves - chunk)):
                     turns[chunk + k] = np.float32(np.int32(np.uint32((window >> np.uint64(31 - k)) & LOW))) * TURN
-            row = start + r * stride + 2 * axis * octaves
+            row = r * stride + 2 * axis * octaves
             for k in range(octaves):
                 out[row + k] = sine_of_turns(turns[k]) * sign
             for k in range(octaves):
