@@ -1,7 +1,9 @@
 """Numba, set up once for every CPU kernel: parallel, cached on disk, and its first compilation announced."""
 
+import contextlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -11,6 +13,23 @@ from numba.core import event
 # OpenMP first: on Linux its library is the one torch has loaded, so that both draw from one pool of threads instead of
 # two pools that spin against each other (measured: 3 times on kernels that alternate with matrix products).
 numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
+
+
+def _drop_stale(folder: Path) -> None:
+    """Removes the compiled kernels below ``folder`` that are older than a source beside them.
+
+    Numba looks only at the file of the function that it caches: a change in a module which that function calls would
+    go unnoticed.
+    """
+    for cache in folder.glob("*/__pycache__"):
+        changed = max((path.stat().st_mtime for path in cache.parent.glob("*.py")), default=0.0)
+        for index in cache.glob("*.nbi"):
+            with contextlib.suppress(OSError):  # not ours to write, or another process was faster
+                if index.stat().st_mtime < changed:
+                    index.unlink()
+
+
+_drop_stale(Path(__file__).parent)
 
 
 class _Announcer(event.Listener):

@@ -83,7 +83,7 @@ class _Field(NamedTuple):
     def embedding(self) -> dict[str, Any]:
         """Constants of a kernel that forms the embedding."""
         spec, packing = self.spec, self.packing
-        exact = spec.omega0 != math.pi
+        exact = spec.omega0 != math.pi and spec.octaves > 0
         sizes = {"OCTAVES": spec.octaves, "EXACT": exact, "CHUNKS": packing.chunks, "CHUNK": packing.chunk}
         return {"OMEGA": float(spec.omega0), **sizes}
 
@@ -164,7 +164,7 @@ def _scale(spec: FieldSpec, *gradients: Tensor) -> Tensor:
         return one
     largest = torch.stack([g.abs().max() if g.numel() else one * 0 for g in gradients]).max()
     scale = torch.exp2(torch.floor(torch.log2(SCALED_TO / largest)))
-    return torch.where((largest > 0) & scale.isfinite(), scale, one)
+    return torch.where((largest > 0) & (scale > 0) & scale.isfinite(), scale, one)
 
 
 def _gradients(
@@ -183,7 +183,8 @@ def _gradients(
         return d_x, d_u, unpack(flat, field.weights, field.spec, packing)
     d_layers, d_heads = _layers(field, chunk), field.matrices.new_empty(chunk, HEADS)
     layers = _layers(field, chunk) if saved.layers is None else saved.layers
-    share = max(SHARE, triton.cdiv(chunk, MOST_PARTS))
+    step = field.products["BS"]
+    share = triton.cdiv(max(SHARE, triton.cdiv(chunk, MOST_PARTS)), step) * step  # parts begin where a step does
     partial = torch.empty(triton.cdiv(chunk, share), packing.gradients, device=device)
     products, side = field.products, w // field.products["B"]
     places = [0, packing.again] if packing.skip else [0]
@@ -245,7 +246,7 @@ class _HarmonicField(torch.autograd.Function):
     def backward(ctx, d_density, d_colour):
         d_density, d_colour = d_density.contiguous(), d_colour.contiguous()
         scale = _scale(ctx.field.spec, d_density, d_colour)
-        saved = _Saved(*ctx.saved_tensors, None)
+        saved = _Saved(*ctx.saved_tensors, layers=None)
         d_x, d_u, grads = _gradients(ctx.field, saved, d_density, d_colour, scale, ctx.needs_input_grad[0])
         return d_x, d_u, None, None, None, None, *grads.flat()
 

@@ -37,9 +37,13 @@ def _add_embedding(
     OMEGA: tl.constexpr, OCTAVES: tl.constexpr, EXACT: tl.constexpr, CHUNKS: tl.constexpr, CHUNK: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """y + e(x) W^T for the rows ``n`` of W (w, CHUNKS * CHUNK)."""
+    """y + e(x) W^T for the rows ``n`` of W (w, CHUNKS * CHUNK).
+
+    Not pipelined: on Hopper the products of an earlier chunk would still be reading their operand's registers while
+    this one's are written (triton-lang/triton issue 9433; the ptxas of Triton 3.6 and 3.7 does so).
+    """
     k = tl.arange(0, CHUNK) + zero
-    for c in range(CHUNKS):
+    for c in tl.range(CHUNKS, num_stages=1):
         e = embed(x0, x1, x2, c, zero, table_ptr, inverse_turn_ptr, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, False)
         w = tl.load(matrix_ptr + n[None, :] * (CHUNKS * CHUNK) + c * CHUNK + k[:, None])
         y = tl.dot(e.to(w.dtype), w, y, input_precision=PRECISION)
@@ -156,7 +160,8 @@ def _sigmoid(z):
     return tl.where(z < 0, y, 1.0) / (1.0 + y)
 
 
-@triton.jit
+# Numbers that change from call to call, and views that may begin anywhere, must not make kernels of their own.
+@triton.jit(do_not_specialize=["first", "count", "rows"], do_not_specialize_on_alignment=["x_ptr", "ray_ptr"])
 def field_kernel(
     x_ptr, ray_ptr, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr, first, count,
     density_ptr, colour_ptr, layers_ptr, rows,
@@ -208,7 +213,10 @@ def _at(value, here):
     return tl.sum(tl.where(here, value, 0.0), 0)
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize=["rows"],
+    do_not_specialize_on_alignment=["x_ptr", "ray_ptr", "offsets_ptr", "near_ptr", "far_ptr"],
+)
 def render_kernel(
     x_ptr, ray_ptr, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr,
     starts_ptr, offsets_ptr, near_ptr, far_ptr, early_stop,
@@ -238,7 +246,7 @@ def render_kernel(
             tl.store(depth_ptr + now, depth_so_far)
             if SAVE:
                 tl.store(behind_ptr + now, tl.exp(-reached_so_far))
-                tl.store(used_ptr + now, used_so_far.to(tl.int32))
+                tl.store(used_ptr + now, used_so_far)
             first = ends_now
         else:
             sample = first + tl.arange(0, M)

@@ -30,7 +30,7 @@ from nerfkit.volume.samplers import OccupancySampler, StratifiedSampler
 
 FIRST_RAYS = 1024
 # Of a lock-step sampler; the occupancy sampler keeps to trainer.samples by itself.
-SAMPLES_AT_ONCE = {"cpu": 1 << 17, "cuda": 1 << 20}
+SAMPLES_AT_ONCE = {"cpu": 1 << 15, "cuda": 1 << 20}
 
 
 def pseudo_huber(error: Tensor, scale: float) -> Tensor:
