@@ -127,7 +127,7 @@ class _Saved(NamedTuple):
     offsets: Tensor
     density: Tensor
     colour: Tensor
-    layers: Tensor | None
+    layers: Tensor | None = None
 
 
 def _layers(field: _Field, rows: int) -> Tensor:
@@ -246,7 +246,7 @@ class _HarmonicField(torch.autograd.Function):
     def backward(ctx, d_density, d_colour):
         d_density, d_colour = d_density.contiguous(), d_colour.contiguous()
         scale = _scale(ctx.field.spec, d_density, d_colour)
-        saved = _Saved(*ctx.saved_tensors, layers=None)
+        saved = _Saved(*ctx.saved_tensors)
         d_x, d_u, grads = _gradients(ctx.field, saved, d_density, d_colour, scale, ctx.needs_input_grad[0])
         return d_x, d_u, None, None, None, None, *grads.flat()
 
