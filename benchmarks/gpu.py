@@ -1,120 +1,238 @@
-"""On a GPU: the kernels' GPU tests first, then each kernel's time against the same PyTorch code run eagerly.
+"""On a GPU: the tests first, then each kernel against its floor and against PyTorch, then training and pictures.
 
-A run whose tests pass is noted in ``results/gpu_status.json`` (see ``status.py``). Without a GPU nothing is written.
+One call, under eight minutes: every part has a number of seconds, and what it finds no time for says so in
+``results/gpu.json``. Nothing is timed before the tests have passed; they are not run again where
+``results/gpu_status.json`` says that these very sources have passed on this GPU. Without a GPU nothing is written.
+The kernels' parts need torch, triton, numpy and pytest; training says what is missing.
 """
 
 import argparse
+import dataclasses
 import datetime
+import hashlib
+import importlib
+import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks import composite, measure, status
-from nerfkit.kernels import use
-from nerfkit.kernels.march import intersect_box, march
-from nerfkit.kernels.sample_rays import sample_rays
+from benchmarks import gpu_fields, gpu_kernels, gpu_tests, measure, status
+from benchmarks.gpu_floors import Peaks, measure_peaks
+from benchmarks.gpu_limits import Budget, NotRunError, attempt, failures
+
+TOTAL = 470.0  # seconds of a whole call
+# Part -> its seconds at most, in the order in which they run.
+PARTS = {"peaks": 20.0, "kernels": 40.0, "fields": 170.0, "training": 200.0, "pictures": 40.0}
+TESTS = 280.0
+TRAINING = 40.0  # seconds of a scene
+AFTER_TESTS = 20.0  # seconds that compilers which fill caches meanwhile may go on for
+CACHES = 100.0  # seconds for the same where no tests are run
+SCENES = ("clock", "kaolin", "mic")
+GRACE = 20.0  # seconds after which a part that does not keep to its time is stopped, and what it had is lost
+VIEWS = 10  # pictures that are timed
+Save = Callable[[dict[str, Any]], object]
 
 
-def run_tests(report: Path) -> int:
-    """Run the tests marked ``gpu`` into a JUnit ``report``; pytest's exit code."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "tests/kernels", f"--junitxml={report}"]
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    return subprocess.run(command, cwd=status.ROOT, env=environment, check=False).returncode
+def warm_up() -> list[subprocess.Popen[bytes]]:
+    """Processes that fill the compilers' caches and make the clock, while the tests run."""
+    words = [*gpu_fields.SHAPES, *(f"{shape}+compile" for shape in gpu_fields.SHAPES), "clock"]
+    command = [sys.executable, "-m", "benchmarks", "gpu", "--warm"]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    return [subprocess.Popen([*command, word], cwd=status.ROOT, **quiet) for word in words]
 
 
-def verified_kernels(report: Path, root: Path = status.ROOT) -> list[str]:
-    """Kernels with a GPU source whose files ``test_NAME.py``, ``test_NAME_*.py`` passed a test and failed none."""
-    with_source = {path.parent.name for path in status.sources(root)}
-    passed, failed = set(), set()
-    for case in ElementTree.parse(report).iter("testcase"):
-        tested = case.get("classname", "").rpartition(".test_")[2]
-        kernel = max((name for name in with_source if f"{tested}_".startswith(f"{name}_")), key=len, default=None)
-        if kernel is None:
-            continue
-        if case.find("failure") is not None or case.find("error") is not None:
-            failed.add(kernel)
-        elif case.find("skipped") is None:
-            passed.add(kernel)
-    return sorted(passed - failed)
+def warm(word: str) -> None:
+    """What one of those processes does."""
+    if word == "clock":
+        training = importlib.import_module("benchmarks.gpu_training")
+        training.load_scene(training.config_of(training.SCENES["clock"], TRAINING))
+    else:
+        shape, _, compiler = word.partition("+")
+        gpu_kernels.warm(shape, bool(compiler))
 
 
-def with_reference(function: Callable[[], object]) -> Callable[[], object]:
-    """The same call answered by the PyTorch reference."""
-
-    def run() -> object:
-        with use("reference"):
-            return function()
-
-    return run
-
-
-def sample_rays_contestants(device: str = "cuda") -> dict[str, Callable[[], object]]:
-    """16,384 rays from 100 views of 800 x 800 pixels."""
-    camera_to_world = torch.eye(3, 4, device=device).expand(100, 3, 4).contiguous()
-    intrinsics = torch.tensor([1111.0, 1111.0, 400.0, 400.0], device=device).expand(100, 4).contiguous()
-
-    def run() -> object:
-        return sample_rays(camera_to_world, intrinsics, 800, 800, 16_384, seed=0, step=0)
-
-    return {"kernel": run, "pytorch": with_reference(run)}
+def finish(children: list[subprocess.Popen[bytes]], seconds: float) -> None:
+    """Wait for them, so long, and end those that still run, with the processes that they started."""
+    budget = Budget(seconds)
+    for child in children:
+        try:
+            child.wait(timeout=max(budget.left(), 0.01))
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
 
 
-def march_contestants(device: str = "cuda") -> dict[str, Callable[[], object]]:
-    """16,384 rays into a 64^3 grid that holds a ball of radius 1/2, 256 steps across the box."""
-    generator = torch.Generator().manual_seed(0)
-    origins = torch.nn.functional.normalize(torch.randn(16_384, 3, generator=generator), dim=-1) * 3  # (R, 3)
-    targets = torch.rand(16_384, 3, generator=generator) - 0.5  # (R, 3)
-    directions = torch.nn.functional.normalize(targets - origins, dim=-1).to(device)  # (R, 3)
-    origins = origins.to(device)
-    near, far = intersect_box(origins, directions)
-    axis = (torch.arange(64, device=device) + 0.5) / 32 - 1  # (G,)
-    squared = axis.square()
-    occupancy = squared[:, None, None] + squared[:, None] + squared < 0.25  # (G, G, G)
+def tested(budget: Budget) -> bool:
+    """Run the tests and note what passed; False where anything failed or was not run, which is printed by name."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        wrong = gpu_tests.run(folder, gpu_tests.processes(), Budget(TESTS, budget))
+        found, kernels = gpu_tests.outcome(folder), gpu_tests.verified_kernels(folder)
+    for test, reason in found.failed.items():
+        print(f"failed: {test}: {reason}", file=sys.stderr)
+    for problem in wrong:
+        print(problem, file=sys.stderr)
+    print(f"tests: {len(found.passed)} passed, {len(found.skipped)} skipped, {len(found.failed)} failed", flush=True)
+    if wrong or found.failed or not kernels:
+        print("the GPU tests did not pass; nothing was timed or noted", file=sys.stderr)
+        return False
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    status.record_verified(kernels, torch.cuda.get_device_name(), today)
+    return True
 
-    def run() -> object:
-        return march(origins, directions, near, far, occupancy, 2 / 256)
 
-    return {"kernel": run, "pytorch": with_reference(run)}
+def already_verified() -> bool:
+    """Whether every source has passed on a GPU of this name as it is now."""
+    here = torch.cuda.get_device_name()
+    return all(found.state == "verified" and found.where == here for found in status.statuses())
 
 
-CASES: Mapping[str, Callable[[], Mapping[str, Callable[[], object]]]] = {
-    "sample_rays, 16k rays": sample_rays_contestants,
-    "march, 16k rays, 64^3 grid": march_contestants,
-    "composite, 15k rays of 0 to 13": lambda: composite.contestants(
-        composite.packed_inputs(composite.training_rays(), "cuda")
-    ),
-    "composite, 1k rays of 128": lambda: composite.contestants(
-        composite.packed_inputs(composite.lockstep_rays(), "cuda")
-    ),
-}
+def code(root: Path = status.ROOT) -> str:
+    """SHA-256 of the code that is measured and that measures, which travels where no git does."""
+    digest = hashlib.sha256()
+    for folder in ("benchmarks", "conf", "kernels", "nerfkit"):
+        for path in sorted(p for p in (root / folder).rglob("*") if p.suffix in (".py", ".yaml")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def earlier(folder: Path = measure.RESULTS, root: Path = status.ROOT) -> dict[str, Any]:
+    """The saved results, if they are of this very code on this GPU: parts that are not asked for stay."""
+    path = folder / "gpu.json"
+    if not path.exists():
+        return {}
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    same = saved["results"].get("code") == code(root) and saved["machine"]["device"] == measure.machine()["device"]
+    return saved["results"] if same else {}
+
+
+@dataclasses.dataclass
+class Runner:
+    """The parts, on ``device`` and at their sizes, and what one leaves for the next: the peaks, a trained fit."""
+
+    device: torch.device
+    scenes: list[str]
+    seconds: float = TRAINING
+    samples: int = gpu_kernels.SAMPLES
+    scale: float = 1.0
+    square: int = 8192
+    copied: int = 1 << 30
+    side: int = 800
+    measured: Peaks | None = None
+    fit: Any = None
+
+    def peaks(self, budget: Budget) -> dict[str, Any]:
+        self.measured = measure_peaks(self.device, side=self.square, copy_bytes=self.copied)
+        print(self.measured.results(), flush=True)
+        return self.measured.results()
+
+    def kernels(self, budget: Budget) -> dict[str, Any]:
+        found = gpu_kernels.simple_cases(self.device, self._peaks(), budget, self.scale)
+        for name, row in found.items():
+            gpu_kernels.describe_simple(name, row)
+        return found
+
+    def fields(self, budget: Budget) -> dict[str, Any]:
+        return gpu_kernels.field_cases(self.device, self._peaks(), budget, self.samples)
+
+    def training(self, budget: Budget) -> dict[str, Any]:
+        found, self.fit = _module("gpu_training").results(self.device, budget, self.seconds, self.scenes)
+        return found
+
+    def pictures(self, budget: Budget) -> dict[str, Any]:
+        pictures = _module("gpu_frames")
+        picture = pictures.Picture(side=self.side)
+        memory, reason = attempt(lambda: pictures.backward_memory(self.device, picture), budget.left())
+        found: dict[str, Any] = {"gradient": memory or reason, "frames": {"not_run": "no trained field"}}
+        if self.fit is not None:
+            scene, fit = self.fit.scene, self.fit
+            views = scene.test[:VIEWS]
+            frames, reason = attempt(
+                lambda: pictures.frames(fit.average, fit.sampler, scene.cameras, views, self.device, self.side),
+                budget.left(),
+            )
+            found["frames"] = frames or reason
+        print(found, flush=True)
+        return found
+
+    def _peaks(self) -> Peaks:
+        if self.measured is None:
+            raise NotRunError("the peaks were not measured")
+        return self.measured
+
+
+def _module(name: str) -> Any:
+    """A module of this folder that needs more than the kernels do.
+
+    Raises:
+        NotRunError: what it needs is not installed.
+    """
+    try:
+        return importlib.import_module(f"benchmarks.{name}")
+    except ImportError as error:
+        raise NotRunError(f"not importable without {error.name}") from None
+
+
+def run_parts(runner: Runner, wanted: list[str], whole: Budget, results: dict[str, Any], save: Save) -> None:
+    """Fills ``results``, saved after every part; a part that cannot run leaves its reason.
+
+    Where less time is left than all parts may take, each gets its share of it.
+    """
+    for part in wanted:
+        results[part] = {"not_run": "not reached"}
+    for number, part in enumerate(wanted):
+        share = PARTS[part] / sum(PARTS[later] for later in wanted[number:])
+        budget = Budget(min(PARTS[part], share * whole.left()), whole)
+        print(f"--- {part}, at most {budget.left():.0f} s", flush=True)
+        found, reason = attempt(
+            lambda part=part, budget=budget: getattr(runner, part)(budget),  # type: ignore[misc]
+            budget.left() + GRACE,
+        )
+        results[part] = reason if found is None else found
+        if reason:
+            print(f"{part}: {reason}", flush=True)
+        results.setdefault("seconds", {})[part] = round(budget.used(), 1)
+        save(results)
 
 
 def main(argv: list[str]) -> int:
-    """Tests, then medians into ``results/gpu.json``. Exit code 1 where a test fails; then nothing is timed."""
+    """Tests, then the parts. Exit code 1 where a test fails, and then nothing is timed; or where code of ours broke."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=50, help="timed runs of each")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="all by default")
+    parser.add_argument("--seconds", type=float, default=TOTAL, help="of the whole call")
+    parser.add_argument("--scenes", nargs="+", choices=SCENES, default=list(SCENES), help="to train on")
+    parser.add_argument("--training-seconds", type=float, default=TRAINING, help="of each scene")
+    parser.add_argument("--warm", metavar="WORD", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if not torch.cuda.is_available():
         print("not run: no GPU")
         return 0
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        code = run_tests(report)
-        kernels = verified_kernels(report) if report.exists() else []
-    if code != 0 or not kernels:
-        print(f"the GPU tests did not pass (pytest's exit code {code}); nothing was timed or noted", file=sys.stderr)
+    if arguments.warm:
+        warm(arguments.warm)
+        return 0
+    whole = Budget(arguments.seconds)
+    verified = already_verified()
+    children = warm_up()
+    passed = verified or tested(whole)
+    finish(children, (CACHES if verified else AFTER_TESTS) if passed else 0)
+    if not passed:
         return 1
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    status.record_verified(kernels, torch.cuda.get_device_name(), today)
-    results = {}
-    for name, contestants in CASES.items():
-        results[name] = measure.medians(contestants(), repeats=arguments.repeats, device="cuda")
-        measure.print_medians(name, results[name])
-    print(f"saved {measure.save('gpu', results)}")
-    return status.main([])
+    wanted = [
+        part for part in PARTS if part in arguments.parts or (part == "peaks" and arguments.parts != ["training"])
+    ]
+    runner = Runner(torch.device("cuda"), arguments.scenes, arguments.training_seconds)
+    results: dict[str, Any] = {part: {"not_run": "not asked for"} for part in PARTS} | earlier() | {"code": code()}
+    run_parts(runner, wanted, whole, results, lambda found: measure.save("gpu", found))
+    print(f"saved {measure.RESULTS / 'gpu.json'} after {whole.used():.0f} s")
+    status.main([])
+    broken = failures(results)
+    for line in broken:
+        print(f"failed: {line}", file=sys.stderr)
+    return int(bool(broken))

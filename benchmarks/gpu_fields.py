@@ -150,18 +150,29 @@ def two_kernels(case: Case) -> Pixels:
 
 
 def plain(case: Case) -> Pixels:
-    """The project's references in the precision of their inputs."""
+    """The project's references in the precision of their inputs: the oracle."""
     shape, (x, samples, directions) = case.shape, case.batch
     density, colour = field_reference.harmonic_field(x, samples.ray_index, directions, case.weights, shape.spec)
-    density, colour = density.to(x.dtype), colour.to(x.dtype)
     ends = samples.t_start, samples.t_end, samples.offsets
     return composite_reference.composite(density, colour, *ends, shape.by_length, 0.0)[:2]
 
 
 def pytorch(case: Case) -> Pixels:
-    """The project's references, run eagerly under autocast to bfloat16."""
-    with torch.autocast(case.batch.x.device.type, dtype=torch.bfloat16):
-        return plain(case)
+    """The reference field under autocast to bfloat16, then prefix sums over all samples.
+
+    Nothing waits for the GPU and no size depends on the data, so ``torch.compile`` makes one graph of it. The sums are
+    in float64, or late rays lose their digits.
+    """
+    shape, (x, (ray_index, t_start, t_end, offsets), directions) = case.shape, case.batch
+    with torch.autocast(x.device.type, dtype=torch.bfloat16):
+        density, colour = field_reference.harmonic_field(x, ray_index, directions, case.weights, shape.spec)
+    density, colour = density.float(), colour.float()
+    tau = density * (t_end - t_start) if shape.by_length else density  # (S,)
+    total = functional.pad(tau.double().cumsum(0), (1, 0))  # (S + 1,)
+    transmittance = torch.exp(total[offsets[:-1]][ray_index] - total[:-1]).float()  # (S,)
+    weights = transmittance * -torch.expm1(-tau)  # (S,)
+    pixel = colour.new_zeros(len(directions), 3).index_add(0, ray_index, weights[:, None] * colour)  # (R, 3)
+    return pixel, weights.new_zeros(len(directions)).index_add(0, ray_index, weights)
 
 
 def compiled() -> Render:

@@ -1,5 +1,6 @@
 """Each kernel against its floor, against PyTorch and against other projects, in one run."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -226,6 +227,18 @@ def _checked(case: fields.Case, render: fields.Render, expected: fields.Exact) -
     return call, entry if memory is None else entry | {"peak_bytes": memory}
 
 
+def describe_simple(name: str, row: Mapping[str, Any]) -> None:
+    """One line a case."""
+    shown = [
+        f"{who} {entry['median_ms']:.3f} ms ({100 * entry['share_of_floor']:.0f} % of the floor)"
+        if "median_ms" in entry
+        else f"{who}: {entry}"
+        for who, entry in row.items()
+        if isinstance(entry, dict) and who != "rays"
+    ]
+    print(f"{name}: {', '.join(shown) or row}", flush=True)
+
+
 def describe(title: str, row: Mapping[str, Any]) -> None:
     """One line a contestant."""
     print(title if "contestants" in row else f"{title}: {row}", flush=True)
@@ -237,7 +250,7 @@ def describe(title: str, row: Mapping[str, Any]) -> None:
         busy = f", {100 * entry['gpu_share_of_floor']:.0f} % on the GPU" if "gpu_share_of_floor" in entry else ""
         print(
             f"  {name:<20} {entry['median_ms']:9.3f} ms {rate:9.1f} M samples/s {share:5.1f} % of the floor{busy}, "
-            f"error {entry['error']:.1e}, {entry['times_our_best']:.2f} x our time",
+            f"error {entry['error']:.1e}, {entry.get('times_our_best', math.nan):.2f} x our time",
             flush=True,
         )
 

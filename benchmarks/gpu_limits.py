@@ -43,7 +43,10 @@ class Budget:
 
 @contextlib.contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Raises OutOfTimeError inside the block after ``seconds``; no limit where the system has no interval timer."""
+    """Raises OutOfTimeError inside the block after ``seconds``, or where an outer block's time ends before that.
+
+    No limit where the system has no interval timer.
+    """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -51,13 +54,17 @@ def at_most(seconds: float) -> Iterator[None]:
     def stop(*_: object) -> None:
         raise OutOfTimeError
 
+    outer, _ = signal.getitimer(signal.ITIMER_REAL)
+    start = time.monotonic()
     previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
+    signal.setitimer(signal.ITIMER_REAL, max(min(seconds, outer or seconds), 1e-3))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+        if outer:
+            signal.setitimer(signal.ITIMER_REAL, max(outer - (time.monotonic() - start), 1e-3))
 
 
 def attempt(

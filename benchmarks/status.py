@@ -32,12 +32,16 @@ class Status:
             "changed": f"changed since it was verified {self.when} on {self.where}",
             "not run": "not run",
         }
-        return f"{self.source:<36} {note[self.state]}"
+        return f"{self.source:<44} {note[self.state]}"
+
+
+# What GPU kernels are made of beside ``triton*.py``: the layout of their weights, and their constants.
+SHARED = ("kernels/harmonic_field/packing.py", "kernels/harmonic_field/turns.py")
 
 
 def sources(root: Path = ROOT) -> list[Path]:
-    """Every GPU kernel source, ``kernels/*/triton.py``."""
-    return sorted(root.glob("kernels/*/triton.py"))
+    """Every source of a GPU kernel: ``kernels/*/triton*.py``, and ``SHARED``."""
+    return sorted({*root.glob("kernels/*/triton*.py"), *(path for path in map(root.joinpath, SHARED) if path.exists())})
 
 
 def statuses(root: Path = ROOT, record: Path = RECORD) -> list[Status]:
@@ -57,10 +61,10 @@ def statuses(root: Path = ROOT, record: Path = RECORD) -> list[Status]:
 
 def record_verified(kernels: Iterable[str], where: str, when: str, root: Path = ROOT, record: Path = RECORD) -> None:
     """Note that ``kernels`` (names of folders in ``kernels/``) have passed on ``where``, as their sources are now."""
-    known = _read(record)
-    for kernel in kernels:
-        path = root / "kernels" / kernel / "triton.py"
-        known[path.relative_to(root).as_posix()] = {"sha256": _sha256(path), "where": where, "when": when}
+    known, names = _read(record), set(kernels)
+    for path in sources(root):
+        if path.parent.name in names:
+            known[path.relative_to(root).as_posix()] = {"sha256": _sha256(path), "where": where, "when": when}
     record.parent.mkdir(parents=True, exist_ok=True)
     unfinished = record.with_suffix(".json.part")
     unfinished.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,113 @@
+"""Pictures: frames a second of a trained field, and the memory of a whole picture's gradient."""
+
+import statistics
+import time
+from typing import Any, NamedTuple
+
+import torch
+
+from benchmarks.gpu_limits import peak_bytes, wait
+from nerfkit.cameras import Cameras, look_at
+from nerfkit.fields.field import Field
+from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.volume.renderer import EARLY_STOP, RAYS_AT_ONCE, RAYS_AT_ONCE_ON_GPU, render_rays, render_view
+from nerfkit.volume.samplers import Sampler, StratifiedSampler
+from nerfkit.volume.wavefront import Waves, render_waves
+
+SIDE = 800
+MEMORY_LIMIT = 1e9  # bytes above the weights
+
+
+def whole_view(
+    field: Field, sampler: Sampler, cameras: Cameras, view: int, waves: Waves | None
+) -> tuple[torch.Tensor, int]:
+    """Colours (H*W,3) of a view by the waves given (None: the device's own), and the samples it evaluated."""
+    origins, directions = cameras.image_rays(view)
+    colours, evaluated = [], 0
+    at_once = RAYS_AT_ONCE_ON_GPU if origins.is_cuda else RAYS_AT_ONCE
+    for o, d in zip(origins.split(at_once), directions.split(at_once), strict=True):
+        o, d = o.contiguous(), d.contiguous()
+        rendered, count = render_waves(field, sampler.sample(o, d, None), o, d, sampler.opacity, EARLY_STOP, waves)
+        colours.append(rendered.colour)
+        evaluated += count
+    return torch.cat(colours), evaluated
+
+
+EVERYTHING = Waves(1 << 62, 1)  # all samples in one wave: none is left out
+
+
+@torch.no_grad()
+def frames(
+    field: Field, sampler: Sampler, cameras: Cameras, views: list[int], device: torch.device, side: int = SIDE
+) -> dict[str, Any]:
+    """Median seconds of ``render_view`` at (side, side), the same without waves, and the share of samples evaluated."""
+    cameras = cameras.to(device).resized(side, side)
+    waves, everything, shares, errors = [], [], [], []
+    render_view(field, sampler, cameras, views[0])
+    whole_view(field, sampler, cameras, views[0], EVERYTHING)
+    for view in views:
+        waves.append(_seconds(lambda view=view: render_view(field, sampler, cameras, view), device))
+        everything.append(_seconds(lambda view=view: whole_view(field, sampler, cameras, view, EVERYTHING), device))
+        one, taken = whole_view(field, sampler, cameras, view, None)
+        other, all_of_them = whole_view(field, sampler, cameras, view, EVERYTHING)
+        shares.append(taken / max(all_of_them, 1))
+        errors.append(float((one - other).abs().max()))
+    return {
+        "side": side,
+        "views": len(views),
+        "with_waves": {"frames_per_second": round(1 / statistics.median(waves), 2)},
+        "without_waves": {"frames_per_second": round(1 / statistics.median(everything), 2)},
+        "share_of_samples_evaluated": round(statistics.mean(shares), 4),
+        "largest_difference": max(errors),
+    }
+
+
+def _seconds(function: Any, device: torch.device) -> float:
+    wait(device)
+    start = time.perf_counter()
+    function()
+    wait(device)
+    return time.perf_counter() - start
+
+
+class Picture(NamedTuple):
+    """What a gradient is taken of: side^2 rays of ``samples``, ``piece`` rays at once, and the field."""
+
+    side: int = SIDE
+    samples: int = 192
+    piece: int = 8192
+    width: int = 256
+    depth: int = 2
+    octaves: int = 10
+
+
+def backward_memory(device: torch.device, picture: Picture | None = None) -> dict[str, Any]:
+    """Seconds and bytes above the weights of a picture's gradient, all rays of it.
+
+    Autograd over layers would keep, a sample, the embedding and n + 1 outputs and pre-activations in bf16 or fp32; in
+    pieces one piece's rays, samples and chunk of layers are held.
+    """
+    p = picture or Picture()
+    field = HarmonicField(width=p.width, depth=p.depth, octaves=p.octaves, precision="bf16").to(device)
+    pose = look_at(torch.tensor([[0.0, 0.0, 2.7]]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+    intrinsics = torch.tensor([[1.4 * p.side, 1.4 * p.side, p.side / 2, p.side / 2]])
+    cameras = Cameras(pose, intrinsics, p.side, p.side).to(device)
+    sampler = StratifiedSampler(1.7, 3.7, p.samples)
+    weights = tuple(field.parameters())
+
+    def gradient() -> tuple[torch.Tensor, ...]:
+        origins, directions = (t.contiguous() for t in cameras.image_rays(0))
+        rendered, _ = render_rays(field, sampler, origins, directions, piece=p.piece)
+        return torch.autograd.grad(rendered.colour.square().mean() + rendered.opacity.mean(), weights)
+
+    first = [float(t.abs().sum()) for t in gradient()]
+    found: dict[str, Any] = p._asdict() | {"finite": all(abs(value) < float("inf") for value in first)}
+    memory = None
+    seconds = _seconds(gradient, device)
+    if device.type == "cuda":
+        memory = peak_bytes(gradient, device)
+    found["seconds"] = round(seconds, 4)
+    found["samples_per_second"] = round(p.side**2 * p.samples / seconds)
+    if memory is not None:
+        found |= {"bytes_above_weights": memory, "limit_bytes": MEMORY_LIMIT, "within": memory < MEMORY_LIMIT}
+    return found

@@ -1,0 +1,110 @@
+"""The tests marked ``gpu``, in several processes at once: most of their time is the compiler's, on one core each."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from benchmarks import status
+from benchmarks.gpu_limits import Budget
+
+MEMORY_A_PROCESS = 6 << 30  # bytes of GPU memory
+
+
+class Outcome(NamedTuple):
+    """Names of the tests that passed, of those that were skipped, and of those that failed with their reasons."""
+
+    passed: list[str]
+    skipped: list[str]
+    failed: dict[str, str]
+
+
+def files(root: Path = status.ROOT) -> list[Path]:
+    """Test files with a test marked ``gpu``; beyond the kernels' only where the rest of the package can be imported."""
+    folder = root / "tests" if importlib.util.find_spec("hydra") else root / "tests" / "kernels"
+    return sorted(p for p in folder.rglob("test_*.py") if "mark.gpu" in p.read_text(encoding="utf-8"))
+
+
+def processes() -> int:
+    """As many as there are cores for, three in four, and memory of the GPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else MEMORY_A_PROCESS
+    return max(1, min(3 * cores // 4, memory // MEMORY_A_PROCESS))
+
+
+def run(folder: Path, count: int, budget: Budget, root: Path = status.ROOT) -> list[str]:
+    """Run them, ``count`` processes at once; reports are left as ``folder``/N.xml.
+
+    Returns:
+        What went wrong with whole processes: time used up, or an exit code that no failed test explains.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment |= {"OMP_NUM_THREADS": "1"}
+    paths = [str(path.relative_to(root)) for path in files(root)]
+    pytest = [sys.executable, "-m", "pytest", "-m", "gpu"]
+    collect = [*pytest, "--collect-only", "-q", "-o", "addopts=--strict-markers -p no:cacheprovider", *paths]
+    listed = subprocess.run(collect, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    names = [line for line in listed.stdout.splitlines() if "::" in line]
+    if listed.returncode != 0 or not names:
+        return [f"the tests could not be collected (exit code {listed.returncode}): {listed.stdout[-2000:]}"]
+    running = []
+    for number in range(min(count, len(names))):
+        command = [*pytest, f"--junitxml={folder / f'{number}.xml'}", *names[number::count]]
+        with tempfile.TemporaryFile("w+") as output:
+            child = subprocess.Popen(command, cwd=root, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        running.append((number, child))
+    wrong = []
+    for number, child in running:
+        try:
+            code = child.wait(timeout=max(budget.left(), 0.1))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+            wrong.append(
+                f"process {number} of {len(running)} did not end within the {budget.used():.0f} s of the tests"
+            )
+            continue
+        if code not in (0, 1):
+            wrong.append(f"process {number} of {len(running)} ended with exit code {code}")
+    return wrong
+
+
+def cases(folder: Path) -> Iterator[ElementTree.Element]:
+    """Every test of all reports."""
+    for path in sorted(folder.glob("*.xml")):
+        yield from ElementTree.parse(path).iter("testcase")
+
+
+def outcome(folder: Path) -> Outcome:
+    """What the reports say."""
+    passed, skipped, failed = [], [], {}
+    for case in cases(folder):
+        name = f"{case.get('classname', '')}::{case.get('name', '')}"
+        problem = case.find("failure") if case.find("failure") is not None else case.find("error")
+        if problem is not None:
+            failed[name] = problem.get("message", "").strip().partition("\n")[0][:200]
+        elif case.find("skipped") is not None:
+            skipped.append(name)
+        else:
+            passed.append(name)
+    return Outcome(passed, skipped, failed)
+
+
+def verified_kernels(folder: Path, root: Path = status.ROOT) -> list[str]:
+    """Kernels with a GPU source whose files ``test_NAME.py``, ``test_NAME_*.py`` passed a test and failed none."""
+    with_source = {path.parent.name for path in status.sources(root)}
+    found = outcome(folder)
+
+    def kernels(names: list[str]) -> set[str]:
+        tested = {name.partition("::")[0].rpartition(".test_")[2] for name in names}
+        best = (max((k for k in with_source if f"{t}_".startswith(f"{k}_")), key=len, default="") for t in tested)
+        return {kernel for kernel in best if kernel}
+
+    return sorted(kernels(found.passed) - kernels(list(found.failed)))
