@@ -21,7 +21,7 @@ SAMPLES = 1 << 18
 FIRST_CALL = 60.0  # seconds that a contestant's first call may take, its compilation included
 TIMED = 2.0  # seconds of timed calls of one row's contestants together
 RESERVE = 4.0  # seconds that a row without ``torch.compile`` takes
-TORCH_COMPILE = "torch.compile"
+TORCH_COMPILE = "compile"
 Call = Callable[[], Any]
 
 

@@ -85,10 +85,79 @@ def test_section_names_the_machine_of_a_recorded_run(tmp_path: Path) -> None:
     empty = readme.section(tmp_path)
     assert "Measured on" not in empty and "On a GPU: not run." in empty
     write(tmp_path, "run_kaolin", RUN)
-    write(tmp_path, "gpu", {})
-    full = readme.section(tmp_path)
-    assert full.startswith("Measured on: Some CPU, 2 threads; 2026-11-21.")
-    assert "On a GPU: see benchmarks/results/gpu.json." in full
+    assert readme.section(tmp_path).startswith("Measured on: Some CPU, 2 threads; 2026-11-21.")
+
+
+def timed(ms: float, share: float, times: float) -> dict[str, float]:
+    return {"median_ms": ms, "samples_per_second": 2.5e8 / ms, "share_of_floor": share, "times_our_best": times}
+
+
+GPU = {
+    "peaks": {"bf16_tflops": 788.4, "copy_gb_per_s": 4301.2},
+    "fields": {
+        "wide": {
+            "packed": {
+                "inference": {"contestants": {"one_kernel": timed(1.0, 0.345, 1.0)}},
+                "training": {
+                    "contestants": {
+                        "one_kernel": timed(2.5, 0.2, 1.25),
+                        "one_kernel_storing": timed(2.0, 0.31, 1.0),
+                        "two_kernels": timed(1.5, 0.4, 0.75),  # not the fused kernel
+                        "pytorch": timed(20.0, 0.03, 10.0),
+                        "compile": {"not_run": "stopped after 60 s"},
+                    }
+                },
+            },
+            "lockstep": {"inference": {"not_run": "no time left"}},
+        },
+        "preset": {"packed": {"inference": {"failed": "RuntimeError: an illegal memory access"}}},
+    },
+    "training": {
+        "clock": {
+            "steps_per_second": 412.6,
+            "samples_per_second": 98_765_432,
+            "seconds": 40.02,
+            "psnr": 36.254,
+            "seconds_to_psnr": {"30": 1.5, "33.8": 4.26},
+            "gaps": {"idle_share": 0.0823},
+            "peak_bytes": 2_340_000_000,
+        },
+        "mic": {
+            "steps_per_second": 300.0,
+            "psnr": 32.0,
+            "seconds_to_psnr": {"30": 9.0},
+            "gaps": {"not_run": "a reason"},
+        },
+        "kaolin": {"not_run": "not found"},
+    },
+    "pictures": {"gradient": {"bytes_above_weights": 734_000_000}, "frames": {"not_run": "no trained field"}},
+}
+
+
+def test_gpu_tables(tmp_path: Path) -> None:
+    write(tmp_path, "gpu", GPU)
+    lines = readme.gpu_section(tmp_path)
+    assert "Some CPU" in lines[0] and "788 TFLOP/s" in lines[0] and "4301 GB/s" in lines[0]
+    found = readme.load("gpu", tmp_path)
+    fields = {row[0]: row[1:] for row in (cells(readme.field_table(found), 2 + at) for at in range(len(readme.FIELDS)))}
+    wide = ["250 M samples/s", "34 %", "125 M samples/s", "31 %", "10.0 x", "not run"]
+    assert fields[readme.FIELDS["wide"]] == wide
+    assert fields[readme.FIELDS["tutorial"]] == fields[readme.FIELDS["preset"]] == [readme.NOT_RUN] * 6
+    scenes = [cells(readme.gpu_training_table(found), 2 + at)[1:] for at in range(3)]
+    clock, kaolin, mic = (scenes[list(readme.SCENES).index(name)] for name in ("clock", "kaolin", "mic"))
+    assert clock == ["413", "98.8 M", "8.2 %", "40 s", "36.25", "4.3 s", "2.34 GB"]
+    assert kaolin == [readme.NOT_RUN] * 7
+    assert mic == ["300", "not known", "not run", "not known", "32.00", "not reached", "not known"]
+    pictures = [cells(readme.pictures_table(found), 2 + at)[1] for at in range(3)]
+    assert pictures == ["not run", "not run", "0.73 GB"]
+    assert "\n".join(lines) in readme.section(tmp_path)
+
+
+def test_gpu_tables_of_parts_that_were_not_asked_for(tmp_path: Path) -> None:
+    write(tmp_path, "gpu", {part: {"not_run": "not asked for"} for part in GPU})
+    found = readme.load("gpu", tmp_path)
+    for lines in (readme.field_table(found), readme.gpu_training_table(found), readme.pictures_table(found)):
+        assert all(set(cells(lines, row)[1:]) == {readme.NOT_RUN} for row in range(2, len(lines)))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import gpu, measure, status
+from benchmarks import measure, status
 
 
 @pytest.fixture
@@ -47,60 +47,30 @@ def test_status_follows_the_source(checkout: Path) -> None:
 def test_every_kernel_source_of_this_repository_is_listed(capsys: pytest.CaptureFixture) -> None:
     assert command.main(["status"]) == 0
     printed = capsys.readouterr().out
-    assert "kernels/composite/triton.py" in printed
-    assert len(status.sources()) == len(list(status.ROOT.glob("kernels/*/triton.py")))
+    for name in ("composite/triton.py", "harmonic_field/triton_backward.py", "harmonic_field/packing.py"):
+        assert f"kernels/{name}" in printed
+    listed = {path.relative_to(status.ROOT / "kernels").as_posix() for path in status.sources()}
+    importing = {
+        path.relative_to(status.ROOT / "kernels").as_posix()
+        for path in status.ROOT.glob("kernels/*/*.py")
+        if "import triton" in path.read_text(encoding="utf-8") and path.name != "__init__.py"
+    }
+    assert importing <= listed
+    assert all((status.ROOT / path).exists() for path in status.SHARED)
 
 
-REPORT = """<testsuites><testsuite>
-<testcase classname="tests.kernels.test_blur" name="test_gpu[a]"/>
-<testcase classname="tests.kernels.test_blur" name="test_gpu[b]"><skipped message="one GPU is not enough"/></testcase>
-<testcase classname="tests.kernels.test_sharpen" name="test_gpu"><failure message="wrong"/></testcase>
-<testcase classname="tests.kernels.test_sharpen" name="test_gpu_twice"/>
-<testcase classname="tests.kernels.test_rasterize" name="test_gpu"/>
-<testcase classname="tests.kernels.test_edges" name="test_gpu"><skipped message="no GPU"/></testcase>
-</testsuite></testsuites>"""
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "verified"),
-    [
-        ({"blur": "", "blur_edges": ""}, ["blur"]),
-        ({"blur_edges": ""}, ["blur"]),  # tests of its parts are tests of the kernel
-        ({"blur": "", "blur_edges": "<failure/>"}, []),
-        ({"blur": "<skipped/>", "blur_edges": "<error/>"}, []),
-        ({"blur": "", "blur_twice_edges": "<failure/>"}, ["blur"]),  # a kernel of its own
-        ({"blur_twice": "", "blurred": "<failure/>"}, ["blur_twice"]),
-    ],
-)
-def test_a_kernel_s_tests_may_be_several_files(checkout: Path, outcomes: dict[str, str], verified: list[str]) -> None:
-    (checkout / "kernels" / "blur_twice").mkdir()
-    (checkout / "kernels" / "blur_twice" / "triton.py").write_text("")
-    cases = (f'<testcase classname="tests.kernels.test_{file}">{how}</testcase>' for file, how in outcomes.items())
-    report = checkout / "report.xml"
-    report.write_text(f"<testsuite>{''.join(cases)}</testsuite>")
-    assert gpu.verified_kernels(report, checkout) == verified
-
-
-def test_only_a_kernel_whose_tests_ran_and_passed_is_verified(checkout: Path) -> None:
-    report = checkout / "report.xml"
-    report.write_text(REPORT)
-    assert gpu.verified_kernels(report, checkout) == ["blur"]
-
-
-def forbid(*args: object, **kwargs: object) -> None:
-    raise AssertionError("nothing may be timed or written")
-
-
-@pytest.mark.parametrize(("present", "code", "said"), [(False, 0, "not run: no GPU"), (True, 1, "did not pass")])
-def test_nothing_is_written_without_a_gpu_or_when_its_tests_fail(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, present: bool, code: int, said: str
-) -> None:
-    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: present)
-    monkeypatch.setattr(gpu, "run_tests", lambda report: 1)
-    for module, name in ((status, "record_verified"), (measure, "save"), (measure, "medians")):
-        monkeypatch.setattr(module, name, forbid)
-    assert gpu.main([]) == code
-    assert said in "".join(capsys.readouterr())
+def test_all_sources_of_a_kernel_are_verified_together(checkout: Path) -> None:
+    record = checkout / "record.json"
+    for name in ("triton.py", "triton_forward.py", "packing.py", "reference.py"):
+        path = checkout / "kernels" / "harmonic_field" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"# {name}\n")
+    status.record_verified(["harmonic_field"], "Some GPU", "2026-11-21", checkout, record)
+    field = {name: state for name, state in states(checkout, record).items() if "harmonic_field" in name}
+    sources = ("packing.py", "triton.py", "triton_forward.py")
+    assert field == {f"kernels/harmonic_field/{name}": "verified" for name in sources}
+    (checkout / "kernels" / "harmonic_field" / "packing.py").write_text("# another layout\n")
+    assert states(checkout, record)["kernels/harmonic_field/packing.py"] == "changed"
 
 
 def test_medians_take_turns_and_leave_out_the_warm_up() -> None:
