@@ -71,7 +71,11 @@ def reset_peak_memory() -> None:
 def peak_memory() -> dict[str, int]:
     """Bytes since ``reset_peak_memory``: ``peak_memory_bytes``, and ``peak_gpu_memory_bytes`` where a GPU was used."""
     peaks = {}
-    if sys.platform != "win32":
+    status = Path("/proc/self/status")
+    if status.exists():  # what ``reset_peak_memory`` resets; getrusage may remember an older peak
+        (peak,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        peaks["peak_memory_bytes"] = int(peak) * 1024
+    elif sys.platform != "win32":
         import resource
 
         unit = 1 if sys.platform == "darwin" else 1024
