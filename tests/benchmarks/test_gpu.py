@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_kernels, gpu_tests, measure, status
+from benchmarks import gpu, gpu_fields, gpu_kernels, gpu_tests, measure, status
 from benchmarks.gpu_limits import Budget, NotRunError, OutOfTimeError, at_most, attempt, failures
 
 REPORT = """<testsuites><testsuite>
@@ -66,8 +66,9 @@ def test_only_a_kernel_whose_tests_ran_and_passed_is_verified(checkout: Path) ->
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Tests of which some are marked ``gpu``, in two files, and a file without any."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take longer to start than these tests to run
     folder = tmp_path / "tests" / "kernels"
     folder.mkdir(parents=True)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\naddopts = -q -p no:cacheprovider\n")
@@ -158,6 +159,10 @@ def test_passed_tests_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert noted == [(["march"], "Some GPU")]
 
 
+def fail(message: str) -> Any:
+    raise RuntimeError(message)
+
+
 def runner(**sizes: Any) -> gpu.Runner:
     tiny = {"samples": 64, "scale": 0.002, "square": 32, "copied": 1 << 12, "side": 4}
     return gpu.Runner(torch.device("cpu"), ["mic"], 1.0, **tiny | sizes)
@@ -167,20 +172,24 @@ def test_parts_on_the_cpu_at_tiny_sizes(monkeypatch: pytest.MonkeyPatch, tmp_pat
     """All that needs no GPU: the results' shape, what is saved, and the reasons of what is not there."""
     monkeypatch.delenv("NERFKIT_DATA", raising=False)
     monkeypatch.setattr(gpu_kernels, "TIMED", 0.01)
+    monkeypatch.setattr(gpu_kernels, "FIRST_CALL", 600.0)
+    monkeypatch.setattr(gpu_fields, "compiled", lambda: fail("no compiler here"))
+    for part in gpu.PARTS:
+        monkeypatch.setitem(gpu.PARTS, part, 600.0)  # long enough for the CPU's compiler where nothing is cached
     monkeypatch.setattr(gpu_kernels, "rows", lambda: iter([("default", "packed", False)]))
     results: dict[str, Any] = {}
 
     def save(found: dict[str, Any]) -> None:
         measure.save("gpu", found, tmp_path)
 
-    gpu.run_parts(runner(), ["peaks", "kernels", "fields", "training"], Budget(30), results, save)
+    gpu.run_parts(runner(), ["peaks", "kernels", "fields", "training"], Budget(2400), results, save)
     saved = json.loads((tmp_path / "gpu.json").read_text())["results"]
     assert set(saved) == {"peaks", "kernels", "fields", "training", "seconds"}
     assert set(saved["peaks"]) == {"bf16_tflops", "tf32_tflops", "fp32_tflops", "copy_gb_per_s"}
     assert set(saved["kernels"]) == {"sample_rays", "march", "composite_packed", "composite_lockstep"}
     contestants = saved["fields"]["default"]["packed"]["inference"]["contestants"]
     assert contestants["one_kernel"]["median_ms"] > 0
-    assert contestants["compile"] == {"not_run": "no time left"}
+    assert contestants["compile"] == {"not_run": "RuntimeError: no compiler here"}
     assert "NERFKIT_DATA" in saved["training"]["mic"]["not_run"]
     assert failures(saved) == []
     assert "gpu_ms" not in json.dumps(saved) and "peak_bytes" not in json.dumps(saved)

@@ -20,6 +20,13 @@ from nerfkit.kernels.harmonic_field import FieldSpec
 PEAKS = Peaks(1e12, 1e12, 1e12, 1e11)
 
 
+@pytest.fixture(autouse=True)
+def times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short spells, and long enough for the CPU's compiler where nothing is cached."""
+    monkeypatch.setattr(gpu_kernels, "TIMED", 0.01)
+    monkeypatch.setattr(gpu_kernels, "FIRST_CALL", 600.0)
+
+
 @pytest.mark.parametrize(
     ("shape", "forward", "backward", "training"),
     [("tutorial", 448_512, 712_704, 1_609_728), ("wide", 296_448, 560_640, 1_153_536)],
@@ -149,7 +156,6 @@ def test_a_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -
     def broken() -> fields.Render:
         raise RuntimeError("no compiler here")
 
-    monkeypatch.setattr(gpu_kernels, "TIMED", 0.01)
     monkeypatch.setattr(fields, "compiled", broken)
     case = gpu_kernels.new_case("default", "packed", True, "cpu", 100)
     row = gpu_kernels.field_row(case, PEAKS)
@@ -170,7 +176,6 @@ def test_ours_that_breaks_is_a_failure_and_the_others_go_on(monkeypatch: pytest.
     def broken(case: fields.Case) -> fields.Pixels:
         raise RuntimeError("no such kernel")
 
-    monkeypatch.setattr(gpu_kernels, "TIMED", 0.01)
     monkeypatch.setattr(fields, "one_kernel", broken)
     row = gpu_kernels.field_row(gpu_kernels.new_case("default", "packed", False, "cpu", 64), PEAKS, "no time left")
     assert row["contestants"]["one_kernel"] == {"failed": "RuntimeError: no such kernel"}

@@ -32,7 +32,7 @@ def build(scene: Scene, tmp_path: Path) -> Callable[[], FieldFit]:
 def test_a_scene(build: Callable[[], FieldFit], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setattr(gpu_training, "RERUN", 3)
     monkeypatch.setattr(gpu_training, "PROFILED", 2)
-    found, fit = gpu_training.measured(build, {"size": [32, 32]}, 0.3, CPU, Budget(60))
+    found, fit = gpu_training.measured(build, {"size": [32, 32]}, 0.3, CPU, Budget(600))
     assert fit is not None and found["rerun"]["equal"] and found["size"] == [32, 32]
     assert found["seconds"] >= 0.3
     assert found["steps"] % gpu_training.STEPS_AT_ONCE == 0
@@ -65,7 +65,7 @@ def test_a_fit_that_breaks_says_so(build: Callable[[], FieldFit], monkeypatch: p
         raise FloatingPointError("the loss is NaN")
 
     monkeypatch.setattr(FieldFit, "step", breaks)
-    found, fit = gpu_training.measured(build, {}, 1.0, CPU, Budget(60))
+    found, fit = gpu_training.measured(build, {}, 1.0, CPU, Budget(600))
     assert fit is None and found["failed"] == found["rerun"]["failed"] == "FloatingPointError: the loss is NaN"
 
 
