@@ -2,6 +2,8 @@
 
 No atomics. Layers' gradients go to memory, a chunk of samples at a time; each weight's gradient is a product over the
 samples, cut into parts whose sums are added in a fixed order, so that two runs agree in every bit.
+
+What ``do_not_specialize`` names changes from call to call: it must not make kernels of its own.
 """
 
 import triton
@@ -55,7 +57,7 @@ def _two_layers_down(
     return dz_full
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["layers_rows", "layers_first", "rows", "first", "count"])
 def backward_kernel(
     d_density_ptr, d_colour_ptr, density_ptr, colour_ptr, scale_ptr, matrices_ptr, small_ptr,
     layers_ptr, layers_rows, layers_first, d_layers_ptr, d_heads_ptr, rows, first, count,
@@ -91,12 +93,12 @@ def backward_kernel(
     heads = tl.where(j[None, :] == 3, d_blue[:, None], heads)
     tl.store(d_heads_ptr + row[:, None] * HEADS + j[None, :], _narrow(heads, d_heads_ptr), inside[:, None])
 
-    # The feature layer, by blocks; from it the last hidden layer, in full.
+    # The feature layer, by blocks; from it the last hidden layer, in full. Not pipelined, as in ``_add_embedding``.
     w_d_ptr = small_ptr + D * W
     w_o_ptr = w_d_ptr + W
     feature_ptr = matrices_ptr + W * E + (D - 1) * W * W
     full = tl.zeros((M, W), tl.float32)
-    for block in range(W // BN):
+    for block in tl.range(W // BN, num_stages=1):
         n = block * BN + tl.arange(0, BN)
         z = tl.load(layers_ptr + (D * layers_rows + stored)[:, None] * W + n[None, :], inside[:, None], other=0.0)
         y = d_red[:, None] * tl.load(w_o_ptr + n)[None, :]
@@ -117,7 +119,7 @@ def backward_kernel(
         )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "layers_rows", "layers_first", "first", "count"])
 def squares_kernel(
     d_layers_ptr, rows, layers_ptr, layers_rows, layers_first, partial_ptr, gradients, biases, first, count, share,
     W: tl.constexpr, D: tl.constexpr, E: tl.constexpr, PRECISION: tl.constexpr, B: tl.constexpr, BS: tl.constexpr,
@@ -144,7 +146,7 @@ def squares_kernel(
         tl.store(out_ptr + biases + (layer + 1) * W + m, bias)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "count"], do_not_specialize_on_alignment=["x_ptr"])
 def embedded_kernel(
     d_layer_ptr, x_ptr, table_ptr, inverse_turn_ptr, partial_ptr, gradients, place, biases, first, count, share,
     W: tl.constexpr, OMEGA: tl.constexpr, OCTAVES: tl.constexpr, EXACT: tl.constexpr, CHUNKS: tl.constexpr,
@@ -172,7 +174,7 @@ def embedded_kernel(
         tl.store(out_ptr + biases + m, bias)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["layers_rows", "layers_first", "first", "count"])
 def heads_kernel(
     d_heads_ptr, layers_ptr, layers_rows, layers_first, partial_ptr, gradients, place, first, count, share,
     W: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, PRECISION: tl.constexpr, B: tl.constexpr, BS: tl.constexpr,
@@ -197,7 +199,7 @@ def heads_kernel(
         tl.store(out_ptr + 2 * HEADS * W + j, bias)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "count"], do_not_specialize_on_alignment=["offsets_ptr"])
 def ray_sums_kernel(d_layer_ptr, offsets_ptr, d_u_ptr, first, count, W: tl.constexpr, BS: tl.constexpr):
     """d_u[ray] += the sum of dz over the ray's samples among ``first`` to ``first + count``."""
     ray = tl.program_id(0).to(tl.int64)
@@ -213,7 +215,7 @@ def ray_sums_kernel(d_layer_ptr, offsets_ptr, d_u_ptr, first, count, W: tl.const
         tl.store(d_u_ptr + ray * W + k, total)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "first", "count"], do_not_specialize_on_alignment=["x_ptr"])
 def positions_kernel(
     d_layers_ptr, rows, x_ptr, matrices_ptr, table_ptr, inverse_turn_ptr, d_x_ptr, first, count,
     W: tl.constexpr, D: tl.constexpr, SKIP: tl.constexpr, OMEGA: tl.constexpr, OCTAVES: tl.constexpr,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nerfkit.kernels.harmonic_field import FieldSpec
-from tests.kernels import ladder
+from tests.kernels import hopper, ladder
 from tests.kernels.test_harmonic_field import make_weights
 
 SHAPES = {
@@ -39,16 +39,13 @@ def signature(kernel: Any, constants: dict[str, Any]) -> dict[str, str]:
     return {name: kind(name) for name in kernel.arg_names if name not in constants}
 
 
-@pytest.mark.parametrize("target", ladder.TARGETS)
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(
-    "name", ["render", "field", "backward", "squares", "embedded", "heads", "ray_sums", "positions"]
-)
-def test_budget(name: str, shape: str, target: str) -> None:
-    pytest.importorskip("triton", reason="Triton is not installed")
+NAMES = ["render", "field", "backward", "squares", "embedded", "heads", "ray_sums", "positions"]
+
+
+def launch(name: str, spec: FieldSpec, width: int, depth: int, target: str) -> tuple[Any, dict[str, Any]]:
+    """A kernel, and its constants and options as it is launched with on that target."""
     from nerfkit.kernels.harmonic_field import triton, triton_backward, triton_forward
 
-    spec, width, depth = SHAPES[shape]
     field = triton._Field.of(make_weights(spec, width, depth), spec)
     field = field._replace(tile=triton.tile_of(width, spec.precision, hip=target.startswith("gfx")))
     sizes = {"D": depth, "E": field.packing.columns}
@@ -62,10 +59,54 @@ def test_budget(name: str, shape: str, target: str) -> None:
         "ray_sums": (triton_backward.ray_sums_kernel, {"W": width, "BS": 16, "num_warps": 1}),
         "positions": (triton_backward.positions_kernel, field.positions),
     }
-    kernel, constants = kernels[name]
-    options = {key: constants.pop(key) for key in ("num_warps", "num_stages") if key in constants}
-    if not hasattr(kernel, "arg_names"):
+    return kernels[name]
+
+
+@pytest.fixture(autouse=True)
+def compiler() -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    from nerfkit.kernels.harmonic_field import triton_forward
+
+    if not hasattr(triton_forward.render_kernel, "arg_names"):
         pytest.skip("TRITON_INTERPRET is set: interpreted functions cannot be compiled")
+
+
+@pytest.mark.parametrize("target", ladder.TARGETS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_budget(name: str, shape: str, target: str) -> None:
+    kernel, constants = launch(name, *SHAPES[shape], target)
+    options = {key: constants.pop(key) for key in ("num_warps", "num_stages") if key in constants}
     ladder.check_budget(
         f"harmonic_field.{name}.{shape}", target, kernel, signature(kernel, constants), constants, **options
     )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ["render", "field", "backward"])
+def test_hopper_leaves_operands_alone(name: str, shape: str) -> None:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    kernel, constants = launch(name, *SHAPES[shape], "sm_90")
+    options = {key: constants.pop(key) for key in ("num_warps", "num_stages")}
+    types = signature(kernel, constants)
+    aligned = {
+        (i,): [["tt.divisibility", 16]] for i, n in enumerate(kernel.arg_names) if types.get(n, "").startswith("*")
+    }
+    types = {n: types.get(n, "constexpr") for n in kernel.arg_names}
+    source = ASTSource(fn=kernel, signature=types, constexprs=constants, attrs=aligned)
+    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    sass = hopper.disassemble(compiled.asm["cubin"])
+    assert "HGMMA" in sass
+    assert hopper.overwritten_operands(sass) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_of_another_size_compiles_nothing(name: str) -> None:
+    """Numbers of samples change from step to step: kernels are not to be specialised by them."""
+    kernel, _ = launch(name, *SHAPES["preset"], "sm_90")
+    changing = {"rows", "layers_rows", "layers_first", "first", "count"}
+    found = {p.name for p in kernel.params if p.name in changing and not p.do_not_specialize}
+    assert not found
