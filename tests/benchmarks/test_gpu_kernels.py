@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import composite, field, gpu_kernels, gpu_peers
+from benchmarks import composite, field, gpu_kernels, gpu_peers, gpu_profile
 from benchmarks import gpu_fields as fields
 from benchmarks.gpu_floors import Flops, Peaks, flops, measure_peaks, shares, size_of
 from benchmarks.gpu_limits import Budget, NotRunError, peak_bytes
-from benchmarks.gpu_profile import of_trace, profiled
+from benchmarks.gpu_profile import Profile, of_trace, profiled
 from nerfkit.kernels.harmonic_field import FieldSpec
 
 PEAKS = Peaks(1e12, 1e12, 1e12, 1e11)
@@ -88,6 +88,21 @@ def test_a_profile_counts_work_and_nothing_else_once() -> None:
     assert of_trace(events[4:], calls=2) is None
     assert profiled(lambda: None, 1, "cpu") is None
     assert peak_bytes(lambda: None, "cpu") is None
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+def test_a_real_trace_without_a_gpu_s_work_is_no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def noting(events: list[Any], calls: int) -> Profile | None:
+        seen.extend(events)
+        return of_trace(events, calls)
+
+    monkeypatch.setattr(gpu_profile, "wait", lambda device: None)
+    monkeypatch.setattr(gpu_profile, "of_trace", noting)
+    assert profiled(lambda: torch.ones(64, 64) @ torch.ones(64, 64), 2, "cuda") is None
+    products = [event for event in seen if event.get("name") == "aten::mm"]
+    assert len(products) == 2 and all(event["cat"] == "cpu_op" and event["dur"] > 0 for event in products)
 
 
 @pytest.mark.parametrize("samples", [1, 300, 4096])
@@ -181,6 +196,25 @@ def test_ours_that_breaks_is_a_failure_and_the_others_go_on(monkeypatch: pytest.
     assert row["contestants"]["one_kernel"] == {"failed": "RuntimeError: no such kernel"}
     assert row["contestants"]["two_kernels"]["median_ms"] > 0
     gpu_kernels.describe("default", row)
+
+
+@pytest.mark.parametrize("with_compile", [False, True])
+def test_caches_are_filled_by_the_contestants_that_compile(monkeypatch: pytest.MonkeyPatch, with_compile: bool) -> None:
+    called: list[str] = []
+
+    def noting(name: str) -> fields.Render:
+        def render(case: fields.Case) -> fields.Pixels:
+            called.append(f"{name} {'training' if case.training else 'inference'}")
+            return fields.two_kernels(case)
+
+        return render
+
+    original = gpu_kernels.renders
+    monkeypatch.setattr(gpu_kernels, "renders", lambda training: {k: lambda k=k: noting(k) for k in original(training)})
+    gpu_kernels.warm("default", with_compile, "cpu", 32)
+    ours = [f"{name} training" for name in ("one_kernel", "one_kernel_storing", "two_kernels")]
+    ours += [f"{name} inference" for name in ("one_kernel", "two_kernels")]
+    assert called == (["compile training", "compile inference"] if with_compile else ours * len(fields.BATCHES))
 
 
 def test_peers_that_are_not_there_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:

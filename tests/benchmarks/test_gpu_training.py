@@ -55,7 +55,7 @@ def test_reached_thresholds() -> None:
 def test_fits_that_differ_are_named(build: Callable[[], FieldFit]) -> None:
     fits = [build(), build()]
     with torch.no_grad():
-        fits[1].field.colour.bias[0] += 1e-3
+        fits[1].field.get_parameter("colour.bias")[0] += 1e-3
     found = gpu_training.repeatable(lambda: fits.pop(), steps=1)
     assert not found["equal"] and "colour.bias" in found["differing"]
 

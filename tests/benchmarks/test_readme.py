@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import readme
 
-RUN = {
+RUN: dict[str, Any] = {
     "scene": {"size": [256, 192]},
     "field": {"psnr": 39.123, "psnr_inside": 28.456, "seconds": 150.2},
     "mesh": {"psnr": 31.5, "mask_iou": 0.98765, "chamfer": 0.0034, "coarse": {"psnr": 27.25}},
