@@ -85,7 +85,7 @@ def field_step(samples: int) -> Callable[[], tuple[Tensor, ...]]:
 def rates(repeats: int) -> dict[str, Any]:
     """Medians of the default field's step, its rate, and its share of the machine's."""
     a, b = torch.randn(SQUARE, SQUARE), torch.randn(SQUARE, SQUARE)
-    squares: dict[str, Callable[[], object]] = {"torch.mm": lambda: torch.mm(a, b)}
+    squares: dict[str, Callable[[], object]] = {"torch_mm": lambda: torch.mm(a, b)}
     if torch.backends.mkldnn.is_available():
         squares["oneDNN"] = lambda: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
     steps = {samples: field_step(samples) for samples in (16_384, 65_536)}

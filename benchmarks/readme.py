@@ -98,14 +98,21 @@ def scene_table(folder: Path) -> list[str]:
 
 def speed_table(folder: Path) -> list[str]:
     """The training step and the recipes."""
-    training, tutorial = load("training", folder), load("tutorial", folder)
+    training, tutorial, field = (load(name, folder) for name in ("training", "tutorial", "field"))
+    step = "default.16384"
     rows = [
+        ["field forward and backward, matrix products alone", value(field, f"{step}.gflops", "{:.0f} GFLOP/s")],
+        ["of what torch.mm reaches on large squares", value(field, f"{step}.share.torch_mm", "{:.0f} %", 100)],
+        ["a step of PyTorch3D's tutorial (576,000 samples)", value(field, "tutorial.kernels.seconds", "{:.1f} s")],
+        ["the same in plain PyTorch", value(field, "tutorial.plain_pytorch.seconds", "{:.1f} s")],
+        ["the same as PyTorch3D writes it", value(field, "tutorial.as_pytorch3d.seconds", "{:.1f} s")],
+        ["memory of that step", value(field, "tutorial.kernels.peak_bytes", "{:.2f} GB", 1e-9)],
         ["whole training step", value(training, "samples_per_second", "{:.2f} M samples/s", 1e-6)],
         ["the same in plain PyTorch", value(training, "plain_pytorch_samples_per_second", "{:.2f} M samples/s", 1e-6)],
         ["held-out PSNR, default recipe", value(tutorial, "default.psnr", "{:.2f} dB")],
         ["held-out PSNR, PyTorch3D's tutorial recipe, same time", value(tutorial, "nerf_tutorial.psnr", "{:.2f} dB")],
     ]
-    cores = sorted({found["machine"]["cores"] for found in (training, tutorial) if found})
+    cores = sorted({found["machine"]["cores"] for found in (training, tutorial, field) if found})
     return table([f"on {' and '.join(map(str, cores))} CPU cores" if cores else "on the CPU", "measured"], rows)
 
 
