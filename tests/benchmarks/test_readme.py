@@ -57,11 +57,15 @@ def test_a_chamfer_without_a_truth_is_not_known(tmp_path: Path) -> None:
 
 
 def test_speed_table(tmp_path: Path) -> None:
-    assert [cells(readme.speed_table(tmp_path), row)[1] for row in range(2, 6)] == ["not run"] * 4
+    assert [cells(readme.speed_table(tmp_path), row)[1] for row in range(2, 12)] == ["not run"] * 10
     write(tmp_path, "training", {"samples_per_second": 1_234_567, "plain_pytorch_samples_per_second": 400_000})
     write(tmp_path, "tutorial", {"default": {"psnr": 38.7}, "nerf_tutorial": {"psnr": 22.125}})
-    found = [cells(readme.speed_table(tmp_path), row)[1] for row in range(2, 6)]
-    assert found == ["1.23 M samples/s", "0.40 M samples/s", "38.70 dB", "22.12 dB"]
+    field = {"default": {"16384": {"gflops": 271.4, "share": {"torch_mm": 1.26}}}}
+    field["tutorial"] = {"kernels": {"seconds": 3.14, "peak_bytes": 8e8}, "plain_pytorch": {"seconds": 9.0}}
+    write(tmp_path, "field", field)
+    found = [cells(readme.speed_table(tmp_path), row)[1] for row in range(2, 12)]
+    assert found[:6] == ["271 GFLOP/s", "126 %", "3.1 s", "9.0 s", "not run", "0.80 GB"]
+    assert found[6:] == ["1.23 M samples/s", "0.40 M samples/s", "38.70 dB", "22.12 dB"]
     assert cells(readme.speed_table(tmp_path), 0)[0] == "on 2 CPU cores"
 
 
