@@ -4,7 +4,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,26 +53,34 @@ def run(folder: Path, count: int, budget: Budget, root: Path = status.ROOT) -> l
     names = [line for line in listed.stdout.splitlines() if "::" in line]
     if listed.returncode != 0 or not names:
         return [f"the tests could not be collected (exit code {listed.returncode}): {listed.stdout[-2000:]}"]
-    running = []
-    for number in range(min(count, len(names))):
-        command = [*pytest, f"--junitxml={folder / f'{number}.xml'}", *names[number::count]]
-        with tempfile.TemporaryFile("w+") as output:
-            child = subprocess.Popen(command, cwd=root, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        running.append((number, child))
-    wrong = []
-    for number, child in running:
-        try:
-            code = child.wait(timeout=max(budget.left(), 0.1))
-        except subprocess.TimeoutExpired:
-            child.kill()
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for number in range(min(count, len(names))):
+            command = [*pytest, f"--junitxml={folder / f'{number}.xml'}", *names[number::count]]
+            with _log(folder, number).open("w") as output:
+                child = subprocess.Popen(command, cwd=root, env=environment, stdout=output, stderr=subprocess.STDOUT)
+            running.append(child)
+        found = [(number, _problem(child, _log(folder, number), budget)) for number, child in enumerate(running)]
+    finally:
+        for child in running:
+            child.kill()  # nothing where it has ended
             child.wait()
-            wrong.append(
-                f"process {number} of {len(running)} did not end within the {budget.used():.0f} s of the tests"
-            )
-            continue
-        if code not in (0, 1):
-            wrong.append(f"process {number} of {len(running)} ended with exit code {code}")
-    return wrong
+    return [f"process {number} of {len(running)} {problem}" for number, problem in found if problem]
+
+
+def _problem(child: subprocess.Popen[bytes], log: Path, budget: Budget) -> str | None:
+    """What went wrong with a process, which is waited for."""
+    try:
+        code = child.wait(timeout=max(budget.left(), 0.1))
+    except subprocess.TimeoutExpired:
+        return f"did not end within the {budget.used():.0f} s of the tests"
+    if code in (0, 1):
+        return None
+    return f"ended with exit code {code}: {log.read_text(encoding='utf-8', errors='replace')[-2000:]}"
+
+
+def _log(folder: Path, number: int) -> Path:
+    return folder / f"{number}.log"
 
 
 def cases(folder: Path) -> Iterator[ElementTree.Element]:
