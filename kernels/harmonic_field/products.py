@@ -8,15 +8,18 @@ serves x W^T, dz W and dz^T h.
 
 from typing import Any
 
-import llvmlite.binding
 import llvmlite.ir as ir
 import numba
 from numba.core import cgutils, types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-_FEATURES = llvmlite.binding.get_host_cpu_features()
-LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx2") else 4  # float32 numbers in a vector register
-ROWS = 4 if LANES == 8 else 8  # AVX2 has 16 registers, the others have 32
+# Of the processor that Numba compiles for (NUMBA_CPU_NAME=generic is not the one at hand), because Numba names its
+# cached kernels by it: a cache that several machines share must not hold kernels of another tile than theirs.
+_TRIPLE, _, _features = cpu_target.target_context.codegen().magic_tuple()
+_FEATURES = _features.split(",")
+LANES = 16 if "+avx512f" in _FEATURES else 8 if "+avx2" in _FEATURES else 4  # float32 numbers in a vector register
+ROWS = 4 if LANES < 16 and _TRIPLE.startswith("x86") else 8  # x86 has 16 registers before AVX-512, the others have 32
 COLUMNS = 2 * LANES
 DEPTH = 256  # a panel of this depth and COLUMNS columns (32 KiB with AVX-512) stays in the first cache
 

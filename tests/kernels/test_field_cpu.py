@@ -1,6 +1,9 @@
 """The CPU's field beyond its values: its parts, runs that repeat to the bit, and input that nobody wants."""
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import numba
@@ -77,6 +80,16 @@ def test_panels_of_products(depth: int) -> None:
         multiply(flat, 2 * strides[1], *strides, w.ravel(), 1, COLUMNS + 3, y.ravel(), 4, COLUMNS + 7, rows, depth)
         np.testing.assert_allclose(y[:, 4:-3], before[:, 4:-3] + expected, rtol=1e-5, atol=1e-4)
         np.testing.assert_array_equal(np.delete(y, np.s_[4:-3], 1), np.delete(before, np.s_[4:-3], 1))
+
+
+def test_the_tile_is_that_of_the_processor_that_numba_compiles_for() -> None:
+    """Machines that share a cache of kernels for any processor must cut up their arrays alike."""
+    code = "from nerfkit.kernels.harmonic_field.products import LANES; print(LANES)"
+    environment = {**os.environ, "NUMBA_CPU_NAME": "generic"}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert found.stdout.strip() == "4"
 
 
 def test_layout_has_room_for_whole_tiles() -> None:
