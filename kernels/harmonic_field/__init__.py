@@ -51,21 +51,37 @@ def _check(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> None:
         raise ValueError(f"unknown activation {spec.activation!r} or density activation {spec.density_activation!r}")
     if spec.precision not in PRECISIONS:
         raise ValueError(f"unknown precision {spec.precision!r}; expected one of {', '.join(PRECISIONS)}")
-    depth, width = len(weights.hidden), weights.feature[0].shape[1]
+    depth, (colour_width, width) = len(weights.hidden), weights.feature[0].shape
     if spec.skip is not None and not 1 <= spec.skip < depth:
         raise ValueError(f"skip must name a hidden layer from 1 to {depth - 1}, not {spec.skip}")
-    for number, (matrix, _) in enumerate(weights.hidden):
+    for number, (matrix, bias) in enumerate(weights.hidden):
         expected = spec.position_size if number == 0 else width + spec.position_size * (number == spec.skip)
         if matrix.shape[1] != expected:
             what = "the embedding has" if number == 0 else "it is fed"
             raise ValueError(f"hidden layer {number} takes {matrix.shape[1]} inputs, {what} {expected}")
+        _check_layer(f"hidden layer {number}", matrix, bias, (width, expected))
+    _check_layer("density", *weights.density, (1, width))
+    _check_layer("feature", *weights.feature, (colour_width, width))
+    _check_layer("direction", weights.direction, weights.feature[1], (colour_width, spec.direction_size))
+    _check_layer("colour", *weights.colour, (3, colour_width))
 
 
-def _check_rays(offsets: Tensor, directions: Tensor) -> None:
-    if offsets.shape[0] != directions.shape[0] + 1:
+def _check_layer(name: str, matrix: Tensor, bias: Tensor, expected: tuple[int, int]) -> None:
+    if matrix.shape != expected or bias.shape != expected[:1]:
+        found = f"{tuple(matrix.shape)} and {tuple(bias.shape)}"
+        raise ValueError(f"the weights and biases of {name} must be {expected} and {expected[:1]}, got {found}")
+
+
+def _check_rays(x: Tensor, offsets: Tensor, directions: Tensor) -> None:
+    if directions.ndim != 2 or directions.shape[1] != 3:
+        raise ValueError(f"directions must be (R,3), got {tuple(directions.shape)}")
+    if offsets.shape != (directions.shape[0] + 1,):
         raise ValueError(
-            f"offsets must be (R+1,) for directions (R,3), got {offsets.shape[0]} and {directions.shape[0]}"
+            f"offsets must be (R+1,) for directions (R,3), got {tuple(offsets.shape)} and {tuple(directions.shape)}"
         )
+    # Not on a GPU: that would wait for the device.
+    if not offsets.is_cuda and (offsets[0].item() != 0 or offsets[-1].item() != x.shape[0]):
+        raise ValueError(f"offsets must run from 0 to {x.shape[0]}, not {offsets[0].item()} to {offsets[-1].item()}")
 
 
 def _backend(x: Tensor, *others: Tensor) -> str:
@@ -83,7 +99,7 @@ def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tenso
     Differentiable in the weights and in x; on a CPU by the reference, without gradients by the compiled code.
 
     Raises:
-        ValueError: shapes that do not fit together, or a name or width that the backend does not know.
+        ValueError: shapes or dtypes that do not fit together, or a name or width that the backend does not know.
     """
     _check(x, weights, spec)
     backend = _backend(x)
@@ -107,7 +123,8 @@ def harmonic_field(
 
     Args:
         x: (S,3) positions, sorted by ray.
-        offsets: (R+1,) int64, ray r owns samples offsets[r] to offsets[r+1].
+        offsets: (R+1,) int64 from 0 to S, ray r owns samples offsets[r] to offsets[r+1] - 1. The ends are checked on
+            the CPU only.
         directions: (R,3) unit directions.
         weights, spec: the field.
 
@@ -116,10 +133,10 @@ def harmonic_field(
         ask for one, to them (on a CPU by the reference backend).
 
     Raises:
-        ValueError: shapes that do not fit together, or a name or width that the backend does not know.
+        ValueError: shapes or dtypes that do not fit together, or a name or width that the backend does not know.
     """
     _check(x, weights, spec)
-    _check_rays(offsets, directions)
+    _check_rays(x, offsets, directions)
     backend = _backend(x, directions)
     if backend == "cpu":
         from . import cpu
@@ -162,10 +179,10 @@ def harmonic_render(
         ``Rendered``; gradients flow as those of ``harmonic_field`` do. A ray without samples is empty.
 
     Raises:
-        ValueError: shapes that do not fit together, or a name or width that the backend does not know.
+        ValueError: shapes or dtypes that do not fit together, or a name or width that the backend does not know.
     """
     _check(x, weights, spec)
-    _check_rays(samples.offsets, directions)
+    _check_rays(x, samples.offsets, directions)
     if opacity not in ("density", "raw"):
         raise ValueError(f"opacity must be 'density' or 'raw', not {opacity!r}")
     if _backend(x, directions) == "triton":

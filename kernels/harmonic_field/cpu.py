@@ -8,6 +8,7 @@ import numba
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..jit import jit
 from . import reference
@@ -72,6 +73,9 @@ class _Call:
     def __init__(
         self, x: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec, colour: bool
     ) -> None:
+        odd = next((t.dtype for t in weights.flat() if t.dtype != torch.float32), None)
+        if odd is not None:
+            raise ValueError(f"the cpu kernels take weights of torch.float32 like the positions, not {odd}")
         self.x, self.offsets = x.detach().contiguous().numpy(), offsets.contiguous().numpy()
         self.directions = directions.detach().contiguous().numpy()
         self.shapes, self.colour = [t.shape for t in weights.flat()], colour
@@ -121,11 +125,15 @@ class _HarmonicField(torch.autograd.Function):
         ctx.call = _Call(x, offsets, directions, FieldWeights.unflatten(tensors), spec, colour=True)
         ctx.call.forward(keep)
         # The call has arrays: an output kept as it is would hold its own graph node, and the node the output, until
-        # the collector runs.
-        return torch.from_numpy(ctx.call.sigma), torch.from_numpy(ctx.call.rgb)
+        # the collector runs. Autograd is told of them all the same: it finds out whether somebody writes into them.
+        results = torch.from_numpy(ctx.call.sigma), torch.from_numpy(ctx.call.rgb)
+        ctx.save_for_backward(*results, offsets, directions)
+        return results
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, g_sigma, g_rgb):
+        _ = ctx.saved_tensors  # raises where one has been written into since, or where the graph is gone
         return None, None, None, None, None, *ctx.call.backward(g_sigma, g_rgb)
 
 

@@ -11,6 +11,7 @@ import numba
 import numpy as np
 
 from ..jit import inline
+from .turns import SINE
 
 # What the loops around these functions are compiled with. Sums may be reordered in ``summing`` alone: elsewhere that
 # would undo range reductions and differences that are written in the order that keeps their digits.
@@ -27,8 +28,7 @@ def _fit(function: Callable, low: float, high: float, powers: range, weight: Cal
     return np.linalg.lstsq(basis, function(nodes) * scale, rcond=None)[0].astype(np.float32)
 
 
-# sin(2 pi t) = t P(t^2) on |t| <= 1/4, error below 1e-7.
-S0, S1, S2, S3, S4, S5 = _fit(lambda t: np.sin(2 * np.pi * t), -0.25, 0.25, range(1, 12, 2))
+S0, S1, S2, S3, S4, S5 = SINE.astype(np.float32)
 # exp(r) - 1 = r + r^2 E(r) on |r| <= log(2) / 2.
 E0, E1, E2, E3, E4 = _fit(lambda r: np.expm1(r) - r, -0.35, 0.35, range(2, 7))
 # log(1 + t) = t L(t) on [0, 1]; its singularity at -1 sets the degree.

@@ -4,16 +4,10 @@ import functools
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
-import torch
-from torch import Tensor
 
-from ..jit import jit
 from .elementary import rowwise, sine_of_turns
 from .octaves import embed_octaves
-
-ROWS = 512  # rows that a thread takes at once
 
 
 class Waves(NamedTuple):
@@ -62,19 +56,3 @@ def embed_rows(x, waves, out, stride):
         for s in range(x.shape[0]):
             for axis in range(3):
                 out[s * stride + 6 * waves.octaves + axis] = x[s, axis]
-
-
-@jit
-def _embed_all(x, waves, out, columns):
-    count = x.shape[0]
-    for block in numba.prange((count + ROWS - 1) // ROWS):
-        first = np.int64(block) * ROWS  # the index of a parallel loop is unsigned
-        embed_rows(x[first : first + ROWS], waves, out[first * columns :], columns)
-
-
-def embedding(x: Tensor, omega0: float, octaves: int, append_input: bool) -> Tensor:
-    """``reference.embed`` for float32 and at most ``octaves.MOST_OCTAVES`` octaves: (S,3) -> (S,E)."""
-    columns = 6 * octaves + 3 * append_input
-    out = torch.empty(x.shape[0] * columns)
-    _embed_all(x.contiguous().numpy(), waves(omega0, octaves, append_input), out.numpy(), columns)
-    return out.view(-1, columns)

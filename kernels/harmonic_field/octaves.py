@@ -10,27 +10,10 @@ import numpy as np
 
 from ..jit import inline
 from .elementary import QUARTER, THREE_QUARTERS, rowwise, sine_of_turns
+from .turns import INVERSE_TURN
 
 MOST_OCTAVES = 64
 
-
-def _inverse_turn() -> np.ndarray:
-    """floor(2^128 / (2 pi)) as four 32-bit words, least significant first; pi by Machin's formula in integers."""
-    one = 1 << 200
-
-    def arctan_of_inverse(n: int) -> int:
-        term, total, k = one // n, 0, 1
-        while term:
-            total += term // k if k % 4 == 1 else -(term // k)
-            term, k = term // (n * n), k + 2
-        return total
-
-    pi = 4 * (4 * arctan_of_inverse(5) - arctan_of_inverse(239))
-    c = (one << 128) // (2 * pi)
-    return np.array([(c >> (32 * i)) & 0xFFFFFFFF for i in range(4)], np.uint64)
-
-
-INVERSE_TURN = _inverse_turn()
 LOW, WORD = np.uint64(0xFFFFFFFF), np.uint64(32)
 TURN, ONE = np.float32(2.0**-32), np.float32(1)
 

@@ -1,4 +1,4 @@
-"""Numbers that every backend's embedding shares: a sine of turns as a polynomial, and 1 / (2 pi) to 128 bits."""
+"""Numbers that backends share: sine of turns and logarithm as polynomials, and 1 / (2 pi) to 128 bits."""
 
 import numpy as np
 

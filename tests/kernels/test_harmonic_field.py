@@ -1,4 +1,4 @@
-"""The harmonic field: rungs 1 and 2 of the ladder (its Triton kernels are not written yet)."""
+"""The harmonic field: rungs 1 and 2 of the ladder."""
 
 import math
 
@@ -157,15 +157,51 @@ def test_wrong_shapes_are_named() -> None:
         harmonic_field(x, offsets[:1], directions, weights, spec)
     with pytest.raises(ValueError, match="hidden layer 0 takes 51"):
         harmonic_field(x, offsets, directions, weights, spec._replace(octaves=3))
+    with pytest.raises(ValueError, match=r"directions must be \(R,3\)"):
+        harmonic_field(x, offsets, directions[:, :2], weights, spec)
+    for end in (2, 4):  # samples that no ray owns, and samples that are not there
+        with pytest.raises(ValueError, match=f"offsets must run from 0 to 3, not 0 to {end}"):
+            harmonic_field(x, torch.tensor([0, end]), directions, weights, spec)
+
+
+def test_weights_that_do_not_fit_are_named() -> None:
+    """The kernels read what the shapes promise: a tensor too small would be read beyond its end."""
+    spec = SPECS["default"]
+    weights = make_weights(spec, 8, 2)
+    x, offsets, directions = make_samples([3])
+    wrong = {
+        "hidden layer 1": {"hidden": (weights.hidden[0], (torch.zeros(9, 8), torch.zeros(9)))},
+        "hidden layer 0": {"hidden": ((weights.hidden[0][0], torch.zeros(7)), weights.hidden[1])},
+        "density": {"density": (torch.zeros(1, 9), torch.zeros(1))},
+        "feature": {"feature": (weights.feature[0], torch.zeros(1))},
+        "direction": {"direction": torch.zeros(8, 5)},
+        "colour": {"colour": (torch.zeros(4, 8), torch.zeros(4))},
+    }
+    for name, change in wrong.items():
+        with pytest.raises(ValueError, match=f"of {name} must be"):
+            harmonic_field(x, offsets, directions, weights._replace(**change), spec)
+    double = FieldWeights.unflatten(tuple(t.double() for t in weights.flat()))
+    with torch.no_grad(), pytest.raises(ValueError, match=r"float32 like the positions, not torch\.float64"):
+        harmonic_density(x, double, spec)
+
+
+def test_outputs_written_into_have_no_gradient() -> None:
+    """The backward needs the values that came out: other ones would give other gradients, in silence."""
+    weights = make_weights(SPECS["default"], 8, 2)
+    density, _ = harmonic_field(*make_samples([3]), weights, SPECS["default"])
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(density.mul_(2).sum(), weights.flat())
 
 
 def test_sixty_octaves_are_the_exact_sines_of_the_float32_phases() -> None:
     """Python's integers as the judge: the phase v 2^k in turns, to 200 bits, for v = float32(omega0 x)."""
-    from nerfkit.kernels.harmonic_field.embedding import embedding
+    from nerfkit.kernels.harmonic_field.embedding import embed_rows, waves
 
     spec = FieldSpec(octaves=60, omega0=0.1, append_input=False)
     x = torch.tensor([[0.3, -0.7, 1.0], [0.0, 1e-30, -3e-9], [-0.99999994, 0.123456, 2.5]])
-    found = embedding(x, spec.omega0, spec.octaves, spec.append_input).view(3, 3, 2, 60)
+    flat = np.empty(3 * 3 * 2 * 60, np.float32)
+    embed_rows(x.numpy(), waves(spec.omega0, spec.octaves, spec.append_input), flat, 3 * 2 * 60)
+    found = torch.from_numpy(flat).view(3, 3, 2, 60)
     pi = 31415926535897932384626433832795028841971693993751058209749445923  # times 10^-64
     for row in range(3):
         for axis in range(3):
