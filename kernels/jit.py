@@ -16,13 +16,14 @@ numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
 
 
 def _drop_stale(folder: Path) -> None:
-    """Removes the compiled kernels below ``folder`` that are older than a source beside them.
+    """Removes the compiled kernels below ``folder`` that are older than a source beside them or in ``folder`` itself.
 
     Numba looks only at the file of the function that it caches: a change in a module which that function calls would
     go unnoticed.
     """
+    shared = list(folder.glob("*.py"))
     for cache in folder.glob("*/__pycache__"):
-        changed = max((path.stat().st_mtime for path in cache.parent.glob("*.py")), default=0.0)
+        changed = max((path.stat().st_mtime for path in (*shared, *cache.parent.glob("*.py"))), default=0.0)
         for index in cache.glob("*.nbi"):
             with contextlib.suppress(OSError):  # not ours to write, or another process was faster
                 if index.stat().st_mtime < changed:

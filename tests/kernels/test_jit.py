@@ -17,3 +17,13 @@ def test_kernels_older_than_a_source_beside_them_are_dropped(tmp_path: Path) -> 
             os.utime(tmp_path / name / source, (time, time))
         _drop_stale(tmp_path)
         assert (cache / "cpu.f-1.py311.nbi").exists() == kept
+
+
+def test_kernels_older_than_the_options_they_are_compiled_with_are_dropped(tmp_path: Path) -> None:
+    cache = tmp_path / "operation" / "__pycache__"
+    cache.mkdir(parents=True)
+    (cache / "cpu.f-1.py311.nbi").touch()
+    os.utime(cache / "cpu.f-1.py311.nbi", (100, 100))
+    (tmp_path / "jit.py").touch()
+    _drop_stale(tmp_path)
+    assert not (cache / "cpu.f-1.py311.nbi").exists()
