@@ -35,6 +35,9 @@ def check_config(config: DictConfig, device: torch.device | str) -> None:
     _expect("extract.level", o.level, o.level is None or o.level > 0, "a density above 0, or null")
     _expect("extract.faces", o.faces, o.faces >= 4, "at least 4, the faces of a tetrahedron")
     _expect("extract.min_part", o.min_part, 0 <= o.min_part <= 1, "a share from 0 to 1")
+    o = config.refine
+    _expect("refine.steps", o.steps, o.steps >= 1, "at least 1; without refinement: stages=[field,extract,export,video]")
+    _expect("refine.preview_every", o.preview_every, o.preview_every > 0, "a share of the budget above 0")
 
 
 def check_field(config: DictConfig, device: torch.device | str) -> None:
@@ -101,6 +104,8 @@ def check_sampler(config: DictConfig) -> None:
     _expect("sampler.min_transmittance", stop, 0 < stop < 1, "a share between 0 and 1")
     _expect("sampler.threshold", o.threshold, o.threshold >= 0, "an optical depth, not negative")
     _expect("sampler.decay", o.decay, 0 <= o.decay <= 1, "a factor from 0 to 1")
+    for key in ("hull_margin", "warmup"):
+        _expect(f"sampler.{key}", o[key], o[key] >= 0, "a number, not negative")
 
 
 def check_trainer(config: DictConfig) -> None:
@@ -113,6 +118,7 @@ def check_trainer(config: DictConfig) -> None:
     if o.max_seconds is None and o.max_steps is None:
         raise ConfigError("trainer.max_seconds and trainer.max_steps are both null: set one, or the fit never ends")
     _expect("trainer.ema", o.ema, 0 <= o.ema < 1, "from 0 to less than 1")
+    _expect("trainer.preview_every", o.preview_every, o.preview_every > 0, "a share of the budget above 0")
     for key in ("final_learning_rate", "mask_weight", "warmup", "checkpoint_every"):
         _expect(f"trainer.{key}", o[key], o[key] >= 0, "a number, not negative")
 

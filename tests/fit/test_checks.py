@@ -36,12 +36,17 @@ def test_presets_pass(words: list[str], device: torch.device) -> None:
         ("sampler.step_size=inf", "finite"),
         ("sampler.decay=1.5", "from 0 to 1"),
         ("sampler.threshold=-0.1", "not negative"),
+        ("sampler.hull_margin=-1.0", "not negative"),
+        ("sampler.warmup=-1", "not negative"),
+        ("trainer.preview_every=0.0", "above 0"),
         ("trainer.ema=1.0", "less than 1"),
         ("trainer.final_learning_rate=-0.1", "not negative"),
         ("extract.resolution=3", "4 to 512"),
         ("extract.level=0.0", "above 0"),
         ("extract.faces=2", "at least 4"),
         ("extract.min_part=2.0", "from 0 to 1"),
+        ("refine.steps=0", "at least 1"),
+        ("refine.preview_every=0.0", "above 0"),
     ],
 )
 def test_what_is_refused(word: str, expected: str) -> None:
