@@ -36,7 +36,7 @@ def check_config(config: DictConfig, device: torch.device | str) -> None:
     _expect("extract.faces", o.faces, o.faces >= 4, "at least 4, the faces of a tetrahedron")
     _expect("extract.min_part", o.min_part, 0 <= o.min_part <= 1, "a share from 0 to 1")
     o = config.refine
-    _expect("refine.steps", o.steps, o.steps >= 1, "at least 1; without refinement: stages=[field,extract,export,video]")
+    _expect("refine.steps", o.steps, o.steps >= 1, "at least 1; to refine nothing, leave it out of stages")
     _expect("refine.preview_every", o.preview_every, o.preview_every > 0, "a share of the budget above 0")
 
 
