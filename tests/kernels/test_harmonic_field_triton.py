@@ -1,5 +1,7 @@
 """The harmonic field in Triton: rung 3 (the interpreter against the float64 reference) and rung 5 (a GPU)."""
 
+import math
+
 import pytest
 import torch
 
@@ -25,8 +27,11 @@ def depth_for(spec: FieldSpec, depth: int) -> int:
 @pytest.mark.parametrize("composited", [True, False], ids=["render", "field"])
 def test_interpreter_equals_reference(poison: None, name: str, composited: bool) -> None:
     spec = SPECS[name]
-    for width, depth in SHAPES:
-        case = {"width": width, "depth": depth_for(spec, depth), "composited": composited}
+    # The interpreter takes a second for every hundred samples of phases by integers: fewer of them, and one shape.
+    slow = spec.omega0 != math.pi
+    for width, depth in SHAPES[:1] if slow else SHAPES:
+        counts = [70, 1, 0, 40, 2] if slow else PACKED
+        case = {"width": width, "depth": depth_for(spec, depth), "composited": composited, "counts": counts}
         assert_same(evaluate("triton", spec, **case), evaluate("reference", spec, dtype=EXACT[name], **case))
 
 
