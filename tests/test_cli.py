@@ -14,7 +14,7 @@ import nerfkit
 from nerfkit import cli, options
 from nerfkit.__main__ import main
 from nerfkit.errors import SceneError
-from nerfkit.runs import Run
+from nerfkit.runs.folder import Run
 
 ROOT = Path(__file__).parent.parent
 Command = Callable[..., int]
