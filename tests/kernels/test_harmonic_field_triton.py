@@ -260,7 +260,7 @@ def test_sizes_without_a_kernel_are_named() -> None:
             evaluate("triton", SPECS["default"], width=width, depth=depth, counts=FEW)
 
 
-# Every kind of field in bfloat16, every precision at the sizes that are used, every width once: each costs a compilation.
+# Every kind of field in bfloat16, every precision at the sizes in use, every width once: each costs a compilation.
 GPU_CASES = [
     *((name, "bf16", 64, 3) for name in SPECS),
     *(("default", precision, 128, 4) for precision in ("fp32", "tf32", "bf16", "fp16")),
