@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.fit.build import build_field, build_sampler
-from nerfkit.fit.checks import check_config
+from nerfkit.fit.checks import check_config, for_rendering
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh, surface_colours
 from nerfkit.fit.field import FieldFit
@@ -87,7 +87,8 @@ def render(config: DictConfig) -> list[Path]:
     if name == "mesh":
         source, identity = _mesh_source(record.folder, scene)
         return show(source, name, config, scene.cameras, scene.up, folder, identity, record.log)
-    fit = _load_fit(trained, scene, record, pick_device(config.device))
+    device = pick_device(config.device)
+    fit = _load_fit(for_rendering(trained, device), scene, record, device)
     field_source = FieldSource(fit.average, fit.sampler, scene.background)
     return show(field_source, name, config, scene.cameras, scene.up, folder, str(fit.progress.step), record.log)
 

@@ -84,6 +84,17 @@ def resolved_precision(name: str, device: torch.device | str) -> str:
     return "bf16" if torch.device(device).type != "cpu" and _has_bf16() else "fp32"
 
 
+def for_rendering(config: DictConfig, device: torch.device | str) -> DictConfig:
+    """A trained run's config as ``device`` can compute its field, which may have been trained on another one.
+
+    Where the device's fused kernel is not made for the field's sizes, the plain field is taken: the same to rounding.
+    """
+    o = config.field
+    if torch.device(device).type == "cpu" or (o.width in WIDTHS and o.depth in DEPTHS):
+        return config
+    return OmegaConf.merge(config, {"field": {"fused": False, "precision": "auto"}})  # type: ignore[return-value]
+
+
 def check_sampler(config: DictConfig) -> None:
     """The group ``sampler``.
 

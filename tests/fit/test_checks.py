@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from nerfkit.errors import ConfigError
 from nerfkit.fit import checks
-from nerfkit.fit.checks import check_config, check_field, resolved_precision
+from nerfkit.fit.checks import check_config, check_field, for_rendering, resolved_precision
 from nerfkit.options import compose
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -75,6 +76,19 @@ def test_sizes_that_the_gpu_kernels_have_not(word: str, named: str) -> None:
         check_field(compose("train", ["preset=gpu", word]), GPU)
     check_field(compose("train", ["preset=gpu", word, "field.fused=false"]), GPU)
     check_field(compose("train", ["preset=gpu", word]), CPU)
+
+
+def test_a_field_of_any_size_can_be_rendered_on_a_gpu() -> None:
+    """render.py has no field.fused: what was trained on a CPU finds the plain field by itself."""
+    odd = compose("train", ["preset=cpu", "field.width=48", "field.precision=tf32"])
+    check_field(for_rendering(odd, GPU), GPU)
+    assert (odd.field.fused, odd.field.precision) == (True, "tf32")
+    assert for_rendering(odd, CPU) == odd
+    even = compose("train", ["preset=cpu"])
+    assert for_rendering(even, GPU) == even
+    early: dict = OmegaConf.to_container(odd)  # type: ignore[assignment]
+    del early["field"]["fused"], early["field"]["precision"]  # a run from before there were these keys
+    check_field(for_rendering(OmegaConf.create(early), GPU), GPU)
 
 
 def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
