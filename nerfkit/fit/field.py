@@ -102,7 +102,7 @@ class FieldFit:
         self.optimiser = torch.optim.Adam(field.parameters(), lr=1e-3, eps=1e-15, fused=True)
         self.watch, self.waits = FiniteWatch(field.named_parameters(), device), device.type == "cpu"
         self.optimiser.found_inf = self.watch.found  # type: ignore[attr-defined]
-        self.progress = Progress()
+        self.progress = Progress(rays=min(FIRST_RAYS, self.options.max_rays))
 
     # ---- one step
 
@@ -203,7 +203,7 @@ class FieldFit:
         """The ray count follows the sample budget, at most doubling; the occupancy grid follows the field."""
         o, p = self.options, self.progress
         wanted = p.rays * o.samples / max(samples, 1)
-        p.rays = int(max(64, min(wanted, 2 * p.rays, o.max_rays)))
+        p.rays = min(int(max(64, min(wanted, 2 * p.rays))), o.max_rays)
         if isinstance(self.sampler, OccupancySampler) and p.step >= p.next_update:
             g = self.grid_options
             self.sampler.grid.update(

@@ -76,6 +76,11 @@ def test_the_ray_count_follows_the_sample_budget(scene: Scene, tmp_path: Path) -
     assert all(1500 < samples < 2700 for samples in taken[4:]), taken
 
 
+def test_there_are_never_more_rays_than_allowed(scene: Scene, tmp_path: Path) -> None:
+    fit = new_fit(scene, tmp_path, "trainer.max_rays=50")
+    assert [fit.step().rays for _ in range(3)] == [50, 50, 50]
+
+
 def test_interrupt_saves_and_goes_on(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit = new_fit(scene, tmp_path)
     original = FieldFit.step
