@@ -36,6 +36,13 @@ def test_interpreter_equals_reference(poison: None, name: str, composited: bool)
 
 
 @pytest.mark.interpreted
+def test_interpreter_in_tf32(poison: None) -> None:
+    """The interpreter multiplies tf32 operands as float32: this shows the mode's path, a GPU its rounding."""
+    found = evaluate("triton", SPECS["default"]._replace(precision="tf32"))
+    assert_same(found, evaluate("reference", SPECS["default"], dtype=torch.float64))
+
+
+@pytest.mark.interpreted
 @pytest.mark.parametrize(("width", "depth"), [(32, 8), (128, 2), (256, 2), (64, 5), (32, 6), (32, 7)])
 def test_interpreter_at_other_sizes(poison: None, width: int, depth: int) -> None:
     case = {"width": width, "depth": depth, "counts": FEW, "composited": True}
