@@ -1,0 +1,1 @@
+"""Texture look-ups: bilinear, and trilinear through a pyramid of mipmaps."""
