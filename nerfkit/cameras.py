@@ -47,6 +47,12 @@ class Cameras:
         scale = self.intrinsics.new_tensor([width / self.width, height / self.height] * 2)
         return replace(self, intrinsics=self.intrinsics * scale, height=height, width=width)
 
+    def padded(self, margin: int) -> "Cameras":
+        """The same cameras with ``margin`` more pixels on every side."""
+        shift = self.intrinsics.new_tensor([0, 0, margin, margin])
+        height, width = self.height + 2 * margin, self.width + 2 * margin
+        return replace(self, intrinsics=self.intrinsics + shift, height=height, width=width)
+
     def world_to_view(self, points: Tensor) -> Tensor:
         """World points (V,3) in each camera's frame, (N,V,3): x right, y up, z backwards (z < 0 is visible)."""
         rotation, position = self.camera_to_world[:, :, :3], self.camera_to_world[:, :, 3]

@@ -32,9 +32,21 @@ class Fragments:
         """Whether a face is there, (N,H,W) bool."""
         return self.face >= 0
 
+    def cropped(self, margin: int) -> "Fragments":
+        """Without ``margin`` pixels on every side; the points are those of the smaller picture."""
+        if margin == 0:
+            return self
+        inside = slice(margin, -margin)
+        face, barycentrics, depth = (x[:, inside, inside] for x in (self.face, self.barycentrics, self.depth))
+        w = self.points[..., 2:]
+        points = torch.cat([self.points[..., :2] - margin * w, w], -1)
+        return Fragments(face, barycentrics, depth, points)
+
 
 def homogeneous_points(vertices: Tensor, cameras: Cameras) -> Tensor:
-    """Homogeneous pixel coordinates (w x, w y, w) of world points (V,3) in every view, (N,V,3); w is the depth.
+    """Homogeneous pixel coordinates (w x, w y, w) of world points in every view, (N,V,3); w is the depth.
+
+    The points are (V,3), the same in every view, or (N,V,3).
 
     The same projection as ``Cameras.project`` before its division, so a point beside or behind the camera is no special
     case. An affine map: p = A (v - position) with A = K R^T.
@@ -51,8 +63,8 @@ def rasterize(vertices: Tensor, faces: Tensor, cameras: Cameras, near: float = 1
     """The nearest face at every pixel of every camera; front and back faces both count.
 
     Args:
-        vertices: (V,3) float32, world. Float64 runs the slow reference.
-        faces: (F,3) int64 vertex numbers.
+        vertices: (V,3) float32, world, or (N,V,3), a mesh of its own for each camera. Float64 runs the slow reference.
+        faces: (F,3) int64 vertex numbers, or (N,F,3), each view's own; rows of -1 are padding.
         cameras: N cameras.
         near: smallest visible distance in front of the camera plane. Faces that cross it are cut exactly there.
 
@@ -76,8 +88,9 @@ def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tens
 def interpolate_corners(fragments: Fragments, corner_attributes: Tensor) -> Tensor:
     """Attributes of the faces' corners, (F,3,C) (texture coordinates with seams, say), at every pixel: (N,H,W,C).
 
-    Differentiable as ``interpolate`` is.
+    (N,F,3,C) are each view's own. Differentiable as ``interpolate`` is.
     """
-    count, _, channels = corner_attributes.shape
+    count, _, channels = corner_attributes.shape[-3:]
     corners = torch.arange(3 * count, device=corner_attributes.device).view(count, 3)
-    return interpolate(fragments, corners, corner_attributes.reshape(3 * count, channels))
+    flat = corner_attributes.reshape(*corner_attributes.shape[:-3], 3 * count, channels)
+    return interpolate(fragments, corners, flat)

@@ -10,8 +10,8 @@ from torch.nn.functional import normalize
 from nerfkit.cameras import Cameras
 from nerfkit.kernels import interpolate as interpolate_kernel
 from nerfkit.mesh.mesh import Mesh, vertex_normals
-from nerfkit.raster.contour import antialias
 from nerfkit.raster.fragments import Fragments, interpolate, interpolate_corners, rasterize
+from nerfkit.raster.visibility import Visibility, pick_visibility
 
 CHANNELS = ("rgb", "alpha", "depth", "normal")
 
@@ -30,38 +30,53 @@ def render(
     cameras: Cameras,
     *,
     colours: Tensor | None = None,
+    corner_colours: Tensor | None = None,
     corner_uvs: Tensor | None = None,
     texture: Tensor | None = None,
     background: Tensor | Sequence[float] | None = None,
+    visibility: Visibility | str = "contour",
+    near: float = 1e-3,
 ) -> Rendering:
-    """Antialiased pictures of a mesh, differentiable with respect to vertices, colours, texture and UVs.
+    """Pictures of a mesh, differentiable with respect to vertices, colours, texture, UVs and cameras.
 
     Args:
-        vertices: (V,3) float32, world.
-        faces: (F,3) int64; pass the same tensor each time, its edges are remembered.
+        vertices: (V,3) float32, world; or (N,V,3), a mesh of its own for each camera.
+        faces: (F,3) int64; pass the same tensor each time, its edges are remembered. Or (N,F,3), padded with rows of
+            -1.
         cameras: N cameras.
-        colours: (V,3) of the vertices; or
-        corner_uvs, texture: (F,3,2) and (A,B,3), see ``sample_texture``. With neither the mesh is white.
+        colours: (V,3) or (N,V,3) of the vertices; or
+        corner_colours: (F,3,3) or (N,F,3,3) of the faces' corners: they may jump from face to face; or
+        corner_uvs, texture: (F,3,2) and (A,B,3), see ``sample_texture``. With none of them the mesh is white.
         background: (3,), (N,1,1,3) or (N,H,W,3) colour behind the mesh; none leaves rgb premultiplied.
+        visibility: one of ``nerfkit.raster.visibility``, or its name: how outlines get a gradient.
+        near: smallest visible distance in front of the camera plane.
 
     Raises:
-        ValueError: both or half of the two ways to give colours.
+        ValueError: more than one of the ways to give colours, or half of one; an unknown visibility.
     """
-    if (corner_uvs is None) != (texture is None) or (colours is not None and texture is not None):
-        raise ValueError("render: give colours, or corner_uvs and texture together, or none of them")
-    fragments = rasterize(vertices, faces, cameras)
+    if (corner_uvs is None) != (texture is None):
+        raise ValueError("render: corner_uvs and texture go together; one of them is missing")
+    if sum(given is not None for given in (colours, corner_colours, texture)) > 1:
+        raise ValueError("render: give colours, or corner_colours, or corner_uvs and texture, or none of them")
+    chosen = pick_visibility(visibility)
+    fragments = rasterize(vertices, faces, cameras.padded(chosen.margin), near)
     covered = fragments.covered[..., None].to(vertices)  # (N, H, W, 1)
     if texture is not None and corner_uvs is not None:
         rgb = sample_texture(texture, interpolate_corners(fragments, corner_uvs), fragments.covered)
+    elif corner_colours is not None:
+        rgb = interpolate_corners(fragments, corner_colours)
     elif colours is not None:
         rgb = interpolate(fragments, faces, colours)
     else:
         rgb = covered.expand(-1, -1, -1, 3)
-    rgba = antialias(torch.cat([rgb, covered], -1), fragments, faces)  # (N, H, W, 4)
+    rgba = torch.cat([rgb, covered], -1)  # (N, H, W, 4)
+    rgba = chosen.apply(rgba, fragments, faces, vertex_colours=colours, corner_colours=corner_colours)
+    if chosen.margin:
+        rgba = rgba[:, chosen.margin : -chosen.margin, chosen.margin : -chosen.margin]
     rgb, alpha = rgba[..., :3], rgba[..., 3]
     if background is not None:
         rgb = rgb + (1 - alpha)[..., None] * torch.as_tensor(background, dtype=rgb.dtype, device=rgb.device)
-    return Rendering(rgb, alpha, fragments)
+    return Rendering(rgb, alpha, fragments.cropped(chosen.margin))
 
 
 def sample_texture(texture: Tensor, uv: Tensor, covered: Tensor | None = None) -> Tensor:

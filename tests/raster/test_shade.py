@@ -47,7 +47,7 @@ def test_colours_are_given_one_way(ball, given):
         "texture": {"texture": texture},
         "both": {"corner_uvs": uvs, "texture": texture, "colours": colours},
     }[given]
-    with pytest.raises(ValueError, match="colours, or corner_uvs and texture"):
+    with pytest.raises(ValueError, match="go together|none of them"):
         render(vertices, faces, make_cameras(1, 4, 4), **arguments)
 
 
