@@ -36,6 +36,8 @@ CHOICES: dict[str, tuple[str, ...]] = {"stages": STAGES, "device": ("auto", "cpu
 CHOICES["trainer.decay"] = ("cosine", "step")
 CHOICES["field.precision"] = ("auto", "fp32", "tf32", "bf16", "fp16")
 CHOICES["export.formats"] = ("glb", "obj", "ply")
+CHOICES["timelapse.formats"] = ("glb", "ply", "usd", "video")
+CHOICES["rasterizer.visibility"] = ("contour", "antialias", "dibr", "softras", "nmr", "edge_grad")
 CHOICES |= {f"video.{key}": values for key, values in VIDEO_CHOICES.items()}
 # Keys with these last names take null, or a value of this type.
 OPTIONAL: dict[str, type] = {
@@ -55,7 +57,7 @@ OPTIONAL: dict[str, type] = {
 # Keys with these last names must be greater than 0.
 POSITIVE = (
     *("frames", "fps", "radius", "resolution", "max_seconds", "max_steps", "samples", "max_rays", "rays"),
-    *("views_per_step", "learning_rate", "huber", "log_every", "update_every", "share", "count"),
+    *("views_per_step", "learning_rate", "huber", "log_every", "update_every", "share", "count", "budget"),
 )
 TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}
 

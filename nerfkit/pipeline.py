@@ -24,6 +24,7 @@ from nerfkit.mesh.mesh import Mesh
 from nerfkit.options import STAGES
 from nerfkit.options import load as load_config
 from nerfkit.raster.shade import MeshSource
+from nerfkit.recipes import find_recipe
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.report import table
@@ -38,11 +39,13 @@ EXPORTS = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply")
 
 
 def run(config: DictConfig) -> Path:
-    """Runs the stages that ``config.stages`` names, in the order of ``STAGES``; returns the run folder.
+    """Runs the stages that ``config.stages`` names, in the order of ``STAGES``, or a recipe; returns the run folder.
 
     Raises:
         SceneError, ConfigError, CheckpointError: bad input; nothing is left half written.
     """
+    if config.recipe is not None:
+        return _run_recipe(config)
     if "field" not in config.stages and config.resume is None:
         raise ConfigError(
             "stages: without the field stage there must be a run to go on with: resume=OUTPUT/SCENE/DATE_TIME"
@@ -75,6 +78,22 @@ def run(config: DictConfig) -> Path:
         if error.errno and not error.filename:  # the log's and TensorBoard's writes do not say where
             error.filename = str(record.folder)
         raise
+
+
+def _run_recipe(config: DictConfig) -> Path:
+    """An experiment that is a recipe of its own; its run folder is OUTPUT/RECIPE/DATE_TIME."""
+    if config.resume is not None:
+        raise ConfigError("resume: a recipe is short and cannot be resumed; start it again")
+    recipe, device = find_recipe(config.recipe.name), pick_device(config.device)
+    config.threads = set_threads(config.threads)
+    if config.scene.root is not None:
+        config.scene.root = str(Path(config.scene.root).absolute())
+    with contextlib.closing(Run.create(config.output, config.recipe.name, config)) as record:
+        record.log(f"run folder: {record.folder}")
+        record.text("config", "```yaml\n" + OmegaConf.to_yaml(config, resolve=True) + "```")
+        with record.stage(config.recipe.name):
+            recipe(config, record, device)
+    return record.folder
 
 
 def render(config: DictConfig) -> list[Path]:

@@ -1,0 +1,91 @@
+"""A mesh on its way: snapshots as a sequence of files, as one USD file with time samples, and as a video."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nerfkit.cameras import Cameras
+from nerfkit.errors import ConfigError
+from nerfkit.mesh.io import save_mesh
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.raster import render_channels
+from nerfkit.runs.files import write_png
+from nerfkit.scenes.scene import Similarity
+from nerfkit.view.usd import UsdSequence
+from nerfkit.view.video import write_video
+
+FORMATS = ("glb", "ply", "usd", "video")
+LIGHTS = torch.tensor([[0.4, 0.7, 0.6], [-0.6, 0.1, -0.8]])
+"""Directions towards the lamps that show the shape of a mesh without colours."""
+
+
+class Timelapse:
+    """Collects snapshots in ``folder``: ``mesh_0000.glb`` (and .ply), ``mesh.usdc``, ``mesh.mp4``.
+
+    Args:
+        folder: made with the first snapshot.
+        formats: some of ``FORMATS``; ``usd`` needs the extra ``nerfkit[usd]``.
+        camera: N cameras; frame k of the video shows the mesh through camera k mod N.
+        background: of the video.
+        units: files are written in the scene's own units, the inverse of this.
+        fps: snapshots a second, in the video and in the USD file.
+
+    Raises:
+        ConfigError: ``usd`` without usd-core.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        formats: Sequence[str],
+        camera: Cameras,
+        background: Sequence[float] = (1.0, 1.0, 1.0),
+        units: Similarity | None = None,
+        fps: float = 12.0,
+    ) -> None:
+        self.folder, self.formats, self.camera, self.background = folder, tuple(formats), camera, background
+        self.units, self.fps = units or Similarity(), fps
+        self.frames: list[Path] = []
+        unknown = [name for name in formats if name not in FORMATS]
+        if unknown:
+            raise ConfigError(f"timelapse.formats: unknown {unknown[0]!r}; expected some of {', '.join(FORMATS)}")
+        self.usd = UsdSequence(fps) if "usd" in self.formats else None
+
+    def add(self, mesh: Mesh) -> None:
+        """One more snapshot; ``mesh`` in normalised units. Topology and texture may change from one to the next."""
+        number = len(self.frames)
+        own = replace(mesh, vertices=self.units.invert(mesh.vertices.detach().cpu()))
+        files = [name for name in self.formats if name in ("glb", "ply")]
+        save_mesh(own, self.folder / f"mesh_{number:04d}", files)
+        if self.usd is not None:
+            self.usd.add(own)
+        frame = self.folder / "frames" / f"{number:04d}.png"
+        frame.parent.mkdir(parents=True, exist_ok=True)
+        write_png(frame, shaded(mesh, self.camera[number % len(self.camera)], self.background))
+        self.frames.append(frame)
+
+    def close(self) -> list[Path]:
+        """Writes the USD file and the video; returns their paths. Nothing where no snapshot was taken."""
+        written: list[Path] = []
+        if self.frames and self.usd is not None:
+            written.append(self.usd.write(self.folder / "mesh.usdc"))
+        if self.frames and "video" in self.formats:
+            written.append(write_video(self.frames, self.folder / "mesh.mp4", self.fps))
+        return written
+
+
+def shaded(mesh: Mesh, camera: Cameras, background: Sequence[float]) -> np.ndarray:
+    """One view (H,W,3) uint8: the mesh's own colours, or two lamps on grey where it has none."""
+    mesh = replace(mesh, vertices=mesh.vertices.detach(), faces=mesh.faces)
+    with torch.no_grad():
+        found = render_channels(mesh, camera, ("rgb", "alpha", "normal"))
+    rgb, alpha = found["rgb"][0], found["alpha"][0][..., None]
+    if mesh.texture is None and mesh.colours is None:
+        lamps = torch.nn.functional.normalize(LIGHTS, dim=-1).to(rgb)
+        light = (found["normal"][0] @ lamps.T).clamp(min=0) @ lamps.new_tensor([0.65, 0.25]) + 0.12  # (H, W)
+        rgb = rgb * light[..., None]
+    picture = rgb + (1 - alpha) * rgb.new_tensor(list(background))
+    return (picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

@@ -1,0 +1,75 @@
+"""Universal Scene Description: one mesh with time samples, through usd-core (the extra ``nerfkit[usd]``).
+
+https://openusd.org/release/api/class_usd_geom_mesh.html
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nerfkit.errors import ConfigError
+from nerfkit.mesh.io import texture_colours
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.runs.files import replacing
+
+
+class UsdSequence:
+    """A mesh whose points, faces and colours are time samples, one a snapshot.
+
+    Colours are ``displayColor`` of the vertices, taken from the texture where the mesh has one. Faces are written again
+    only where they change.
+
+    Args:
+        fps: time codes a second.
+
+    Raises:
+        ConfigError: usd-core is not installed.
+    """
+
+    def __init__(self, fps: float) -> None:
+        try:
+            from pxr import Sdf, Usd, UsdGeom, Vt
+        except ImportError:
+            raise ConfigError(
+                "timelapse.formats: usd needs usd-core, which is not installed; pip install 'nerfkit[usd]', or leave usd out"
+            ) from None
+        self._vt: Any = Vt
+        self.stage = Usd.Stage.CreateInMemory()
+        self.stage.SetTimeCodesPerSecond(fps)
+        UsdGeom.SetStageUpAxis(self.stage, UsdGeom.Tokens.y)
+        self.mesh = UsdGeom.Mesh.Define(self.stage, "/mesh")
+        self.mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
+        self.stage.SetDefaultPrim(self.mesh.GetPrim())
+        primvars = UsdGeom.PrimvarsAPI(self.mesh)
+        self.colour = primvars.CreatePrimvar("displayColor", Sdf.ValueTypeNames.Color3fArray, UsdGeom.Tokens.vertex)
+        self.count = 0
+        self.faces: np.ndarray | None = None
+
+    def add(self, mesh: Mesh) -> None:
+        """The next time sample."""
+        time = float(self.count)
+        vec3: Any = self._vt.Vec3fArray.FromNumpy
+        ints: Any = self._vt.IntArray.FromNumpy
+        points = np.ascontiguousarray(mesh.vertices.detach().cpu().numpy(), dtype=np.float32)
+        faces = np.ascontiguousarray(mesh.faces.cpu().numpy(), dtype=np.int32)
+        self.mesh.CreatePointsAttr().Set(vec3(points), time)
+        extent = np.stack([points.min(0), points.max(0)]) if len(points) else np.zeros((2, 3), np.float32)
+        self.mesh.CreateExtentAttr().Set(vec3(extent), time)
+        if self.faces is None or not np.array_equal(self.faces, faces):
+            self.mesh.CreateFaceVertexCountsAttr().Set(ints(np.full(len(faces), 3, np.int32)), time)
+            self.mesh.CreateFaceVertexIndicesAttr().Set(ints(faces.reshape(-1)), time)
+            self.faces = faces
+        colours = texture_colours(mesh) if mesh.texture is not None else mesh.colours
+        if colours is not None:
+            self.colour.Set(vec3(np.ascontiguousarray(colours.detach().cpu().numpy(), dtype=np.float32)), time)
+        self.count += 1
+
+    def write(self, path: Path) -> Path:
+        """The file, whole or not at all; its ending is .usdc, .usda or .usd."""
+        self.stage.SetStartTimeCode(0)
+        self.stage.SetEndTimeCode(max(self.count - 1, 0))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            self.stage.GetRootLayer().Export(str(temporary))
+        return path

@@ -1,0 +1,31 @@
+import time
+
+import pytest
+
+from nerfkit.fit.loop import Watch, optimise
+
+
+def test_steps_shares_and_watches():
+    shares, looks = [], []
+
+    def step(share):
+        shares.append(share)
+        return {"image": 1.0}
+
+    assert optimise("fit", step, steps=10, watches=[Watch(0.5, looks.append), Watch(1.0, looks.append)]) == 10
+    assert shares == pytest.approx([k / 10 for k in range(10)])
+    assert looks == [0, 0, 5, 10, 10]
+
+
+def test_a_bound_in_seconds_ends_it_and_watching_is_free():
+    def step(share):
+        time.sleep(0.02)
+        return {}
+
+    done = optimise("fit", step, steps=1000, max_seconds=0.2, watches=[Watch(0.5, lambda _: time.sleep(0.3))])
+    assert 2 <= done <= 11
+
+
+def test_a_loss_that_is_not_finite_names_its_term():
+    with pytest.raises(FloatingPointError, match=r"deform: .*term: edge.* step 0"):
+        optimise("deform", lambda _: {"image": 1.0, "edge": float("nan")}, steps=3)

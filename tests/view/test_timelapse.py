@@ -1,0 +1,54 @@
+from dataclasses import replace
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from nerfkit.cameras import Cameras, look_at
+from nerfkit.errors import ConfigError
+from nerfkit.mesh.io import load_mesh
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.scenes.scene import Similarity
+from nerfkit.view.timelapse import Timelapse
+
+
+def ball(subdivisions: int, **more) -> Mesh:
+    made = trimesh.creation.icosphere(subdivisions, radius=0.6)
+    return Mesh(torch.tensor(made.vertices, dtype=torch.float32), torch.tensor(made.faces), **more)
+
+
+def camera() -> Cameras:
+    pose = look_at(torch.tensor([[0.0, 0.0, 3.0]]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+    return Cameras(pose, torch.tensor([[30.0, 30.0, 16.0, 16.0]]), 32, 32)
+
+
+def test_files_video_and_usd(tmp_path):
+    pytest.importorskip("pxr", reason="usd-core is not installed")
+    from pxr import Usd, UsdGeom
+
+    units = Similarity(0.5, (0.0, 1.0, 0.0))
+    lapse = Timelapse(tmp_path / "lapse", ("glb", "ply", "usd", "video"), camera(), units=units, fps=4.0)
+    snapshots = [ball(1), replace(ball(1), vertices=ball(1).vertices * 0.5), ball(2, colours=torch.rand(162, 3))]
+    for mesh in snapshots:
+        lapse.add(mesh)
+    usd, video = lapse.close()
+    for k, mesh in enumerate(snapshots):
+        for ending in ("glb", "ply"):
+            loaded = load_mesh(tmp_path / "lapse" / f"mesh_{k:04d}.{ending}")
+            torch.testing.assert_close(loaded.vertices, units.invert(mesh.vertices))
+    stage = Usd.Stage.Open(str(usd))  # held here: its prims die with it
+    shape = UsdGeom.Mesh(stage.GetDefaultPrim())
+    assert shape.GetPointsAttr().GetTimeSamples() == [0.0, 1.0, 2.0]
+    assert shape.GetFaceVertexIndicesAttr().GetTimeSamples() == [0.0, 2.0]
+    np.testing.assert_allclose(shape.GetPointsAttr().Get(1.0), units.invert(snapshots[1].vertices).numpy(), atol=1e-6)
+    assert len(iio.imread(video)) == 3
+    first, second = (iio.imread(tmp_path / "lapse" / "frames" / f"{k:04d}.png") for k in range(2))
+    covered = [(frame < 250).any(-1).mean() for frame in (first, second)]
+    assert covered[0] == pytest.approx(4 * covered[1], rel=0.25)
+
+
+def test_bad_words():
+    with pytest.raises(ConfigError, match="unknown 'fbx'"):
+        Timelapse(".", ("fbx",), camera())
