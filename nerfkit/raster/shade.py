@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from nerfkit.cameras import Cameras
-from nerfkit.kernels import interpolate as interpolate_kernel
+from nerfkit.kernels import texture as texture_kernel
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.raster.fragments import Fragments, interpolate, interpolate_corners, rasterize
 from nerfkit.raster.visibility import Visibility, pick_visibility
@@ -95,7 +95,7 @@ def sample_texture(texture: Tensor, uv: Tensor, covered: Tensor | None = None) -
     """
     if covered is None:
         covered = torch.ones(uv.shape[:-1], dtype=torch.bool, device=uv.device)
-    values = interpolate_kernel.sample_texture(texture, uv.reshape(-1, 2), covered.reshape(-1))
+    values = texture_kernel.sample_texture(texture, uv.reshape(-1, 2), covered.reshape(-1))
     return values.view(*covered.shape, texture.shape[-1])
 
 

@@ -6,7 +6,8 @@ import torch
 from torch.testing import assert_close
 
 from nerfkit.kernels import use
-from nerfkit.kernels.interpolate import interpolate, sample_texture
+from nerfkit.kernels.interpolate import interpolate
+from nerfkit.kernels.texture import sample_texture
 
 
 def fragments(views=3, height=7, width=11, faces=9, vertices=8, seed=0):
