@@ -3,7 +3,7 @@
 Each frame has ``file_path`` (relative, usually without ".png") and ``transform_matrix``, camera-to-world for column
 vectors with OpenGL camera axes. f = width / 2 / tan(camera_angle_x / 2) in pixels, pixels are square and the principal
 point is the image's centre. Alpha is straight. The world's z axis points up. ``transforms_val.json`` and depth or
-normal images are not read.
+normal images are not read. A ``truth.ply`` beside the transforms is the true mesh, in their units and axes.
 """
 
 import math
@@ -49,6 +49,7 @@ def load(
                 where, f"no {TRAIN} inside", "the Blender format", "Point scene.root at the folder that holds it."
             )
         folder = PurePosixPath(found[0]).parent
+        truth = source.truth(folder)
         train_views = _frames(source, folder, TRAIN)
         test_views = _frames(source, folder, TEST) if source.exists(str(folder / TEST)) else []
         views = train_views + test_views
@@ -87,6 +88,7 @@ def load(
         up=(0.0, 0.0, 1.0),
         provenance={"path": where, "format": "blender", "views": [name for name, _, _ in views]},
         box_without_masks=(np.full(3, -BOUND), np.full(3, BOUND)),
+        truth=truth,
     )
 
 

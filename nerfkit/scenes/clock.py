@@ -23,7 +23,7 @@ from nerfkit.cameras import Cameras, look_at
 from nerfkit.runs.progress import track
 from nerfkit.scenes import clock_model, kaolin
 from nerfkit.scenes.assemble import Background
-from nerfkit.scenes.files import problem
+from nerfkit.scenes.files import TRUTH, problem
 from nerfkit.scenes.kaolin_writer import HORIZONTAL_APERTURE, write_view
 from nerfkit.scenes.scene import Scene
 from nerfkit.scenes.synthesis import render
@@ -31,7 +31,7 @@ from nerfkit.scenes.synthesis import render
 RESOLUTION, VIEWS = 512, 100
 FOCAL_LENGTH = 35.0  # mm
 NEAREST, FARTHEST = 205.0, 260.0
-CONTENTS, TRUTH = "contents.json", "truth.ply"
+CONTENTS = "contents.json"
 ABANDONED = 3600.0  # seconds after which an unfinished folder is nobody's any more
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from nerfkit.errors import SceneError
 
+TRUTH = "truth.ply"  # the true mesh beside a data set's views, in their units and axes, where it is known
+
 
 def problem(where: str, wrong: str, expected: str, mend: str) -> SceneError:
     """The error for bad input: where it is, what is wrong there, what was expected, how to mend it."""
@@ -86,6 +88,11 @@ class Source:
 
     def exists(self, name: str) -> bool:
         return name in self._names if self._zip is not None else (self.path / name).is_file()
+
+    def truth(self, folder: PurePosixPath) -> str | None:
+        """The path of the true mesh in ``folder``; None if there is none, or if it is packed in a zip."""
+        name = str(folder / TRUTH)
+        return str(self.path / name) if self._zip is None and self.exists(name) else None
 
     def where(self, name: str) -> str:
         """How a message names a file."""

@@ -6,7 +6,7 @@ width in pixels, pixels are square and the principal point is the image's centre
 
 Mask: a label above 0 is the object. Where ``N_coverage.png`` exists (8-bit grey, the fraction of each pixel that the
 object covers), it is used instead. Pictures are rendered over black: a pixel that the object half covers has half its
-colour.
+colour. A ``truth.ply`` beside the views is the true mesh, in their units and axes.
 """
 
 import io
@@ -41,7 +41,7 @@ def load(
         background: name or colour; None is black.
         holdout: views 0, holdout, 2 holdout, ... in numerical order are the test views.
         name: the scene's name; None takes the name of ``root``.
-        truth: path of the true mesh, where it is known.
+        truth: path of the true mesh, where it is known; None takes ``truth.ply`` beside the views, if it is there.
 
     Raises:
         SceneError, ConfigError: see ``open_scene``.
@@ -50,6 +50,7 @@ def load(
     with Source(root) as source:
         stems = _view_stems(source)
         where = str(source.path)
+        truth = truth or source.truth(PurePosixPath(stems[0]).parent)
         split = hold_out(len(stems), holdout, where)
         has_masks = _check_files(source, stems)
         cameras = [_camera(source, stem) for stem in stems]

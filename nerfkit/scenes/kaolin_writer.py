@@ -12,13 +12,15 @@ from nerfkit.scenes.synthesis import Photos
 HORIZONTAL_APERTURE = 20.954999923706055  # mm: the film that Kaolin's own files state
 
 
-def write_view(folder: Path, number: int, photos: Photos, cameras: Cameras, view: int) -> list[Path]:
+def write_view(
+    folder: Path, number: int, photos: Photos, cameras: Cameras, view: int, normals: np.ndarray | None = None
+) -> list[Path]:
     """Write view ``view`` of ``photos`` as number ``number`` and return the files.
 
     ``N_rgb.png`` RGBA, premultiplied colour over black with alpha 255, as Kaolin's; ``N_semantic.npy`` (H,W,1) int32,
     1 where at least half the pixel is covered; ``N_metadata.json``; and, beyond Kaolin's, ``N_coverage.png`` (8-bit
     grey, the covered fraction) and ``N_depth.npy`` (H,W) float32, distance along the camera's axis in scene units,
-    inf where empty.
+    inf where empty; and, where ``normals`` (H,W,3) are given, ``N_normal.npy``, float32.
 
     Raises:
         ValueError: the camera has rectangular pixels or its principal point is not the image's centre.
@@ -34,6 +36,9 @@ def write_view(folder: Path, number: int, photos: Photos, cameras: Cameras, view
     np.save(files[2], (coverage >= 0.5).astype(np.int32)[..., None])
     np.save(files[3], photos.depth[view])
     files[4].write_text(json.dumps(metadata(cameras, view), indent=4))
+    if normals is not None:
+        files.append(folder / f"{number}_normal.npy")
+        np.save(files[5], normals.astype(np.float32, copy=False))
     return files
 
 

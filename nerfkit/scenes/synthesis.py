@@ -27,7 +27,8 @@ class Surface:
         vertices: (V,3) in scene units. faces: (F,3) vertex numbers, counter-clockwise seen from outside.
         colours: (V,3) in [0,1], multiplied by the texture; white by default.
         normals: (V,3); area-weighted means of the faces' normals by default.
-        uvs, texture: (V,2) with (0,0) at the bottom left, and (Ht,Wt,3) uint8 with row 0 on top; bilinear, clamped.
+        uvs, texture: (V,2) with (0,0) at the bottom left, and (Ht,Wt,3) uint8 with row 0 on top; bilinear.
+        repeat: whether the texture repeats outside [0,1]^2; else its border's texels go on.
         specular: (V,3) colour and strength of the highlight; none by default. shininess: (V,) its Blinn-Phong exponent.
         sky, key: (V,) which part of the surroundings and of the key light a vertex sees; all by default.
     """
@@ -42,6 +43,7 @@ class Surface:
     shininess: np.ndarray | None = None
     sky: np.ndarray | None = None
     key: np.ndarray | None = None
+    repeat: bool = False
 
     def attributes(self) -> np.ndarray:
         """What the shader interpolates, (V,14) float32: normal 3, colour 3, uv 2, specular 3, shininess, sky, key."""
@@ -133,10 +135,35 @@ def render(surface: Surface, cameras: Cameras, samples: int = 4, lights: Lights 
         )
         eye = cameras.positions[view].double().numpy()
         shade(
-            face_of_sample, edges, vertices, faces, attributes, texture, eye, packed_lights, samples,
+            face_of_sample, edges, vertices, faces, attributes, texture, surface.repeat, eye, packed_lights, samples,
             photos.rgb[view], photos.coverage[view], photos.depth[view],
         )  # fmt: skip
     return photos
+
+
+def geometry(surface: Surface, cameras: Cameras, view: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the rays through the pixels' centres meet, where ``Photos`` holds means over pixels.
+
+    Returns depth (H,W) float64, distance along the camera's axis, inf where a pixel's centre is empty; and the
+    surface's interpolated unit normals (H,W,3) float32 in the world's axes, towards the camera, 0 where it is empty.
+    """
+    height, width = cameras.height, cameras.width
+    faces = np.ascontiguousarray(surface.faces, np.int32)
+    points = project(np.ascontiguousarray(surface.vertices, np.float64), cameras, view, 1)
+    face, _, edges = nearest_faces(points, faces, height, width)
+    rows, columns = np.nonzero(face >= 0)
+    hit = face[rows, columns]  # (P,)
+    centres = np.stack([columns + 0.5, rows + 0.5, np.ones(len(hit))], -1)  # (P, 3)
+    beta = np.einsum("pkc,pc->pk", edges[hit, :9].reshape(-1, 3, 3), centres)  # (P, 3)
+    total = beta.sum(-1)
+    depth = np.full((height, width), np.inf)
+    depth[rows, columns] = np.abs(edges[hit, 9]) / total
+    corners = surface.attributes()[faces[hit], :3]  # (P, 3, 3)
+    normal = np.einsum("pk,pkc->pc", beta / total[:, None], corners)
+    normal *= np.where(edges[hit, 9] > 0, -1, 1)[:, None]  # positive where the face is seen from behind
+    normals = np.zeros((height, width, 3), np.float32)
+    normals[rows, columns] = normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-20)
+    return depth, normals
 
 
 def silhouettes(vertices: np.ndarray, faces: np.ndarray, cameras: Cameras, samples: int = 16) -> np.ndarray:

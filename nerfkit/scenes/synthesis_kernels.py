@@ -1,4 +1,7 @@
-"""The two loops of ``synthesis``, which holds formulas and shapes: which face each sample sees, and in what colour."""
+"""The loops of ``synthesis``, which holds formulas and shapes: which face each sample sees, and in what colour.
+
+And that of ``synthesis_mesh``: the normals around each vertex.
+"""
 
 import numpy as np
 from numba import prange
@@ -101,6 +104,7 @@ def shade(
     faces: np.ndarray,
     attributes: np.ndarray,
     texture: np.ndarray,
+    repeat: bool,
     eye: np.ndarray,
     lights: np.ndarray,
     samples: int,
@@ -153,12 +157,19 @@ def shade(
                     shine = from_key * _highlight(nx, ny, nz, ex, ey, ez, key, a[11])
                     shine += a[12] * fill[3] * _highlight(nx, ny, nz, ex, ey, ez, fill, a[11])
 
-                # Bilinear lookup, clamped; texel centres at half-integers, v upwards.
-                u = min(max(a[6] * texture_width - 0.5, 0.0), texture_width - 1.0)
-                v = min(max((1 - a[7]) * texture_height - 0.5, 0.0), texture_height - 1.0)
-                left, top = int(u), int(v)
-                right, bottom = min(left + 1, texture_width - 1), min(top + 1, texture_height - 1)
-                p, q = np.float32(u - left), np.float32(v - top)
+                # Bilinear lookup; texel centres at half-integers, v upwards.
+                u, v = a[6] * texture_width - 0.5, (1 - a[7]) * texture_height - 0.5
+                if repeat:
+                    u, v = u % texture_width, v % texture_height  # in [0, size]: the remainder may round up
+                    left, top = int(u), int(v)
+                    p, q = np.float32(u - left), np.float32(v - top)
+                    right, bottom = (left + 1) % texture_width, (top + 1) % texture_height
+                    left, top = left % texture_width, top % texture_height
+                else:
+                    u, v = min(max(u, 0.0), texture_width - 1.0), min(max(v, 0.0), texture_height - 1.0)
+                    left, top = int(u), int(v)
+                    p, q = np.float32(u - left), np.float32(v - top)
+                    right, bottom = min(left + 1, texture_width - 1), min(top + 1, texture_height - 1)
                 for k in range(3):
                     above = texture[top, left, k] * (1 - p) + texture[top, right, k] * p
                     below = texture[bottom, left, k] * (1 - p) + texture[bottom, right, k] * p
@@ -168,3 +179,25 @@ def shade(
             depth[row, column] = depths / hits if hits > 0 else np.inf
             for k in range(3):
                 rgb[row, column, k] = total[k] / np.float32(samples * samples)
+
+
+@jit(parallel=False)
+def blend_normals(
+    corners: np.ndarray, starts: np.ndarray, areas: np.ndarray, cosine: float, normals: np.ndarray
+) -> None:
+    """Sums into ``normals`` (3F,3), for each corner, the area vectors of those faces around its point that turn little.
+
+    Corner c belongs to face c // 3; ``corners`` (3F,) lists them point after point, and ``starts`` where each point's
+    begin. ``areas`` (F,3) are the faces' normals times their areas.
+    """
+    for point in range(len(starts) - 1):
+        for i in range(starts[point], starts[point + 1]):
+            own = areas[corners[i] // 3]
+            for j in range(starts[point], starts[point + 1]):
+                other = areas[corners[j] // 3]
+                dot = own[0] * other[0] + own[1] * other[1] + own[2] * other[2]
+                size = own[0] * own[0] + own[1] * own[1] + own[2] * own[2]
+                size *= other[0] * other[0] + other[1] * other[1] + other[2] * other[2]
+                if dot > 0 and dot >= cosine * np.sqrt(size):
+                    for k in range(3):
+                        normals[corners[i], k] += other[k]
