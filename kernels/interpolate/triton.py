@@ -103,8 +103,10 @@ def backward(face, barycentrics, faces, attributes, grad_image, *, to_barycentri
             grid, sizes, shape = _launch(face, faces, attributes)
             with torch.cuda.device_of(face):
                 backward_kernel[grid](face, faces, attributes, grad_image, for_barycentrics, *sizes, **shape)
-    if to_attributes:
+    if to_attributes and face.numel() and attributes.numel():
         for_attributes = _sum_of_pixels(face, barycentrics, faces, attributes, grad_image)
+    elif to_attributes:
+        for_attributes = torch.zeros_like(attributes)
     return for_barycentrics, for_attributes
 
 
@@ -118,7 +120,7 @@ def _sum_of_pixels(face, barycentrics, faces, attributes, grad_image):
     key = face.view(apart, -1).long()
     key = torch.where(key >= 0, key + count * view, -1).view(-1)
     values = (barycentrics[..., None] * grad_image[..., None, :]).view(face.numel(), 3 * channels)
-    corners = segment_sum(values, key, apart * count).view(-1, channels)  # (apart F 3, C)
+    corners = segment_sum(values, key, apart * count).view(3 * apart * count, channels)
     vertex = faces.reshape(lists, -1).expand(apart, -1)  # (apart, 3 F)
     vertex = torch.where(vertex >= 0, vertex + (vertices * view if sets > 1 else 0), -1).reshape(-1)
     return segment_sum(corners, vertex, sets * vertices).view(attributes.shape)
