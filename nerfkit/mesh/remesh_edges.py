@@ -1,0 +1,222 @@
+"""What the steps of remeshing share: the mesh being worked on, its connectivity, quadrics and independent sets.
+
+Everything is int64 and float64 tensors on the mesh's device. Sums over a vertex's surroundings are taken over sorted
+segments, so that two runs agree to the bit on a GPU too.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from nerfkit.mesh.mesh import face_cross
+
+SPLIT_ABOVE, COLLAPSE_BELOW = 4 / 3, 4 / 5  # of the target length: halves and unions of such edges are nearer to it
+STIFFNESS = 3e-3  # of a vertex against sliding, as a share of its quadric's trace
+SLIVER = 1e-3  # shape below which a face's normal says nothing
+_FAR = torch.iinfo(torch.int64).max
+
+
+@dataclass(frozen=True)
+class State:
+    """A mesh between two steps, and what its vertices carry.
+
+    Attributes:
+        position: (V,3) float64.
+        faces: (F,3) int64.
+        target: (V,) float64 target length of the edges around a vertex.
+        attributes: (V,C) of any floating-point type.
+        source: (V,) int64 vertex of the input that each vertex is, or descends from.
+    """
+
+    position: Tensor
+    faces: Tensor
+    target: Tensor
+    attributes: Tensor
+    source: Tensor
+
+    def mixed(self, a: Tensor, b: Tensor, t: Tensor) -> "State":
+        """New vertices (1 - t) a + t b, without faces; a and b (n,) vertex numbers, t (n,)."""
+
+        def mix(values: Tensor) -> Tensor:
+            weight = t.to(values.dtype).view(-1, *[1] * (values.dim() - 1))
+            return torch.lerp(values[a], values[b], weight)
+
+        source = torch.where(t <= 0.5, self.source[a], self.source[b])
+        return State(mix(self.position), self.faces[:0], mix(self.target), mix(self.attributes), source)
+
+    def extended(self, other: "State", faces: Tensor) -> "State":
+        """This state with the vertices of ``other`` behind its own, and other faces."""
+        names = ("position", "target", "attributes", "source")
+        return State(faces=faces, **{n: torch.cat([getattr(self, n), getattr(other, n)]) for n in names})
+
+    def overwritten(self, vertex: Tensor, other: "State", faces: Tensor) -> "State":
+        """This state with the vertices of ``other`` in place of ``vertex`` (n,), all different, and other faces."""
+        names = ("position", "target", "attributes", "source")
+        return State(faces=faces, **{n: getattr(self, n).index_copy(0, vertex, getattr(other, n)) for n in names})
+
+    def compacted(self) -> "State":
+        """Without the vertices that no face uses."""
+        used = torch.zeros(len(self.position), dtype=torch.bool, device=self.faces.device)
+        used[self.faces.flatten()] = True
+        number = used.cumsum(0) - 1
+        names = ("position", "target", "attributes", "source")
+        return State(faces=number[self.faces], **{n: getattr(self, n)[used] for n in names})
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The undirected edges of a mesh of V vertices and F faces. Side 3 f + k joins corners k and k + 1 of face f.
+
+    Attributes:
+        ends: (E,2) int64, lower vertex first, sorted.
+        keys: (E,) ends[:, 0] V + ends[:, 1], ascending.
+        side_edge: (F,3) edge of every side.
+        sides: (E,2) the first two sides at an edge; -1 where there is one.
+        boundary: (E,) bool, one face.
+        regular: (E,) bool, two faces that run along it in opposite directions.
+    """
+
+    ends: Tensor
+    keys: Tensor
+    side_edge: Tensor
+    sides: Tensor
+    boundary: Tensor
+    regular: Tensor
+
+    @staticmethod
+    def of(faces: Tensor, vertex_count: int) -> "Edges":
+        """Edges of ``faces`` (F,3), which must not name a vertex twice."""
+        start, end = faces.flatten(), faces.roll(-1, 1).flatten()  # (3F,)
+        key, order = torch.sort(torch.minimum(start, end) * vertex_count + torch.maximum(start, end), stable=True)
+        leads = torch.ones_like(key, dtype=torch.bool)
+        leads[1:] = key[1:] != key[:-1]
+        side_edge = torch.empty_like(order)
+        side_edge[order] = leads.cumsum(0) - 1
+        at = leads.nonzero().flatten()  # (E,)
+        count = torch.diff(at, append=at.new_tensor([len(key)]))
+        first, second = order[at], order[(at + 1).clamp(max=max(len(key) - 1, 0))]
+        regular = (count == 2) & (start[first] == end[second])
+        sides = torch.stack([first, torch.where(count > 1, second, -1)], -1)
+        keys = key[at]
+        ends = torch.stack([keys // vertex_count, keys % vertex_count], -1)
+        return Edges(ends, keys, side_edge.view(-1, 3), sides, count == 1, regular)
+
+    def find(self, a: Tensor, b: Tensor, vertex_count: int) -> Tensor:
+        """Whether there are edges between a and b, (n,) bool."""
+        if not len(self.keys):
+            return torch.zeros_like(a, dtype=torch.bool)
+        key = torch.minimum(a, b) * vertex_count + torch.maximum(a, b)
+        at = torch.searchsorted(self.keys, key).clamp(max=len(self.keys) - 1)
+        return self.keys[at] == key
+
+    def lengths(self, state: State) -> tuple[Tensor, Tensor]:
+        """Length and target length, the mean of its ends', of every edge: (E,) each."""
+        a, b = self.ends.unbind(-1)
+        return (state.position[a] - state.position[b]).norm(dim=-1), (state.target[a] + state.target[b]) / 2
+
+    def flagged(self, edge: Tensor, vertex_count: int) -> Tensor:
+        """The ends of the edges where ``edge`` (E,) is true, as a mask of vertices (V,)."""
+        mask = torch.zeros(vertex_count, dtype=torch.bool, device=edge.device)
+        mask[self.ends[edge].flatten()] = True
+        return mask
+
+
+def corners_of(side: Tensor, faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Start, end and opposite vertex of sides 3 f + k, (n,) each."""
+    flat, face, k = faces.flatten(), side // 3 * 3, side % 3
+    return flat[side], flat[face + (k + 1) % 3], flat[face + (k + 2) % 3]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Items sorted by the vertex they belong to: those of vertex v are items[start[v] : start[v] + count[v]]."""
+
+    items: Tensor
+    start: Tensor
+    count: Tensor
+
+    @staticmethod
+    def of(vertex: Tensor, items: Tensor | None, vertex_count: int) -> "Groups":
+        """Group ``items`` (n,), or the numbers 0..n-1, by ``vertex`` (n,)."""
+        order = torch.sort(vertex, stable=True).indices
+        count = torch.bincount(vertex, minlength=vertex_count)
+        return Groups(order if items is None else items[order], count.cumsum(0) - count, count)
+
+    def at(self, vertex: Tensor) -> tuple[Tensor, Tensor]:
+        """The items of each of ``vertex`` (n,), one after the other: (total,), and which of the n each is for."""
+        count = self.count[vertex]
+        owner = torch.arange(len(vertex), device=vertex.device).repeat_interleave(count)
+        offset = self.start[vertex] - (count.cumsum(0) - count)
+        return self.items[torch.arange(len(owner), device=vertex.device) + offset[owner]], owner
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over each vertex's items of values (rows numbered by item), in their order: (V,...)."""
+        return torch.segment_reduce(values[self.items], "sum", lengths=self.count, axis=0, unsafe=True)
+
+
+def shapes(position: Tensor, faces: Tensor) -> Tensor:
+    """Shape of every face, 4 sqrt(3) area / sum of squared sides: (F,), 1 where equilateral, 0 where flat."""
+    corners = position[faces]  # (F, 3, 3)
+    squares = (corners - corners.roll(-1, 1)).square().sum((1, 2))
+    return 2 * 3**0.5 * face_cross(position, faces).norm(dim=-1) / squares.clamp(min=1e-300)
+
+
+def quadrics(state: State, edges: Edges, corners: Groups) -> Tensor:
+    """Matrix A_v of every vertex, (V,3,3), by which (x - v)^T A_v (x - v) sums squared distances to planes.
+
+    The planes are those of the faces around v, weighted by area, and at boundary edges also the ones upright on them,
+    weighted by squared length (Garland & Heckbert 1997).
+
+    Args:
+        corners: corners 3 f + k by vertex.
+    """
+    cross = face_cross(state.position, state.faces) / 2
+    normal = normalize(cross, dim=-1, eps=1e-300)
+    plane = normal[:, :, None] * cross[:, None, :]  # (F, 3, 3), area n n^T
+    total = corners.sum(plane.repeat_interleave(3, 0).flatten(1)).view(-1, 3, 3)
+    side = edges.sides[edges.boundary, 0]
+    a, b, _ = corners_of(side, state.faces)
+    upright = torch.linalg.cross(state.position[b] - state.position[a], normal[side // 3])
+    plane = (upright[:, :, None] * upright[:, None, :]).flatten(1)  # (B, 9)
+    by_vertex = Groups.of(torch.cat([a, b]), None, len(state.position))
+    return total + by_vertex.sum(torch.cat([plane, plane])).view(-1, 3, 3)
+
+
+def settled(guess: Tensor, a: Tensor, A: Tensor, b: Tensor, B: Tensor) -> Tensor:
+    """The point x at which (x-a)^T A (x-a) + (x-b)^T B (x-b) + s |x - guess|^2 is least; all (n,3) or (n,3,3).
+
+    s is the trace of A + B times a small factor: x stays on sharp edges and corners, and where the surface is flat it
+    hardly leaves the guess.
+    """
+    total = A + B
+    trace = total.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None].clamp(min=1e-300)
+    pull = (A @ (a - guess)[..., None] + B @ (b - guess)[..., None]) / trace
+    stiff = total / trace + STIFFNESS * torch.eye(3, dtype=total.dtype, device=total.device)
+    return guess + torch.linalg.solve(stiff, pull)[..., 0]
+
+
+def ranked(priority: Tensor) -> Tensor:
+    """A rank for each of n candidates, (n,) int64, all different: small ``priority`` (n,) first, in coarse classes.
+
+    Within a class, candidates are shuffled by a hash of their index: ranks that rise along a row of the mesh would let
+    an independent set hold only one of the row.
+    """
+    index = torch.arange(len(priority), device=priority.device)
+    shuffled = (index * 2654435761) % 2**32
+    shuffled = ((shuffled ^ (shuffled >> 15)) * 2246822519) % 2**32
+    coarse = (priority * 8).floor().clamp(-(2**29), 2**29).to(torch.int64)
+    order = torch.sort(coarse * 2**32 + shuffled, stable=True).indices
+    return torch.empty_like(order).scatter_(0, order, index)
+
+
+def least(rank: Tensor, vertices: Tensor, vertex_count: int) -> Tensor:
+    """For each vertex the least rank of the candidates that touch it: (V,); rank (n,), vertices (n,m)."""
+    result = torch.full((vertex_count,), _FAR, dtype=torch.int64, device=rank.device)
+    return result.scatter_reduce(0, vertices.flatten(), rank.repeat_interleave(vertices.shape[1]), "amin")
+
+
+def moved(state: State, position: Tensor) -> State:
+    """The state with other positions."""
+    return replace(state, position=position)
