@@ -13,10 +13,11 @@ from omegaconf import DictConfig
 from benchmarks.gpu_limits import Budget, Entry, attempt, wait
 from benchmarks.gpu_profile import profiled
 from benchmarks.runs import RUNS, data_folder
+from nerfkit.fit.build import load_scene
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.metrics import psnr
 from nerfkit.options import compose
-from nerfkit.pipeline import load_scene, new_fit
+from nerfkit.pipeline import new_fit
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.renderer import over, render_view

@@ -8,9 +8,9 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from nerfkit.cameras import Cameras
+from nerfkit.fit.build import load_scene
 from nerfkit.mesh.io import load_mesh
 from nerfkit.options import load
-from nerfkit.pipeline import load_scene
 from nerfkit.raster.shade import MeshSource
 from nerfkit.runs.folder import find
 from nerfkit.view.colours import picture

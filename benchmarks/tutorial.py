@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from benchmarks import measure
+from nerfkit.fit.build import load_scene
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.options import compose
-from nerfkit.pipeline import load_scene, new_fit
+from nerfkit.pipeline import new_fit
 from nerfkit.runs.folder import Run
 from nerfkit.runs.threads import set_threads
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from nerfkit.errors import CheckpointError, ConfigError
-from nerfkit.fit.build import build_field, build_sampler
+from nerfkit.fit.build import build_field, build_sampler, load_scene
 from nerfkit.fit.checks import check_config, for_rendering
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh, surface_colours
@@ -29,7 +29,6 @@ from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.report import table
 from nerfkit.runs.threads import set_threads
-from nerfkit.scenes import open_scene
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.show import pick_source, show
 from nerfkit.volume.renderer import FieldSource
@@ -123,17 +122,6 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device=cuda: torch sees no GPU here; use device=cpu, or run `python -m nerfkit doctor`")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def load_scene(config: DictConfig) -> Scene:
-    """The scene that ``config.scene`` names.
-
-    Raises:
-        SceneError, ConfigError: it cannot be used.
-    """
-    s = config.scene
-    background: Any = OmegaConf.to_container(s.background) if OmegaConf.is_config(s.background) else s.background
-    return open_scene(s.name, s.root, resolution=s.resolution, background=background, holdout=s.holdout)
 
 
 def new_fit(config: DictConfig, scene: Scene, record: Run, device: torch.device) -> FieldFit:

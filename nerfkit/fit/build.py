@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nerfkit.fields.harmonic import HarmonicField
 from nerfkit.fit.checks import check_field, check_sampler, resolved_precision
+from nerfkit.scenes import open_scene
 from nerfkit.scenes.hull import carve
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.occupancy import OccupancyGrid
@@ -64,3 +65,14 @@ def tutorial_scale(config: DictConfig, scene: Scene) -> float:
     """
     farthest = float(scene.cameras.positions.norm(dim=-1).max()) + 1.0
     return config.sampler.far / farthest
+
+
+def load_scene(config: DictConfig) -> Scene:
+    """The scene that ``config.scene`` names.
+
+    Raises:
+        SceneError, ConfigError: it cannot be used.
+    """
+    s = config.scene
+    background: Any = OmegaConf.to_container(s.background) if OmegaConf.is_config(s.background) else s.background
+    return open_scene(s.name, s.root, resolution=s.resolution, background=background, holdout=s.holdout)

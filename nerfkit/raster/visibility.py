@@ -13,8 +13,9 @@ A hard-rasterized picture has no derivative where one surface ends and another b
 | ``edge_grad`` | hard | DRTK's estimate |
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -87,3 +88,14 @@ def pick_visibility(visibility: Visibility | str) -> Visibility:
     if visibility not in VISIBILITIES:
         raise ValueError(f"unknown visibility {visibility!r}; expected one of {', '.join(VISIBILITIES)}")
     return VISIBILITIES[visibility]()
+
+
+def visibility_of(options: Mapping[str, Any]) -> Visibility:
+    """What ``conf/rasterizer`` asks for: ``visibility`` names the class, and the block of that name its settings.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    kind = type(pick_visibility(options["visibility"]))
+    settings = options.get(kind.name) or {}
+    return kind(**{field.name: settings[field.name] for field in fields(kind) if field.name in settings})  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from nerfkit.errors import ConfigError
 from nerfkit.runs.folder import Run
 
-RECIPES: tuple[str, ...] = ()
+RECIPES = ("dibr_sphere",)
 
 Recipe = Callable[[DictConfig, Run, torch.device], None]
 

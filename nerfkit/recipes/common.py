@@ -1,0 +1,111 @@
+"""What recipes share: views in random order, comparison with held-out views, timelapses, the record of the result."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from nerfkit.cameras import Cameras, look_at
+from nerfkit.fit.loop import Watch
+from nerfkit.fit.refine import evaluate_mesh, picture
+from nerfkit.mesh.io import save_mesh
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.runs.folder import Run
+from nerfkit.scenes.scene import Scene, Similarity
+from nerfkit.view.paths import orbit
+from nerfkit.view.timelapse import Timelapse
+
+
+class Epochs:
+    """Draws from ``items`` without repetition, in a new random order each time round."""
+
+    def __init__(self, items: Sequence[int], seed: int) -> None:
+        self.items, self.generator = list(items), torch.Generator().manual_seed(seed)
+        self.queue: list[int] = []
+
+    def next(self, count: int) -> list[int]:
+        """The next ``count`` items; fewer where there are not so many in all."""
+        drawn: list[int] = []
+        while len(drawn) < min(count, len(self.items)):
+            if not self.queue:
+                self.queue = [self.items[k] for k in torch.randperm(len(self.items), generator=self.generator).tolist()]
+            drawn.append(self.queue.pop())
+        return drawn
+
+
+def iou_loss(predicted: Tensor, true: Tensor) -> Tensor:
+    """1 - sum(p t) / sum(p + t - p t) of masks (N,H,W), the mean over views: DIB-R's mask loss."""
+    overlap = (predicted * true).sum((1, 2))
+    union = (predicted + true - predicted * true).sum((1, 2))
+    return (1 - overlap / union.clamp(min=1e-6)).mean()
+
+
+def photos(scene: Scene, views: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Premultiplied colours (N,H,W,3) and coverage (N,H,W) of some views, in [0,1]."""
+    rgba = scene.images[views].to(device).float() / 255
+    return rgba[..., :3], rgba[..., 3]
+
+
+def compare(mesh: Mesh, scene: Scene, views: list[int], folder: Path | None = None) -> dict[str, Any]:
+    """PSNR, SSIM, mask IoU and ``image_l1``, the mean absolute error of the colours, on some views."""
+    found = evaluate_mesh(mesh, scene, views, folder)
+    errors = [(picture(mesh, scene, view)[0].clamp(0, 1) - scene.image(view)).abs().mean().item() for view in views]
+    return {**found, "image_l1": round(sum(errors) / len(errors), 6)}
+
+
+def timelapse(
+    config: DictConfig,
+    record: Run,
+    mesh: Callable[[], Mesh],
+    cameras: Cameras,
+    *,
+    up: tuple[float, float, float] = (0.0, 1.0, 0.0),
+    background: Sequence[float] = (1.0, 1.0, 1.0),
+    units: Similarity | None = None,
+) -> tuple[Timelapse | None, list[Watch]]:
+    """What ``config.timelapse`` asks for, in the run's folder ``timelapse``, seen from a slow turntable.
+
+    Returns:
+        the timelapse, to be closed after the fit, and what the loop must watch: None and nothing without snapshots.
+    """
+    o = config.timelapse
+    if o.snapshots < 1:
+        return None, []
+    path = orbit(cameras, max(2 * o.snapshots, 2), up=up)
+    lapse = Timelapse(record.folder / "timelapse", list(o.formats), path, background, units, o.fps)
+    return lapse, [Watch(1 / o.snapshots, lambda _: lapse.add(mesh()))]
+
+
+def close(lapse: Timelapse | None, record: Run) -> None:
+    """Writes the timelapse's files, where there is one."""
+    for path in lapse.close() if lapse is not None else ():
+        record.log(f"wrote {path}")
+
+
+def save(mesh: Mesh, config: DictConfig, record: Run, units: Similarity | None = None, stem: str = "mesh") -> None:
+    """The mesh in every format of ``export.formats``, in the scene's own units."""
+    own = mesh.transformed((units or Similarity()).invert)
+    for path in save_mesh(own, record.folder / "mesh" / stem, tuple(config.export.formats)):
+        record.log(f"wrote {path}")
+
+
+def ring(count: int, size: int, distance: float, elevation: float, view_angle: float = 30.0) -> Cameras:
+    """``count`` cameras around +y at equal steps of azimuth, looking at the origin.
+
+    Args:
+        distance: from the origin.
+        elevation: degrees above the plane y = 0.
+        view_angle: half of the picture's angle in degrees, as Neural 3D Mesh Renderer counts it.
+    """
+    azimuth = torch.arange(count) * (2 * torch.pi / max(count, 1))  # (N,), 0 looks along -z
+    height = torch.deg2rad(torch.tensor(elevation))
+    positions = distance * torch.stack(
+        [azimuth.sin() * height.cos(), height.sin().expand(count), azimuth.cos() * height.cos()], -1
+    )
+    focal = size / (2 * torch.tan(torch.deg2rad(torch.tensor(view_angle))))
+    intrinsics = torch.stack([focal, focal, torch.tensor(size / 2), torch.tensor(size / 2)]).expand(count, 4)
+    poses = look_at(positions, torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+    return Cameras(poses, intrinsics.contiguous(), size, size)
