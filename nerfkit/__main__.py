@@ -8,6 +8,7 @@ USAGE = """usage: python -m nerfkit COMMAND
 
   train KEY=VALUE ...     photos with known cameras -> field, mesh, refined mesh, video (as train.py)
   render KEY=VALUE ...    videos of a trained run (as render.py)
+  synthesize MESH FOLDER  photos of a mesh as a data set that train reads
   doctor                  what this machine has, and which backend will run
 """
 
@@ -18,7 +19,7 @@ def main() -> None:
     if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return
-    commands = {"train": _train, "render": _render, "doctor": _doctor}
+    commands = {"train": _train, "render": _render, "synthesize": _synthesize, "doctor": _doctor}
     if words[0] not in commands:
         near = difflib.get_close_matches(words[0], commands, n=1)
         question = f"; did you mean {near[0]}?" if near else "."
@@ -40,6 +41,15 @@ def _render() -> None:
     from nerfkit.cli import render
 
     render()
+
+
+def _synthesize() -> None:
+    from nerfkit.cli import exit_codes
+
+    with exit_codes():
+        from nerfkit.synthesize_command import main as synthesize
+
+        synthesize(sys.argv[1:])
 
 
 def _doctor() -> None:

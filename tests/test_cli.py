@@ -224,7 +224,8 @@ def test_nerfkit_names_its_commands(command: Command, runs: list[DictConfig], ca
     assert "doctor" in capsys.readouterr().out
     assert command(main, "docter") == 2
     assert (
-        capsys.readouterr().err == "error: unknown command docter; did you mean doctor? Known: train, render, doctor\n"
+        capsys.readouterr().err
+        == "error: unknown command docter; did you mean doctor? Known: train, render, synthesize, doctor\n"
     )
     assert command(main, "train", "seed=6", "preset=smoke") == 0
     assert runs[0].seed == 6

@@ -1,6 +1,6 @@
 """From a mesh with seams to a ``Surface``: corners of their own where texture coordinates or normals jump."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -24,6 +24,8 @@ class TexturedMesh(Protocol):
     def colours(self) -> Tensor | None: ...
     @property
     def texture(self) -> Tensor | None: ...
+    @property
+    def provenance(self) -> dict[str, Any]: ...
 
 
 def surface_of(

@@ -7,27 +7,24 @@ import torch
 
 from nerfkit.cameras import Cameras, look_at
 
-FILL = 0.9  # of the picture's side that the object's bounding sphere spans
+FILL = 0.9  # of the picture's side that the object spans in the view that it fills most
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 
 
-def bounding_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """The centre (3,) of the points' (V,3) box, and their largest distance from it."""
-    centre = (points.min(axis=0) + points.max(axis=0)) / 2
-    return centre, float(np.linalg.norm(points - centre, axis=-1).max())
-
-
 def cameras_around(
-    centre: np.ndarray, radius: float, count: int, size: int, fov: float, seed: int | list[int], first: int = 0
+    points: np.ndarray, count: int, size: int, fov: float, seed: int | list[int], first: int = 0
 ) -> Cameras:
-    """``count`` cameras that look at ``centre`` from all sides, y upwards, evenly spread; poses in float64.
+    """``count`` cameras that look at the centre of the points' box from all sides, y upwards; poses in float64.
 
     They stand on a Fibonacci spiral (Swinbank and Purser 2006), turned as a whole by a random rotation: point i has
-    height 1 - (2 i + 1) / count on the unit sphere and azimuth i pi (3 - sqrt 5). With f the focal length and s the
-    side in pixels, their distance is radius sqrt(1 + (2 f / (FILL s))^2), from which the sphere of ``radius`` is FILL s
-    pixels wide.
+    height 1 - (2 i + 1) / count on the unit sphere and azimuth i pi (3 - sqrt 5). All stand at one distance, the
+    smallest at which every point (X, Y, Z) of every view, seen from the centre along the camera's axes, is FILL s / 2
+    pixels or less from the middle of the picture, with f the focal length and s the side in pixels:
+
+        distance = max Z + 2 f max(|X|, |Y|) / (FILL s).
 
     Args:
+        points: (K,3) of the object.
         size: the pictures' side in pixels.
         fov: the pictures' angle of view in degrees.
         seed: of the rotation.
@@ -37,13 +34,17 @@ def cameras_around(
     height = 1 - (2 * number + 1) / count
     level = np.sqrt(1 - height**2)
     azimuth = GOLDEN_ANGLE * number
-    directions = np.stack([level * np.sin(azimuth), height, level * np.cos(azimuth)], -1)  # (N, 3)
+    directions = np.stack([level * np.sin(azimuth), height, level * np.cos(azimuth)], -1) @ random_rotation(seed).T
+    axes = look_at(torch.from_numpy(directions), torch.zeros(3).double(), torch.tensor([0.0, 1, 0]).double())[..., :3]
     focal = size / 2 / math.tan(math.radians(fov) / 2)
-    distance = radius * math.sqrt(1 + (2 * focal / (FILL * size)) ** 2)
-    positions = torch.from_numpy(centre + distance * directions @ random_rotation(seed).T)
-    poses = look_at(positions, torch.from_numpy(centre), positions.new_tensor([0.0, 1.0, 0.0]))
+    centre = (points.min(axis=0) + points.max(axis=0)) / 2
+    distance = 0.0
+    for axis in axes.numpy():
+        x, y, z = ((points - centre) @ axis).T
+        distance = max(distance, float((z + 2 * focal * np.maximum(np.abs(x), np.abs(y)) / (FILL * size)).max()))
+    positions = torch.from_numpy(centre + distance * directions)
     intrinsics = positions.new_tensor([[focal, focal, size / 2, size / 2]]).expand(count, 4)
-    return Cameras(poses, intrinsics, size, size)
+    return Cameras(torch.cat([axes, positions[..., None]], -1), intrinsics, size, size)
 
 
 def random_rotation(seed: int | list[int]) -> np.ndarray:

@@ -27,7 +27,7 @@ from nerfkit.scenes.assemble import MIN_TRAIN, did_you_mean
 from nerfkit.scenes.files import TRUTH, problem
 from nerfkit.scenes.synthesis import Lights, Photos, Surface, geometry, render
 from nerfkit.scenes.synthesis_mesh import TexturedMesh, as_array, surface_of
-from nerfkit.scenes.synthesis_views import bounding_sphere, cameras_around
+from nerfkit.scenes.synthesis_views import cameras_around
 
 FORMATS = ("kaolin", "blender")
 LIGHTS = {
@@ -104,19 +104,22 @@ def synthesize(
     formats = FORMATS if format == "both" else (format,)
     vertices = as_array(mesh.vertices).astype(np.float64) @ TO_KAOLIN[up].T
     surface = surface_of(mesh, TO_KAOLIN[up], specular if light != "none" else 0.0, shininess)
-    sphere = bounding_sphere(_visible(surface))
-    cameras, places = _plan(sphere, views, size, holdout, fov, seed, with_val="blender" in formats)
+    points = _visible(surface, str(mesh.provenance.get("path", "mesh")))
+    cameras, places = _plan(points, views, size, holdout, fov, seed, with_val="blender" in formats)
+    # White is the camera's plane and black lies as far behind the object, as in NeRF's synthetic scenes.
+    far = 2 * float(np.linalg.norm(cameras.positions[0].numpy() - (points.min(axis=0) + points.max(axis=0)) / 2))
     about = {
+        "mesh": Path(str(mesh.provenance.get("path", ""))).name,
         **{"views": views, "size": size, "samples": samples, "seed": seed, "holdout": holdout, "fov_degrees": fov},
         **{"light": light, "specular": specular, "shininess": shininess, "mesh_up": up},
-        "depth_png": f"1 - depth / {2 * float(np.linalg.norm(cameras.positions[0].numpy() - sphere[0]))!r}",
+        "depth_png_black": far,
     }
     with _filled(Path(folder).expanduser().absolute(), formats, len(places) * size**2 * 16 // 10**6 + 20) as passing:
         for name in formats:
             (passing / name).mkdir()
             _write_truth(passing / name / TRUTH, vertices @ _world(name).T, mesh)
             (passing / name / ABOUT).write_text(json.dumps(about, indent=4) + "\n")
-        _shoot(surface, LIGHTS[light], cameras, places, samples, sphere[0], passing, formats, progress)
+        _shoot(surface, LIGHTS[light], cameras, places, samples, far, passing, formats, progress)
     return {name: Path(folder).expanduser() / name for name in formats}
 
 
@@ -147,27 +150,27 @@ def _check_numbers(
         )
 
 
-def _visible(surface: Surface) -> np.ndarray:
-    """The corners (K,3) of those faces that have an area."""
+def _visible(surface: Surface, where: str) -> np.ndarray:
+    """The places (K,3) of the corners of those faces that have an area."""
     a, b, c = (surface.vertices[surface.faces[:, k]] for k in range(3))
     solid = (np.cross(b - a, c - a) != 0).any(-1)
     if not solid.any():
-        raise problem("mesh", "no face has an area", "a surface", "Check the file that it comes from.")
-    return surface.vertices[surface.faces[solid].reshape(-1)]
+        raise problem(where, "no face has an area", "a surface", "Check the file that it comes from.")
+    return np.unique(surface.vertices[surface.faces[solid].reshape(-1)], axis=0)
 
 
 def _plan(
-    sphere: tuple[np.ndarray, float], views: int, size: int, holdout: int, fov: float, seed: int, with_val: bool
+    points: np.ndarray, views: int, size: int, holdout: int, fov: float, seed: int, with_val: bool
 ) -> tuple[Cameras, list[_View]]:
     """All cameras, and where their pictures go. Test views stand in the middle of their stretches of the spiral."""
-    cameras = cameras_around(*sphere, views, size, fov, [seed, 0], first=holdout // 2)
+    cameras = cameras_around(points, views, size, fov, [seed, 0], first=holdout // 2)
     tests = range(0, views, holdout)
     places = [
         _View(view, "test", view // holdout) if view in tests else _View(view, "train", view - view // holdout - 1)
         for view in range(views)
     ]
     if with_val:
-        val = cameras_around(*sphere, len(tests), size, fov, [seed, 1])
+        val = cameras_around(points, len(tests), size, fov, [seed, 1])
         poses = torch.cat([cameras.camera_to_world, val.camera_to_world])
         cameras = Cameras(poses, torch.cat([cameras.intrinsics, val.intrinsics]), size, size)
         places += [_View(None, "val", number) for number in range(len(tests))]
@@ -180,7 +183,7 @@ def _shoot(
     cameras: Cameras,
     places: list[_View],
     samples: int,
-    centre: np.ndarray,
+    far: float,
     folder: Path,
     formats: tuple[str, ...],
     progress: bool,
@@ -188,7 +191,6 @@ def _shoot(
     """Renders every view and writes it in every format, beside the rendering; at most two views wait."""
     turn = torch.from_numpy(TO_BLENDER)
     turned = replace(cameras, camera_to_world=turn @ cameras.camera_to_world)
-    far = 2 * float(np.linalg.norm(cameras.positions[0].numpy() - centre))
 
     def write(place: _View, photos: Photos, normals: np.ndarray, camera: Cameras) -> None:
         if "kaolin" in formats and place.kaolin is not None:
