@@ -1,23 +1,37 @@
-"""Contour antialiasing: the visibility gradient of a hard-rasterized image.
+"""Antialiasing of a hard-rasterized image: its visibility gradient, along the mesh's contours or by nvdiffrast's rule.
 
-A *contour edge* is a mesh edge with one face, or one whose two faces project to the same side of it (a fold as seen
-from the camera). Where a contour edge crosses the segment between two neighbouring pixels' centres and the picture
-changes there from one surface (the owner) to the background, or to a surface behind, the two pixels blend by the area
-that the owner covers. With the crossing at t in [0,1] from the owner's centre and m the edge's slope (its shift along
-the segment per pixel across it), the owner covers F(t + 1/2) of its own pixel and F(t - 1/2) of the other's:
+**Contour antialiasing** (``antialias``). A *contour edge* is a mesh edge with one face, or one whose two faces project
+to the same side of it (a fold as seen from the camera). Where a contour edge crosses the segment between two
+neighbouring pixels' centres and the picture changes there from the edge's own surface (the owner's) to the background,
+or to a surface behind, the two pixels blend by the area that the owner covers. With the crossing at t in [0,1] from the
+owner's centre and m the edge's slope (its shift along the segment per pixel across it), the owner covers F(t + 1/2) of
+its own pixel and F(t - 1/2) of the other's:
 
     F(z) = integral of clip(z + m y, 0, 1) over y from -1/2 to 1/2
 
     owner += (1 - F(t + 1/2)) (other - owner)             other += F(t - 1/2) (owner - other)
 
 Steep edges (|dy| >= |dx|) blend pixels of one row and shallow ones pixels of one column. So |m| <= 1, the edge stays
-within the two pixels, and each piece of a contour counts once. For m = 0 this is nvdiffrast's rule (Laine et al. 2020,
-section 3.6); for slanted edges it is the covered area where that rule is off by up to 1/8. Of several contour edges
-between two pixels the outermost counts. The crossing follows the mesh's edge, not the visible triangles, and so does
-its gradient: triangles smaller than a pixel lose nothing.
+within the two pixels, and each piece of a contour counts once. The crossing follows the mesh's edge, not the visible
+triangles, and so does its gradient: triangles smaller than a pixel lose nothing.
+
+The owner is the pixel on the side of the edge's faces. Which crossings count, with everything compared as inverse
+depth, which is linear on the screen:
+
+- Against an empty pixel: those whose owner is the covered one.
+- Between two surfaces: those that lie in front of the plane of the face that the other pixel shows. A hidden contour
+  lies behind it and changes nothing.
+- A *crease* is an edge across which the colour jumps though both faces look the same way. The caller flags it. It
+  counts where both pixels are covered and no contour counts, if it lies on the visible surface: within what the planes
+  of the two pixels' faces, and the straight line between them, say about the inverse depth at the crossing.
+
+Of several contour edges between two pixels those owned by the nearer pixel go first, then the outermost, then the
+lower edge number; of several creases the one nearest to the middle.
 
 A pixel that takes part in several blends with weights that sum to more than 1 has them divided by their sum: every
 pixel stays a convex combination of its own and its neighbours' colours.
+
+**nvdiffrast's rule** is ``antialias_pixels``.
 """
 
 from torch import Tensor
@@ -25,47 +39,63 @@ from torch import Tensor
 from ..backend import backend_for
 
 
-def find_pairs(points: Tensor, edges: Tensor, face: Tensor, depth: Tensor, near: float = 1e-3) -> tuple[Tensor, Tensor]:
-    """Pairs of neighbouring pixels between which a contour lies. Not differentiable.
+def find_pairs(
+    points: Tensor, faces: Tensor, edges: Tensor, face: Tensor, near: float = 1e-3, creases: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Pairs of neighbouring pixels between which a contour or a crease lies. Not differentiable.
 
     Args:
         points: (N,V,3) homogeneous pixel coordinates (w x, w y, w) of the vertices.
-        edges: (E,4) int64: the edge's two vertices and the vertex opposite to it in each of its two faces, the last -1
-            where it has one face only.
+        faces: (F,3) int64 vertex numbers, or (N,F,3), each view's own.
+        edges: (E,4) or (N,E,4) int64: the edge's two vertices and the vertex opposite to it in each of its two faces,
+            the last -1 where it has one face only. Rows that begin with -1 are padding.
         face: (N,H,W) int32, the rasterized face, -1 where there is none.
-        depth: (N,H,W) its depth.
         near: edges with an end nearer than this are ignored.
+        creases: (E,) or (N,E) bool, edges across which the colour jumps; none if not given.
 
     Returns:
         pairs (P,4) int64: the owner's and the other pixel's number in the flattened (N,H,W), and the edge's vertices;
-        slopes (P,) float64: |m| of each edge.
+        slopes (P,) float64: |m| of each edge. The order of the pairs depends on the backend.
 
     Raises:
         ValueError: a shape is wrong.
     """
     if points.ndim != 3 or points.shape[-1] != 3:
         raise ValueError(f"points: expected (N,V,3), got {tuple(points.shape)}")
-    if edges.ndim != 2 or edges.shape[-1] != 4:
-        raise ValueError(f"edges: expected (E,4), got {tuple(edges.shape)}")
-    if face.ndim != 3 or depth.shape != face.shape or face.shape[0] != points.shape[0]:
-        expected = f"({points.shape[0]},H,W)"
-        raise ValueError(f"face, depth: expected {expected}, got {tuple(face.shape)} and {tuple(depth.shape)}")
+    faces, edges = _of_views("faces", faces, 3, points.shape[0]), _of_views("edges", edges, 4, points.shape[0])
+    if face.ndim != 3 or face.shape[0] != points.shape[0]:
+        raise ValueError(f"face: expected ({points.shape[0]},H,W), got {tuple(face.shape)}")
+    if creases is None:
+        creases = edges.new_zeros(1, edges.shape[1], dtype=bool)
+    creases = creases[None] if creases.ndim == 1 else creases
+    if creases.ndim != 2 or creases.shape[0] not in (1, points.shape[0]) or creases.shape[1] != edges.shape[1]:
+        expected = f"({edges.shape[1]},) or ({points.shape[0]},{edges.shape[1]})"
+        raise ValueError(f"creases: expected {expected}, got {tuple(creases.shape)}")
     backend = backend_for(points)
     if backend == "reference":
         from . import reference
 
-        return reference.find_pairs(points, edges, face, depth, near)
+        return reference.find_pairs(points, faces, edges, creases, face, near)
     from . import cpu
 
     if backend == "cpu":
-        return cpu.find_pairs(points, edges, face, depth, near)
+        return cpu.find_pairs(points, faces, edges, creases, face, near)
     # There is no device kernel of this operation: the host computes it and the result goes back.
-    pairs, slopes = cpu.find_pairs(points.cpu(), edges.cpu(), face.cpu(), depth.cpu(), near)
+    pairs, slopes = cpu.find_pairs(*(x.cpu() for x in (points, faces, edges, creases, face)), near)
     return pairs.to(points.device), slopes.to(points.device)
 
 
+def _of_views(name: str, rows: Tensor, width: int, views: int) -> Tensor:
+    """``rows`` as (M,R,width) int64, M one or the number of views."""
+    found = tuple(rows.shape)
+    rows = rows[None] if rows.ndim == 2 else rows
+    if rows.ndim != 3 or rows.shape[0] not in (1, views) or rows.shape[2] != width or rows.is_floating_point():
+        raise ValueError(f"{name}: expected integers of shape (*,{width}) or ({views},*,{width}), got {found}")
+    return rows.long()
+
+
 def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tensor:
-    """Blends the pixels of every pair by where the contour edge crosses between them.
+    """Blends the pixels of every pair by where the edge crosses between them.
 
     Args:
         image: (N,H,W,C).
@@ -96,6 +126,14 @@ def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tenso
     return cpu.blend(image.cpu(), points.cpu(), pairs.cpu(), slopes.cpu()).to(image.device)
 
 
-def antialias(image: Tensor, points: Tensor, edges: Tensor, face: Tensor, depth: Tensor, near: float = 1e-3) -> Tensor:
+def antialias(
+    image: Tensor,
+    points: Tensor,
+    faces: Tensor,
+    edges: Tensor,
+    face: Tensor,
+    near: float = 1e-3,
+    creases: Tensor | None = None,
+) -> Tensor:
     """``blend`` over ``find_pairs``: the antialiased image (N,H,W,C)."""
-    return blend(image, points, *find_pairs(points.detach(), edges, face, depth.detach(), near))
+    return blend(image, points, *find_pairs(points.detach(), faces, edges, face, near, creases))

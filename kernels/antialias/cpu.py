@@ -1,5 +1,5 @@
-"""Numba: the search is parallel over views; contours are thin, so the blend itself is one short sequential pass whose
-order is fixed."""
+"""Numba: edges are sorted out in parallel and searched for crossings in parallel over views and directions; contours
+are thin, so the blend itself is one short sequential pass whose order is fixed."""
 
 import math
 
@@ -9,7 +9,10 @@ from numba import prange
 from torch import Tensor
 
 from ..jit import inline, jit
-from .reference import LEAST_SLOPE
+from .reference import CLEARANCE, LEAST_SLOPE, SLACK
+
+CONTOUR, CREASE = 1, 2  # bits
+NOTHING = -1
 
 
 @inline
@@ -17,97 +20,158 @@ def det3(a, b, c):
     return (a[1] * b[2] - a[2] * b[1]) * c[0] + (a[2] * b[0] - a[0] * b[2]) * c[1] + (a[0] * b[1] - a[1] * b[0]) * c[2]
 
 
+@jit
+def sort_out(points, edges, creases, near, kinds, sides):
+    """What each edge is in each view, and the sign of det(p0, p1, p) on its faces' side if it is a contour."""
+    views, count = kinds.shape
+    for task in prange(views * count):
+        n = task // count
+        e = task - n * count
+        m = n if edges.shape[0] > 1 else 0
+        v0, v1, a, b = edges[m, e]
+        kinds[n, e] = 0
+        sides[n, e] = 0
+        if v0 < 0:
+            continue
+        p0, p1 = points[n, v0], points[n, v1]
+        if not (p0[2] >= near and p1[2] >= near):
+            continue
+        if not math.isfinite(p0[0] + p0[1] + p0[2] + p1[0] + p1[1] + p1[2]):
+            continue
+        side = det3(p0, p1, points[n, a])
+        side_b = det3(p0, p1, points[n, b]) if b >= 0 else side
+        if side * side_b >= 0:
+            side = side if side != 0 else side_b
+            kinds[n, e] = CONTOUR
+            sides[n, e] = 1 if side > 0 else -1 if side < 0 else 0
+        if creases[n if creases.shape[0] > 1 else 0, e]:
+            kinds[n, e] |= CREASE
+
+
 @inline
-def owner_of(face, depth, i, j, i2, j2, p0, p1, side, edge_depth):
-    """0 or 1: the pixel that shows the surface which the contour edge bounds; -1: the edge changes nothing here."""
-    covered, covered2 = face[i, j] >= 0, face[i2, j2] >= 0
-    if covered != covered2:
-        return 0 if covered else 1
-    if not covered:
-        return -1
-    first = depth[i, j] < depth[i2, j2]
-    z, behind = (depth[i, j], depth[i2, j2]) if first else (depth[i2, j2], depth[i, j])
-    if abs(edge_depth - z) >= abs(edge_depth - behind):
-        return -1
-    x, y = (j + 0.5, i + 0.5) if first else (j2 + 0.5, i2 + 0.5)
-    if not det3(p0, p1, (x, y, 1.0)) * side >= 0:
-        return -1
-    return 0 if first else 1
+def inverse_depths(points, faces, f, x, y, x_there, y_there):
+    """1 / w at two places of the screen on the plane of face ``f``."""
+    p0, p1, p2 = points[faces[f, 0]], points[faces[f, 1]], points[faces[f, 2]]
+    a0, b0, c0 = p1[1] * p2[2] - p1[2] * p2[1], p1[2] * p2[0] - p1[0] * p2[2], p1[0] * p2[1] - p1[1] * p2[0]
+    a1, b1, c1 = p2[1] * p0[2] - p2[2] * p0[1], p2[2] * p0[0] - p2[0] * p0[2], p2[0] * p0[1] - p2[1] * p0[0]
+    a2, b2, c2 = p0[1] * p1[2] - p0[2] * p1[1], p0[2] * p1[0] - p0[0] * p1[2], p0[0] * p1[1] - p0[1] * p1[0]
+    scale = 1 / (p0[0] * a0 + p0[1] * b0 + p0[2] * c0)
+    a, b, c = (a0 + a1 + a2) * scale, (b0 + b1 + b2) * scale, (c0 + c1 + c2) * scale
+    return a * x + b * y + c, a * x_there + b * y_there + c
+
+
+@inline
+def judge(points, faces, face_a, face_b, axis, line, first, u, kind, towards, inverse, steep):
+    """What a crossing at ``u`` between the pixels ``first`` and ``first + 1`` of a line means to them.
+
+    Returns its rank (``NOTHING`` where it changes nothing), its merit and the owner, 0 or 1.
+    """
+    at = u - first
+    if face_a < 0 or face_b < 0:
+        owner = 0 if face_b < 0 else 1
+        if face_a == face_b or not kind & CONTOUR or towards * (owner - 0.5) < 0:
+            return NOTHING, 0.0, 0
+        return 0, at if owner == 0 else 1 - at, owner
+    a0, b0 = first + 0.5, line + 0.5
+    if axis == 0:
+        centre_a, beside_a = inverse_depths(points, faces, face_a, a0, b0, u + 0.5, b0)
+        centre_b, beside_b = inverse_depths(points, faces, face_b, a0 + 1, b0, u + 0.5, b0)
+    else:
+        centre_a, beside_a = inverse_depths(points, faces, face_a, b0, a0, b0, u + 0.5)
+        centre_b, beside_b = inverse_depths(points, faces, face_b, b0, a0 + 1, b0, u + 0.5)
+    if kind & CONTOUR and towards != 0:
+        owner = 0 if towards < 0 else 1
+        if inverse > (beside_b if owner == 0 else beside_a) * (1 + CLEARANCE):
+            nearer = centre_a >= centre_b if owner == 0 else centre_b >= centre_a
+            return 0 if nearer else 1, at if owner == 0 else 1 - at, owner
+    if kind & CREASE and steep:
+        chord = centre_a + at * (centre_b - centre_a)
+        low, high = min(chord, beside_a, beside_b), max(chord, beside_a, beside_b)
+        margin = SLACK * (high - low) + CLEARANCE * inverse
+        if low - margin <= inverse <= high + margin:
+            return 2, -abs(at - 0.5), 0
+    return NOTHING, 0.0, 0
 
 
 @jit
-def search(points, edges, face, depth, near):
+def search(points, faces, edges, kinds, sides, face):
     views, height, width = face.shape
     size = height * width
-    best_edge = np.zeros((views, 2 * size), np.int32)  # number + 1 of the outermost edge of each pair
-    best_t = np.empty((views, 2 * size))
-    best_owner = np.empty((views, 2 * size), np.int8)
-    touched = np.empty((views, 2 * size), np.int32)
-    counts = np.zeros(views, np.int64)
-    for n in prange(views):
-        for e in range(edges.shape[0]):
-            p0, p1 = points[n, edges[e, 0]], points[n, edges[e, 1]]
+    best_edge = np.zeros((2 * views, size), np.int32)  # number + 1 of the edge that counts for each pair
+    best_rank = np.empty((2 * views, size), np.int8)
+    best_owner = np.empty((2 * views, size), np.int8)
+    best_merit = np.empty((2 * views, size))
+    touched = np.empty((2 * views, size), np.int32)
+    counts = np.zeros(2 * views, np.int64)
+    for task in prange(2 * views):
+        n = task // 2
+        axis = task - 2 * n  # 0: pairs in a row, 1: pairs in a column
+        own_edges, own_faces = edges[n if edges.shape[0] > 1 else 0], faces[n if faces.shape[0] > 1 else 0]
+        lines, places = (height, width) if axis == 0 else (width, height)
+        count = 0
+        for e in range(own_edges.shape[0]):
+            kind = kinds[n, e]
+            if kind == 0:
+                continue
+            p0, p1 = points[n, own_edges[e, 0]], points[n, own_edges[e, 1]]
             w0, w1 = p0[2], p1[2]
-            if not (w0 >= near and w1 >= near):
+            u0, s0 = p0[axis] / w0, p0[1 - axis] / w0
+            u1, s1 = p1[axis] / w1, p1[1 - axis] / w1
+            if s0 == s1:
                 continue
-            side = det3(p0, p1, points[n, edges[e, 2]])
-            if edges[e, 3] >= 0:
-                side_b = det3(p0, p1, points[n, edges[e, 3]])
-                if not side * side_b >= 0:
-                    continue
-                side = side if side != 0 else side_b
-            elif not math.isfinite(side):
+            low, high = max(min(s0, s1) - 0.5, 0.0), min(max(s0, s1) - 0.5, lines - 1.0)
+            if not low <= high:
                 continue
-            for axis in range(2):  # 0: pairs in a row, 1: pairs in a column
-                u0, s0 = p0[axis] / w0, p0[1 - axis] / w0
-                u1, s1 = p1[axis] / w1, p1[1 - axis] / w1
-                lines, places = (height, width) if axis == 0 else (width, height)
-                if s0 == s1:
+            along, across = abs(u1 - u0), abs(s1 - s0)
+            steep = along < across or (along == across and axis == 0)
+            towards = sides[n, e] * (s0 - s1 if axis == 0 else s1 - s0)
+            for line in range(math.ceil(low), math.floor(high) + 1):
+                share = (line + 0.5 - s0) / (s1 - s0)
+                u = u0 + share * (u1 - u0) - 0.5
+                if not (u > -1 and u < places):
                     continue
-                low, high = max(min(s0, s1) - 0.5, 0.0), min(max(s0, s1) - 0.5, lines - 1.0)
-                if not low <= high:
-                    continue
-                for line in range(math.ceil(low), math.floor(high) + 1):
-                    share = (line + 0.5 - s0) / (s1 - s0)
-                    u = u0 + share * (u1 - u0) - 0.5
-                    if not (u > -1 and u < places):
+                inverse = (1 - share) / w0 + share / w1
+                for first in range(math.ceil(u) - 1, math.floor(u) + 1):  # two pairs if through a centre
+                    if first < 0 or first > places - 2:
                         continue
-                    for first in range(math.ceil(u) - 1, math.floor(u) + 1):  # two pairs if through a centre
-                        if first < 0 or first > places - 2:
-                            continue
-                        i, j = (line, first) if axis == 0 else (first, line)
-                        i2, j2 = i + axis, j + 1 - axis
-                        here = 1.0 / ((1 - share) / w0 + share / w1)
-                        owner = owner_of(face[n], depth[n], i, j, i2, j2, p0, p1, side, here)
-                        if owner < 0:
-                            continue
-                        t = u - first if owner == 0 else 1 - (u - first)
-                        pair = axis * size + i * width + j
-                        if best_edge[n, pair] == 0:
-                            touched[n, counts[n]] = pair
-                            counts[n] += 1
-                        elif t <= best_t[n, pair]:
-                            continue
-                        best_edge[n, pair], best_t[n, pair], best_owner[n, pair] = e + 1, t, owner
+                    i, j = (line, first) if axis == 0 else (first, line)
+                    face_a, face_b = face[n, i, j], face[n, i + axis, j + 1 - axis]
+                    rank, merit, owner = judge(
+                        points[n], own_faces, face_a, face_b, axis, line, first, u, kind, towards, inverse, steep
+                    )
+                    if rank == NOTHING:
+                        continue
+                    pair = i * width + j
+                    if best_edge[task, pair] == 0:
+                        touched[task, count] = pair
+                        count += 1
+                    elif rank > best_rank[task, pair]:
+                        continue
+                    elif rank == best_rank[task, pair] and merit <= best_merit[task, pair]:
+                        continue
+                    best_edge[task, pair] = e + 1
+                    best_rank[task, pair], best_merit[task, pair], best_owner[task, pair] = rank, merit, owner
+        counts[task] = count
 
     pairs, slopes = np.empty((counts.sum(), 4), np.int64), np.empty(counts.sum())
     filled = 0
-    for n in range(views):
-        for k in range(counts[n]):
-            pair = touched[n, k]
-            axis, pixel = pair // size, pair % size
-            edge = edges[best_edge[n, pair] - 1]
+    for task in range(2 * views):
+        n = task // 2
+        axis = task - 2 * n
+        own_edges = edges[n if edges.shape[0] > 1 else 0]
+        for k in range(counts[task]):
+            pixel = touched[task, k]
+            edge = own_edges[best_edge[task, pixel] - 1]
             p0, p1 = points[n, edge[0]], points[n, edge[1]]
-            along = p1[axis] / p1[2] - p0[axis] / p0[2]
-            across = p1[1 - axis] / p1[2] - p0[1 - axis] / p0[2]
-            slope = abs(along / across)
-            if slope > 1 or (slope == 1 and axis == 1):
+            along = abs(p1[axis] / p1[2] - p0[axis] / p0[2])
+            across = abs(p1[1 - axis] / p1[2] - p0[1 - axis] / p0[2])
+            if along > across or (along == across and axis == 1):
                 continue
             a = n * size + pixel
             b = a + (1 if axis == 0 else width)
-            pairs[filled, 0], pairs[filled, 1] = (a, b) if best_owner[n, pair] == 0 else (b, a)
+            pairs[filled, 0], pairs[filled, 1] = (a, b) if best_owner[task, pixel] == 0 else (b, a)
             pairs[filled, 2], pairs[filled, 3] = edge[0], edge[1]
-            slopes[filled] = slope
+            slopes[filled] = along / across
             filled += 1
     return pairs[:filled], slopes[:filled]
 
@@ -226,10 +290,18 @@ class Blend(torch.autograd.Function):
         return grad_image.view(ctx.shape), grad_points.to(ctx.dtype), None, None
 
 
-def find_pairs(points: Tensor, edges: Tensor, face: Tensor, depth: Tensor, near: float) -> tuple[Tensor, Tensor]:
-    """See ``nerfkit.kernels.antialias.find_pairs``. Works in float64 inside."""
-    arrays = points.detach().double(), edges.long(), face.int(), depth.detach().float()
-    pairs, slopes = search(*(x.contiguous().numpy() for x in arrays), float(near))
+def find_pairs(
+    points: Tensor, faces: Tensor, edges: Tensor, creases: Tensor, face: Tensor, near: float
+) -> tuple[Tensor, Tensor]:
+    """See ``nerfkit.kernels.antialias.find_pairs``; faces (M,F,3), edges (M,E,4), creases (M,E), M one or N.
+
+    Works in float64 inside.
+    """
+    kinds, sides = np.empty((2, points.shape[0], edges.shape[1]), np.int8)
+    arrays = points.detach().double(), faces.long(), edges.long(), creases.bool(), face.int()
+    exact, corners, ends, jumps, shown = (x.contiguous().numpy() for x in arrays)
+    sort_out(exact, ends, jumps, float(near), kinds, sides)
+    pairs, slopes = search(exact, corners, ends, kinds, sides, shown)
     return torch.from_numpy(pairs), torch.from_numpy(slopes)
 
 

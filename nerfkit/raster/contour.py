@@ -14,11 +14,12 @@ def edge_faces(faces: Tensor) -> tuple[Tensor, Tensor]:
     """The edges of a mesh and the faces on either side.
 
     Args:
-        faces: (F,3) int64 vertex numbers.
+        faces: (F,3) int64 vertex numbers, or (N,F,3) of N meshes. Rows of -1 are padding.
 
     Returns:
         edges (E,2): vertices, lower number first; and their faces (E,2), lower number first, -1 for a side without one.
         An edge of three or more faces appears once for each of them with that face alone, so it counts as a boundary.
+        For N meshes (N,E,2) both, padded with rows of -1.
     """
     edges, sides = _edge_sides(faces)
     return edges, torch.where(sides >= 0, sides // 3, -1)
@@ -27,36 +28,93 @@ def edge_faces(faces: Tensor) -> tuple[Tensor, Tensor]:
 def contour_candidates(faces: Tensor) -> Tensor:
     """(E,4) int64: each edge's two vertices and the vertex opposite in each of its faces, -1 for a side without a face.
 
-    This is what ``nerfkit.kernels.antialias`` reads. It is computed once for each ``faces`` tensor and lives as
-    long as that.
+    This is what ``nerfkit.kernels.antialias`` reads; for faces (N,F,3) it is (N,E,4), padded with rows of -1. It is
+    computed once for each ``faces`` tensor and lives as long as that.
     """
-    version, edges = _known_edges.get(faces, (None, None))
+    return _remembered(faces)[0]
+
+
+def crease_edges(faces: Tensor, corner_values: Tensor, tolerance: float = 1e-3) -> Tensor:
+    """Which edges of ``contour_candidates`` a value jumps across: a colour, a normal, a texture coordinate.
+
+    Args:
+        faces: (F,3) or (N,F,3) int64 vertex numbers.
+        corner_values: (F,3,C), or (N,F,3,C) for each view, of the faces' corners.
+        tolerance: the two faces of an edge may differ by this much, in any channel, at either of its ends.
+
+    Returns:
+        (E,) or (N,E) bool. False where an edge has one face.
+    """
+    sides = _remembered(faces)[1]  # (E, 2) or (N, E, 2)
+    values = corner_values.detach()
+    if values.ndim == 4 and sides.ndim == 2:
+        sides = sides.expand(values.shape[0], -1, -1)
+    elif values.ndim == 3 and sides.ndim == 3:
+        values = values.expand(sides.shape[0], -1, -1, -1)
+    # Side 3 f + k runs from corner k of face f to the next one: in the two faces of an edge, mostly the other way round.
+    start = sides.clamp(min=0)
+    end = torch.where(start % 3 == 2, start - 2, start + 1)
+    corners = faces.reshape(*faces.shape[:-2], -1).expand(*sides.shape[:-2], -1)
+    flat = values.flatten(-3, -2)  # (..., 3F, C)
+    ends = torch.stack([start, end], -1)  # (..., E, 2 faces, 2 ends)
+    vertices = _take(corners[..., None], ends)[..., 0]
+    reverse = vertices[..., 0] > vertices[..., 1]  # both faces from the lower vertex to the higher
+    found = _take(flat, torch.where(reverse[..., None], ends.flip(-1), ends))  # (..., E, 2, 2, C)
+    jump = ((found[..., 0, :, :] - found[..., 1, :, :]).abs() > tolerance).any(-1).any(-1)
+    return jump & (sides >= 0).all(-1)
+
+
+def _take(rows: Tensor, index: Tensor) -> Tensor:
+    """rows (..., R, C) at index (..., *S): (..., *S, C)."""
+    leading = rows.ndim - 2
+    flat = index.flatten(leading)  # (..., S)
+    found = rows.gather(leading, flat[..., None].expand(*flat.shape, rows.shape[-1]))
+    return found.unflatten(leading, index.shape[leading:])
+
+
+def _remembered(faces: Tensor) -> tuple[Tensor, Tensor]:
+    """``contour_candidates`` and the two sides of each edge (see ``_edge_sides``)."""
+    version, edges, sides = _known_edges.get(faces, (None, None, None))
     if edges is None or version != faces._version:
         ends, sides = _edge_sides(faces)
-        opposite = faces.roll(1, 1).reshape(-1)  # the corner that side k, from corner k to k + 1, does not touch
-        edges = torch.cat([ends, torch.where(sides >= 0, opposite[sides.clamp(min=0)], -1)], 1)
-        _known_edges[faces] = (faces._version, edges)
-    return edges
+        opposite = faces.roll(1, -1).flatten(-2)  # the corner that side k, from corner k to k + 1, does not touch
+        found = opposite.gather(-1, sides.clamp(min=0).flatten(-2)).view_as(sides)
+        edges = torch.cat([ends, torch.where(sides >= 0, found, -1)], -1)
+        _known_edges[faces] = (faces._version, edges, sides)
+    return edges, sides
 
 
 def _edge_sides(faces: Tensor) -> tuple[Tensor, Tensor]:
-    """Edges (E,2) and their sides (E,2) numbered 3 f + k for the one from corner k to k + 1 of face f, -1 for none."""
-    if faces.shape[0] == 0:
+    """Edges (E,2) and their sides (E,2) numbered 3 f + k for the one from corner k to k + 1 of face f, -1 for none.
+
+    Of faces (N,F,3) both are (N,E,2), padded with -1.
+    """
+    if faces.ndim == 3:
+        parts = [_edge_sides(own) for own in faces]
+        if not parts:
+            return faces.new_zeros(0, 0, 2), faces.new_zeros(0, 0, 2)
+        pad = torch.nn.utils.rnn.pad_sequence
+        return tuple(pad([p[k] for p in parts], batch_first=True, padding_value=-1) for k in range(2))
+    real = (faces >= 0).all(1)  # (F,)
+    side_number = torch.arange(3 * faces.shape[0], device=faces.device)[real.repeat_interleave(3)]  # (3F',)
+    if len(side_number) == 0:
         return faces.new_zeros(0, 2), faces.new_zeros(0, 2)
-    ends = torch.stack([faces, faces.roll(-1, 1)], -1).reshape(-1, 2)  # (3F, 2)
+    ends = torch.stack([faces, faces.roll(-1, 1)], -1).reshape(-1, 2)[side_number]  # (3F', 2)
     low, high = ends.amin(1), ends.amax(1)
     key, order = torch.sort(low * (int(faces.max()) + 1) + high, stable=True)
     _, count = torch.unique_consecutive(key, return_counts=True)
-    count_here = count.repeat_interleave(count)  # (3F,)
+    count_here = count.repeat_interleave(count)  # (3F',)
     starts = torch.cumsum(count, 0) - count
     rank = torch.arange(len(key), device=key.device) - starts.repeat_interleave(count)
     first = (count_here != 2) | (rank == 0)
-    partner = order.roll(-1)
-    sides = torch.stack([order, torch.where(count_here == 2, partner, -1)], 1)[first]
-    return torch.stack([low, high], 1)[sides[:, 0]], sides
+    partner = torch.where(count_here == 2, side_number[order.roll(-1)], -1)
+    sides = torch.stack([side_number[order], partner], 1)[first]
+    return torch.stack([low, high], 1)[order[first]], sides
 
 
-def antialias(image: Tensor, fragments: Fragments, faces: Tensor, near: float = 1e-3) -> Tensor:
+def antialias(
+    image: Tensor, fragments: Fragments, faces: Tensor, near: float = 1e-3, creases: Tensor | None = None
+) -> Tensor:
     """Blends pixels across the mesh's contours by the share that each surface covers: the visibility gradient.
 
     See ``nerfkit.kernels.antialias`` for the rule. Colours should be premultiplied, alpha among the channels, and the
@@ -65,12 +123,14 @@ def antialias(image: Tensor, fragments: Fragments, faces: Tensor, near: float = 
     Args:
         image: (N,H,W,C) shaded pixels.
         fragments: what ``rasterize`` returned for the same mesh.
-        faces: (F,3) int64. Keep using one tensor: its edges are found once and remembered.
+        faces: (F,3) int64, or (N,F,3), each view's own. Keep using one tensor: its edges are found once and remembered.
         near: contour edges with an end nearer than this get no blending and no gradient.
+        creases: (E,) or (N,E) bool, the edges of ``contour_candidates`` across which the colour jumps; see
+            ``crease_edges``.
 
     Returns:
         (N,H,W,C), each pixel a convex combination of ``image``'s there and next to it; differentiable with respect to
         ``image`` and, through ``fragments.points``, to the vertices.
     """
     edges = contour_candidates(faces)
-    return antialias_kernel.antialias(image, fragments.points, edges, fragments.face, fragments.depth, near)
+    return antialias_kernel.antialias(image, fragments.points, faces, edges, fragments.face, near, creases)

@@ -22,9 +22,9 @@ def homogeneous(x, y, w):
 def coverage(points, faces, height, width, backend="reference"):
     """Antialiased mask of a mesh, (H,W)."""
     with use(backend):
-        face, _, depth = rasterize(points[None], faces, height, width)
+        face, *_ = rasterize(points[None], faces, height, width)
         mask = (face >= 0)[..., None].to(points)
-        return antialias(mask, points[None], contour_candidates(faces), face, depth)[0, ..., 0]
+        return antialias(mask, points[None], faces, contour_candidates(faces), face)[0, ..., 0]
 
 
 def soup(views, faces, seed):
@@ -83,8 +83,8 @@ def test_folds_count_and_flat_edges_do_not():
     folded = homogeneous([1.0, 9, 9, 8], [1.0, 1, 9, 2], [1.0, 1, 1, 1.2])
     for points, expected in ((flat, False), (folded, True)):
         with use("reference"):
-            face, _, depth = rasterize(points[None], SQUARE, 10, 10)
-            pairs, _ = find_pairs(points[None], contour_candidates(SQUARE), face, depth)
+            face, *_ = rasterize(points[None], SQUARE, 10, 10)
+            pairs, _ = find_pairs(points[None], SQUARE, contour_candidates(SQUARE), face)
         diagonal = (pairs[:, 2:] == torch.tensor([0, 2])).all(1)
         assert bool(diagonal.any()) is expected
 
@@ -95,8 +95,8 @@ def test_the_outermost_edge_wins():
     points = homogeneous(x, y, [1.0] * 4 + [2.0] * 4)
     faces = torch.cat([SQUARE, SQUARE + 4])
     with use("reference"):
-        face, _, depth = rasterize(points[None], faces, 9, 9)
-        pairs, slopes = find_pairs(points[None], contour_candidates(faces), face, depth)
+        face, *_ = rasterize(points[None], faces, 9, 9)
+        pairs, slopes = find_pairs(points[None], faces, contour_candidates(faces), face)
     assert pairs[:, :2].tolist() == [[9 * i + 4, 9 * i + 5] for i in range(9)]
     assert (pairs[:, 2:] == torch.tensor([5, 6])).all()
     assert_close(slopes, torch.full((9,), 0.1 / 28, dtype=torch.float64))
@@ -108,9 +108,9 @@ def test_nearer_surface_blends_over_the_one_behind():
     points = homogeneous(x, y, [1.0] * 4 + [3.0] * 4)
     faces = torch.cat([SQUARE, SQUARE + 4])
     with use("reference"):
-        face, _, depth = rasterize(points[None], faces, 9, 9)
+        face, *_ = rasterize(points[None], faces, 9, 9)
         image = torch.where(face < 2, 1.0, 0.5)[..., None].double()
-        out = antialias(image, points[None], contour_candidates(faces), face, depth)[0, ..., 0]
+        out = antialias(image, points[None], faces, contour_candidates(faces), face)[0, ..., 0]
     assert_close(out[:, :4], torch.ones(9, 4, dtype=torch.float64))
     assert_close(out[:, 4], torch.full((9,), 0.9, dtype=torch.float64))
     assert_close(out[:, 5:], torch.full((9, 4), 0.5, dtype=torch.float64))
@@ -121,8 +121,8 @@ def test_hidden_contours_change_nothing():
     points = homogeneous(x, y, [3.0] * 4 + [1.0] * 4)
     faces = torch.cat([SQUARE, SQUARE + 4])
     with use("reference"):
-        face, _, depth = rasterize(points[None], faces, 9, 9)
-        pairs, _ = find_pairs(points[None], contour_candidates(faces), face, depth)
+        face, *_ = rasterize(points[None], faces, 9, 9)
+        pairs, _ = find_pairs(points[None], faces, contour_candidates(faces), face)
     assert len(pairs) == 0
 
 
@@ -132,10 +132,10 @@ def test_cpu_equals_reference():
     points = points.float()
     edges = contour_candidates(faces)
     with use("cpu"):
-        face, _, depth = rasterize(points, faces, 19, 23)
-        pairs, slopes = find_pairs(points, edges, face, depth)
+        face, *_ = rasterize(points, faces, 19, 23)
+        pairs, slopes = find_pairs(points, faces, edges, face)
     with use("reference"):
-        expected_pairs, expected_slopes = find_pairs(points.double(), edges, face, depth)
+        expected_pairs, expected_slopes = find_pairs(points.double(), faces, edges, face)
 
     def ordered(numbers, values):
         rows = sorted(zip(numbers.tolist(), values.tolist(), strict=True))
@@ -164,8 +164,8 @@ def test_crowded_pixels_stay_convex_combinations():
     points, faces = soup(1, 200, seed=4)
     points = points.float()
     with use("cpu"):
-        face, _, depth = rasterize(points, faces, 19, 23)
-        pairs, slopes = find_pairs(points, contour_candidates(faces), face, depth)
+        face, *_ = rasterize(points, faces, 19, 23)
+        pairs, slopes = find_pairs(points, faces, contour_candidates(faces), face)
         t = crossing(points.double(), pairs, 19, 23)
         kept = torch.cat([1 - covered_share(t + 0.5, slopes), covered_share(t - 0.5, slopes)])
         total = torch.zeros(19 * 23, dtype=torch.float64).index_add(0, pairs[:, :2].T.reshape(-1), kept)
@@ -177,8 +177,8 @@ def test_crowded_pixels_stay_convex_combinations():
 
 def test_reference_gradcheck():
     points, faces = soup(1, 60, seed=3)
-    face, _, depth = rasterize(points, faces, 9, 8)
-    pairs, slopes = find_pairs(points, contour_candidates(faces), face, depth)
+    face, *_ = rasterize(points, faces, 9, 8)
+    pairs, slopes = find_pairs(points, faces, contour_candidates(faces), face)
     assert len(pairs) > 10
     image = torch.rand(1, 9, 8, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda i, p: blend(i, p, pairs, slopes), (image, points.requires_grad_()), eps=1e-7)
@@ -190,9 +190,9 @@ def test_nothing_to_blend(backend):
     for views, vertices in ((2, 3), (2, 0), (0, 3)):
         points = torch.ones(views, vertices, 3, requires_grad=True)
         image = torch.rand(views, 3, 4, 2, requires_grad=True)
-        face, depth = torch.full((views, 3, 4), -1, dtype=torch.int32), torch.zeros(views, 3, 4)
+        face = torch.full((views, 3, 4), -1, dtype=torch.int32)
         with use(backend):
-            out = antialias(image, points, contour_candidates(no_faces), face, depth)
+            out = antialias(image, points, no_faces, contour_candidates(no_faces), face)
         assert torch.equal(out, image)
         out.sum().backward()
         assert (image.grad == 1).all()
@@ -204,9 +204,9 @@ def test_edges_at_or_behind_the_camera_are_left_alone(backend):
     points = torch.tensor([[[0.0, 0, 1], [50, 0, 1e-9], [0, 50, -1]], [[0, 0, 1], [50, 0, 0], [0, float("nan"), 1]]])
     points.requires_grad_()
     with use(backend):
-        face, _, depth = rasterize(points, SQUARE[:1], 6, 6)
+        face, *_ = rasterize(points, SQUARE[:1], 6, 6)
         mask = (face >= 0)[..., None].float()
-        out = antialias(mask, points, contour_candidates(SQUARE[:1]), face, depth)
+        out = antialias(mask, points, SQUARE[:1], contour_candidates(SQUARE[:1]), face)
     out.sum().backward()
     assert torch.isfinite(out).all()
     assert torch.isfinite(points.grad).all()
@@ -221,8 +221,8 @@ def test_threads_do_not_change_a_bit():
         numba.set_num_threads(threads)
         leaf = points.float().requires_grad_()
         with use("cpu"):
-            face, _, depth = rasterize(leaf, faces, 19, 23)
-            out = antialias((face >= 0)[..., None].float(), leaf, edges, face, depth)
+            face, *_ = rasterize(leaf, faces, 19, 23)
+            out = antialias((face >= 0)[..., None].float(), leaf, faces, edges, face)
         out.square().sum().backward()
         results.append((out, leaf.grad))
     for one, many in zip(*results, strict=True):
@@ -232,14 +232,18 @@ def test_threads_do_not_change_a_bit():
 def test_bad_input():
     points, faces = soup(1, 2, seed=0)
     edges = contour_candidates(faces)
-    face, _, depth = rasterize(points, faces, 4, 4)
+    face, *_ = rasterize(points, faces, 4, 4)
     with pytest.raises(ValueError, match="points"):
-        find_pairs(points[0], edges, face, depth)
+        find_pairs(points[0], faces, edges, face)
     with pytest.raises(ValueError, match="edges"):
-        find_pairs(points, edges[:, :2], face, depth)
-    with pytest.raises(ValueError, match="depth"):
-        find_pairs(points, edges, face, depth[:, 1:])
-    pairs, slopes = find_pairs(points, edges, face, depth)
+        find_pairs(points, faces, edges[:, :2], face)
+    with pytest.raises(ValueError, match="faces"):
+        find_pairs(points, faces[:, :2], edges, face)
+    with pytest.raises(ValueError, match="face:"):
+        find_pairs(points, faces, edges, face[0])
+    with pytest.raises(ValueError, match="creases"):
+        find_pairs(points, faces, edges, face, creases=torch.ones(2, 2, dtype=torch.bool))
+    pairs, slopes = find_pairs(points, faces, edges, face)
     with pytest.raises(ValueError, match="image"):
         blend(torch.ones(2, 4, 4, 1), points, pairs, slopes)
     with pytest.raises(ValueError, match="pairs"):
