@@ -1,126 +1,328 @@
-"""Numba."""
+"""Numba: parallel over samples and over rows of texels.
+
+The texture's gradient: samples are sorted, stably, by the band of texel rows that they read, and a band is summed in
+their order by one thread. So it does not depend on the number of threads and needs no atomics.
+"""
 
 import numpy as np
 import torch
 from numba import prange
-from torch import Tensor
 
 from ..jit import inline, jit
+from .layout import level_table
 
-TEXTURE_BANDS, CHUNKS = 32, 32
+BANDS, CHUNKS = 32, 32
+"""Bands of rows that a level's gradient is summed in (even); chunks of samples that are sorted into them."""
 
 
 @inline
-def texel(u, size):
-    """The two texels around u in [0,1], the second one's weight, and whether u lies between two texels. All float32:
-    Numba makes a float64 of a float32 and an integer."""
-    position = u * np.float32(size) - np.float32(0.5)
-    inside = position > 0 and position < np.float32(size - 1)
-    position = min(position, np.float32(size - 1)) if position > 0 else np.float32(0)
-    first = int(position)
-    return first, min(first + 1, size - 1), position - np.float32(first), inside
+def _axis(position, size):
+    """On one axis of texels: the two around a position, the second one's weight, and, for the derivative, the texel
+    where the slope begins (it ends at the second) and what to multiply their difference by."""
+    inside = position >= 0 and position <= size - 1
+    x = min(position, size - 1.0) if position > 0 else 0.0
+    first = int(x)
+    t = np.float32(x - first)
+    second = min(first + 1, size - 1)
+    before = first if t > 0 else max(first - 1, 0)
+    return first, second, t, before, np.float32(0 if not inside else size if t > 0 else 0.5 * size)
+
+
+@inline
+def _levels(level, top):
+    """The finer of the two levels that ``level`` lies between, and the coarser one's weight."""
+    place = min(level, np.float32(top)) if level > 0 else np.float32(0)
+    k = min(int(place), max(top - 1, 0))
+    return k, place - np.float32(k)
+
+
+@inline
+def _bilinear(a, b, d, e, s, t):
+    above = a + t * (b - a)
+    return above + s * (d + t * (e - d) - above)
 
 
 @jit
-def texture_forward(texture, uv, covered, image):
-    height, width, channels = texture.shape
+def forward_kernel(fine, coarse, table, uv, covered, level, share, image):
+    """``fine`` (T,C) are the texels of level 0, ``coarse`` those of all others, which ``table`` numbers from
+    ``len(fine)`` on. ``share`` samples belong to each texture. Without levels ``level`` is empty."""
+    channels = fine.shape[1]
+    top = table.shape[0] - 1
+    mipped = level.shape[0] > 0
     one = np.float32(1)
     for p in prange(uv.shape[0]):
-        if not covered[p]:
-            for c in range(channels):
-                image[p, c] = 0.0
-            continue
-        j, right, t, _ = texel(uv[p, 0], width)
-        i, below, s, _ = texel(one - uv[p, 1], height)
         for c in range(channels):
-            above = texture[i, j, c] + t * (texture[i, right, c] - texture[i, j, c])
-            under = texture[below, j, c] + t * (texture[below, right, c] - texture[below, j, c])
-            image[p, c] = above + s * (under - above)
+            image[p, c] = 0.0
+        if not covered[p]:
+            continue
+        u, v = np.float64(uv[p, 0]), 1.0 - np.float64(uv[p, 1])
+        k, f = _levels(level[p], top) if mipped else (0, np.float32(0))
+        for side in range(2):
+            blend = f if side else one - f
+            if blend == 0:
+                continue
+            first, height, width = table[k + side]
+            j, right, t, _, _ = _axis(u * width - 0.5, width)
+            i, below, s, _, _ = _axis(v * height - 0.5, height)
+            texels = fine if k + side == 0 else coarse
+            start = first - (0 if k + side == 0 else fine.shape[0]) + p // share * height * width
+            upper, lower = start + i * width, start + below * width
+            for c in range(channels):
+                a, b = texels[upper + j, c], texels[upper + right, c]
+                d, e = texels[lower + j, c], texels[lower + right, c]
+                image[p, c] += blend * _bilinear(a, b, d, e, s, t)
 
 
 @jit
-def texture_backward(texture, uv, covered, grad_image, grad_uv, grad_texture):
-    """The samples are sorted by the band of texel rows they read, stably; a band also reaches into the next one's first
-    row, so all even bands go before all odd ones."""
-    height, width, channels = texture.shape
+def slopes_kernel(fine, coarse, table, uv, covered, level, share, grad_image, grad_uv, grad_level):
+    """Gradients of the coordinates and of the level."""
+    channels = fine.shape[1]
+    top = table.shape[0] - 1
+    mipped = level.shape[0] > 0
+    one = np.float32(1)
+    for p in prange(uv.shape[0]):
+        grad_uv[p, 0] = grad_uv[p, 1] = 0.0
+        if mipped:
+            grad_level[p] = 0.0
+        if not covered[p]:
+            continue
+        u, v = np.float64(uv[p, 0]), 1.0 - np.float64(uv[p, 1])
+        k, f = _levels(level[p], top) if mipped else (0, np.float32(0))
+        between = mipped and top > 0 and level[p] >= 0 and level[p] <= top
+        for side in range(2 if between else 1 if f == 0 else 2):
+            blend = f if side else one - f
+            first, height, width = table[k + side]
+            j, right, t, left, along_u = _axis(u * width - 0.5, width)
+            i, below, s, over, along_v = _axis(v * height - 0.5, height)
+            texels = fine if k + side == 0 else coarse
+            start = first - (0 if k + side == 0 else fine.shape[0]) + p // share * height * width
+            above, upper, lower = start + over * width, start + i * width, start + below * width
+            du = dv = value = np.float32(0)
+            for c in range(channels):
+                g = grad_image[p, c]
+                b, e = texels[upper + right, c], texels[lower + right, c]
+                d = texels[lower + j, c]
+                near, far = b - texels[upper + left, c], e - texels[lower + left, c]
+                du += g * (near + s * (far - near))
+                near, far = d - texels[above + j, c], e - texels[above + right, c]
+                dv += g * (near + t * (far - near))
+                if between:
+                    value += g * _bilinear(texels[upper + j, c], b, d, e, s, t)
+            grad_uv[p, 0] += blend * along_u * du
+            grad_uv[p, 1] -= blend * along_v * dv
+            if between:
+                grad_level[p] += value if side else -value
+
+
+@jit
+def texels_kernel(table, uv, covered, level, share, grad_image, grad_fine, grad_coarse):
+    """Adds the gradient to the texels. A band also reaches into the next one's first row, so all even bands of all
+    levels go before all odd ones."""
+    channels = grad_fine.shape[1]
+    top = table.shape[0] - 1
+    mipped = level.shape[0] > 0
     one = np.float32(1)
     count = uv.shape[0]
-    tall = max(2, (height + TEXTURE_BANDS - 1) // TEXTURE_BANDS)  # rows of a band
-    share = (count + CHUNKS - 1) // CHUNKS
-    starts = np.zeros((CHUNKS, TEXTURE_BANDS), np.int64)
-    band_of = np.empty(count, np.int8)
+    levels = top + 1
+    tall = np.empty(levels, np.int64)  # rows of a band; all textures' rows of a level lie one behind the other
+    for k in range(levels):
+        rows = count // share * table[k, 1]
+        tall[k] = max(2, (rows + BANDS - 1) // BANDS)
+    part = (count + CHUNKS - 1) // CHUNKS
+    starts = np.zeros((CHUNKS, BANDS * levels), np.int64)
+    bands = np.empty((count, 2), np.int16)
     for chunk in prange(CHUNKS):
-        for p in range(chunk * share, min((chunk + 1) * share, count)):
-            grad_uv[p, 0] = grad_uv[p, 1] = 0.0
-            band_of[p] = -1
+        for p in range(chunk * part, min((chunk + 1) * part, count)):
+            bands[p, 0] = bands[p, 1] = -1
             if not covered[p]:
                 continue
-            j, right, t, in_row = texel(uv[p, 0], width)
-            i, below, s, in_column = texel(one - uv[p, 1], height)
-            band_of[p] = i // tall
-            starts[chunk, i // tall] += 1
-            along, down = np.float32(0), np.float32(0)
-            for c in range(channels):
-                a, b = texture[i, j, c], texture[i, right, c]
-                d, e = texture[below, j, c], texture[below, right, c]
-                along += grad_image[p, c] * ((one - s) * (b - a) + s * (e - d))
-                down += grad_image[p, c] * ((one - t) * (d - a) + t * (e - b))
-            grad_uv[p, 0] = along * np.float32(width) if in_row else 0.0
-            grad_uv[p, 1] = -down * np.float32(height) if in_column else 0.0
+            k, f = _levels(level[p], top) if mipped else (0, np.float32(0))
+            for side in range(2):
+                if (f if side else one - f) == 0:
+                    continue
+                height = table[k + side, 1]
+                i, _, _, _, _ = _axis((1.0 - np.float64(uv[p, 1])) * height - 0.5, height)
+                # Bands are numbered so that neighbouring numbers are the same part of all levels: an even load.
+                band = (p // share * height + i) // tall[k + side] * levels + k + side
+                bands[p, side] = band
+                starts[chunk, band] += 1
 
     filled = 0
-    limits = np.empty(TEXTURE_BANDS + 1, np.int64)
-    for band in range(TEXTURE_BANDS):
+    limits = np.empty(BANDS * levels + 1, np.int64)
+    for band in range(BANDS * levels):
         limits[band] = filled
         for chunk in range(CHUNKS):
             here = starts[chunk, band]
             starts[chunk, band] = filled
             filled += here
-    limits[TEXTURE_BANDS] = filled
-    order = np.empty(filled, np.int64)
+    limits[BANDS * levels] = filled
+    order = np.empty(filled, np.int64)  # 2 p + side
     for chunk in prange(CHUNKS):
-        for p in range(chunk * share, min((chunk + 1) * share, count)):
-            if band_of[p] >= 0:
-                order[starts[chunk, band_of[p]]] = p
-                starts[chunk, band_of[p]] += 1
+        for p in range(chunk * part, min((chunk + 1) * part, count)):
+            for side in range(2):
+                band = bands[p, side]
+                if band >= 0:
+                    order[starts[chunk, band]] = 2 * p + side
+                    starts[chunk, band] += 1
 
     for parity in range(2):
-        for half in prange(TEXTURE_BANDS // 2):
-            band = 2 * half + parity
+        for task in prange(BANDS // 2 * levels):
+            k = task % levels
+            band = (2 * (task // levels) + parity) * levels + k
+            first, height, width = table[k]
+            texels = grad_fine if k == 0 else grad_coarse
+            first -= 0 if k == 0 else grad_fine.shape[0]
             for place in range(limits[band], limits[band + 1]):
-                p = order[place]
-                j, right, t, _ = texel(uv[p, 0], width)
-                i, below, s, _ = texel(one - uv[p, 1], height)
+                p = order[place] // 2
+                f = _levels(level[p], top)[1] if mipped else np.float32(0)
+                blend = f if order[place] % 2 else one - f
+                j, right, t, _, _ = _axis(np.float64(uv[p, 0]) * width - 0.5, width)
+                i, below, s, _, _ = _axis((1.0 - np.float64(uv[p, 1])) * height - 0.5, height)
+                start = first + p // share * height * width
+                upper, lower = start + i * width, start + below * width
                 for c in range(channels):
-                    g = grad_image[p, c]
-                    grad_texture[i, j, c] += g * (one - s) * (one - t)
-                    grad_texture[i, right, c] += g * (one - s) * t
-                    grad_texture[below, j, c] += g * s * (one - t)
-                    grad_texture[below, right, c] += g * s * t
+                    g = blend * grad_image[p, c]
+                    texels[upper + j, c] += g * (one - s) * (one - t)
+                    texels[upper + right, c] += g * (one - s) * t
+                    texels[lower + j, c] += g * s * (one - t)
+                    texels[lower + right, c] += g * s * t
 
 
-class SampleTexture(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, texture, uv, covered):
-        texture, uv, covered = (
-            texture.detach().float().contiguous(),
-            uv.detach().float().contiguous(),
-            covered.contiguous(),
-        )
-        image = torch.empty(uv.shape[0], texture.shape[2])
-        texture_forward(*(x.numpy() for x in (texture, uv, covered, image)))
-        ctx.save_for_backward(texture, uv, covered)
-        return image
-
-    @staticmethod
-    def backward(ctx, grad_image):
-        texture, uv, covered = ctx.saved_tensors
-        grad_uv, grad_texture = torch.empty_like(uv), torch.zeros_like(texture)
-        arrays = (texture, uv, covered, grad_image.contiguous(), grad_uv, grad_texture)
-        texture_backward(*(x.numpy() for x in arrays))
-        return grad_texture, grad_uv, None
+@inline
+def _tap(size, half, k, tap):
+    """Weight of texel 2 k + ``tap`` in texel k of the next level."""
+    if size == 1:
+        return np.float32(1 if tap == 0 else 0)
+    if size % 2 == 0:
+        return np.float32(0.5 if tap < 2 else 0)
+    share = half - k if tap == 0 else half if tap == 1 else k + 1
+    return np.float32(share / size)
 
 
-def sample_texture(texture: Tensor, uv: Tensor, covered: Tensor) -> Tensor:
-    """See ``nerfkit.kernels.interpolate.sample_texture``. Float32."""
-    return SampleTexture.apply(texture, uv, covered)
+@jit
+def halve_kernel(texture, smaller):
+    textures, height, width, channels = texture.shape
+    _, rows, columns, _ = smaller.shape
+    down = 1 if height == 1 else 2 + height % 2
+    across = 1 if width == 1 else 2 + width % 2
+    for task in prange(textures * rows):
+        n = task // rows
+        i = task - n * rows
+        for j in range(columns):
+            for c in range(channels):
+                smaller[n, i, j, c] = 0.0
+            for a in range(down):
+                for b in range(across):
+                    weight = _tap(height, rows, i, a) * _tap(width, columns, j, b)
+                    for c in range(channels):
+                        smaller[n, i, j, c] += weight * texture[n, 2 * i + a, 2 * j + b, c]
+
+
+@jit
+def halve_transposed_kernel(smaller, texture):
+    """Adds to ``texture`` what its halving passes back from ``smaller``."""
+    textures, height, width, channels = texture.shape
+    _, rows, columns, _ = smaller.shape
+    for task in prange(textures * height):
+        n = task // height
+        i = task - n * height
+        for a in range(i % 2, 3, 2):
+            k = (i - a) // 2
+            if k < 0 or k >= rows:
+                continue
+            down = _tap(height, rows, k, a)
+            if down == 0:
+                continue
+            for j in range(width):
+                for b in range(j % 2, 3, 2):
+                    m = (j - b) // 2
+                    if m < 0 or m >= columns:
+                        continue
+                    weight = down * _tap(width, columns, m, b)
+                    for c in range(channels):
+                        texture[n, i, j, c] += weight * smaller[n, k, m, c]
+
+
+def halve(texture):
+    """The next level (N,A',B',C) of a texture (N,A,B,C)."""
+    count, height, width, channels = texture.shape
+    smaller = torch.empty(count, max(1, height // 2), max(1, width // 2), channels)
+    halve_kernel(texture.numpy(), smaller.numpy())
+    return smaller
+
+
+def halve_transposed(gradient, shape):
+    """Gradient of the texture, of the given shape, from that of its next level."""
+    texture = torch.zeros(shape)
+    halve_transposed_kernel(gradient.numpy(), texture.numpy())
+    return texture
+
+
+_NONE = np.empty(0, np.float32)
+
+
+def _table(texture, level):
+    """``level_table`` of the levels there are, and how many of them the samples read."""
+    rows = level_table(*texture.shape[:3])
+    if level is None:
+        rows = rows[:1]
+    highest = np.nan_to_num(level.numpy()).max() if level is not None and level.numel() else 0.0
+    needed = int(min(max(highest, 0.0) + 2, len(rows)))
+    return np.array(rows, np.int64), needed
+
+
+def _coarse_levels(fine, table, allocate):
+    """Texels (T,C) of the levels of ``table`` but the first one, and views (N,A,B,C) of all."""
+    count, _, _, channels = fine.shape
+    skipped = fine[..., 0].numel()
+    ends = [first + count * height * width - skipped for first, height, width in table]
+    coarse = allocate(ends[-1], channels)
+    levels = [fine.numpy()]
+    for k, (_, height, width) in enumerate(table[1:]):
+        levels.append(coarse[ends[k] : ends[k + 1]].numpy().reshape(count, height, width, channels))
+    return coarse, levels
+
+
+def _share(texture, uv):
+    return max(len(uv) // max(len(texture), 1), 1)
+
+
+def _needed(level, table):
+    """How many levels the samples read."""
+    if level is None or level.numel() == 0:
+        return 1
+    highest = min(max(float(np.nan_to_num(level.numpy()).max()), 0.0), len(table) - 1.0)
+    return min(int(highest) + 2, len(table))
+
+
+def forward(texture, uv, covered, level):
+    """The image (P,C), and the texels of the coarser levels that were read, which ``backward`` needs besides."""
+    channels = texture.shape[-1]
+    table, needed = _table(texture, level)
+    coarse, levels = _coarse_levels(texture, table[:needed], torch.empty)
+    for k in range(1, needed):
+        halve_kernel(levels[k - 1], levels[k])
+    image = torch.empty(len(uv), channels)
+    arrays = (texture.view(-1, channels).numpy(), coarse.numpy(), table, uv.numpy(), covered.numpy())
+    forward_kernel(*arrays, _NONE if level is None else level.numpy(), _share(texture, uv), image.numpy())
+    return image, coarse
+
+
+def backward(texture, coarse, uv, covered, level, grad_image, *, to_texture=True, to_uv=True, to_level=True):
+    """Gradients of the texture, the coordinates and the level, each None where not asked for."""
+    channels = texture.shape[-1]
+    table, needed = _table(texture, level)
+    places = _NONE if level is None else level.numpy()
+    samples = (table, uv.numpy(), covered.numpy(), places, _share(texture, uv), grad_image.numpy())
+    grad_texture = grad_uv = grad_level = None
+    if to_uv or to_level:
+        grad_uv, grad_level = torch.empty_like(uv), torch.empty(len(places))
+        texels = (texture.view(-1, channels).numpy(), coarse.numpy())
+        slopes_kernel(*texels, *samples, grad_uv.numpy(), grad_level.numpy())
+    if to_texture:
+        grad_texture = torch.zeros_like(texture)
+        grad_coarse, levels = _coarse_levels(grad_texture, table[:needed], torch.zeros)
+        texels_kernel(*samples, grad_texture.view(-1, channels).numpy(), grad_coarse.numpy())
+        for k in range(needed - 1, 0, -1):
+            halve_transposed_kernel(levels[k], levels[k - 1])
+    return grad_texture, grad_uv if to_uv else None, grad_level if to_level else None
