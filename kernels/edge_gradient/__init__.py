@@ -15,8 +15,8 @@ Where both do, the two faces intersect, and each gets G dp/dr of its own motion 
 
     dp/dr = (b_x / b . v) v,  b = (-f_z, f_x),  |b_x / b . v| <= max_dp_dr
 
-with v, f the unit normals of the moving and of the fixed face in the plane of the pair and the depth (x and y in pixels,
-z in depth). A fragment's gradient goes to its corners by its barycentrics.
+with v, f the unit normals of the moving and of the fixed face in the plane of the pair and the depth (x and y in
+pixels, z in depth). A fragment's gradient goes to its corners by its barycentrics.
 
 **neural_renderer** (Kato et al., "Neural 3D Mesh Renderer", 2018). Every edge of every visible face is walked along
 both axes. Where it crosses a line of pixel centres at c, let ``in`` and ``out`` be the pixels to either side, and s in
@@ -89,11 +89,11 @@ def neural_renderer(
 
     Kato's own code agrees in every walk and sum, with ``fill_back`` on, its renderer's setting: there a face is doubled
     and the copy that faces the camera is walked. Alpha, colour or both are ``image``'s channels, over the background
-    as the loss sees them. Its supersampling (``anti_aliasing``, on by default) is a picture twice as wide and high here,
-    and a 2x2 mean of what this returns. It differs where Kato's rests on accidents of floating point: a pixel's centre
-    exactly on an edge counts to its own side (there always as if on the left or below, with a weight of 1 / eps); an
-    edge that lies outside of the image by less than a pixel is not walked; faces with a corner behind the camera are
-    left out, where Kato divides by a negative depth.
+    as the loss sees them. Its supersampling (``anti_aliasing``, on by default) is a picture twice as wide and high
+    here, and a 2x2 mean of what this returns. It differs where Kato's rests on accidents of arithmetic: a pixel's
+    centre exactly on an edge is moved to the edge's own side (there always the lower one, which can push the wrong way
+    with a weight of 1 / eps); an edge that lies off the image by less than a pixel is not walked; a face with a corner
+    behind the camera is left out, where Kato divides by a negative depth.
 
     Args:
         image: (N,H,W,C).

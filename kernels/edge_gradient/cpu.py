@@ -1,16 +1,16 @@
 """Numba. ``edge_grad``: rows of pixels in parallel collect what their own fragments get, then each view adds up its
-pixels in order. ``neural_renderer``: the visible faces in parallel, each with corners of its own, then each view adds up
-its faces in order. So no sum depends on the threads."""
+pixels in order. ``neural_renderer``: the visible faces in parallel, each with corners of its own, then each view adds
+up its faces in order. So no sum depends on the threads."""
 
 import math
 
 import numpy as np
 import torch
 from numba import prange
-from torch import Tensor
 
 from ..jit import inline, jit
 from .corners import pixel_positions, seen_faces, to_points
+from .reference import ON_CENTRE
 
 
 @inline
@@ -147,21 +147,23 @@ def walks(image, grad, face, view, number, positions, eps, moves):
                 most = max(corners[0, along], corners[1, along], corners[2, along])
                 out = 1 if (line0 < line1) == (along == 0) else -1
                 margin = eps * places / 2
-                first = int(math.ceil(min(max(min(line0, line1), 0.0), float(lines))))
-                last = int(math.floor(max(min(max(line0, line1), lines - 1.0), -1.0)))
+                first = math.ceil(min(max(min(line0, line1), 0.0), float(lines)))
+                last = math.floor(max(min(max(line0, line1), lines - 1.0), -1.0))
                 move0 = move1 = 0.0
                 for line in range(first, last + 1):
                     share = (line - line0) / (line1 - line0)
                     place = place0 + share * (place1 - place0)
                     if not (place > -1 and place < places):
                         continue
-                    inner = int(math.floor(place) if out > 0 else math.ceil(place))
+                    nearest = float(math.floor(place + 0.5))
+                    place = nearest if abs(place - nearest) < ON_CENTRE else place
+                    inner = math.floor(place) if out > 0 else math.ceil(place)
                     outer = inner + out
                     if min(inner, outer) < 0 or max(inner, outer) >= places:
                         continue
                     i, j = (line, inner) if along == 0 else (inner, line)
                     far = (places - 1 if out > 0 else 0) if face[n, i, j] == f else inner
-                    back = int(max(math.ceil(least), 0.0) if out > 0 else min(math.floor(most), places - 1.0))
+                    back = math.ceil(max(least, 0.0)) if out > 0 else math.floor(min(most, places - 1.0))
                     back = min(back, inner) if out > 0 else max(back, inner)
                     for d in range(min(far, back), max(far, back) + 1):
                         outwards = (d - inner) * out > 0

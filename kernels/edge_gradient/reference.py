@@ -7,6 +7,9 @@ from torch import Tensor
 
 from .corners import face_vertices, pixel_positions, seen_faces, to_points
 
+ON_CENTRE = 1e-9
+"""An edge that passes a pixel's centre by less, in pixels, goes through it: else rounding would choose a side."""
+
 
 def edge_grad(
     image: Tensor,
@@ -115,6 +118,7 @@ def walk(
     for line in range(max(math.ceil(min(line0, line1)), 0), min(math.floor(max(line0, line1)), lines - 1) + 1):
         share = (line - line0) / (line1 - line0)
         cross = place0 + share * (place1 - place0)
+        cross = round(cross) if abs(cross - round(cross)) < ON_CENTRE else cross
         inner = math.floor(cross) if out > 0 else math.ceil(cross)
         outer = inner + out
         if min(inner, outer) < 0 or max(inner, outer) >= places:

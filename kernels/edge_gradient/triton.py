@@ -1,5 +1,5 @@
-"""Triton. ``edge_grad``: a lane a pixel collects what that pixel's fragment gets. ``neural_renderer``: a program walks one
-edge of a visible face along one axis. Sums over vertices are ``segments``', in a fixed order."""
+"""Triton. ``edge_grad``: a lane a pixel collects what that pixel's fragment gets. ``neural_renderer``: a program walks
+one edge of a visible face along one axis. Sums over vertices are ``segments``', in a fixed order."""
 
 import torch
 import triton
@@ -7,7 +7,9 @@ import triton.language as tl
 
 from ..segments import segment_sum
 from .corners import face_vertices, pixel_positions, seen_faces, to_points
+from .reference import ON_CENTRE
 
+_ON_CENTRE = tl.constexpr(ON_CENTRE)
 PIXELS = 128  # of a program of edge_grad
 PLACES = 64  # along a line, at once
 FRAGMENT_WARPS = 4
@@ -180,6 +182,8 @@ def walk_kernel(
         place = place0 + share * (place1 - place0)
         near_enough = (place > -1) & (place < places)
         place = tl.where(near_enough, place, -1.0)
+        nearest = tl.floor(place + 0.5)
+        place = tl.where(tl.abs(place - nearest) < _ON_CENTRE, nearest, place)
         inner = tl.where(out > 0, tl.floor(place), tl.ceil(place)).to(tl.int32)
         outer = inner + out
         shown = near_enough & (tl.minimum(inner, outer) >= 0) & (tl.maximum(inner, outer) < places)
