@@ -1,26 +1,20 @@
-"""Fewer and better triangles: connected parts, floaters, decimation, degenerate faces, smoothing."""
+"""Fewer and better triangles: floaters, hidden parts, decimation, degenerate faces, smoothing."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import fast_simplification
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from nerfkit.mesh.losses import Topology, laplacian_vectors
+from nerfkit.mesh.holes import fill_holes
+from nerfkit.mesh.laplacian import laplacian_vectors
+from nerfkit.mesh.losses import Topology
 from nerfkit.mesh.mesh import Mesh, face_areas, unique_edges
-
-
-def components(mesh: Mesh) -> Tensor:
-    """The connected part, numbered from 0, that each face belongs to, (F,) int64; shared vertices join faces."""
-    faces = mesh.faces.cpu().numpy()
-    sides = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
-    graph = coo_matrix((np.ones(len(sides), bool), (sides[:, 0], sides[:, 1])), shape=(len(mesh.vertices),) * 2)
-    label = connected_components(graph, directed=False)[1][faces[:, 0]]  # unused vertices count as parts of their own
-    _, label = np.unique(label, return_inverse=True)
-    return torch.from_numpy(label.astype(np.int64)).to(mesh.faces.device)
+from nerfkit.mesh.repair import drop_unused, split_non_manifold
+from nerfkit.mesh.topology import TopologyReport as TopologyReport
+from nerfkit.mesh.topology import components, edge_use, is_watertight
+from nerfkit.mesh.topology import topology_report as topology_report
 
 
 def select_faces(mesh: Mesh, keep: Tensor) -> Mesh:
@@ -85,46 +79,15 @@ def close_surface(mesh: Mesh) -> Mesh:
     """A watertight mesh of the same shape but for its defects; geometry only.
 
     Faces at edges that have more than two faces, or two of opposite orientation, are dropped; vertices where several
-    fans of faces touch are split, one for each fan; every boundary is then a simple loop, and is closed by a fan about
-    its centroid. Holes of any size are closed, so this is for meshes that ought to be closed.
+    fans of faces touch are split, one for each fan; every boundary is then a simple loop, and is closed
+    (``fill_holes``). Holes of any size are closed, so this is for meshes that ought to be closed.
     """
     faces = remove_degenerate(mesh.without_appearance()).faces
     edges, side_edge = unique_edges(faces)
-    count, direction = _edge_use(faces, side_edge, len(edges))
+    count, direction = edge_use(faces, side_edge, len(edges))
     faces = faces[((count <= 2) & ((count < 2) | (direction == 0)))[side_edge].all(1)]
-
-    # corners 3 f + k around a vertex are joined across the edges that two faces share
-    edges, side_edge = unique_edges(faces)
-    order = torch.sort(side_edge.flatten(), stable=True).indices
-    paired = (side_edge.flatten()[order][1:] == side_edge.flatten()[order][:-1]).nonzero().flatten()
-    one, other = order[paired], order[paired + 1]  # sides 3 f + k, that run in opposite directions
-    following = torch.arange(3 * len(faces)).view(-1, 3).roll(-1, 1).flatten()
-    row = torch.cat([one, following[one]]).numpy()
-    column = torch.cat([following[other], other]).numpy()
-    graph = coo_matrix((np.ones(len(row), bool), (row, column)), shape=(3 * len(faces),) * 2)
-    fan = torch.from_numpy(connected_components(graph, directed=False)[1].astype(np.int64))
-    origin = torch.zeros(int(fan.max()) + 1 if len(fan) else 0, dtype=torch.int64).scatter(0, fan, faces.flatten())
-    vertices, faces = mesh.vertices[origin], fan.view(-1, 3)
-
-    # a boundary side from a to b leaves an edge from b to a open
-    edges, side_edge = unique_edges(faces)
-    alone = (torch.bincount(side_edge.flatten(), minlength=len(edges)) == 1)[side_edge].flatten()
-    start, end = faces.roll(-1, 1).flatten()[alone], faces.flatten()[alone]
-    loops = coo_matrix((np.ones(len(start), bool), (start.numpy(), end.numpy())), shape=(len(vertices),) * 2)
-    label = torch.from_numpy(connected_components(loops, directed=False)[1].astype(np.int64))[start]
-    _, label = torch.unique(label, return_inverse=True)
-    loop_count = int(label.max()) + 1 if len(label) else 0
-    size = torch.bincount(label, minlength=loop_count)
-    centroid = torch.zeros(loop_count, 3).index_add(0, label, vertices[start]) / size[:, None]
-    fans = torch.stack([start, end, len(vertices) + label], -1)
-    return replace(mesh.without_appearance(), vertices=torch.cat([vertices, centroid]), faces=torch.cat([faces, fans]))
-
-
-def _edge_use(faces: Tensor, side_edge: Tensor, edge_count: int) -> tuple[Tensor, Tensor]:
-    """Faces at each edge, and the sum of the directions, +1 or -1, in which they run along it: 0 where two agree."""
-    count = torch.bincount(side_edge.flatten(), minlength=edge_count)
-    sign = torch.where(faces < faces.roll(-1, 1), 1, -1)  # (F, 3)
-    return count, torch.zeros_like(count).index_add(0, side_edge.flatten(), sign.flatten())
+    split = split_non_manifold(replace(mesh.without_appearance(), faces=faces))
+    return fill_holes(drop_unused(split))
 
 
 def smooth(mesh: Mesh, iterations: int = 10, shrink: float = 0.5, inflate: float = -0.53) -> Mesh:
@@ -140,46 +103,3 @@ def smooth(mesh: Mesh, iterations: int = 10, shrink: float = 0.5, inflate: float
         for factor in (shrink, inflate):
             vertices = vertices + factor * laplacian_vectors(vertices, topology)
     return replace(mesh, vertices=vertices)
-
-
-@dataclass(frozen=True)
-class TopologyReport:
-    """What is odd about a mesh's connectivity.
-
-    Attributes:
-        components: connected parts.
-        boundary_edges: edges with one face.
-        non_manifold_edges: edges with more than two faces.
-        flipped_edges: edges that two faces run along in the same direction, so that their normals disagree.
-        euler: V - E + F over used vertices; 2 per part without handles.
-        watertight: every edge has exactly two faces and they agree on the direction.
-    """
-
-    components: int
-    boundary_edges: int
-    non_manifold_edges: int
-    flipped_edges: int
-    euler: int
-    watertight: bool
-
-
-def topology_report(mesh: Mesh) -> TopologyReport:
-    """Count parts, boundary, non-manifold and inconsistently oriented edges. A mesh without faces is not watertight."""
-    edges, side_edge = unique_edges(mesh.faces)
-    count, direction = _edge_use(mesh.faces, side_edge, len(edges))
-    boundary, crowded = int((count == 1).sum()), int((count > 2).sum())
-    flipped = int(((count == 2) & (direction != 0)).sum())
-    used = len(mesh.faces.unique())
-    return TopologyReport(
-        components=int(components(mesh).max()) + 1 if len(mesh.faces) else 0,
-        boundary_edges=boundary,
-        non_manifold_edges=crowded,
-        flipped_edges=flipped,
-        euler=used - len(edges) + len(mesh.faces),
-        watertight=len(mesh.faces) > 0 and boundary + crowded + flipped == 0,
-    )
-
-
-def is_watertight(mesh: Mesh) -> bool:
-    """Whether every edge has exactly two faces, with agreeing orientation."""
-    return topology_report(mesh).watertight

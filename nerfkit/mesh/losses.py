@@ -1,114 +1,103 @@
 """Regularisers of a mesh's shape, over a ``Topology`` computed once: they are differentiable in the vertices.
 
-Symbols: x_v vertex positions, N(v) the neighbours of v, n_f unit face normals, E edges.
+Symbols: x_v vertex positions, N(v) the neighbours of v, n_f unit face normals, A_f face areas, E edges. Every loss is a
+mean, so it does not grow with the number of vertices; sources that sum are named. Degenerate faces give finite values
+and gradients.
 """
 
-import warnings
-from dataclasses import dataclass
-
-import torch
 from torch import Tensor
 
-from nerfkit.mesh.mesh import face_normals, unique_edges
-
-
-@dataclass(frozen=True)
-class Topology:
-    """Connectivity of a mesh, which stays fixed while its vertices move.
-
-    Attributes:
-        faces: (F,3) int64.
-        edges: (E,2) int64, undirected, each once.
-        neighbours: (V,V) sparse CSR float32, row v holding 1 / |N(v)| at the neighbours of v; rows without neighbours
-            hold 1 on the diagonal.
-        neighbours_transposed: its transpose, for the backward pass.
-        face_pairs: (P,2) int64, faces that share an edge; where more than two do, each with the next.
-    """
-
-    faces: Tensor
-    edges: Tensor
-    neighbours: Tensor
-    neighbours_transposed: Tensor
-    face_pairs: Tensor
-
-    @staticmethod
-    def of(faces: Tensor, vertex_count: int) -> "Topology":
-        """Topology of ``faces`` (F,3) over ``vertex_count`` vertices, on the faces' device."""
-        edges, face_edges = unique_edges(faces)
-        device = faces.device
-        row = torch.cat([edges[:, 0], edges[:, 1]])  # (2E,)
-        column = torch.cat([edges[:, 1], edges[:, 0]])
-        degree = torch.bincount(row, minlength=vertex_count)  # (V,)
-        lonely = (degree == 0).nonzero().flatten()
-        row, column = torch.cat([row, lonely]), torch.cat([column, lonely])
-        weight = (1.0 / degree.clamp(min=1))[row].float()
-        size = (vertex_count, vertex_count)
-        neighbours = _csr(row, column, weight, size)
-        transposed = _csr(column, row, weight, size)
-
-        face_of_side = torch.arange(len(faces), device=device).repeat_interleave(3)  # (3F,)
-        edge_of_side, order = torch.sort(face_edges.flatten(), stable=True)
-        same = edge_of_side[1:] == edge_of_side[:-1]
-        face_of_side = face_of_side[order]
-        face_pairs = torch.stack([face_of_side[:-1][same], face_of_side[1:][same]], -1)  # (P, 2)
-        return Topology(faces, edges, neighbours, transposed, face_pairs)
-
-
-def _csr(row: Tensor, column: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*[Ss]parse"
-        )  # torch calls CSR beta; the tests hold it to a dense matrix
-        return torch.sparse_coo_tensor(torch.stack([row, column]), weight, size).coalesce().to_sparse_csr()
-
-
-class _NeighbourMean(torch.autograd.Function):
-    """Sparse product whose backward multiplies by the stored transpose: autograd would build it anew at every step."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, topology: Topology) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.topology = topology
-        return topology.neighbours.to(x.dtype) @ x
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
-        return ctx.topology.neighbours_transposed.to(gradient.dtype) @ gradient, None
-
-
-def laplacian_vectors(vertices: Tensor, topology: Topology) -> Tensor:
-    """Uniform Laplacian of every vertex, mean of x_u over u in N(v), minus x_v: (V,3). Zero for lonely vertices."""
-    return _NeighbourMean.apply(vertices, topology) - vertices
+from nerfkit.mesh.laplacian import Topology as Topology
+from nerfkit.mesh.laplacian import cotangent_laplacian_vectors, laplacian_vectors
+from nerfkit.mesh.mesh import face_areas, face_normals, rows
 
 
 def laplacian(vertices: Tensor, topology: Topology, rest: Tensor | None = None) -> Tensor:
     """Uniform Laplacian smoothing, mean over v of ||L x_v - L x0_v||^2, L x_v = mean of x_u over u in N(v), minus x_v.
 
+    As in DIB-R and SoftRas, which sums over v; PyTorch3D's takes the norm without the square.
+
     Args:
         vertices: (V,3).
         rest: (V,3) Laplacian vectors L x0 of a shape whose curvature is kept; None smooths towards a flat one.
     """
-    difference = laplacian_vectors(vertices, topology)
-    if rest is not None:
-        difference = difference - rest
-    return difference.square().sum(-1).mean()
+    return _mean_square(laplacian_vectors(vertices, topology), rest)
+
+
+def cotangent_laplacian(
+    vertices: Tensor, topology: Topology, rest: Tensor | None = None, weights: Tensor | None = None
+) -> Tensor:
+    """Cotangent Laplacian smoothing, mean over v of ||L x_v - L x0_v||^2: smooths the shape, not the triangles' sizes.
+
+    Args:
+        vertices: (V,3).
+        rest: (V,3) Laplacian vectors of a shape whose curvature is kept; None smooths towards a flat one.
+        weights: see ``cotangent_laplacian_vectors``; None takes those of the present shape as constants.
+    """
+    return _mean_square(cotangent_laplacian_vectors(vertices, topology, weights), rest)
+
+
+def laplacian_norm(vertices: Tensor, topology: Topology) -> Tensor:
+    """Mean over v of ||L x_v||, the uniform Laplacian's length without the square: PyTorch3D's smoothing term."""
+    return laplacian_vectors(vertices, topology).norm(dim=-1).mean() if len(vertices) else vertices.sum()
 
 
 def normal_consistency(vertices: Tensor, topology: Topology) -> Tensor:
-    """Mean over face pairs (f, g) that share an edge of 1 - n_f . n_g; 0 for a flat mesh or one without such pairs."""
+    """Mean over face pairs (f, g) that share an edge of 1 - n_f . n_g; 0 for a flat mesh or one without such pairs.
+
+    As PyTorch3D's. Which way a face looks does not count: the normals of two faces are taken on the same side.
+    """
     if not len(topology.face_pairs):
         return vertices.sum() * 0
-    normals = face_normals(vertices, topology.faces)  # (F, 3)
-    first, second = topology.face_pairs.unbind(-1)
-    cosine = (normals.index_select(0, first) * normals.index_select(0, second)).sum(-1)  # (P,)
-    return (1 - cosine).mean()
+    return (1 - _pair_cosines(vertices, topology)).mean()
+
+
+def flatness(vertices: Tensor, topology: Topology) -> Tensor:
+    """Mean over face pairs that share an edge of (1 + cos a)^2, a the angle between the faces: 180 degrees if flat.
+
+    The smoothness term of Kato et al., "Neural 3D Mesh Renderer", 2018, and of SoftRas, which both sum over the pairs:
+    multiply by ``len(topology.face_pairs)`` for their scale. With cos a = -n_f . n_g it is the square of
+    ``normal_consistency``'s term: small bends cost less, sharp ones up to 4.
+    """
+    if not len(topology.face_pairs):
+        return vertices.sum() * 0
+    return (1 - _pair_cosines(vertices, topology)).square().mean()
 
 
 def edge_length(vertices: Tensor, topology: Topology, target: float = 0.0) -> Tensor:
-    """Mean over edges (u, v) of (||x_u - x_v|| - target)^2, in squared world units; 0 for a mesh without edges."""
+    """Mean over edges (u, v) of (||x_u - x_v|| - target)^2, in squared world units; 0 for a mesh without edges.
+
+    As PyTorch3D's ``mesh_edge_loss``.
+    """
     if not len(topology.edges):
         return vertices.sum() * 0
     first, second = topology.edges.unbind(-1)
-    vector = vertices.index_select(0, first) - vertices.index_select(0, second)  # (E, 3)
+    vector = rows(vertices, first) - rows(vertices, second)  # (E, 3)
     if target == 0:
         return vector.square().sum(-1).mean()  # has a gradient at length 0, unlike the norm
     return (vector.norm(dim=-1) - target).square().mean()
+
+
+def area_variance(vertices: Tensor, topology: Topology) -> Tensor:
+    """Mean over faces of (A_f / A - 1)^2, A the mean area: the relative variance of the triangles' areas.
+
+    Keeps a fit from hiding its errors in triangles that shrink to nothing while others grow. Of degree 0 in the mesh's
+    scale: it neither shrinks nor blows it up. 0 for a mesh without area.
+    """
+    areas = face_areas(vertices, topology.faces)
+    mean = areas.mean() if len(areas) else vertices.sum() * 0
+    if not mean > 0:
+        return vertices.sum() * 0
+    return (areas / mean - 1).square().mean()
+
+
+def _mean_square(vectors: Tensor, rest: Tensor | None) -> Tensor:
+    difference = vectors if rest is None else vectors - rest
+    return difference.square().sum(-1).mean() if len(vectors) else vectors.sum()
+
+
+def _pair_cosines(vertices: Tensor, topology: Topology) -> Tensor:
+    """n_f . n_g over the face pairs, (P,), the normals taken on the same side."""
+    normals = face_normals(vertices, topology.faces)  # (F, 3)
+    first, second = topology.face_pairs.unbind(-1)
+    return topology.pair_signs.to(normals) * (rows(normals, first) * rows(normals, second)).sum(-1)

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from nerfkit.errors import SceneError
+
+LARGEST = 1e18  # the largest coordinate that a mesh may hold: the square of a length must stay below float32's 3.4e38
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Mesh:
         provenance: where the mesh came from.
 
     Raises:
-        SceneError: on creation, where shapes disagree, a face names no vertex, or a number is NaN or infinite.
+        SceneError: on creation, where shapes or devices disagree, a face names no vertex, a number is NaN or infinite,
+            or a coordinate is larger than 1e18. What is odd but usable (see ``nerfkit.mesh.topology``) is let in.
     """
 
     vertices: Tensor
@@ -39,19 +41,31 @@ class Mesh:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _expect("vertices", self.vertices, ("V", 3), torch.float32)
+        _expect("faces", self.faces, ("F", 3), torch.int64)
         V, F = self.vertices.shape[0], self.faces.shape[0]
-        _expect("vertices", self.vertices, (V, 3), torch.float32)
-        _expect("faces", self.faces, (F, 3), torch.int64)
         _expect("corner_uvs", self.corner_uvs, (F, 3, 2), torch.float32)
         _expect("colours", self.colours, (V, 3), torch.float32)
+        _expect("texture", self.texture, ("A", "B", 3), torch.float32)
         if self.texture is not None:
-            _expect("texture", self.texture, (*self.texture.shape[:2], 3), torch.float32)
             if self.corner_uvs is None:
                 raise SceneError("mesh: it has a texture but no corner_uvs; unwrap it first")
+            if not self.texture.numel():
+                raise SceneError(f"mesh: texture is {tuple(self.texture.shape)}; expected at least one texel")
+        tensors = (self.vertices, self.faces, self.corner_uvs, self.colours, self.texture)
+        devices = {str(tensor.device) for tensor in tensors if tensor is not None}
+        if len(devices) > 1:
+            raise SceneError(f"mesh: its tensors are on {' and '.join(sorted(devices))}; move them to one device")
         if F and not 0 <= int(self.faces.min()) <= int(self.faces.max()) < V:
             raise SceneError(
                 f"mesh: faces name vertices {int(self.faces.min())} to {int(self.faces.max())}, but there are {V} "
                 "(numbered from 0); the file or the code that made it is broken"
+            )
+        reach = float(self.vertices.detach().abs().max()) if V else 0.0
+        if reach > LARGEST:
+            raise SceneError(
+                f"mesh: a vertex lies {reach:.3g} from the origin, expected at most {LARGEST:.0g}: float32 cannot hold "
+                "its square; scale the mesh down"
             )
 
     def to(self, device: torch.device | str) -> "Mesh":
@@ -74,15 +88,37 @@ class Mesh:
         return (self.vertices.amax(0) - self.vertices.amin(0)).norm().item()
 
 
+def rows(values: Tensor, index: Tensor) -> Tensor:
+    """``values[index]`` for a one-dimensional index, with a gradient that is summed in a fixed order on any device."""
+    if values.device.type == "cpu":
+        return values.index_select(0, index)  # its gradient is the faster one here, and serial
+    return values[index]  # index_select's gradient would use atomics on a GPU; this one sorts
+
+
+def scattered(count: int, index: Tensor, values: Tensor) -> Tensor:
+    """Sums (count,...) of ``values`` (S,...) by ``index`` (S,) in a fixed order on any device: ``rows`` transposed."""
+    total = values.new_zeros(count, *values.shape[1:])
+    if values.device.type == "cpu":
+        return total.index_add(0, index, values)
+    return total.index_put((index,), values, accumulate=True)
+
+
 def face_cross(vertices: Tensor, faces: Tensor) -> Tensor:
     """Cross product (b - a) x (c - a) of every face, (F,3): along the outward normal, as long as twice the area."""
-    a, b, c = (vertices.index_select(0, corner) for corner in faces.unbind(1))  # (F, 3) each
+    a, b, c = (rows(vertices, corner) for corner in faces.unbind(1))  # (F, 3) each
     return torch.linalg.cross(b - a, c - a)  # (F, 3)
 
 
 def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit normals (F,3); zero for faces without area, never NaN."""
-    return normalize(face_cross(vertices, faces), dim=-1, eps=1e-20)
+    """Unit normals (F,3), of meshes of any scale; zero, with a zero gradient, for faces without area.
+
+    A face has none where its height is below 8 roundings of its longest side: the direction would be chance.
+    """
+    a, b, c = (rows(vertices, corner) for corner in faces.unbind(1))  # (F, 3) each
+    along, across = b - a, c - a
+    scale = torch.maximum(along.detach().abs(), across.detach().abs()).amax(-1, keepdim=True)  # (F, 1)
+    scale = torch.where(scale > 0, scale, 1)
+    return _unit(torch.linalg.cross(along / scale, across / scale), 8 * torch.finfo(vertices.dtype).eps)
 
 
 def face_areas(vertices: Tensor, faces: Tensor) -> Tensor:
@@ -91,10 +127,20 @@ def face_areas(vertices: Tensor, faces: Tensor) -> Tensor:
 
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit normals (V,3), the area-weighted mean of the faces around each vertex; zero for vertices without faces."""
-    cross = face_cross(vertices, faces)  # (F, 3)
-    total = torch.zeros_like(vertices).index_add(0, faces.flatten(), cross.repeat_interleave(3, 0))  # (V, 3)
-    return normalize(total, dim=-1, eps=1e-20)
+    """Unit normals (V,3), the area-weighted mean of the faces around each vertex; zero, with a zero gradient, for
+    vertices without faces or whose faces cancel.
+    """
+    scale = vertices.detach().abs().amax() if len(vertices) else vertices.new_ones(())
+    cross = face_cross(vertices / torch.where(scale > 0, scale, 1), faces)  # (F, 3)
+    total = scattered(len(vertices), faces.flatten(), cross.repeat_interleave(3, 0))  # (V, 3)
+    return _unit(total, torch.finfo(vertices.dtype).tiny ** 0.5)
+
+
+def _unit(vectors: Tensor, least: float) -> Tensor:
+    """Vectors (...,3) made unit; zero, with a zero gradient, where they are not longer than ``least``."""
+    length = vectors.norm(dim=-1, keepdim=True)
+    long = length > least
+    return torch.where(long, vectors / torch.where(long, length, 1), 0)
 
 
 def signed_volume(vertices: Tensor, faces: Tensor) -> Tensor:
@@ -115,12 +161,21 @@ def unique_edges(faces: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([keys // stride, keys % stride], -1), inverse
 
 
-def _expect(name: str, tensor: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def _expect(name: str, tensor: Tensor | None, shape: tuple[int | str, ...], dtype: torch.dtype) -> None:
+    """Refuses a tensor of another dtype or shape, where a letter stands for any size, or with numbers that are none."""
     if tensor is None:
         return
-    if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+    expected = f"({', '.join(map(str, shape))}) {str(dtype)[6:]}"
+    if not isinstance(tensor, Tensor):
+        raise SceneError(f"mesh: {name} is of type {type(tensor).__name__}, expected a tensor {expected}")
+    fits = tensor.ndim == len(shape) and all(
+        isinstance(size, str) or size == given for size, given in zip(shape, tensor.shape, strict=True)
+    )
+    if not fits or tensor.dtype != dtype:
+        quads = name == "faces" and tensor.ndim == 2 and tensor.shape[1] > 3
         raise SceneError(
-            f"mesh: {name} is {tuple(tensor.shape)} {str(tensor.dtype)[6:]}, expected {shape} {str(dtype)[6:]}"
+            f"mesh: {name} is {tuple(tensor.shape)} {str(tensor.dtype)[6:]}, expected {expected}"
+            + ("; cut the polygons into triangles" if quads else "")
         )
     if dtype.is_floating_point and not torch.isfinite(tensor).all():
         bad = int((~torch.isfinite(tensor)).sum())

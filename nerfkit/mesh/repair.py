@@ -1,0 +1,253 @@
+"""Mending what is odd about a mesh, and saying what was mended. Appearance (UVs, colours, texture) is carried along."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nerfkit.kernels.jit import inline, jit
+from nerfkit.mesh.mesh import Mesh, signed_volume, unique_edges
+from nerfkit.mesh.topology import degenerate_faces, duplicate_faces, edge_use, fans, is_watertight, paired_sides
+
+
+def repair(mesh: Mesh) -> tuple[Mesh, list[str]]:
+    """A mesh that every later stage can work with, and one line for each kind of thing that was mended, or left.
+
+    In turn: vertices at the same place become one; faces that name a vertex twice or repeat an earlier face go, and so
+    do faces without area unless the surface would open there; edges with more than two faces and vertices where
+    several fans of faces touch are split; faces are turned so that neighbours agree, and the whole inside out where it
+    is closed around a negative volume; vertices that no face uses go. Holes stay: see ``holes.fill_holes``.
+
+    Afterwards the mesh is a manifold, with boundary where it was open or had to be cut, and oriented unless a part of
+    it has just one side.
+    """
+    device = mesh.faces.device
+    given = mesh = mesh.to("cpu")
+    lines = []
+
+    merged = merge_vertices(mesh)
+    if len(merged.vertices) < len(mesh.vertices):
+        lines.append(f"merged {_some(len(mesh.vertices) - len(merged.vertices), 'vertex')} into others at their place")
+    mesh = merged
+
+    folded, repeated, flat, closing = _superfluous(mesh)
+    for drop, what in ((folded, "naming a vertex twice"), (repeated, "repeating another"), (flat, "without area")):
+        if drop.any():
+            lines.append(f"dropped {_some(int(drop.sum()), 'face')} {what}")
+    if closing.any():
+        lines.append(f"left {_some(int(closing.sum()), 'face')} without area: the surface would open there")
+    mesh = _with_faces(mesh, ~(folded | repeated | flat))
+
+    split = split_non_manifold(mesh)
+    if len(split.vertices) > len(mesh.vertices):
+        copies = _some(len(split.vertices) - len(mesh.vertices), "copy")
+        lines.append(f"split non-manifold edges and vertices: {copies}")
+    mesh = split
+    if len(mesh.faces) == len(given.faces) and _same_joints(given.faces, mesh.faces):
+        mesh = given  # parts that touch, and were apart already
+        lines = [line for line in lines if line.startswith("left")]
+
+    turned, one_sided = _turned_faces(mesh)
+    if turned.any():
+        lines.append(f"turned {_some(int(turned.sum()), 'face')} to agree with the neighbours")
+        mesh = _flipped(mesh, turned)
+    if one_sided:
+        lines.append(f"left {_some(one_sided, 'part')} unoriented: a surface with one side has no outside")
+    if signed_volume(mesh.vertices.double(), mesh.faces) < 0 and is_watertight(mesh):
+        lines.append("turned the closed surface inside out: its faces looked inwards")
+        mesh = _flipped(mesh, torch.ones(len(mesh.faces), dtype=torch.bool))
+
+    used = drop_unused(mesh)
+    if len(used.vertices) < len(mesh.vertices):
+        lines.append(f"dropped {_some(len(mesh.vertices) - len(used.vertices), 'vertex')} that no face uses")
+    return used.to(device), lines
+
+
+def same_places(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first of the points (V,3) at each place, (U,) ascending, and which of these each point is, (V,)."""
+    order = np.lexsort(points.T[::-1])  # stable: the first of its place comes first
+    ordered = points[order]
+    fresh = np.ones(len(points), bool)
+    fresh[1:] = (ordered[1:] != ordered[:-1]).any(1)
+    first = np.empty(len(points), np.int64)
+    first[order] = order[fresh][np.cumsum(fresh) - 1]
+    kept = first == np.arange(len(points))
+    return kept.nonzero()[0], (np.cumsum(kept) - 1)[first]
+
+
+def merge_vertices(mesh: Mesh) -> Mesh:
+    """The mesh with one vertex, the first, at each place; its colour counts. Faces keep their order."""
+    first, inverse = same_places(mesh.vertices.detach().cpu().numpy())
+    if len(first) == len(mesh.vertices):
+        return mesh
+    keep = torch.from_numpy(first).to(mesh.faces.device)
+    faces = torch.from_numpy(inverse).to(mesh.faces.device)[mesh.faces]
+    return _with_vertices(mesh, keep, faces)
+
+
+def split_non_manifold(mesh: Mesh) -> Mesh:
+    """The mesh cut along edges that have more than two faces, with a vertex of its own for each fan of faces.
+
+    The shape stays as it is; only which faces hang together changes. A fan's vertex is a copy of the old one; the first
+    fan keeps the old number. Every edge then has one or two faces, and every vertex one fan.
+    """
+    faces = mesh.faces.cpu()
+    edges, side_edge = unique_edges(faces)
+    count, _ = edge_use(faces, side_edge, len(edges))
+    fan = fans(faces, side_edge, count)  # (3F,)
+    corner = faces.flatten()
+    origin = torch.zeros(int(fan.max()) + 1 if len(fan) else 0, dtype=torch.int64).scatter_(0, fan, corner)
+    order = torch.sort(origin, stable=True)  # fans by vertex, in the order of their first corners
+    later = torch.zeros(len(origin), dtype=torch.bool)
+    later[order.indices[1:]] = order.values[1:] == order.values[:-1]
+    if not later.any():
+        return mesh
+    number = torch.where(later, len(mesh.vertices) + later.cumsum(0) - 1, origin)  # of each fan's vertex
+    keep = torch.cat([torch.arange(len(mesh.vertices)), origin[later]])
+    device = mesh.faces.device
+    return _with_vertices(mesh, keep.to(device), number[fan].view(-1, 3).to(device))
+
+
+def orient(mesh: Mesh) -> Mesh:
+    """The mesh with faces turned so that the two faces of every edge agree which side is outside.
+
+    Of a part that disagrees with itself the minority is turned, or, if it is closed, what looks inwards. Parts that
+    agree stay as they are, and so do those with one side only, like a Moebius strip. Edges with more than two faces
+    have no say.
+    """
+    turned, _ = _turned_faces(mesh.to("cpu"))
+    return _flipped(mesh, turned.to(mesh.faces.device)) if turned.any() else mesh
+
+
+def drop_unused(mesh: Mesh) -> Mesh:
+    """The mesh without the vertices that no face uses; the others keep their order."""
+    used = torch.zeros(len(mesh.vertices), dtype=torch.bool, device=mesh.faces.device)
+    used[mesh.faces.flatten()] = True
+    if used.all():
+        return mesh
+    return _with_vertices(mesh, used.nonzero().flatten(), (used.cumsum(0) - 1)[mesh.faces])
+
+
+def _superfluous(mesh: Mesh) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Which faces name a vertex twice, which of the others repeat an earlier one, and which of the rest have no area:
+    those at the surface's border, then those within it; (F,) bool each.
+    """
+    a, b, c = mesh.faces.unbind(1)
+    folded = (a == b) | (b == c) | (c == a)
+    repeated, flat, closing = (torch.zeros_like(folded) for _ in range(3))
+    proper = mesh.faces[~folded]
+    repeated[~folded] = duplicate_faces(proper, unique_edges(proper)[1])
+
+    rest = ~(folded | repeated)
+    single = mesh.faces[rest]
+    thin = degenerate_faces(replace(mesh.without_appearance(), faces=single))
+    if thin.any():
+        edges, side_edge = unique_edges(single)
+        at_border = (edge_use(single, side_edge, len(edges))[0] == 1)[side_edge].any(1)
+        flat[rest], closing[rest] = thin & at_border, thin & ~at_border
+    return folded, repeated, flat, closing
+
+
+def _same_joints(faces: Tensor, others: Tensor) -> bool:
+    """Whether two numberings (F,3) of the same corners join the same ones into vertices."""
+    for one, other in ((faces.flatten(), others.flatten()), (others.flatten(), faces.flatten())):
+        renumbered = torch.zeros(int(one.max()) + 1 if len(one) else 0, dtype=torch.int64).scatter_(0, one, other)
+        if not torch.equal(renumbered[one], other):
+            return False
+    return True
+
+
+def _turned_faces(mesh: Mesh) -> tuple[Tensor, int]:
+    """Which faces to turn, (F,) bool, and the number of parts with one side; parts hang together by edges here."""
+    faces = mesh.faces
+    edges, side_edge = unique_edges(faces)
+    count, direction = edge_use(faces, side_edge, len(edges))
+    if not ((count == 2) & (direction != 0)).any():
+        return torch.zeros(len(faces), dtype=torch.bool), 0
+    one, other = paired_sides(side_edge, count)
+    corner = faces.flatten()
+    root, turn, two_sided = _parities(
+        len(faces), (one // 3).numpy(), (other // 3).numpy(), (corner[one] == corner[other]).numpy()
+    )
+    part, turned = torch.from_numpy(root), torch.from_numpy(turn)
+    good = torch.from_numpy(two_sided)[part]  # (F,)
+    sign = torch.where(turned, -1.0, 1.0).double()
+    a, b, c = (mesh.vertices.detach().double()[faces[:, k]] for k in range(3))
+    volume = torch.zeros(len(faces), dtype=torch.float64)
+    volume.index_add_(0, part, sign * (a * torch.linalg.cross(b, c)).sum(-1))
+    closed = torch.ones(len(faces), dtype=torch.bool)
+    closed[part[(count[side_edge] != 2).any(1)]] = False
+    size, minus = torch.bincount(part, minlength=len(faces)), torch.bincount(part[turned], minlength=len(faces))
+    other_way = torch.where(closed, volume < 0, 2 * minus > size)  # turn the rest of the part instead
+    mixed = minus > 0
+    one_sided = int((~torch.from_numpy(two_sided)).sum())
+    return (turned ^ other_way[part]) & good & mixed[part], one_sided
+
+
+def _flipped(mesh: Mesh, turned: Tensor) -> Mesh:
+    """The mesh with the faces (F,) bool turned over: their second and third corners change places."""
+    order = torch.where(turned[:, None], torch.tensor([0, 2, 1]).to(turned.device), torch.arange(3).to(turned.device))
+    uvs = mesh.corner_uvs
+    if uvs is not None:
+        uvs = uvs.gather(1, order[..., None].expand(-1, -1, 2))
+    return replace(mesh, faces=mesh.faces.gather(1, order), corner_uvs=uvs)
+
+
+def _with_vertices(mesh: Mesh, keep: Tensor, faces: Tensor) -> Mesh:
+    """Vertices ``keep`` of the mesh, joined by ``faces``, which correspond to the mesh's one by one."""
+    colours = None if mesh.colours is None else mesh.colours[keep]
+    return replace(mesh, vertices=mesh.vertices[keep], faces=faces, colours=colours)
+
+
+def _with_faces(mesh: Mesh, keep: Tensor) -> Mesh:
+    """The mesh of the faces ``keep`` (F,) bool, with all its vertices."""
+    if keep.all():
+        return mesh
+    return replace(mesh, faces=mesh.faces[keep], corner_uvs=None if mesh.corner_uvs is None else mesh.corner_uvs[keep])
+
+
+def _some(count: int, thing: str) -> str:
+    plural = {"vertex": "vertices", "copy": "copies"}.get(thing, thing + "s")
+    return f"{count} {thing if count == 1 else plural}"
+
+
+@inline
+def _root(parent: np.ndarray, turned: np.ndarray, a: int):  # type: ignore[no-untyped-def]
+    """The root of ``a`` and whether ``a`` is turned against it; everything on the way is hung below the root."""
+    root, odd = a, False
+    while parent[root] != root:
+        odd ^= turned[root]
+        root = parent[root]
+    against = odd
+    while a != root:
+        above, step = parent[a], turned[a]
+        parent[a], turned[a] = root, against
+        against ^= step
+        a = above
+    return root, odd
+
+
+@jit(parallel=False)
+def _parities(count: int, first: np.ndarray, second: np.ndarray, differ: np.ndarray):  # type: ignore[no-untyped-def]
+    """Union-find in which every face also knows whether it is turned against its root, the lowest face of its part.
+
+    Returns each face's root, whether it is turned against it, and for each face that is a root whether its part is free
+    of contradictions (true for the others).
+    """
+    parent, turned = np.arange(count), np.zeros(count, np.bool_)
+    sound = np.ones(count, np.bool_)
+    for i in range(len(first)):
+        a, a_odd = _root(parent, turned, first[i])
+        b, b_odd = _root(parent, turned, second[i])
+        odd = a_odd ^ b_odd ^ differ[i]
+        if a == b:
+            sound[a] &= not odd
+        else:
+            low, high = min(a, b), max(a, b)
+            parent[high], turned[high] = low, odd
+            sound[low] &= sound[high]
+            sound[high] = True
+    for face in range(count):
+        _root(parent, turned, face)
+    return parent, turned, sound
