@@ -107,14 +107,16 @@ class Segments:
 
     @classmethod
     def of(cls, keys: Tensor, size: int) -> "Segments":
-        """Segments of ``keys`` (P,) int64; a row whose key lies outside [0, size) belongs to none and is left out.
+        """Segments of ``keys`` (P,); a row whose key lies outside [0, size) belongs to none and is left out.
 
-        Nothing is read back from the device. Memory: 8 bytes for each row and 16 for each key, twice that on the way.
+        Keys are int64, or int32, which is sorted in half the time. Nothing is read back from the device. Memory: 8
+        bytes for each row and 16 for each key; some 24 more for each row while it is sorted.
         """
-        if keys.ndim != 1 or keys.is_floating_point():
-            raise ValueError(f"keys: expected integers of shape (P,), got {keys.dtype} {tuple(keys.shape)}")
-        ordered, order = torch.sort(keys.long(), stable=True)
-        offsets = torch.searchsorted(ordered, torch.arange(size + 1, device=keys.device))  # (size + 1,)
+        if keys.ndim != 1 or keys.dtype not in (torch.int32, torch.int64):
+            raise ValueError(f"keys: expected int32 or int64 of shape (P,), got {keys.dtype} {tuple(keys.shape)}")
+        ordered, order = torch.sort(keys, stable=True)
+        every = torch.arange(size + 1, device=keys.device, dtype=keys.dtype)
+        offsets = torch.searchsorted(ordered, every)  # (size + 1,)
         # A segment of more than CHUNK rows has less than 2 chunks for each CHUNK rows, so their number is bounded.
         bound = 2 * (keys.shape[0] // CHUNK) if keys.shape[0] > CHUNK else 0
         chunks = (offsets.diff() + (CHUNK - 1)) // CHUNK

@@ -9,11 +9,26 @@ The pixel is covered where all three have the sign of det = p_0 . (p_1 x p_2); t
 are b_i = e_i / sum(e) and the depth is w = sum(b_i w_i) (Olano and Greer, "Triangle scan conversion using 2D
 homogeneous coordinates", 1997). Nothing is divided by a corner's w, so a face that crosses the camera plane needs no
 clipping.
+
+Backward, derived by hand. With G_i the loss's gradient for b_i, plus that for the depth times w_i, and s = sum(e),
+
+    g_i = (G_i - sum_k G_k b_k) / s        is the gradient for e_i, and
+    p_0 gets q x (g_1 p_2 - g_2 p_1), the other two in turn; besides, the depth gives b_i to each corner's w.
+
+That is linear in the outer products g_i q, so a face needs only their sums over its pixels: 9 numbers, and 3 of depth.
 """
 
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..backend import backend_for
+from .faces import check_faces, check_shape
 
 
 def rasterize(
@@ -25,38 +40,66 @@ def rasterize(
     the same (float32) depth the lower face number wins. Fragments nearer than ``near`` are dropped, faces that project
     to no area or have a corner that is not finite as well.
 
+    Results and gradients do not depend on the number of threads, and every run gives the same bits.
+
     Args:
         points: (N,V,3) float, (w x, w y, w) of every vertex in every view; the centre of pixel (i,j) is at
             x, y = (j+0.5, i+0.5).
-        faces: (F,3) int64 vertex numbers.
+        faces: (F,3) int64 or int32 vertex numbers, the same in every view; or (N,F,3), a mesh for each view. Rows of
+            three -1 are padding.
         height, width: image size in pixels.
-        near: smallest visible depth, > 0.
+        near: smallest visible depth, > 0; it is taken in float32, in which depths are compared.
 
     Returns:
-        face (N,H,W) int32, -1 where nothing is; barycentrics (N,H,W,3) and depth (N,H,W), both 0 there.
-        Barycentrics and depth are differentiable with respect to ``points``. Where a face covers less than
-        ``reference.MIN_AREA`` square pixels its barycentrics count as constants: their derivative has no bound.
+        face (N,H,W) int32, the row of ``faces`` (of the view's own), -1 where nothing is; barycentrics (N,H,W,3) and
+        depth (N,H,W), both 0 there. Barycentrics and depth are differentiable with respect to ``points``. Where a face
+        covers less than ``reference.MIN_AREA`` square pixels its barycentrics count as constants: their derivative has
+        no bound.
 
     Raises:
-        ValueError: a shape or dtype is wrong, or ``near`` is not positive.
+        ValueError: a shape or dtype is wrong, ``near`` is not positive, or a vertex number is out of range. On a GPU
+            that last check waits for the device when it first meets a tensor of faces, and not again.
     """
     if points.ndim != 3 or points.shape[-1] != 3 or not points.is_floating_point():
         raise ValueError(f"points: expected floats of shape (N,V,3), got {points.dtype} {tuple(points.shape)}")
-    if faces.ndim != 2 or faces.shape[-1] != 3 or faces.is_floating_point():
-        raise ValueError(f"faces: expected integers of shape (F,3), got {faces.dtype} {tuple(faces.shape)}")
     if height < 1 or width < 1:
         raise ValueError(f"image size: expected at least one pixel, got {height} x {width}")
     if not near > 0:
         raise ValueError(f"near: expected a positive distance, got {near}")
     backend = backend_for(points)
+    if backend == "cpu":  # its kernel looks at every vertex number in any case
+        check_shape(faces, points.shape[0])
+    else:
+        check_faces(faces, points.shape[1], points.shape[0])
+    near = float(np.float32(near))
     if backend == "reference":
         from . import reference
 
         return reference.rasterize(points, faces, height, width, near)
-    from . import cpu
+    return _Rasterize.apply(import_module(f".{backend}", __name__), points, faces, height, width, near)
 
-    if backend == "cpu":
-        return cpu.rasterize(points, faces, height, width, near)
-    # There is no device kernel of this operation: the host computes it and the result goes back.
-    face, barycentrics, depth = cpu.rasterize(points.cpu(), faces.cpu(), height, width, near)
-    return face.to(points.device), barycentrics.to(points.device), depth.to(points.device)
+
+class _Rasterize(torch.autograd.Function):
+    """``forward`` and ``backward`` of a compiled backend, ``cpu`` or ``triton``, put together for autograd."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, kernels: ModuleType, points: Tensor, faces: Tensor, height: int, width: int, near: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        face, barycentrics, depth = kernels.forward(points, faces, height, width, near)
+        ctx.save_for_backward(points, faces, face)
+        ctx.kernels = kernels
+        ctx.mark_non_differentiable(face)
+        return face, barycentrics, depth
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, _: None, grad_barycentrics: Tensor | None, grad_depth: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        points, faces, face = ctx.saved_tensors
+        if grad_barycentrics is None and grad_depth is None:
+            return None, torch.zeros_like(points), None, None, None, None
+        grad_points = ctx.kernels.backward(points, faces, face, grad_barycentrics, grad_depth)
+        return None, grad_points, None, None, None, None

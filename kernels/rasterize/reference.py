@@ -22,14 +22,18 @@ def rasterize(points: Tensor, faces: Tensor, height: int, width: int, near: floa
     """See ``nerfkit.kernels.rasterize.rasterize``."""
     views = points.shape[0]
     centres = pixel_centres(height, width, points)  # (H, W, 3)
-    if faces.shape[0] == 0:
+    faces = faces.long().expand(views, -1, 3)  # (N, F, 3)
+    if faces.numel() == 0 or points.numel() == 0:
         empty = (points[:, :0].sum() + centres * 0).expand(views, -1, -1, -1)  # (N, H, W, 3), on points' graph
-        return torch.full((views, height, width), -1, dtype=torch.int32), empty, empty[..., 0]
+        nothing = torch.full((views, height, width), -1, dtype=torch.int32, device=points.device)
+        return nothing, empty, empty[..., 0]
     face = nearest_face(points.detach(), faces, centres, near)  # (N, H, W)
     covered = face >= 0
 
-    view = torch.arange(views, device=points.device)[:, None, None, None]
-    corners = points[view, faces[face.clamp(min=0).long()]]  # (N, H, W, 3, 3)
+    view = torch.arange(views, device=points.device)[:, None, None]
+    vertex = faces[view, face.clamp(min=0).long()].clamp(min=0)  # (N, H, W, 3)
+    corners = points[view[..., None], vertex]  # (N, H, W, 3, 3)
+    corners = torch.where(covered[..., None, None], corners, 0)  # an invisible face's NaN must not reach a gradient
     normals = edge_normals(corners)
     edge = (normals * centres[:, :, None]).sum(-1)  # (N, H, W, 3)
     total = torch.where(covered, edge.sum(-1), 1.0)
@@ -41,16 +45,19 @@ def rasterize(points: Tensor, faces: Tensor, height: int, width: int, near: floa
 
 
 def nearest_face(points: Tensor, faces: Tensor, centres: Tensor, near: float) -> Tensor:
-    """Number of the nearest face at every pixel, (N,H,W) int32, -1 where there is none."""
-    corners = points[:, faces]  # (N, F, 3, 3)
+    """Number of the nearest of ``faces`` (N,F,3) at every pixel, (N,H,W) int32, -1 where there is none."""
+    view = torch.arange(points.shape[0], device=points.device)[:, None, None]
+    corners = points[view, faces.clamp(min=0)]  # (N, F, 3, 3)
+    drawn = torch.isfinite(corners).all(-1).all(-1) & (faces[..., 0] >= 0)  # (N, F)
     normals = edge_normals(corners)
     det = (corners[:, :, 0] * normals[:, :, 0]).sum(-1)  # (N, F)
     edge = torch.einsum("nfec,hwc->nfehw", normals * det.sign()[..., None, None], centres)  # (N, F, 3, H, W)
     total = edge.sum(2)
     depth = (det.abs()[..., None, None] / total).float()  # ties are decided at the precision that is stored
-    seen = (edge >= 0).all(2) & (total > 0) & (depth >= near) & torch.isfinite(corners).all(-1).all(-1)[..., None, None]
+    seen = (edge >= 0).all(2) & (total > 0) & (depth >= near) & drawn[..., None, None]
     depth = torch.where(seen, depth, torch.inf)
     nearest = depth.amin(1, keepdim=True)
-    number = torch.arange(faces.shape[0], device=faces.device)[:, None, None]
-    face = torch.where(seen & (depth == nearest), number, faces.shape[0]).amin(1)
-    return torch.where(face < faces.shape[0], face, -1).int()
+    count = faces.shape[1]
+    number = torch.arange(count, device=faces.device)[:, None, None]
+    face = torch.where(seen & (depth == nearest), number, count).amin(1)
+    return torch.where(face < count, face, -1).int()

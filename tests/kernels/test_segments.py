@@ -63,8 +63,9 @@ def test_interpreted(case, dtype, monkeypatch):
 
 
 @pytest.mark.interpreted
-def test_order_is_kept_and_reused():
-    keys = torch.tensor([2, 0, 2, 9, 1, 0, -1])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64], ids=["int32", "int64"])
+def test_order_is_kept_and_reused(dtype):
+    keys = torch.tensor([2, 0, 2, 9, 1, 0, -1], dtype=dtype)
     made = segments.Segments.of(keys, 4)
     assert made.order[made.offsets[0] : made.offsets[4]].tolist() == [1, 5, 4, 0, 2]
     assert made.offsets.tolist() == [1, 3, 4, 6, 6]
