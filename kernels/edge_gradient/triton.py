@@ -56,6 +56,15 @@ def unit_normal(x0, y0, w0, x1, y1, w1, x2, y2, w2, ALONG: tl.constexpr):
 
 
 @triton.jit
+def slide_rate(m0, m1, f0, f1, max_dp_dr):
+    """b_x / b . v: how far a face's intersection with a fixed one slides as the face moves along its normal."""
+    sine = f0 * m1 - f1 * m0
+    least = tl.where(max_dp_dr > 0, tl.abs(f1) / tl.where(max_dp_dr > 0, max_dp_dr, 1.0), 0.0)
+    size = tl.maximum(tl.maximum(tl.abs(sine), least), 1e-8)
+    return -f1 / tl.where(sine < 0, -size, size)
+
+
+@triton.jit
 def fragment_kernel(
     image_ptr, grad_ptr, points_ptr, faces_ptr, face_ptr, fragment_ptr,
     pixels, height, width, vertices, own_faces, near, max_dp_dr, C: tl.constexpr, PIXELS: tl.constexpr,
@@ -70,51 +79,47 @@ def fragment_kernel(
         points_ptr, faces_ptr, view * own_faces + face, view * vertices, face >= 0
     )
     ahead = (face >= 0) & (w0 >= near) & (w1 >= near) & (w2 >= near)
+    w0, w1, w2 = tl.where(ahead, w0, 1.0), tl.where(ahead, w1, 1.0), tl.where(ahead, w2, 1.0)
     gx = tl.zeros((PIXELS,), tl.float64)
     gy = tl.zeros((PIXELS,), tl.float64)
     gw = tl.zeros((PIXELS,), tl.float64)
-    for direction in tl.static_range(4):
-        along: tl.constexpr = direction // 2
-        step: tl.constexpr = 1 - 2 * (direction % 2)
-        i2 = i + step if along == 1 else i
-        j2 = j + step if along == 0 else j
-        pair = ahead & (i2 >= 0) & (i2 < height) & (j2 >= 0) & (j2 < width)
-        pixel2 = pixel + (step * width if along == 1 else step)
-        other = tl.load(face_ptr + pixel2, pair, other=-1)
-        pair = pair & (other != face)
-        moved = tl.zeros((PIXELS,), tl.float64)
-        for c in tl.static_range(C):
-            change = tl.load(image_ptr + pixel2 * C + c, pair, other=0.0) - tl.load(
-                image_ptr + pixel * C + c, pair, other=0.0
+    for along in tl.static_range(2):
+        for back in tl.static_range(2):
+            step = 1 - 2 * back
+            i2 = i + step if along == 1 else i
+            j2 = j + step if along == 0 else j
+            pair = ahead & (i2 >= 0) & (i2 < height) & (j2 >= 0) & (j2 < width)
+            pixel2 = pixel + (step * width if along == 1 else step)
+            other = tl.load(face_ptr + pixel2, pair, other=-1)
+            pair = pair & (other != face)
+            moved = tl.zeros((PIXELS,), tl.float64)
+            for c in tl.static_range(C):
+                own, beside = pixel * C + c, pixel2 * C + c
+                change = tl.load(image_ptr + beside, pair, other=0.0) - tl.load(image_ptr + own, pair, other=0.0)
+                both = tl.load(grad_ptr + beside, pair, other=0.0) + tl.load(grad_ptr + own, pair, other=0.0)
+                moved += (change * both).to(tl.float64)
+            moved *= -0.5 * step
+            two = pair & (other >= 0)
+            u0, v0, t0, u1, v1, t1, u2, v2, t2 = load_corners(
+                points_ptr, faces_ptr, view * own_faces + other, view * vertices, two
             )
-            both = tl.load(grad_ptr + pixel2 * C + c, pair, other=0.0) + tl.load(
-                grad_ptr + pixel * C + c, pair, other=0.0
-            )
-            moved += (change * both).to(tl.float64)
-        moved *= -0.5 * step
-        two = pair & (other >= 0)
-        u0, v0, t0, u1, v1, t1, u2, v2, t2 = load_corners(
-            points_ptr, faces_ptr, view * own_faces + other, view * vertices, two
-        )
-        own_in_other = contains(u0, v0, t0, u1, v1, t1, u2, v2, t2, j + 0.5, i + 0.5) & two
-        other_in_own = contains(x0, y0, w0, x1, y1, w1, x2, y2, w2, j2 + 0.5, i2 + 0.5)
-        both_ahead = (t0 >= near) & (t1 >= near) & (t2 >= near)
-        crossing = own_in_other & other_in_own & both_ahead
-        ends = (pair & (other < 0)) | (own_in_other & (other_in_own == 0))
-        m0, m1 = unit_normal(x0, y0, tl.where(ahead, w0, 1.0), x1, y1, tl.where(ahead, w1, 1.0), x2, y2,
-                             tl.where(ahead, w2, 1.0), along)  # fmt: skip
-        f0, f1 = unit_normal(u0, v0, tl.where(both_ahead, t0, 1.0), u1, v1, tl.where(both_ahead, t1, 1.0), u2, v2,
-                             tl.where(both_ahead, t2, 1.0), along)  # fmt: skip
-        sine = f0 * m1 - f1 * m0
-        least = tl.where(max_dp_dr > 0, tl.abs(f1) / tl.where(max_dp_dr > 0, max_dp_dr, 1.0), 0.0)
-        size = tl.maximum(tl.maximum(tl.abs(sine), least), 1e-8)
-        rate = -f1 / tl.where(sine < 0, -size, size)
-        share = tl.where(ends, 1.0, tl.where(crossing, rate * m0, 0.0))
-        if along == 0:
-            gx += moved * share
-        else:
-            gy += moved * share
-        gw += moved * tl.where(crossing, rate * m1, 0.0)
+            own_in_other = contains(u0, v0, t0, u1, v1, t1, u2, v2, t2, j + 0.5, i + 0.5) & two
+            other_in_own = contains(x0, y0, w0, x1, y1, w1, x2, y2, w2, j2 + 0.5, i2 + 0.5)
+            both_ahead = (t0 >= near) & (t1 >= near) & (t2 >= near)
+            crossing = own_in_other & other_in_own & both_ahead
+            ends = (pair & (other < 0)) | (own_in_other & (other_in_own == 0))
+            share = tl.where(ends, 1.0, 0.0).to(tl.float64)
+            if tl.max(crossing.to(tl.int32), 0) > 0:  # rare
+                m0, m1 = unit_normal(x0, y0, w0, x1, y1, w1, x2, y2, w2, along)
+                t0, t1, t2 = tl.where(crossing, t0, 1.0), tl.where(crossing, t1, 1.0), tl.where(crossing, t2, 1.0)
+                f0, f1 = unit_normal(u0, v0, t0, u1, v1, t1, u2, v2, t2, along)
+                rate = slide_rate(m0, m1, f0, f1, max_dp_dr)
+                share = tl.where(crossing, rate * m0, share)
+                gw += moved * tl.where(crossing, rate * m1, 0.0)
+            if along == 0:
+                gx += moved * share
+            else:
+                gy += moved * share
     tl.store(fragment_ptr + 3 * pixel, gx, pixel < pixels)
     tl.store(fragment_ptr + 3 * pixel + 1, gy, pixel < pixels)
     tl.store(fragment_ptr + 3 * pixel + 2, gw, pixel < pixels)
