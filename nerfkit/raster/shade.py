@@ -35,6 +35,7 @@ def render(
     texture: Tensor | None = None,
     background: Tensor | Sequence[float] | None = None,
     visibility: Visibility | str = "contour",
+    supersampling: int = 1,
     near: float = 1e-3,
 ) -> Rendering:
     """Pictures of a mesh, differentiable with respect to vertices, colours, texture, UVs and cameras.
@@ -49,6 +50,7 @@ def render(
         corner_uvs, texture: (F,3,2) and (A,B,3), see ``sample_texture``. With none of them the mesh is white.
         background: (3,), (N,1,1,3) or (N,H,W,3) colour behind the mesh; none leaves rgb premultiplied.
         visibility: one of ``nerfkit.raster.visibility``, or its name: how outlines get a gradient.
+        supersampling: pixels are rasterized this many times finer each way and averaged; ``fragments`` are the fine ones.
         near: smallest visible distance in front of the camera plane.
 
     Raises:
@@ -59,7 +61,10 @@ def render(
     if sum(given is not None for given in (colours, corner_colours, texture)) > 1:
         raise ValueError("render: give colours, or corner_colours, or corner_uvs and texture, or none of them")
     chosen = pick_visibility(visibility)
-    fragments = rasterize(vertices, faces, cameras.padded(chosen.margin), near)
+    fine = cameras
+    if supersampling != 1:
+        fine = cameras.resized(supersampling * cameras.height, supersampling * cameras.width)
+    fragments = rasterize(vertices, faces, fine.padded(chosen.margin), near)
     covered = fragments.covered[..., None].to(vertices)  # (N, H, W, 1)
     if texture is not None and corner_uvs is not None:
         rgb = sample_texture(texture, interpolate_corners(fragments, corner_uvs), fragments.covered)
@@ -73,6 +78,8 @@ def render(
     rgba = chosen.apply(rgba, fragments, faces, vertex_colours=colours, corner_colours=corner_colours)
     if chosen.margin:
         rgba = rgba[:, chosen.margin : -chosen.margin, chosen.margin : -chosen.margin]
+    if supersampling != 1:
+        rgba = rgba.unflatten(2, (-1, supersampling)).unflatten(1, (-1, supersampling)).mean((2, 4))
     rgb, alpha = rgba[..., :3], rgba[..., 3]
     if background is not None:
         rgb = rgb + (1 - alpha)[..., None] * torch.as_tensor(background, dtype=rgb.dtype, device=rgb.device)

@@ -17,9 +17,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
-from nerfkit.raster.contour import antialias
+from nerfkit.kernels.edge_gradient import edge_grad, neural_renderer
+from nerfkit.kernels.soft_mask import dibr_mask, soft_rasterize
+from nerfkit.raster.contour import antialias, crease_edges
 from nerfkit.raster.fragments import Fragments
 
 
@@ -71,10 +74,128 @@ class Contour:
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
     ) -> Tensor:
-        return antialias(image, fragments, faces)
+        creases = None if corner_colours is None else crease_edges(faces, corner_colours)
+        return antialias(image, fragments, faces, creases=creases)
 
 
-VISIBILITIES: dict[str, type[Visibility]] = {kind.name: kind for kind in (Contour,)}
+@dataclass(frozen=True)
+class DIBR:
+    """DIB-R: a soft mask in the last channel, colours as they are; see ``nerfkit.kernels.soft_mask.dibr_mask``.
+
+    Attributes:
+        sigmainv: sharpness. boxlen: margin of a face's box. knum: most faces at a pixel. All as Kaolin's.
+    """
+
+    sigmainv: float = 7000.0
+    boxlen: float = 0.02
+    knum: int = 30
+    name: ClassVar[str] = "dibr"
+    margin: ClassVar[int] = 0
+
+    def apply(
+        self,
+        image: Tensor,
+        fragments: Fragments,
+        faces: Tensor,
+        *,
+        vertex_colours: Tensor | None = None,
+        corner_colours: Tensor | None = None,
+    ) -> Tensor:
+        settings = {"sigmainv": self.sigmainv, "boxlen": self.boxlen, "knum": self.knum}
+        mask = dibr_mask(fragments.points, faces, fragments.face, **settings)
+        return torch.cat([image[..., :-1], mask[..., None].to(image)], -1)
+
+
+@dataclass(frozen=True)
+class SoftRas:
+    """SoftRas: all of the picture is an aggregate over faces; see ``nerfkit.kernels.soft_mask.soft_rasterize``.
+
+    Colours of vertices or corners are aggregated (over black) as SoftRas does. A texture or lights are shaded on the
+    hard picture instead, and the mask alone is soft.
+
+    Attributes:
+        sigma, gamma: softness across the screen and in depth. eps, near, far, dist_eps: as there.
+        through_barycentrics: False leaves out the part of the derivative that SoftRas leaves out.
+    """
+
+    sigma: float = 1e-4
+    gamma: float = 1e-4
+    eps: float = 1e-3
+    near: float = 1.0
+    far: float = 100.0
+    dist_eps: float = 1e-4
+    through_barycentrics: bool = False
+    name: ClassVar[str] = "softras"
+    margin: ClassVar[int] = 0
+
+    def apply(
+        self,
+        image: Tensor,
+        fragments: Fragments,
+        faces: Tensor,
+        *,
+        vertex_colours: Tensor | None = None,
+        corner_colours: Tensor | None = None,
+    ) -> Tensor:
+        corners = corner_colours is not None
+        soft = soft_rasterize(
+            fragments.points,
+            faces,
+            corner_colours if corners else vertex_colours,
+            *image.shape[1:3],
+            corners=corners,
+            **{field.name: getattr(self, field.name) for field in fields(self)},
+        ).to(image)  # (N, H, W, C + 1), C = 0 without colours
+        return soft if soft.shape[-1] == image.shape[-1] else torch.cat([image[..., :-1], soft[..., -1:]], -1)
+
+
+@dataclass(frozen=True)
+class NMR:
+    """Neural 3D Mesh Renderer: see ``nerfkit.kernels.edge_gradient.neural_renderer``.
+
+    Attributes:
+        eps: added to distances, in halves of the picture's side.
+    """
+
+    eps: float = 1e-3
+    name: ClassVar[str] = "nmr"
+    margin: ClassVar[int] = 0
+
+    def apply(
+        self,
+        image: Tensor,
+        fragments: Fragments,
+        faces: Tensor,
+        *,
+        vertex_colours: Tensor | None = None,
+        corner_colours: Tensor | None = None,
+    ) -> Tensor:
+        return neural_renderer(image, fragments.points, faces, fragments.face, eps=self.eps)
+
+
+@dataclass(frozen=True)
+class EdgeGrad:
+    """DRTK's estimate: see ``nerfkit.kernels.edge_gradient.edge_grad``."""
+
+    name: ClassVar[str] = "edge_grad"
+    margin: ClassVar[int] = 0
+
+    def apply(
+        self,
+        image: Tensor,
+        fragments: Fragments,
+        faces: Tensor,
+        *,
+        vertex_colours: Tensor | None = None,
+        corner_colours: Tensor | None = None,
+    ) -> Tensor:
+        return edge_grad(image, fragments.points, faces, fragments.face, fragments.barycentrics)
+
+
+VISIBILITIES: dict[str, type[Visibility]] = {
+    kind.name: kind
+    for kind in (Contour, DIBR, SoftRas, NMR, EdgeGrad)  # type: ignore[type-abstract]
+}
 
 
 def pick_visibility(visibility: Visibility | str) -> Visibility:
