@@ -38,6 +38,7 @@ LIGHTS = {
 TO_KAOLIN = {"y": np.eye(3), "z": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])}
 TO_BLENDER = TO_KAOLIN["z"].T
 ABOUT, UNFINISHED = "synthesis.json", ".unfinished-"
+MOST_SAMPLES = 16384  # across a picture: 2 GB of memory
 ABANDONED = 3600.0  # seconds after which an unfinished folder is nobody's any more
 
 
@@ -104,7 +105,7 @@ def synthesize(
     formats = FORMATS if format == "both" else (format,)
     vertices = as_array(mesh.vertices).astype(np.float64) @ TO_KAOLIN[up].T
     surface = surface_of(mesh, TO_KAOLIN[up], specular if light != "none" else 0.0, shininess)
-    points = _visible(surface, str(mesh.provenance.get("path", "mesh")))
+    points = _visible(vertices, as_array(mesh.faces), str(mesh.provenance.get("path", "mesh")))
     cameras, places = _plan(points, views, size, holdout, fov, seed, with_val="blender" in formats)
     # White is the camera's plane and black lies as far behind the object, as in NeRF's synthetic scenes.
     far = 2 * float(np.linalg.norm(cameras.positions[0].numpy() - (points.min(axis=0) + points.max(axis=0)) / 2))
@@ -114,7 +115,7 @@ def synthesize(
         **{"light": light, "specular": specular, "shininess": shininess, "mesh_up": up},
         "depth_png_black": far,
     }
-    with _filled(Path(folder).expanduser().absolute(), formats, len(places) * size**2 * 16 // 10**6 + 20) as passing:
+    with _filled(Path(folder).expanduser().absolute(), formats, len(places) * size**2 * 25 // 10**6 + 20) as passing:
         for name in formats:
             (passing / name).mkdir()
             _write_truth(passing / name / TRUTH, vertices @ _world(name).T, mesh)
@@ -128,7 +129,7 @@ def _check_numbers(
 ) -> None:
     for name, value, low, high in (
         ("views", views, 3, 100_000),
-        ("size", size, 8, 16_384),
+        ("size", size, 8, 8192),
         ("samples", samples, 1, 32),
         ("seed", seed, 0, 2**63),
         ("holdout", holdout, 2, 100_000),
@@ -142,6 +143,11 @@ def _check_numbers(
     ):
         if isinstance(number, bool) or not isinstance(number, int | float) or not least <= number <= most:
             raise ConfigError(f"{name}={number}: expected a number from {least} to {most:g}.")
+    if size * samples > MOST_SAMPLES:
+        raise ConfigError(
+            f"size={size} with samples={samples} are {size * samples} rays across a picture; expected at most "
+            f"{MOST_SAMPLES}. Ask for smaller pictures, or fewer samples."
+        )
     train = views - len(range(0, views, holdout))
     if train < MIN_TRAIN:
         raise ConfigError(
@@ -150,13 +156,13 @@ def _check_numbers(
         )
 
 
-def _visible(surface: Surface, where: str) -> np.ndarray:
-    """The places (K,3) of the corners of those faces that have an area."""
-    a, b, c = (surface.vertices[surface.faces[:, k]] for k in range(3))
+def _visible(vertices: np.ndarray, faces: np.ndarray, where: str) -> np.ndarray:
+    """The vertices (K,3) of those faces that have an area."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
     solid = (np.cross(b - a, c - a) != 0).any(-1)
     if not solid.any():
         raise problem(where, "no face has an area", "a surface", "Check the file that it comes from.")
-    return np.unique(surface.vertices[surface.faces[solid].reshape(-1)], axis=0)
+    return vertices[np.unique(faces[solid])]
 
 
 def _plan(
