@@ -37,8 +37,8 @@ def dibr_mask(
         mask = 1 - prod_f (1 - exp(-sigmainv d_f^2))
 
     over the first ``knum`` faces, by number, whose bounding box grown by ``boxlen`` on every side holds the centre
-    (left and lower sides of the box included, right and upper ones not). Both bounds are Kaolin's: a face whose box does
-    not reach the pixel is ignored however near it is, and so is the one after the ``knum``-th.
+    (left and lower sides of the box included, right and upper ones not). Both bounds are Kaolin's: a face whose box
+    does not reach the pixel is ignored however near it is, and so is the one after the ``knum``-th.
 
     Args:
         points: (N,V,3) float, homogeneous pixel coordinates (w x, w y, w).
@@ -96,7 +96,7 @@ def soft_rasterize(
         alpha  = 1 - prod (1 - D)
         depth  = 1 / sum_k (b_k / w_k)             colours of faces outside [near, far] are left out, their D is not
         z      = (far - depth) / (far - near)
-        colour = (sum D exp(z / gamma) sum_k b_k c_k + exp(eps / gamma) background) / (sum D exp(z / gamma) + exp(eps / gamma))
+        colour = (sum v sum_k b_k c_k + v_0 background) / (sum v + v_0),    v = D exp(z / gamma), v_0 = exp(eps / gamma)
 
     Colours are not premultiplied by ``alpha`` and both sides of a face count (``fill_back=True`` there). SoftRas' own
     kernel starts its sum with exp(eps / gamma) for a maximum that is already eps, so its background counts as the

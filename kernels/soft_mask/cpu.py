@@ -1,10 +1,9 @@
-"""Numba, float64 inside. Forward: bands of rows, each walking the faces that reach into it in the order of their numbers.
-Backward: every face gathers from the pixels near it, which needs only the pixels' totals that the forward pass keeps.
-No two tasks write to one place and every sum has one order: results do not depend on the threads."""
+"""Numba, float64 inside. Forward: bands of rows, each walking the faces that reach into it, in the order of their
+numbers. Backward: every face gathers from the pixels near it, which needs only the pixels' totals that the forward pass
+keeps. No two tasks write to one place and every sum has one order: results do not depend on the threads."""
 
 import math
 
-import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
@@ -315,7 +314,7 @@ def bands_per_view(views: int, height: int) -> int:
 
 
 def dibr_forward(corners, boxes, face, sigmainv, boxlen, knum):
-    """The mask (N,H,W) and what ``dibr_backward`` needs: the product of what the faces leave, the last face's number."""
+    """The mask (N,H,W) and what ``dibr_backward`` needs: what the faces leave, the last face's number."""
     views, height, _ = face.shape
     mask, missed = torch.empty(face.shape), torch.ones(face.shape, dtype=torch.float64)
     taken, last = torch.zeros(face.shape, dtype=torch.int32), torch.full(face.shape, -1, dtype=torch.int32)
