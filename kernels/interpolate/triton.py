@@ -10,6 +10,7 @@ from ..segments import segment_sum
 LANES = 512  # elements of a program's tile: pixels times channels
 WIDTH = 16  # most channels a program looks at together
 WARPS = 4
+SIZES = ("pixels", "area", "faces", "attributes", "channels")  # compiled once for all values
 
 
 @triton.jit
@@ -26,7 +27,7 @@ def _corners(face_ptr, faces_ptr, attributes_ptr, area, faces, attributes, pixel
     return v0 >= 0, v0, v1, v2, attributes_ptr + (view * attributes if OWN else view * 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def forward_kernel(
     face_ptr, barycentrics_ptr, faces_ptr, attributes_ptr, image_ptr, pixels, area, faces, attributes, channels,
     LISTED: tl.constexpr, OWN: tl.constexpr, PIXELS: tl.constexpr, WIDTH: tl.constexpr,
@@ -50,7 +51,7 @@ def forward_kernel(
         tl.store(image_ptr + pixel[:, None] * channels + channel[None, :], value, inside[:, None] & here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def backward_kernel(
     face_ptr, faces_ptr, attributes_ptr, grad_image_ptr, grad_barycentrics_ptr, pixels, area, faces, attributes,
     channels, LISTED: tl.constexpr, OWN: tl.constexpr, PIXELS: tl.constexpr, WIDTH: tl.constexpr,
