@@ -196,7 +196,7 @@ def covered_share(z, slope):
     slope = max(slope, LEAST_SLOPE)
     low, high = z - slope / 2, z + slope / 2
     rate = min(max(high, 0.0), 1.0) - min(max(low, 0.0), 1.0)
-    return (integral(high) - integral(low)) / slope, rate / slope
+    return min(max((integral(high) - integral(low)) / slope, 0.0), 1.0), rate / slope
 
 
 @jit(parallel=False)

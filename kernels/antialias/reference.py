@@ -154,7 +154,7 @@ def covered_share(z: Tensor, slope: Tensor) -> Tensor:
         return torch.where(x < 1, x.clamp(min=0).square() / 2, x - 0.5)
 
     slope = slope.clamp(min=LEAST_SLOPE)
-    return (integral(z + slope / 2) - integral(z - slope / 2)) / slope
+    return ((integral(z + slope / 2) - integral(z - slope / 2)) / slope).clamp(0, 1)  # rounding may leave [0, 1]
 
 
 def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tensor:

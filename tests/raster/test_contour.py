@@ -2,8 +2,9 @@
 
 import torch
 
+from nerfkit.cameras import Cameras
 from nerfkit.raster import antialias, edge_faces, rasterize, render
-from nerfkit.raster.contour import contour_candidates
+from nerfkit.raster.contour import contour_candidates, crease_edges
 from tests.raster.conftest import bumpy_ball, make_cameras
 
 TETRAHEDRON = torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
@@ -94,3 +95,66 @@ def test_silhouette_gradient():
     a, d = torch.stack(analytic), torch.stack(measured)
     assert a @ d / (a.norm() * d.norm()) >= 0.99
     assert abs(a @ d / (d @ d) - 1) <= 0.05
+
+
+def test_padded_meshes():
+    book = torch.tensor([[0, 1, 2], [0, 1, 3], [1, 0, 4]])
+    faces = torch.full((3, 5, 3), -1)
+    faces[0, :4], faces[2, [0, 2, 3]] = TETRAHEDRON, book
+    edges, sides = edge_faces(faces)
+    assert edges.shape == sides.shape == (3, 9, 2)
+    assert torch.equal(edges[0, :6], edge_faces(TETRAHEDRON)[0])
+    assert (edges[0, 6:] == -1).all()
+    assert (edges[1] == -1).all()
+    assert torch.equal(edges[2], edge_faces(book)[0])
+    moved = torch.tensor([0, 2, 3, -1])  # the padding lies between the faces
+    assert torch.equal(sides[2], moved[edge_faces(book)[1]])
+    assert torch.equal(contour_candidates(faces)[2], contour_candidates(book))
+    assert contour_candidates(faces[:, :0]).shape == (3, 0, 4)
+
+
+def test_crease_edges_between_coloured_faces():
+    faces = torch.tensor([[0, 1, 2], [2, 1, 3], [2, 3, 4]])
+    colours = torch.tensor([[0.2, 0.2, 0.2], [0.2, 0.2, 0.2], [0.2, 0.21, 0.2]])[:, None].expand(-1, 3, -1)
+    ends = contour_candidates(faces)[:, :2]
+    assert ends[crease_edges(faces, colours)].tolist() == [[2, 3]]
+    assert not crease_edges(faces, colours, tolerance=0.02).any()
+    both = crease_edges(faces, torch.stack([colours, colours * 0]))
+    assert torch.equal(both, torch.stack([crease_edges(faces, colours), torch.zeros(len(ends), dtype=torch.bool)]))
+    padded = torch.cat([torch.full((1, 3), -1), faces])[None]
+    assert torch.equal(crease_edges(padded, torch.cat([colours[:1] + 9, colours]))[0], crease_edges(faces, colours))
+
+
+def test_crease_edges_at_texture_seams():
+    """Corner values that agree at both ends of an edge are none, whichever way round the faces run."""
+    for faces in (TETRAHEDRON, torch.where(torch.arange(4)[:, None] == 2, TETRAHEDRON.flip(1), TETRAHEDRON)):
+        uvs = torch.rand(4, 2)[faces]  # (F, 3, 2): one value a vertex
+        assert not crease_edges(faces, uvs).any()
+        uvs[2, (faces[2] == 3).nonzero()[0, 0]] += 0.1  # the corner of face 2 at vertex 3
+        touched = (contour_candidates(faces)[:, :2] == 3).any(1) & (edge_faces(faces)[1] == 2).any(1)
+        assert touched.sum() == 2
+        assert torch.equal(crease_edges(faces, uvs), touched)
+
+
+def test_silhouette_cut_by_the_border(ball):
+    """A picture's border is no border of the antialiasing: a crop of a larger picture is the same, gradients too."""
+    vertices, faces = ball
+    wide = make_cameras(2, 48, 48)
+    results = []
+    for cameras, inside in ((wide, slice(8, 32)), (cropped(wide, 8, 24), slice(0, 24))):
+        leaf = vertices.clone().requires_grad_()
+        alpha = render(leaf, faces, cameras).alpha[:, inside, inside]
+        weight = torch.linspace(0.2, 1, 24)
+        (alpha * weight * weight[:, None]).sum().backward()
+        results.append((alpha, leaf.grad))
+    (alpha, gradient), (expected_alpha, expected) = results
+    border = torch.cat([alpha[:, [0, -1]].flatten(), alpha[:, :, [0, -1]].flatten()])
+    assert ((border > 0.01) & (border < 0.99)).sum() >= 3
+    assert torch.allclose(alpha, expected_alpha, atol=1e-6)
+    assert torch.allclose(gradient, expected, atol=1e-4 * expected.abs().max().item())
+
+
+def cropped(cameras, margin, size):
+    """The cameras' pictures without ``margin`` pixels at the left and top, ``size`` pixels large."""
+    shift = torch.tensor([0.0, 0, margin, margin])
+    return Cameras(cameras.camera_to_world, cameras.intrinsics - shift, size, size)
