@@ -11,6 +11,7 @@ and the sample is covered where all beta_i >= 0. Faces that reach behind the cam
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,7 @@ class Surface:
     key: np.ndarray | None = None
     repeat: bool = False
 
+    @cached_property
     def attributes(self) -> np.ndarray:
         """What the shader interpolates, (V,14) float32: normal 3, colour 3, uv 2, specular 3, shininess, sky, key."""
         packed = np.zeros((len(self.vertices), ATTRIBUTES), np.float32)
@@ -118,7 +120,7 @@ def render(surface: Surface, cameras: Cameras, samples: int = 4, lights: Lights 
     at every sample; the back of a face is shaded with its normal turned over. ``depth`` is the mean over a pixel's
     covered samples.
     """
-    attributes = surface.attributes()
+    attributes = surface.attributes
     vertices = np.ascontiguousarray(surface.vertices, np.float64)
     faces = np.ascontiguousarray(surface.faces, np.int32)
     texture = np.full((1, 1, 3), 255, np.uint8) if surface.texture is None else np.ascontiguousarray(surface.texture)
@@ -158,7 +160,7 @@ def geometry(surface: Surface, cameras: Cameras, view: int) -> tuple[np.ndarray,
     total = beta.sum(-1)
     depth = np.full((height, width), np.inf)
     depth[rows, columns] = np.abs(edges[hit, 9]) / total
-    corners = surface.attributes()[faces[hit], :3]  # (P, 3, 3)
+    corners = surface.attributes[faces[hit], :3]  # (P, 3, 3)
     normal = np.einsum("pk,pkc->pc", beta / total[:, None], corners)
     normal *= np.where(edges[hit, 9] > 0, -1, 1)[:, None]  # positive where the face is seen from behind
     normals = np.zeros((height, width, 3), np.float32)
@@ -181,7 +183,9 @@ def project(vertices: np.ndarray, cameras: Cameras, view: int, samples: int) -> 
     """Homogeneous sample coordinates (V,3) float64 of the vertices in one view: x w, y w and the depth w."""
     pose = cameras.camera_to_world[view].double().numpy()
     fx, fy, cx, cy = cameras.intrinsics[view].double().numpy() * samples
-    x, y, z = ((vertices - pose[:, 3]) @ pose[:, :3]).T
+    offset = (vertices - pose[:, 3]).T  # (3, V)
+    # Written out: BLAS is slower for so narrow a matrix, and rounds differently from machine to machine.
+    x, y, z = (offset[0] * axis[0] + offset[1] * axis[1] + offset[2] * axis[2] for axis in pose[:, :3].T)
     return np.stack([fx * x - cx * z, -fy * y - cy * z, -z], -1)
 
 
