@@ -31,12 +31,16 @@ lower edge number; of several creases the one nearest to the middle.
 A pixel that takes part in several blends with weights that sum to more than 1 has them divided by their sum: every
 pixel stays a convex combination of its own and its neighbours' colours.
 
-**nvdiffrast's rule** is ``antialias_pixels``.
+**nvdiffrast's rule** is ``antialias_pixels``, in ``pixels.py``.
 """
 
 from torch import Tensor
 
 from ..backend import backend_for
+from .checks import of_views
+from .pixels import antialias_pixels, blend_pixels, find_pixel_pairs
+
+__all__ = ["antialias", "antialias_pixels", "blend", "blend_pixels", "find_pairs", "find_pixel_pairs"]
 
 
 def find_pairs(
@@ -62,7 +66,7 @@ def find_pairs(
     """
     if points.ndim != 3 or points.shape[-1] != 3:
         raise ValueError(f"points: expected (N,V,3), got {tuple(points.shape)}")
-    faces, edges = _of_views("faces", faces, 3, points.shape[0]), _of_views("edges", edges, 4, points.shape[0])
+    faces, edges = of_views("faces", faces, 3, points.shape[0]), of_views("edges", edges, 4, points.shape[0])
     if face.ndim != 3 or face.shape[0] != points.shape[0]:
         raise ValueError(f"face: expected ({points.shape[0]},H,W), got {tuple(face.shape)}")
     if creases is None:
@@ -83,15 +87,6 @@ def find_pairs(
     # There is no device kernel of this operation: the host computes it and the result goes back.
     pairs, slopes = cpu.find_pairs(*(x.cpu() for x in (points, faces, edges, creases, face)), near)
     return pairs.to(points.device), slopes.to(points.device)
-
-
-def _of_views(name: str, rows: Tensor, width: int, views: int) -> Tensor:
-    """``rows`` as (M,R,width) int64, M one or the number of views."""
-    found = tuple(rows.shape)
-    rows = rows[None] if rows.ndim == 2 else rows
-    if rows.ndim != 3 or rows.shape[0] not in (1, views) or rows.shape[2] != width or rows.is_floating_point():
-        raise ValueError(f"{name}: expected integers of shape (*,{width}) or ({views},*,{width}), got {found}")
-    return rows.long()
 
 
 def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tensor:

@@ -145,9 +145,7 @@ def search(points, faces, edges, kinds, sides, face):
                     if best_edge[task, pair] == 0:
                         touched[task, count] = pair
                         count += 1
-                    elif rank > best_rank[task, pair]:
-                        continue
-                    elif rank == best_rank[task, pair] and merit <= best_merit[task, pair]:
+                    elif (rank, -merit) >= (best_rank[task, pair], -best_merit[task, pair]):
                         continue
                     best_edge[task, pair] = e + 1
                     best_rank[task, pair], best_merit[task, pair], best_owner[task, pair] = rank, merit, owner

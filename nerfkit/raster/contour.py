@@ -1,4 +1,4 @@
-"""Contour antialiasing of rasterized pictures, and the mesh topology that it walks."""
+"""Antialiasing of rasterized pictures, along contours or by nvdiffrast's rule, and the topology that they walk."""
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from nerfkit.kernels import antialias as antialias_kernel
 from nerfkit.raster.fragments import Fragments
 
 _known_edges: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_known_opposites: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def edge_faces(faces: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,7 +52,7 @@ def crease_edges(faces: Tensor, corner_values: Tensor, tolerance: float = 1e-3) 
         sides = sides.expand(values.shape[0], -1, -1)
     elif values.ndim == 3 and sides.ndim == 3:
         values = values.expand(sides.shape[0], -1, -1, -1)
-    # Side 3 f + k runs from corner k of face f to the next one: in the two faces of an edge, mostly the other way round.
+    # Side 3 f + k runs from corner k of face f to the next one: in an edge's two faces mostly the opposite way.
     start = sides.clamp(min=0)
     end = torch.where(start % 3 == 2, start - 2, start + 1)
     corners = faces.reshape(*faces.shape[:-2], -1).expand(*sides.shape[:-2], -1)
@@ -134,3 +135,59 @@ def antialias(
     """
     edges = contour_candidates(faces)
     return antialias_kernel.antialias(image, fragments.points, faces, edges, fragments.face, near, creases)
+
+
+def opposite_vertices(faces: Tensor) -> Tensor:
+    """For each corner of each face the vertex beyond the side facing it, of the other face there; -1 if there is none.
+
+    As nvdiffrast has it: an edge knows the first two different vertices that faces have opposite to it, in the faces'
+    order, so of three faces on an edge the first two are neighbours and the third has none. Faces that use a vertex
+    twice have no neighbours. Remembered as ``contour_candidates`` are.
+
+    Args:
+        faces: (F,3) int64 vertex numbers, or (N,F,3). Rows of -1 are padding.
+
+    Returns:
+        Vertex numbers, shaped like ``faces``.
+    """
+    version, opposite = _known_opposites.get(faces, (None, None))
+    if opposite is None or version != faces._version:
+        opposite = (
+            torch.stack([_opposite(own) for own in faces]) if faces.ndim == 3 and len(faces) else _opposite(faces)
+        )
+        _known_opposites[faces] = (faces._version, opposite)
+    return opposite
+
+
+def _opposite(faces: Tensor) -> Tensor:
+    """``opposite_vertices`` of one mesh."""
+    result = torch.full_like(faces, -1)
+    ends = torch.stack([faces.roll(-1, -1), faces.roll(-2, -1)], -1).reshape(-1, 2)  # (3F, 2), facing each corner
+    real = (faces >= 0).all(-1) & (faces != faces.roll(1, -1)).all(-1)  # (F,)
+    side = torch.arange(faces.numel(), device=faces.device)[real.reshape(-1).repeat_interleave(3)]
+    if len(side) == 0:
+        return result
+    ends, apex = ends[side], faces.reshape(-1)[side]
+    key, order = torch.sort(ends.amin(1) * (int(faces.max()) + 1) + ends.amax(1), stable=True)
+    _, edge, count = torch.unique_consecutive(key, return_inverse=True, return_counts=True)
+    apex = apex[order]
+    rank = torch.arange(len(key), device=key.device)
+    first = apex[torch.cumsum(count, 0) - count]  # (E,)
+    later = torch.where(apex != first[edge], rank, len(key))
+    second = torch.full_like(first, len(key)).scatter_reduce(0, edge, later, "amin")
+    second = torch.where(second < len(key), apex[second.clamp(max=len(key) - 1)], -1)
+    across = torch.where(apex == first[edge], second[edge], torch.where(apex == second[edge], first[edge], -1))
+    result.view(-1)[side[order]] = across
+    return result
+
+
+def antialias_pixels(image: Tensor, fragments: Fragments, faces: Tensor, near: float = 1e-3) -> Tensor:
+    """nvdiffrast's antialiasing, for comparison: see ``nerfkit.kernels.antialias.pixels``.
+
+    Args and result are those of ``antialias``, but for the blends of one pixel being added up: values can leave the
+    range of the colours around it.
+    """
+    opposite = opposite_vertices(faces)
+    return antialias_kernel.antialias_pixels(
+        image, fragments.points, faces, opposite, fragments.face, fragments.depth, near
+    )

@@ -1,0 +1,99 @@
+"""nvdiffrast's antialiasing (Laine et al. 2020, "Modular primitives for high-performance differentiable rendering",
+section 3.6), with the choices of its implementation.
+
+Where two neighbouring pixels show different triangles, the nearer one is taken (the only one against the background; of
+two equally near ones that of the right or lower pixel). Of its three sides the one counts that the segment from its
+pixel's centre towards the other's leaves it by. If that side is a silhouette (it has no other face, or both faces lie
+on the same side of it), is steep for pixels of a row and shallow for pixels of a column (both at 45 degrees), and is
+crossed at x in [0,1] of the segment, give or take 1/16, then with x clipped to [0,1]
+
+    own += max(0, 1/2 - x) (other - own)                  other += max(0, x - 1/2) (own - other)
+
+Blends are added up, so a pixel with several can leave the range of the colours around it. The gradient to the side's
+two vertices divides by the side's extent plus ``SOFTENING``, and is nothing where x was clipped.
+
+A triangle with a corner nearer than ``near`` blends nothing.
+"""
+
+from torch import Tensor
+
+from ..backend import backend_for
+from .checks import of_views
+
+SOFTENING = 1e-3
+"""Added to a side's extent along the pixels' other axis, in pixels, where the gradient divides by it."""
+
+
+def find_pixel_pairs(
+    points: Tensor, faces: Tensor, opposite: Tensor, face: Tensor, depth: Tensor, near: float = 1e-3
+) -> Tensor:
+    """Pairs of neighbouring pixels that a silhouette of the nearer one's triangle separates. Not differentiable.
+
+    Args:
+        points: (N,V,3) homogeneous pixel coordinates (w x, w y, w) of the vertices.
+        faces: (F,3) int64 vertex numbers, or (N,F,3), each view's own.
+        opposite: shaped like ``faces``: for each corner the vertex beyond the side facing it, -1 where there is none;
+            see ``nerfkit.raster.contour.opposite_vertices``.
+        face: (N,H,W) int32, the rasterized face, -1 where there is none.
+        depth: (N,H,W), its depth.
+        near: triangles with a corner nearer than this are ignored.
+
+    Returns:
+        (P,4) int64: the number of the triangle's pixel and of the other one in the flattened (N,H,W), and the two
+        vertices of the triangle's side.
+
+    Raises:
+        ValueError: a shape is wrong.
+    """
+    if points.ndim != 3 or points.shape[-1] != 3:
+        raise ValueError(f"points: expected (N,V,3), got {tuple(points.shape)}")
+    faces, opposite = (
+        of_views(name, rows, 3, points.shape[0]) for name, rows in (("faces", faces), ("opposite", opposite))
+    )
+    if faces.shape != opposite.shape:
+        raise ValueError(f"opposite: expected {tuple(faces.shape)} like the faces, got {tuple(opposite.shape)}")
+    if face.ndim != 3 or face.shape[0] != points.shape[0] or depth.shape != face.shape:
+        expected = f"({points.shape[0]},H,W)"
+        raise ValueError(f"face, depth: expected {expected}, got {tuple(face.shape)} and {tuple(depth.shape)}")
+    backend = backend_for(points)
+    if backend == "reference":
+        from . import pixels_reference
+
+        return pixels_reference.find_pairs(points, faces, opposite, face, depth, near)
+    from . import pixels_cpu
+
+    if backend == "cpu":
+        return pixels_cpu.find_pairs(points, faces, opposite, face, depth, near)
+    # There is no device kernel of this operation: the host computes it and the result goes back.
+    return pixels_cpu.find_pairs(*(x.cpu() for x in (points, faces, opposite, face, depth)), near).to(points.device)
+
+
+def blend_pixels(image: Tensor, points: Tensor, pairs: Tensor) -> Tensor:
+    """Blends every pair of ``find_pixel_pairs``: (N,H,W,C), differentiable with respect to ``image`` and ``points``.
+
+    Raises:
+        ValueError: a shape is wrong.
+    """
+    if image.ndim != 4 or image.shape[0] != points.shape[0]:
+        raise ValueError(f"image: expected ({points.shape[0]},H,W,C), got {tuple(image.shape)}")
+    if pairs.ndim != 2 or pairs.shape[-1] != 4:
+        raise ValueError(f"pairs: expected (P,4), got {tuple(pairs.shape)}")
+    backend = backend_for(image)
+    if backend == "reference":
+        from . import pixels_reference
+
+        return pixels_reference.blend(image, points, pairs)
+    from . import pixels_cpu
+
+    if backend == "cpu":
+        return pixels_cpu.blend(image, points, pairs)
+    # There is no device kernel of this operation: the host computes it and the result goes back.
+    return pixels_cpu.blend(image.cpu(), points.cpu(), pairs.cpu()).to(image.device)
+
+
+def antialias_pixels(
+    image: Tensor, points: Tensor, faces: Tensor, opposite: Tensor, face: Tensor, depth: Tensor, near: float = 1e-3
+) -> Tensor:
+    """nvdiffrast's antialiasing of ``image`` (N,H,W,C): ``blend_pixels`` over ``find_pixel_pairs``."""
+    pairs = find_pixel_pairs(points.detach(), faces, opposite, face, depth.detach(), near)
+    return blend_pixels(image, points, pairs)
