@@ -22,7 +22,7 @@ from torch import Tensor
 
 from nerfkit.kernels.edge_gradient import edge_grad, neural_renderer
 from nerfkit.kernels.soft_mask import dibr_mask, soft_rasterize
-from nerfkit.raster.contour import antialias, crease_edges
+from nerfkit.raster.contour import antialias, antialias_pixels, crease_edges
 from nerfkit.raster.fragments import Fragments
 
 
@@ -76,6 +76,25 @@ class Contour:
     ) -> Tensor:
         creases = None if corner_colours is None else crease_edges(faces, corner_colours)
         return antialias(image, fragments, faces, creases=creases)
+
+
+@dataclass(frozen=True)
+class Antialias:
+    """nvdiffrast's antialiasing: see ``nerfkit.kernels.antialias.pixels``."""
+
+    name: ClassVar[str] = "antialias"
+    margin: ClassVar[int] = 0
+
+    def apply(
+        self,
+        image: Tensor,
+        fragments: Fragments,
+        faces: Tensor,
+        *,
+        vertex_colours: Tensor | None = None,
+        corner_colours: Tensor | None = None,
+    ) -> Tensor:
+        return antialias_pixels(image, fragments, faces)
 
 
 @dataclass(frozen=True)
@@ -194,7 +213,7 @@ class EdgeGrad:
 
 VISIBILITIES: dict[str, type[Visibility]] = {
     kind.name: kind
-    for kind in (Contour, DIBR, SoftRas, NMR, EdgeGrad)  # type: ignore[type-abstract]
+    for kind in (Contour, Antialias, DIBR, SoftRas, NMR, EdgeGrad)  # type: ignore[type-abstract]
 }
 
 
