@@ -15,7 +15,7 @@ def gather(attributes: Tensor, faces: Tensor) -> Tensor:
     """Corners (N,F,3,C) of attributes (A,V,C) by faces (M,F,3), A and M being 1 or N; padding reads vertex 0."""
     views = max(attributes.shape[0], faces.shape[0]) if min(attributes.shape[0], faces.shape[0]) else 0
     if attributes.shape[1] == 0:  # then all faces are padding
-        return attributes.new_zeros(views, *faces.shape[1:], attributes.shape[2])
+        attributes = torch.nn.functional.pad(attributes, (0, 0, 0, 1))
     view = torch.arange(views, device=faces.device)[:, None, None]
     return attributes.expand(views, -1, -1)[view, faces.clamp(min=0)]
 

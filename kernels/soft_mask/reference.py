@@ -68,8 +68,9 @@ def soft_rasterize(
         w = w.detach()
     clipped = w.clamp(0, 1)
     clipped = clipped / clipped.sum(2, keepdim=True).clamp(min=1e-5)
-    depth = 1 / (clipped / corners[..., 2, None, None]).sum(2)  # (N, F, H, W)
-    coloured = chosen & (depth >= near) & (depth <= far)
+    inverse = (clipped / corners[..., 2, None, None]).sum(2)  # (N, F, H, W), 0 on the line of a face seen edge-on
+    depth = 1 / torch.where(inverse > 0, inverse, 1.0)
+    coloured = chosen & (inverse > 0) & (depth >= near) & (depth <= far)
     score = torch.nn.functional.logsigmoid(signed) + (far - depth) / ((far - near) * gamma)
     score = torch.where(coloured, score, -torch.inf)
     background_score = (

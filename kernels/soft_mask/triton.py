@@ -15,6 +15,7 @@ from . import FLAT, MIN_AREA
 
 TILE = 16  # pixels a side
 FORWARD_WARPS, BACKWARD_WARPS = 4, 8
+MOST_CHANNELS = 4  # of colours in one launch: 16 would not fit into registers
 _FLAT = tl.constexpr(FLAT)
 _MIN_AREA = tl.constexpr(MIN_AREA)
 
@@ -191,8 +192,9 @@ def soft_forward_kernel(
         missed = tl.where(counts, missed * rest, missed)
         if CHANNELS > 0:
             b0, b1, b2, _ = clip(w0, w1, w2)
-            depth = 1 / (b0 / tl.load(corner + 2) + b1 / tl.load(corner + 5) + b2 / tl.load(corner + 8))
-            counts = counts & (depth >= near) & (depth <= far)
+            inverse = b0 / tl.load(corner + 2) + b1 / tl.load(corner + 5) + b2 / tl.load(corner + 8)
+            depth = 1 / tl.where(inverse > 0, inverse, 1.0)  # 0 on the line of a face seen edge-on
+            counts = counts & (inverse > 0) & (depth >= near) & (depth <= far)
             z = (far - depth) / (far - near)
             top = tl.where(counts, tl.maximum(z, highest), highest)
             fade = tl.exp(((highest - top) / gamma).to(tl.float32))
@@ -256,8 +258,9 @@ def soft_backward_kernel(
         if CHANNELS > 0:
             z0, z1, z2 = tl.load(corner + 2), tl.load(corner + 5), tl.load(corner + 8)
             b0, b1, b2, clipped = clip(w0, w1, w2)
-            depth = 1 / (b0 / z0 + b1 / z1 + b2 / z2)
-            coloured = counts & (depth >= near) & (depth <= far)
+            inverse = b0 / z0 + b1 / z1 + b2 / z2
+            depth = 1 / tl.where(inverse > 0, inverse, 1.0)
+            coloured = counts & (inverse > 0) & (depth >= near) & (depth <= far)
             z = tl.where(coloured, (far - depth) / (far - near) - highest, 0.0)
             weight = tl.where(coloured, share * tl.exp((z / gamma).to(tl.float32)) * inverse_total, 0.0)
             value = values_ptr + (entry - skip) * (3 * CHANNELS) + channel
