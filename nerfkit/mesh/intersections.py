@@ -121,7 +121,7 @@ def _apart(points: np.ndarray, a: int, b: int, c: int, d: int, e: int, f: int) -
 
 @helper
 def _faces_meet(points: np.ndarray, f: np.ndarray, g: np.ndarray) -> bool:
-    """Whether two triangles, three vertex numbers each, have a point in common: then a side of one pierces the other."""
+    """Whether two triangles, three vertex numbers each, have a point in common; a side of one then meets the other."""
     a, b, c = f[0], f[1], f[2]
     d, e, h = g[0], g[1], g[2]
     if _apart(points, a, b, c, d, e, h) or _apart(points, d, e, h, a, b, c):

@@ -1,7 +1,9 @@
 """Meshes to and from files: GLB, OBJ with MTL and PNG, PLY. A file appears under its name only once it is whole."""
 
+import logging
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -13,7 +15,10 @@ from torch import Tensor
 from nerfkit.errors import SceneError
 from nerfkit.mesh.gltf import linear_to_srgb, to_glb
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.obj import read_obj
+from nerfkit.mesh.repair import same_places
 
+LOG = logging.getLogger("nerfkit.mesh")
 FORMATS = ("glb", "obj", "ply")
 
 
@@ -52,45 +57,61 @@ def save_mesh(mesh: Mesh, stem: str | Path, formats: Iterable[str] = FORMATS) ->
 def load_mesh(path: str | Path) -> Mesh:
     """Read an OBJ, PLY or GLB file; polygons are cut into triangles, and the parts of a file joined into one mesh.
 
-    Vertices of a mesh with UVs that differ in nothing but their UV become one again, so that seams leave the surface
-    whole.
+    Vertices of a GLB or PLY with UVs that differ in nothing but their UV become one again, so that seams leave the
+    surface whole. What was mended on the way (missing materials or textures, UVs that do not fit) is logged as a
+    warning of ``nerfkit.mesh`` and listed in ``provenance["notes"]``. Odd connectivity is let in: see ``repair``.
 
     Raises:
-        SceneError: the file is missing, of another format, unreadable, or holds no triangle.
+        SceneError: the file is missing, of another format, unreadable, or holds no triangle; an index is out of range,
+            or a coordinate NaN, infinite or too large.
     """
     path = Path(path)
     if path.suffix.lower()[1:] not in FORMATS:
         raise SceneError(f"{path}: meshes are read from .glb, .obj and .ply files; convert it to one of these")
     if not path.is_file():
         raise SceneError(f"{path}: there is no such mesh file; check the path")
+    notes: list[str] = []
     try:
-        loaded = trimesh.load(path, process=False, force="mesh")
-        if path.suffix.lower() == ".glb" and getattr(loaded.visual, "uv", None) is None:
-            # with a material but no UVs, trimesh would drop the vertex colours
-            loaded = trimesh.load(path, process=False, force="mesh", skip_materials=True)
+        if path.suffix.lower() == ".obj":
+            mesh, notes = read_obj(path)
+        else:
+            mesh, notes = _read_with_trimesh(path)
+    except SceneError as error:
+        raise error if str(error).startswith(str(path)) else SceneError(f"{path}: {error}") from error
     except Exception as error:  # the readers raise whatever a malformed file makes them stumble over
         raise SceneError(f"{path}: it cannot be read as a mesh ({error}); export it again") from error
+    for note in notes:
+        LOG.warning("%s: %s", path, note)
+    return replace(mesh, provenance=mesh.provenance | {"notes": notes}) if notes else mesh
+
+
+def _read_with_trimesh(path: Path) -> tuple[Mesh, list[str]]:
+    """The mesh of a PLY or GLB file, and notes on what was mended."""
+    loaded = trimesh.load(path, process=False, force="mesh")
+    if path.suffix.lower() == ".glb" and getattr(loaded.visual, "uv", None) is None:
+        # with a material but no UVs, trimesh would drop the vertex colours
+        loaded = trimesh.load(path, process=False, force="mesh", skip_materials=True)
     if not isinstance(loaded, trimesh.Trimesh) or not len(loaded.faces):
         raise SceneError(f"{path}: it holds no triangles; expected a surface mesh")
-    vertices = np.asarray(loaded.vertices, dtype=np.float32)
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which Mesh refuses
+        vertices = np.asarray(loaded.vertices, dtype=np.float32)
     faces = np.asarray(loaded.faces, dtype=np.int64)
+    notes = []
     corner_uvs = colours = texture = None
     if faces.max() < len(vertices):  # else Mesh says what is wrong
         uv = getattr(loaded.visual, "uv", None)
-        if uv is not None and len(uv) == len(vertices):
+        if uv is not None and (len(uv) != len(vertices) or not np.isfinite(uv).all()):
+            notes.append(f"dropped the UVs: {len(uv)} for {len(vertices)} vertices, expected one finite pair for each")
+        elif uv is not None:
             corner_uvs = torch.from_numpy(np.asarray(uv, dtype=np.float32)[faces])
             texture = _texture(loaded)
-            vertices, inverse = np.unique(vertices, axis=0, return_inverse=True)
-            faces = inverse.reshape(-1)[faces]
+            first, inverse = same_places(vertices)  # seams must not split the surface
+            vertices, faces = vertices[first], inverse[faces]
         elif loaded.visual.kind == "vertex":
             colour = np.asarray(loaded.visual.vertex_colors)[:, :3].astype(np.float32) / 255
             colours = torch.from_numpy(linear_to_srgb(colour) if path.suffix.lower() == ".glb" else colour)
-    try:
-        return Mesh(
-            torch.from_numpy(vertices), torch.from_numpy(faces), corner_uvs, colours, texture, {"path": str(path)}
-        )
-    except SceneError as error:
-        raise SceneError(f"{path}: {error}") from error
+    tensors = (torch.from_numpy(vertices), torch.from_numpy(faces))
+    return Mesh(*tensors, corner_uvs, colours, texture, {"path": str(path)}), notes
 
 
 def texture_colours(mesh: Mesh) -> Tensor:

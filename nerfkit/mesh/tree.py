@@ -15,8 +15,8 @@ CHUNK = 256  # points a thread takes at a time
 
 
 class Tree(NamedTuple):
-    """A complete binary tree: node 1 is the root, nodes 2 n and 2 n + 1 are below node n, and the lowest level holds the
-    faces, four a leaf, in Morton order of their centres.
+    """A complete binary tree: node 1 is the root, nodes 2 n and 2 n + 1 are below node n, and the lowest level holds
+    the faces, four a leaf, in Morton order of their centres.
 
     Attributes:
         low, high: (2 L,3) float64, the nodes' boxes; an empty one has low = inf, high = -inf.
@@ -102,10 +102,10 @@ def closest_points(points: Tensor, mesh: Mesh) -> Closest:
 
 @jit(parallel=False)
 def _triangle(x: float, y: float, z: float, corner: np.ndarray):  # type: ignore[no-untyped-def]
-    """Squared distance of the point from a triangle (9,), a b c behind each other, and the nearest point's barycentrics.
+    """Squared distance of the point from a triangle (9,), a b c one behind the other; the nearest point's barycentrics.
 
-    The point's position along the sides tells which vertex, side or the inside is nearest (Ericson, "Real-Time Collision
-    Detection", 2005, section 5.1.5). Sides without length are passed over.
+    The point's position along the sides tells which vertex, side or the inside is nearest (Ericson, "Real-Time
+    Collision Detection", 2005, section 5.1.5). Sides without length are passed over.
     """
     ax, ay, az = corner[0] - x, corner[1] - y, corner[2] - z  # the corners as seen from the point
     bx, by, bz = corner[3] - x, corner[4] - y, corner[5] - z

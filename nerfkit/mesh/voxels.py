@@ -13,9 +13,8 @@ def volume_iou(mesh: Mesh, true: Mesh, resolution: int = 128) -> float:
     """Volume of the intersection over volume of the union of two watertight meshes; 1 for equal solids.
 
     Volumes are counts of grid points: the centres of cubic cells, ``resolution`` along the longest side of the box
-    around both meshes. Flat faces along the grid are off by up to half a cell each, curved ones average out: at 128, balls of
-    radius 1 and 0.9 give 0.7287 instead of 0.729, two cubes that overlap by half 0.328 instead of
-    1/3.
+    around both meshes. Flat faces along the grid are off by up to half a cell each, curved ones average out: at 128,
+    balls of radius 1 and 0.9 give 0.7287 instead of 0.729, two cubes that overlap by half 0.328 instead of 1/3.
 
     Raises:
         ValueError: a mesh is not watertight, or the two together have no extent.
@@ -39,7 +38,7 @@ def voxelize(mesh: Mesh, low: Tensor, cell: float, shape: tuple[int, ...]) -> Te
 
     Point (i, j, k) is ``low + cell (i + 1/2, j + 1/2, k + 1/2)``, rounded to float32. Inside is where the mesh winds
     round the point, whichever way: overlapping parts make one solid, and an inner surface that faces the other way a
-    cavity. Exact but for rounding of the crossings' heights: a vertical line through an edge or a vertex meets one face.
+    cavity. Exact but for rounding of the crossings' heights: a vertical line through an edge or vertex meets one face.
     """
     axes = [
         (float(start) + cell * (np.arange(n) + 0.5)).astype(np.float32) for start, n in zip(low, shape, strict=True)

@@ -1,0 +1,288 @@
+"""Reading Wavefront OBJ files with their MTL materials.
+
+What is broken beyond guessing raises ``SceneError`` with the line; what can be mended is, and said in the notes.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import torch
+
+from nerfkit.errors import SceneError
+from nerfkit.mesh.mesh import Mesh
+
+BLOCK = 100_000  # lines parsed at a time: as Python objects they take some twenty times their size
+NONE = np.iinfo(np.int64).min  # a corner without texture coordinate
+
+
+@dataclass
+class _Lines:
+    """What has been read so far. Numbers count from 0; those of corners are checked once all is read."""
+
+    path: Path
+    positions: list[np.ndarray] = field(default_factory=list)  # (n, 3) each
+    colours: list[np.ndarray | None] = field(default_factory=list)  # (n, 3) each, or None
+    uvs: list[np.ndarray] = field(default_factory=list)  # (n, 2) each
+    corners: list[np.ndarray] = field(default_factory=list)  # (n, 2) each: vertex, texture coordinate
+    sizes: list[np.ndarray] = field(default_factory=list)  # (n,) corners of each polygon
+    materials: list[np.ndarray] = field(default_factory=list)  # (n,) of each polygon, an index of ``names``
+    names: list[str] = field(default_factory=lambda: [""])
+    libraries: list[str] = field(default_factory=list)
+    vertex_count: int = 0
+    uv_count: int = 0
+    material: int = 0
+    short: int = 0
+
+
+def read_obj(path: Path) -> tuple[Mesh, list[str]]:
+    """The mesh of an OBJ file, and notes on what was mended.
+
+    Polygons are cut into fans of triangles, which is right for convex ones. UVs stay with the corners, so that seams
+    leave the surface whole. Where several materials with textures are used, these are put side by side into one
+    texture; a material without texture becomes a patch of its colour there. Vertex colours are read where every vertex
+    has one. Groups, normals, lines and points are passed over.
+
+    Raises:
+        SceneError: a line that cannot be read, a face that names a vertex which is not there, or no faces.
+    """
+    read = _Lines(path)
+    lines = path.read_bytes().replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").splitlines()
+    for begin in range(0, len(lines), BLOCK):
+        _read_block(read, lines[begin : begin + BLOCK], begin + 1)
+    if not read.sizes or not sum(len(sizes) for sizes in read.sizes):
+        raise SceneError(f"{path}: it holds no triangles; expected a surface mesh")
+    positions = np.concatenate([*read.positions, np.zeros((0, 3))])
+    corners, sizes = np.concatenate(read.corners), np.concatenate(read.sizes)
+    vertex, uv = corners[:, 0], corners[:, 1]
+    if vertex.min() < 0 or vertex.max() >= len(positions):
+        wrong = vertex[(vertex < 0) | (vertex >= len(positions))][0] + 1
+        there = f"but there are {len(positions)} (numbered from 1)"
+        raise SceneError(f"{path}: a face names vertex {wrong}, {there}; export it again")
+    notes = []
+    if read.short:
+        notes.append(f"dropped {read.short} faces with fewer than three corners")
+    start = np.cumsum(sizes) - sizes
+    polygon = np.repeat(np.arange(len(sizes)), sizes - 2)  # (F,) of each triangle
+    step = np.arange(len(polygon)) - np.repeat(np.cumsum(sizes - 2) - (sizes - 2), sizes - 2)
+    triangle = np.stack([start[polygon], start[polygon] + step + 1, start[polygon] + step + 2], -1)  # (F, 3) corners
+    material = np.concatenate(read.materials)[polygon]
+
+    corner_uvs = None
+    named = uv != NONE
+    if named.any():
+        coordinates = np.concatenate([*read.uvs, np.zeros((0, 2))])
+        if uv[named].min() < 0 or uv[named].max() >= len(coordinates):
+            notes.append(f"dropped the UVs: faces name vt {uv[named].max() + 1}, but there are {len(coordinates)}")
+        elif not np.isfinite(coordinates[uv[named]]).all():
+            notes.append("dropped the UVs: some are NaN or infinite")
+        else:
+            values = np.zeros((len(uv), 2))
+            values[named] = coordinates[uv[named]]
+            corner_uvs = values[triangle]
+            bare = int((~named[triangle]).any(1).sum())
+            if bare:
+                notes.append(f"{bare} faces have corners without UV: they lie at (0, 0)")
+    texture = None
+    if corner_uvs is not None and read.libraries:
+        texture, corner_uvs = _texture(read, material, corner_uvs, notes)
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which Mesh refuses
+        vertices = torch.from_numpy(positions.astype(np.float32))
+        uv_tensor = None if corner_uvs is None else torch.from_numpy(corner_uvs.astype(np.float32))
+    texture_tensor = None if texture is None else torch.from_numpy(texture)
+    faces = torch.from_numpy(vertex[triangle])
+    return Mesh(vertices, faces, uv_tensor, _colours(read, notes), texture_tensor, {"path": str(path)}), notes
+
+
+def _read_block(read: _Lines, lines: list[bytes], number: int) -> None:
+    """Adds lines, the first of which has this number in the file."""
+    kinds: dict[bytes, list[tuple[int, list[bytes]]]] = {b"v": [], b"vt": []}
+    polygons: list[list[bytes]] = []
+    materials: list[int] = []
+    for i, line in enumerate(lines):
+        words = line.split(b"#", 1)[0].split() if b"#" in line else line.split()
+        if not words:
+            continue
+        kind = words[0]
+        if kind in kinds:
+            kinds[kind].append((number + i, words[1:]))
+        elif kind == b"f":
+            if len(words) < 4:
+                read.short += 1
+                continue
+            if b"-" in line:
+                seen = read.vertex_count + len(kinds[b"v"]), read.uv_count + len(kinds[b"vt"])
+                words[1:] = [_absolute(read.path, number + i, word, seen) for word in words[1:]]
+            polygons.append(words[1:])
+            materials.append(read.material)
+        elif kind == b"usemtl":
+            name = line.split(None, 1)[1].strip().decode(errors="replace") if len(words) > 1 else ""
+            if name not in read.names:
+                read.names.append(name)
+            read.material = read.names.index(name)
+        elif kind == b"mtllib" and len(words) > 1:
+            read.libraries.append(line.split(None, 1)[1].strip().decode(errors="replace"))
+    if kinds[b"v"]:
+        values = _numbers(read.path, kinds[b"v"], 3)
+        read.positions.append(values[:, :3])
+        read.colours.append(values[:, -3:] if values.shape[1] >= 6 else None)
+        read.vertex_count += len(values)
+    if kinds[b"vt"]:
+        values = _numbers(read.path, kinds[b"vt"], 1)
+        read.uvs.append(values[:, :2] if values.shape[1] > 1 else np.pad(values, ((0, 0), (0, 1))))
+        read.uv_count += len(values)
+    if polygons:
+        read.corners.append(_corners(read.path, [word for words in polygons for word in words]))
+        read.sizes.append(np.array([len(words) for words in polygons]))
+        read.materials.append(np.array(materials))
+
+
+def _numbers(path: Path, lines: list[tuple[int, list[bytes]]], least: int) -> np.ndarray:
+    """The numbers of lines that have at least ``least``: as many columns as the shortest line has."""
+    columns = min(len(words) for _, words in lines)
+    if columns < least:
+        number = next(number for number, words in lines if len(words) < least)
+        raise SceneError(f"{path}: line {number} has too few numbers, expected {least} or more; export it again")
+    try:
+        return np.array([words[:columns] for _, words in lines], dtype=np.bytes_).astype(np.float64)
+    except ValueError:
+        for number, words in lines:
+            for word in words[:columns]:
+                try:
+                    float(word)
+                except ValueError:
+                    what = word.decode(errors="replace")[:40]
+                    raise SceneError(f"{path}: line {number}: {what!r} is not a number; export it again") from None
+        raise
+
+
+def _corners(path: Path, words: list[bytes]) -> np.ndarray:
+    """Vertex and texture coordinate (n,2), from 0, of corners v, v/vt, v//vn or v/vt/vn; NONE where there is no vt."""
+    text = b" ".join(words)
+    slashes = {word.count(b"/") for word in words}
+    corners = np.full((len(words), 2), NONE)
+    try:
+        if slashes == {0}:
+            corners[:, 0] = np.array(words, dtype=np.bytes_).astype(np.int64) - 1
+        elif slashes in ({1}, {2}) and b"//" not in text:
+            table = np.array(text.replace(b"/", b" ").split(), dtype=np.bytes_).astype(np.int64)
+            corners[:] = table.reshape(len(words), -1)[:, :2] - 1
+        else:
+            for i, word in enumerate(words):
+                parts = word.split(b"/")
+                corners[i, 0] = int(parts[0]) - 1
+                if len(parts) > 1 and parts[1]:
+                    corners[i, 1] = int(parts[1]) - 1
+    except (ValueError, OverflowError):
+        wrong = next((word for word in words if not all(part.isdigit() for part in word.split(b"/") if part)), words[0])
+        what = wrong.decode(errors="replace")[:40]
+        raise SceneError(f"{path}: {what!r} is not a corner of a face, such as 3 or 3/1; export it again") from None
+    return corners
+
+
+def _absolute(path: Path, line: int, word: bytes, seen: tuple[int, int]) -> bytes:
+    """A corner whose negative numbers, counted back from what was read so far, are made positive."""
+    parts = word.split(b"/")
+    try:
+        for k, count in enumerate(seen[: len(parts)]):
+            if parts[k].startswith(b"-"):
+                parts[k] = b"%d" % (count + 1 + int(parts[k]))
+                if parts[k].startswith(b"-") or parts[k] == b"0":
+                    raise SceneError(f"{path}: line {line} counts back beyond the first vertex; export it again")
+    except ValueError:
+        pass  # said by _corners
+    return b"/".join(parts)
+
+
+def _colours(read: _Lines, notes: list[str]) -> torch.Tensor | None:
+    if not read.colours or any(colours is None for colours in read.colours):
+        return None
+    colours = np.concatenate([colours for colours in read.colours if colours is not None])
+    if not np.isfinite(colours).all() or colours.min() < 0 or colours.max() > 255:
+        notes.append("dropped the vertex colours: some are outside [0, 1]")
+        return None
+    if colours.max() > 1:
+        notes.append("read the vertex colours as bytes: some exceed 1")
+        colours = colours / 255
+    return torch.from_numpy(colours.astype(np.float32))
+
+
+def _texture(
+    read: _Lines, material: np.ndarray, corner_uvs: np.ndarray, notes: list[str]
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """The texture (A,B,3) of the materials (F,) in use, if there is one, and the UVs (F,3,2) that belong to it."""
+    maps, plain = _materials(read, notes)
+    images: dict[str, np.ndarray] = {}
+    used = [read.names[number] for number in np.unique(material)]
+    for name in used:
+        if name in maps:
+            image = _image(read.path.parent, maps[name])
+            if image is None:
+                notes.append(f"the texture {maps[name]!r} is not there or cannot be read: its faces have none")
+            else:
+                images[name] = image
+    if not images:
+        return None, corner_uvs
+    if len(used) == 1:
+        return images[used[0]], corner_uvs
+    for name in used:
+        if name not in images:
+            images[name] = np.full((4, 4, 3), plain.get(name, (1.0, 1.0, 1.0)), np.float32)
+    atlas = np.zeros((max(len(image) for image in images.values()), sum(i.shape[1] for i in images.values()), 3))
+    packed, left = corner_uvs.copy(), 0
+    for name, image in images.items():
+        height, width = image.shape[:2]
+        atlas[:height, left : left + width] = image
+        mine = material == read.names.index(name)
+        uv = packed[mine] - np.floor(packed[mine].mean(1, keepdims=True))  # textures repeat; an atlas does not
+        uv = np.clip(uv, [0.5 / width, 0.5 / height], [1 - 0.5 / width, 1 - 0.5 / height])
+        packed[mine] = np.stack(
+            [(left + uv[..., 0] * width) / atlas.shape[1], 1 - (1 - uv[..., 1]) * height / atlas.shape[0]], -1
+        )
+        left += width
+    notes.append(f"put the textures of {len(images)} materials side by side into one")
+    return atlas.astype(np.float32), packed
+
+
+def _materials(read: _Lines, notes: list[str]) -> tuple[dict[str, str], dict[str, list[float]]]:
+    """File names of textures (map_Kd) and colours (Kd), by material, of all libraries."""
+    maps: dict[str, str] = {}
+    plain: dict[str, list[float]] = {}
+    for library in dict.fromkeys(read.libraries):
+        try:
+            text = (read.path.parent / library.replace("\\", "/")).read_text(errors="replace")
+        except (OSError, ValueError):
+            notes.append(f"the material file {library!r} is not there: its textures are missing")
+            continue
+        name = ""
+        for line in text.splitlines():
+            words = line.split(None, 1)
+            if len(words) < 2:
+                continue
+            key, rest = words[0].lower(), words[1].strip()
+            if key == "newmtl":
+                name = rest
+            elif key == "map_kd":
+                maps[name] = rest
+            elif key == "kd":
+                try:
+                    plain[name] = [min(max(float(word), 0.0), 1.0) for word in rest.split()[:3]]
+                except ValueError:
+                    notes.append(f"passed over the colour {rest[:40]!r} of material {name!r}")
+                if len(plain.get(name, [])) != 3:
+                    plain.pop(name, None)
+    return maps, plain
+
+
+def _image(folder: Path, name: str) -> np.ndarray | None:
+    """The picture (A,B,3) float32 in [0,1], or None. Before its name there may be options, like ``-s 1 1 1``."""
+    for candidate in (name, name.split()[-1]):
+        file = folder / candidate.replace("\\", "/")
+        try:
+            if file.is_file():
+                image = np.asarray(imageio.imread(file, mode="RGB"))
+                return image.astype(np.float32) / 255 if image.ndim == 3 and image.size else None
+        except Exception:  # the readers raise whatever a malformed picture makes them stumble over
+            return None
+    return None
