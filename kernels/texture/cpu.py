@@ -1,4 +1,4 @@
-"""Numba: parallel over samples and over rows of texels.
+"""Numba: look-ups, parallel over samples and, for the texture's gradient, over rows of texels.
 
 The texture's gradient: samples are sorted, stably, by the band of texel rows that they read, and a band is summed in
 their order by one thread. So it does not depend on the number of threads and needs no atomics.
@@ -10,6 +10,7 @@ from numba import prange
 
 from ..jit import inline, jit
 from .layout import level_table
+from .pyramid_cpu import halve, halve_into, halve_transposed, halve_transposed_into
 
 BANDS, CHUNKS = 32, 32
 """Bands of rows that a level's gradient is summed in (even); chunks of samples that are sorted into them."""
@@ -188,84 +189,6 @@ def texels_kernel(table, uv, covered, level, share, grad_image, grad_fine, grad_
                     texels[lower + right, c] += g * s * t
 
 
-@inline
-def _tap(size, half, k, tap):
-    """Weight of texel 2 k + ``tap`` in texel k of the next level."""
-    if size == 1:
-        return np.float32(1 if tap == 0 else 0)
-    if size % 2 == 0:
-        return np.float32(0.5 if tap < 2 else 0)
-    share = half - k if tap == 0 else half if tap == 1 else k + 1
-    return np.float32(share / size)
-
-
-@jit
-def halve_kernel(texture, smaller):
-    textures, height, width, channels = texture.shape
-    _, rows, columns, _ = smaller.shape
-    down = 1 if height == 1 else 2 + height % 2
-    across = 1 if width == 1 else 2 + width % 2
-    for task in prange(textures * rows):
-        n = task // rows
-        i = task - n * rows
-        if down == 2 and across == 2:
-            target, upper, lower = smaller[n, i], texture[n, 2 * i], texture[n, 2 * i + 1]
-            for j in range(np.uintp(columns)):
-                left, right = np.uintp(2) * j, np.uintp(2) * j + np.uintp(1)
-                for c in range(np.uintp(channels)):
-                    total = upper[left, c] + upper[right, c] + lower[left, c] + lower[right, c]
-                    target[j, c] = np.float32(0.25) * total
-            continue
-        for j in range(columns):
-            for c in range(channels):
-                smaller[n, i, j, c] = 0.0
-            for a in range(down):
-                for b in range(across):
-                    weight = _tap(height, rows, i, a) * _tap(width, columns, j, b)
-                    for c in range(channels):
-                        smaller[n, i, j, c] += weight * texture[n, 2 * i + a, 2 * j + b, c]
-
-
-@jit
-def halve_transposed_kernel(smaller, texture):
-    """Adds to ``texture`` what its halving passes back from ``smaller``."""
-    textures, height, width, channels = texture.shape
-    _, rows, columns, _ = smaller.shape
-    for task in prange(textures * height):
-        n = task // height
-        i = task - n * height
-        for a in range(i % 2, 3, 2):
-            k = (i - a) // 2
-            if k < 0 or k >= rows:
-                continue
-            down = _tap(height, rows, k, a)
-            if down == 0:
-                continue
-            for j in range(width):
-                for b in range(j % 2, 3, 2):
-                    m = (j - b) // 2
-                    if m < 0 or m >= columns:
-                        continue
-                    weight = down * _tap(width, columns, m, b)
-                    for c in range(channels):
-                        texture[n, i, j, c] += weight * smaller[n, k, m, c]
-
-
-def halve(texture):
-    """The next level (N,A',B',C) of a texture (N,A,B,C)."""
-    count, height, width, channels = texture.shape
-    smaller = torch.empty(count, max(1, height // 2), max(1, width // 2), channels)
-    halve_kernel(texture.numpy(), smaller.numpy())
-    return smaller
-
-
-def halve_transposed(gradient, shape):
-    """Gradient of the texture, of the given shape, from that of its next level."""
-    texture = torch.zeros(shape)
-    halve_transposed_kernel(gradient.numpy(), texture.numpy())
-    return texture
-
-
 _NONE = np.empty(0, np.float32)
 
 
@@ -309,7 +232,7 @@ def forward(texture, uv, covered, level):
     table, needed = _table(texture, level)
     coarse, levels = _coarse_levels(texture, table[:needed], torch.empty)
     for k in range(1, needed):
-        halve_kernel(levels[k - 1], levels[k])
+        halve_into(levels[k - 1], levels[k])
     image = torch.empty(len(uv), channels)
     arrays = (texture.view(-1, channels).numpy(), coarse.numpy(), table, uv.numpy(), covered.numpy())
     forward_kernel(*arrays, _NONE if level is None else level.numpy(), _share(texture, uv), image.numpy())
@@ -332,5 +255,8 @@ def backward(texture, coarse, uv, covered, level, grad_image, *, to_texture=True
         grad_coarse, levels = _coarse_levels(grad_texture, table[:needed], torch.zeros)
         texels_kernel(*samples, grad_texture.view(-1, channels).numpy(), grad_coarse.numpy())
         for k in range(needed - 1, 0, -1):
-            halve_transposed_kernel(levels[k], levels[k - 1])
+            halve_transposed_into(levels[k], levels[k - 1])
     return grad_texture, grad_uv if to_uv else None, grad_level if to_level else None
+
+
+__all__ = ["backward", "forward", "halve", "halve_transposed"]

@@ -1,4 +1,4 @@
-"""Triton: a lane a sample or texel and channel.
+"""Triton: look-ups, a lane a sample and channel.
 
 The texture's gradient: samples are sorted by the cell between four texels that they lie in, what each gives to the
 cell's corners is summed in that order, and a texel gathers its four cells and, from the next level, its share of the
@@ -6,6 +6,7 @@ mean's gradient. A fixed order, no atomics.
 """
 
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 import triton
@@ -13,13 +14,9 @@ import triton.language as tl
 
 from ..segments import segment_sum
 from .layout import level_table
+from .pyramid_triton import gather_into, halve, halve_into, halve_transposed, tile
 
-LANES = 256  # elements of a program's tile: samples or texels times channels
-WIDTH = 16  # most channels a program looks at together
-WARPS = 4
-# Sizes are plain arguments: a pyramid's levels would otherwise be compiled again for each pattern of ones and 16s.
-SAMPLE_SIZES = ("samples", "share", "channels", "top")
-TEXEL_SIZES = ("texels", "height", "width", "rows", "columns", "channels")
+SIZES = ("samples", "share", "channels", "top")  # compiled once for all values
 
 
 @triton.jit
@@ -53,7 +50,7 @@ def _bilinear(a, b, d, e, s, t):
     return above + s * (d + t * (e - d) - above)
 
 
-@triton.jit(do_not_specialize=SAMPLE_SIZES)
+@triton.jit(do_not_specialize=SIZES)
 def forward_kernel(
     texels_ptr, table_ptr, uv_ptr, covered_ptr, level_ptr, image_ptr, samples, share, channels, top,
     MIPPED: tl.constexpr, SAMPLES: tl.constexpr, WIDTH: tl.constexpr,
@@ -83,10 +80,12 @@ def forward_kernel(
         e = tl.load(at + (lower + right)[:, None] * channels, mask, other=0.0)
         blend = (f if side else 1 - f) if MIPPED else 1 - f
         value += blend[:, None] * _bilinear(a, b, d, e, s[:, None], t[:, None])
-    tl.store(image_ptr + p[:, None] * channels + channel[None, :], value, inside[:, None] & (channel < channels)[None, :])
+    tl.store(
+        image_ptr + p[:, None] * channels + channel[None, :], value, inside[:, None] & (channel < channels)[None, :]
+    )
 
 
-@triton.jit(do_not_specialize=SAMPLE_SIZES)
+@triton.jit(do_not_specialize=SIZES)
 def slopes_kernel(
     texels_ptr, table_ptr, uv_ptr, covered_ptr, level_ptr, grad_image_ptr, grad_uv_ptr, grad_level_ptr,
     samples, share, channels, top, MIPPED: tl.constexpr, SAMPLES: tl.constexpr, WIDTH: tl.constexpr,
@@ -138,7 +137,7 @@ def slopes_kernel(
         tl.store(grad_level_ptr + p, tl.where(between, step, 0.0), inside)
 
 
-@triton.jit(do_not_specialize=SAMPLE_SIZES)
+@triton.jit(do_not_specialize=SIZES)
 def corners_kernel(
     table_ptr, uv_ptr, covered_ptr, level_ptr, grad_image_ptr, cell_ptr, values_ptr, samples, share, channels, top,
     MIPPED: tl.constexpr, SAMPLES: tl.constexpr, WIDTH: tl.constexpr,
@@ -170,113 +169,6 @@ def corners_kernel(
         tl.store(at + channels, (blend * (1 - s) * t)[:, None] * g, mask)
         tl.store(at + 2 * channels, (blend * s * (1 - t))[:, None] * g, mask)
         tl.store(at + 3 * channels, (blend * s * t)[:, None] * g, mask)
-
-
-@triton.jit
-def _tap(size, half, k, tap):
-    """Weight of texel 2 k + ``tap`` in texel k of the next level, 0 if there is no such texel."""
-    share = tl.where(tap == 0, half - k, tl.where(tap == 1, half, k + 1)) * (1.0 / size)
-    even = tl.where(tap < 2, 0.5, 0.0)
-    weight = tl.where(size % 2 == 0, even, share)
-    weight = tl.where(size == 1, tl.where(tap == 0, 1.0, 0.0), weight)
-    return tl.where((k >= 0) & (k < half) & (tap < 3), weight, 0.0).to(tl.float32)
-
-
-@triton.jit(do_not_specialize=TEXEL_SIZES)
-def halve_kernel(
-    texture_ptr, smaller_ptr, texels, height, width, rows, columns, channels,
-    TEXELS: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
-    texel = tl.program_id(0).to(tl.int64) * TEXELS + tl.arange(0, TEXELS)
-    channel = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
-    mask = (texel < texels)[:, None] & (channel < channels)[None, :]
-    m, k = texel % columns, texel // columns % rows
-    n = texel // columns // rows
-    total = tl.zeros((TEXELS, WIDTH), tl.float32)
-    for a in tl.static_range(3):
-        for b in tl.static_range(3):
-            weight = _tap(height, rows, k, k * 0 + a) * _tap(width, columns, m, m * 0 + b)
-            at = ((n * height + 2 * k + a) * width + 2 * m + b)[:, None] * channels + channel[None, :]
-            value = tl.load(texture_ptr + at, mask & (weight > 0)[:, None], other=0.0)
-            total += weight[:, None] * value
-    tl.store(smaller_ptr + texel[:, None] * channels + channel[None, :], total, mask)
-
-
-@triton.jit(do_not_specialize=TEXEL_SIZES)
-def gather_kernel(
-    sums_ptr, smaller_ptr, texture_ptr, texels, height, width, rows, columns, channels,
-    SUMS: tl.constexpr, SMALLER: tl.constexpr, TEXELS: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
-    """Gradient of a level: of the four cells around each texel, and of the texels of the next level that it is in."""
-    texel = tl.program_id(0).to(tl.int64) * TEXELS + tl.arange(0, TEXELS)
-    channel = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
-    mask = (texel < texels)[:, None] & (channel < channels)[None, :]
-    j, i = texel % width, texel // width % height
-    n = texel // width // height
-    total = tl.zeros((TEXELS, WIDTH), tl.float32)
-    if SUMS:
-        for a in tl.static_range(2):
-            for b in tl.static_range(2):
-                there = mask & ((i >= a) & (j >= b))[:, None]
-                at = (4 * (texel - a * width - b) + 2 * a + b)[:, None] * channels + channel[None, :]
-                total += tl.load(sums_ptr + at, there, other=0.0)
-    if SMALLER:
-        for a in tl.static_range(2):
-            for b in tl.static_range(2):
-                k, m = i // 2 - a, j // 2 - b
-                weight = _tap(height, rows, k, i - 2 * k) * _tap(width, columns, m, j - 2 * m)
-                at = ((n * rows + k) * columns + m)[:, None] * channels + channel[None, :]
-                value = tl.load(smaller_ptr + at, mask & (weight > 0)[:, None], other=0.0)
-                total += weight[:, None] * value
-    tl.store(texture_ptr + texel[:, None] * channels + channel[None, :], total, mask)
-
-
-def _tile(count, channels):
-    """Grid and tile for ``count`` samples or texels."""
-    width = min(triton.next_power_of_2(channels), WIDTH)
-    lanes = LANES // width
-    return (triton.cdiv(count, lanes), triton.cdiv(channels, width)), lanes, {"WIDTH": width, "num_warps": WARPS}
-
-
-def _halve_into(texture, smaller):
-    _, height, width, channels = texture.shape
-    count, rows, columns, _ = smaller.shape
-    if smaller.numel():
-        texels = count * rows * columns
-        grid, lanes, options = _tile(texels, channels)
-        halve_kernel[grid](
-            texture, smaller, texels, height, width, rows, columns, channels, TEXELS=lanes, **options
-        )
-
-
-def _gather_into(sums, smaller, texture):
-    """``sums`` (N,A,B,4,C) and ``smaller`` (N,A',B',C), each None if there is none, to ``texture`` (N,A,B,C)."""
-    count, height, width, channels = texture.shape
-    if texture.numel():
-        texels = count * height * width
-        rows, columns = (1, 1) if smaller is None else smaller.shape[1:3]
-        grid, lanes, options = _tile(texels, channels)
-        flags = {"SUMS": sums is not None, "SMALLER": smaller is not None, "TEXELS": lanes}
-        gather_kernel[grid](
-            sums, smaller, texture, texels, height, width, rows, columns, channels, **flags, **options
-        )
-
-
-def halve(texture):
-    """The next level (N,A',B',C) of a texture (N,A,B,C)."""
-    count, height, width, channels = texture.shape
-    smaller = texture.new_empty(count, max(1, height // 2), max(1, width // 2), channels)
-    with torch.cuda.device_of(texture):
-        _halve_into(texture, smaller)
-    return smaller
-
-
-def halve_transposed(gradient, shape):
-    """Gradient of the texture, of the given shape, from that of its next level."""
-    texture = gradient.new_empty(shape)
-    with torch.cuda.device_of(gradient):
-        _gather_into(None, gradient, texture)
-    return texture
 
 
 @lru_cache(maxsize=64)
@@ -311,10 +203,10 @@ def forward(texture, uv, covered, level):
             texels = texture.new_empty(first + count * height * width, channels)
             levels = _views(texels, count, rows)
             levels[0].copy_(texture)
-            for finer, coarser in zip(levels[:-1], levels[1:], strict=True):
-                _halve_into(finer, coarser)
+            for finer, coarser in pairwise(levels):
+                halve_into(finer, coarser)
         if image.numel():
-            grid, lanes, options = _tile(len(uv), channels)
+            grid, lanes, options = tile(len(uv), channels)
             samples = (table, uv, covered.view(torch.uint8), level, image)
             forward_kernel[grid](
                 texels, *samples, *_sizes(texture, uv, rows), MIPPED=level is not None, SAMPLES=lanes, **options
@@ -329,7 +221,7 @@ def backward(texture, texels, uv, covered, level, grad_image, *, to_texture=True
     rows, table = _table(count, height, width, mipped, texture.device)
     sizes = _sizes(texture, uv, rows)
     covered = covered.view(torch.uint8)
-    (programs, blocks), lanes, options = _tile(len(uv), max(channels, 1))
+    (programs, blocks), lanes, options = tile(len(uv), max(channels, 1))
     options |= {"MIPPED": mipped, "SAMPLES": lanes}
     grad_texture = grad_uv = grad_level = None
     with torch.cuda.device_of(texture):
@@ -351,6 +243,9 @@ def backward(texture, texels, uv, covered, level, grad_image, *, to_texture=True
                 smaller = None
                 for k in range(len(rows) - 1, -1, -1):
                     finer = grad_texture if k == 0 else sums[k].new_empty(count, *rows[k][1:], channels)
-                    _gather_into(sums[k], smaller, finer)
+                    gather_into(sums[k], smaller, finer)
                     smaller = finer
     return grad_texture, grad_uv if to_uv else None, grad_level if to_level else None
+
+
+__all__ = ["backward", "forward", "halve", "halve_transposed"]

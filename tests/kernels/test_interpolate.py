@@ -15,7 +15,7 @@ NAMES = ("image", "barycentrics", "attributes")
 
 
 def fragments(views=3, height=7, width=11, faces=9, vertices=8, seed=0, listed=False):
-    """Which face is where (N,H,W), barycentrics (N,H,W,3), and faces (F,3), or (N,F,3) with padding and pixels on it."""
+    """Which face is where (N,H,W), barycentrics (N,H,W,3), faces (F,3), or (N,F,3) with padding and pixels on it."""
     generator = torch.Generator().manual_seed(seed)
     face = torch.randint(-1, faces, (views, height, width), generator=generator).int()
     barycentrics = torch.rand(views, height, width, 3, generator=generator)
