@@ -85,9 +85,13 @@ class Cameras:
 def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
     """Poses (N,3,4) of cameras at ``position`` (N,3) that look at ``target`` (N,3) or (3,), ``up`` (3,) upwards.
 
-    A view straight along ``up`` has no defined roll; any roll is returned then, never NaN.
+    Differentiable by all three. A view straight along ``up`` has no defined roll; any roll is returned then, never NaN.
+    A camera at its target looks along -z.
     """
-    backward = torch.nn.functional.normalize(position - target, dim=-1)
+    away = position - target
+    anywhere = torch.tensor([0, 0, 1]).to(away)
+    away = torch.where((away == 0).all(-1, keepdim=True), anywhere, away)
+    backward = torch.nn.functional.normalize(away, dim=-1)
     up = up.expand_as(backward)
     right = torch.linalg.cross(up, backward)
     axis = torch.nn.functional.one_hot(backward.abs().argmin(-1), 3).to(backward.dtype)  # never along the view
