@@ -1,7 +1,8 @@
 """Named experiments with meshes, each a short fit of its own: what ``experiment=NAME`` runs in place of the stages.
 
-A recipe is a module of this room with ``run(config, record, device)``: it reads ``config.recipe``, writes its curves,
-pictures, meshes and figures into the run folder, and returns nothing. ``config.budget`` is the share of its steps to do.
+A recipe is a function ``run(config, record, device)`` of a module of this room: it reads ``config.recipe``, writes its
+curves, pictures, meshes and figures into the run folder, and returns nothing. ``config.budget`` is the share of its
+steps to do.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,17 @@ from omegaconf import DictConfig
 from nerfkit.errors import ConfigError
 from nerfkit.runs.folder import Run
 
-RECIPES = ("dibr_sphere",)
+# Name -> module of this room, and the function in it.
+RECIPES = {
+    "dibr_sphere": "dibr_sphere:run",
+    "mesh_deform": "mesh_deform:run",
+    "mesh_texture": "mesh_texture:run",
+    "nmr_draw": "nmr:draw",
+    "nmr_vertices": "nmr:vertices",
+    "nmr_textures": "nmr:textures",
+    "nmr_camera": "nmr:camera",
+    "silhouette_fit": "silhouette_fit:run",
+}
 
 Recipe = Callable[[DictConfig, Run, torch.device], None]
 
@@ -26,7 +37,8 @@ def find_recipe(name: str) -> Recipe:
     """
     if name not in RECIPES:
         raise ConfigError(f"recipe.name={name}: unknown recipe. Known: {', '.join(RECIPES)}")
-    run: Recipe = import_module(f"nerfkit.recipes.{name}").run
+    module, function = RECIPES[name].split(":")
+    run: Recipe = getattr(import_module(f"nerfkit.recipes.{module}"), function)
     return run
 
 

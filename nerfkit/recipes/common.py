@@ -4,15 +4,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.fit.loop import Watch
+from nerfkit.fit.metrics import quantise
 from nerfkit.fit.refine import evaluate_mesh, picture
 from nerfkit.mesh.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.runs.files import write_png
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene, Similarity
 from nerfkit.view.paths import orbit
@@ -65,8 +68,9 @@ def timelapse(
     up: tuple[float, float, float] = (0.0, 1.0, 0.0),
     background: Sequence[float] = (1.0, 1.0, 1.0),
     units: Similarity | None = None,
+    name: str = "",
 ) -> tuple[Timelapse | None, list[Watch]]:
-    """What ``config.timelapse`` asks for, in the run's folder ``timelapse``, seen from a slow turntable.
+    """What ``config.timelapse`` asks for, in the run's folder ``timelapse`` or ``timelapse/NAME``, on a slow turntable.
 
     Returns:
         the timelapse, to be closed after the fit, and what the loop must watch: None and nothing without snapshots.
@@ -75,7 +79,7 @@ def timelapse(
     if o.snapshots < 1:
         return None, []
     path = orbit(cameras, max(2 * o.snapshots, 2), up=up)
-    lapse = Timelapse(record.folder / "timelapse", list(o.formats), path, background, units, o.fps)
+    lapse = Timelapse(record.folder / "timelapse" / name, list(o.formats), path, background, units, o.fps)
     return lapse, [Watch(1 / o.snapshots, lambda _: lapse.add(mesh()))]
 
 
@@ -90,6 +94,27 @@ def save(mesh: Mesh, config: DictConfig, record: Run, units: Similarity | None =
     own = mesh.transformed((units or Similarity()).invert)
     for path in save_mesh(own, record.folder / "mesh" / stem, tuple(config.export.formats)):
         record.log(f"wrote {path}")
+
+
+def show(picture: Tensor) -> np.ndarray:
+    """(H,W,3) in [0,1] as 8-bit pixels."""
+    return (quantise(picture.detach()) * 255).to(torch.uint8).cpu().numpy()
+
+
+def write_strip(path: Path, pictures: Sequence[Tensor]) -> None:
+    """Pictures (H,W,3) side by side, as a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(path, np.concatenate([show(picture) for picture in pictures], 1))
+
+
+def descend(optimizers: Sequence[torch.optim.Optimizer], terms: dict[str, Tensor]) -> dict[str, float]:
+    """One step down the sum of the terms; returns their values before it."""
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    torch.stack(list(terms.values())).sum().backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    return {name: term.item() for name, term in terms.items()}
 
 
 def ring(count: int, size: int, distance: float, elevation: float, view_angle: float = 30.0) -> Cameras:

@@ -25,7 +25,7 @@ from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
 from nerfkit.raster.visibility import visibility_of
 from nerfkit.recipes import steps_of
-from nerfkit.recipes.common import Epochs, close, compare, iou_loss, photos, save, timelapse
+from nerfkit.recipes.common import Epochs, close, compare, descend, iou_loss, photos, save, timelapse
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 
@@ -79,13 +79,9 @@ class Sphere:
         }
         if o.flatness:
             terms["flatness"] = o.flatness * normal_consistency(self.placed(), self.topology)
-        for optimizer in (self.mover, self.painter):
-            optimizer.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()
         for optimizer, rate in ((self.mover, o.vertex_rate * SCALE), (self.painter, o.texture_rate)):
             optimizer.param_groups[0]["lr"] = rate * 0.5 ** int(share / o.halve_every)
-            optimizer.step()
-        return {name: term.item() for name, term in terms.items()}
+        return descend([self.mover, self.painter], terms)
 
 
 def run(config: DictConfig, record: Run, device: torch.device) -> None:

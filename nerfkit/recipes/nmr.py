@@ -1,0 +1,208 @@
+"""The four examples of Neural 3D Mesh Renderer (Kato et al. 2018): draw, vertices, textures, camera.
+
+Pictures are 256 pixels wide, twice supersampled, seen from 2.732 units with half an angle of view of 30 degrees. That
+project's world is left-handed: its pictures are those of the mesh mirrored in z, so meshes are mirrored as they are
+read.
+"""
+
+import math
+from dataclasses import replace
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from nerfkit.cameras import Cameras, look_at
+from nerfkit.fit.loop import optimise
+from nerfkit.mesh.laplacian import Topology
+from nerfkit.mesh.losses import area_variance, flatness
+from nerfkit.mesh.mesh import Mesh, face_normals
+from nerfkit.mesh.unwrap import unwrap
+from nerfkit.raster import Rendering, render
+from nerfkit.raster.visibility import visibility_of
+from nerfkit.recipes import steps_of
+from nerfkit.recipes.common import close, descend, ring, save, show, timelapse, write_strip
+from nerfkit.recipes.targets import square, stripes, target_mesh, target_picture
+from nerfkit.runs.folder import Run
+from nerfkit.view.video import write_video
+
+DISTANCE, VIEW_ANGLE, SUPERSAMPLING = 2.732, 30.0, 2
+AMBIENT, DIRECTIONAL = 0.5, 0.5
+"""Its lights: one from everywhere, one from straight above."""
+
+
+def draw(config: DictConfig, record: Run, device: torch.device) -> None:
+    """The mesh from all around, 4 degrees apart at ``elevation`` 30, each face lit as a flat one."""
+    o = config.recipe
+    mesh = _mesh(config, device)
+    frames = []
+    count = max(2, round(o.frames * config.budget))
+    cameras = ring(count, o.size, DISTANCE, o.elevation, VIEW_ANGLE).to(device)
+    colours = _lit(mesh.vertices, mesh.faces)
+    for view in range(count):
+        with torch.no_grad():
+            drawn = render(
+                mesh.vertices, mesh.faces, cameras[view], corner_colours=colours, supersampling=SUPERSAMPLING
+            )
+        frames.append(show(drawn.rgb[0]))
+    for ending in ("mp4", "gif"):
+        record.log(f"wrote {write_video(frames, record.folder / 'video' / f'nmr_draw.{ending}', 12.5)}")
+    write_strip(record.folder / "images" / "nmr_draw.png", [drawn.rgb[0]])
+    record.update_metrics({"nmr_draw": {"frames": count, "faces": len(mesh.faces)}})
+
+
+def vertices(config: DictConfig, record: Run, device: torch.device) -> None:
+    """One silhouette is given; the vertices move until the mesh has it. Sum of squares, Adam 0.001.
+
+    ``flatness`` and ``area`` weigh the two terms that keep the surface smooth and its triangles alike.
+    """
+    o = config.recipe
+    start = _mesh(config, device)
+    camera = ring(4, o.size, DISTANCE, 0.0, VIEW_ANGLE)[1].to(device)  # azimuth 90
+    target = (square(o.size) if o.target is None else target_picture(o.target, o.size)).mean(-1).to(device)
+    points = start.vertices.clone().requires_grad_()
+    topology = Topology.of(start.faces, len(points))
+    optimizer = torch.optim.Adam([points], lr=o.rate)
+    visibility = visibility_of(config.rasterizer)
+
+    def silhouette() -> Tensor:
+        return render(points, start.faces, camera, visibility=visibility, supersampling=SUPERSAMPLING).alpha[0]
+
+    def step(share: float) -> dict[str, float]:
+        terms = {"silhouette": (silhouette() - target).square().sum()}
+        if o.flatness:
+            terms["flatness"] = o.flatness * flatness(points, topology) * len(topology.face_pairs)
+        if o.area:
+            terms["area"] = o.area * area_variance(points, topology) * len(start.faces)
+        return descend([optimizer], terms)
+
+    def mesh() -> Mesh:
+        return replace(start, vertices=points.detach()).to("cpu")
+
+    lapse, watches = timelapse(config, record, mesh, camera.to("cpu"))
+    done = optimise("nmr_vertices", step, steps=steps_of(config), run=record, watches=watches)
+    close(lapse, record)
+    with torch.no_grad():
+        found = silhouette()
+    error = (found - target).square().sum().item()
+    record.update_metrics({"nmr_vertices": {"silhouette_error": error, "steps": done, "visibility": visibility.name}})
+    record.log(
+        f"nmr_vertices: sum of squared differences {error:.1f} of {target.sum().item():.0f} pixels, {done} steps"
+    )
+    write_strip(record.folder / "images" / "nmr_vertices.png", [_grey(found), _grey(target)])
+    save(mesh(), config, record)
+
+
+def textures(config: DictConfig, record: Run, device: torch.device) -> None:
+    """One picture is given; the texture is learned that shows it from every side. Sum of squares, Adam 0.1, 0.5.
+
+    A texture atlas takes the place of the small texture of each face there, tanh of what is learned as there. The
+    projection is parallel: a camera very far away.
+    """
+    o = config.recipe
+    start = unwrap(_mesh(config, torch.device("cpu")), o.texture).to(device)
+    target = (stripes(o.size) if o.target is None else target_picture(o.target, o.size)).to(device)
+    texture = torch.zeros(o.texture, o.texture, 3, device=device, requires_grad=True)
+    optimizer = torch.optim.Adam([texture], lr=o.rate, betas=(0.5, 0.999))
+    generator = torch.Generator().manual_seed(int(config.seed))
+
+    def picture(azimuth: float) -> Rendering:
+        return render(
+            start.vertices,
+            start.faces,
+            _parallel(o.size, azimuth).to(device),
+            corner_uvs=start.corner_uvs,
+            texture=torch.tanh(texture),
+            supersampling=SUPERSAMPLING,
+        )
+
+    def step(share: float) -> dict[str, float]:
+        azimuth = 360 * torch.rand((), generator=generator).item()
+        return descend([optimizer], {"image": (picture(azimuth).rgb[0] - target).square().sum()})
+
+    def mesh() -> Mesh:
+        return replace(start, texture=torch.tanh(texture.detach()).clamp(0, 1)).to("cpu")
+
+    lapse, watches = timelapse(config, record, mesh, ring(1, o.size, DISTANCE, 0.0, VIEW_ANGLE))
+    done = optimise("nmr_textures", step, steps=steps_of(config), run=record, watches=watches)
+    close(lapse, record)
+    angles = [45.0 * k for k in range(8)]
+    with torch.no_grad():
+        drawn = [picture(angle) for angle in angles]
+    errors = torch.cat([(x.rgb[0] - target).abs().mean(-1)[x.alpha[0] > 0.99] for x in drawn])  # of covered pixels
+    record.update_metrics({"nmr_textures": {"image_l1": errors.mean().item(), "steps": done}})
+    record.log(f"nmr_textures: mean |rendered - target| on the mesh, from 8 sides: {errors.mean():.4f}, {done} steps")
+    write_strip(record.folder / "images" / "nmr_textures.png", [*(x.rgb[0] for x in drawn[:3]), target])
+    save(mesh(), config, record)
+
+
+def camera(config: DictConfig, record: Run, device: torch.device) -> None:
+    """One silhouette of a known mesh is given; the camera's position is found, looking at the origin. Adam 0.1.
+
+    It starts some 18 units away and ends when the sum of squares falls below ``enough``, or after ``steps``.
+    """
+    o = config.recipe
+    mesh = _mesh(config, device)
+    true = ring(24, o.size, DISTANCE, 30.0, VIEW_ANGLE)[23].to(device)  # azimuth -15
+    with torch.no_grad():
+        if o.target is None:
+            target = render(mesh.vertices, mesh.faces, true, supersampling=SUPERSAMPLING).alpha[0]
+        else:
+            target = (target_picture(o.target, o.size).amax(-1) > 0).float().to(device)
+    position = torch.tensor(list(o.start), device=device).float().requires_grad_()
+    optimizer = torch.optim.Adam([position], lr=o.rate)
+    visibility = visibility_of(config.rasterizer)
+
+    def silhouette() -> Tensor:
+        pose = look_at(position[None], position.new_zeros(3), position.new_tensor([0.0, 1.0, 0.0]))
+        view = Cameras(pose, true.intrinsics, o.size, o.size)
+        return render(mesh.vertices, mesh.faces, view, visibility=visibility, supersampling=SUPERSAMPLING).alpha[0]
+
+    best = {"error": math.inf, "steps": 0}
+
+    def step(share: float) -> dict[str, float]:
+        if best["error"] < o.enough:
+            return {"silhouette": best["error"]}
+        terms = descend([optimizer], {"silhouette": (silhouette() - target).square().sum()})
+        best["error"] = terms["silhouette"]
+        best["steps"] += 1
+        return terms
+
+    optimise("nmr_camera", step, steps=steps_of(config), run=record)
+    with torch.no_grad():
+        found = silhouette()
+    error = (found - target).square().sum().item()
+    away = (position.detach() - true.positions[0]).norm().item()
+    figures = {"silhouette_error": error, "steps": best["steps"], "visibility": visibility.name}
+    figures["position_error"] = away
+    record.update_metrics({"nmr_camera": figures})
+    record.log(
+        f"nmr_camera: sum of squared differences {error:.1f} after {best['steps']} steps; the camera is "
+        f"{away:.3f} units from the true place, {DISTANCE} from the object"
+    )
+    write_strip(record.folder / "images" / "nmr_camera.png", [_grey(found), _grey(target)])
+
+
+def _mesh(config: DictConfig, device: torch.device) -> Mesh:
+    """The recipe's mesh, mirrored in z; its faces keep looking outwards."""
+    mesh = target_mesh(config.recipe.mesh).without_appearance()
+    return Mesh(mesh.vertices * torch.tensor([1.0, 1.0, -1.0]), mesh.faces.flip(1)).to(device)
+
+
+def _lit(points: Tensor, faces: Tensor) -> Tensor:
+    """Grey of each face's corners (F,3,3): ambient light, and light from above by the cosine law."""
+    above = face_normals(points, faces)[:, 1].clamp(min=0)  # (F,)
+    return (AMBIENT + DIRECTIONAL * above)[:, None, None].expand(-1, 3, 3)
+
+
+def _grey(mask: Tensor) -> Tensor:
+    """A mask (H,W) as a picture (H,W,3)."""
+    return mask[..., None].expand(-1, -1, 3)
+
+
+def _parallel(size: int, azimuth: float, away: float = 200.0) -> Cameras:
+    """A camera so far away that its rays are all but parallel; the picture is 2 units wide."""
+    angle = math.radians(azimuth)
+    position = away * torch.tensor([[math.sin(angle), 0.0, math.cos(angle)]])
+    pose = look_at(position, torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+    return Cameras(pose, torch.tensor([[away * size / 2, away * size / 2, size / 2, size / 2]]), size, size)

@@ -1,0 +1,69 @@
+"""Meshes and pictures that recipes aim at: the user's files, or the project's own where none are given."""
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from torch import Tensor
+
+from nerfkit.errors import SceneError
+from nerfkit.mesh.clean import decimate
+from nerfkit.mesh.io import load_mesh
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.scenes import clock_model
+
+CLOCK_FACES = 3000  # the clock's model has many more than its silhouette needs
+
+
+def target_mesh(path: str | None) -> Mesh:
+    """The mesh in ``path``, or the project's own clock; its box is centred and its longest side is 2 units long.
+
+    Raises:
+        SceneError: the file cannot be read as a mesh, or it has no extent.
+    """
+    if path is not None:
+        mesh = load_mesh(path)
+    else:
+        vertices, faces, _ = clock_model.truth()
+        mesh = Mesh(torch.tensor(vertices, dtype=torch.float32), torch.tensor(faces, dtype=torch.int64))
+        mesh = decimate(mesh, CLOCK_FACES)
+    low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
+    side = (high - low).max()
+    if not side > 0:
+        raise SceneError(f"{path}: all of its vertices lie in one point; expected a mesh with some extent")
+    return mesh.transformed(lambda points: (points - (low + high) / 2) * (2 / side))
+
+
+def target_picture(path: str | Path, size: int) -> Tensor:
+    """An image file as (size,size,3) in [0,1], its pixels averaged or repeated.
+
+    Raises:
+        SceneError: it is missing, or not an image.
+    """
+    if not Path(path).is_file():
+        raise SceneError(f"{path}: there is no such picture; check the path")
+    try:
+        pixels = np.asarray(iio.imread(path))
+    except Exception as error:  # the readers raise whatever a malformed file makes them stumble over
+        raise SceneError(f"{path}: it cannot be read as a picture ({error}); save it again as PNG") from error
+    if pixels.ndim == 2:
+        pixels = pixels[..., None].repeat(3, -1)
+    picture = torch.from_numpy(pixels[..., :3].astype(np.float32) / np.iinfo(pixels.dtype).max)
+    planes = torch.nn.functional.interpolate(picture.permute(2, 0, 1)[None], (size, size), mode="area")
+    return planes[0].permute(1, 2, 0)
+
+
+def square(size: int) -> Tensor:
+    """A white square in the middle of a black picture, half as wide: (size,size,3)."""
+    picture = torch.zeros(size, size, 3)
+    picture[size // 4 : size - size // 4, size // 4 : size - size // 4] = 1
+    return picture
+
+
+def stripes(size: int, count: int = 6) -> Tensor:
+    """Horizontal stripes in the colours of the rainbow, (size,size,3)."""
+    row = (torch.arange(size) * count // size).float() / count  # (size,) of [0, 1)
+    hue = torch.stack([row, row + 1 / 3, row + 2 / 3], -1)
+    colour = 0.6 + 0.4 * torch.cos(2 * torch.pi * hue)  # (size, 3)
+    return colour[:, None].expand(size, size, 3).contiguous()
