@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from nerfkit.errors import CheckpointError, ConfigError
+from nerfkit.errors import CheckpointError, ConfigError, UserError
 from nerfkit.fit.build import build_field, build_sampler, load_scene
 from nerfkit.fit.checks import check_config, for_rendering
 from nerfkit.fit.evaluate import evaluate_field
@@ -90,8 +90,12 @@ def _run_recipe(config: DictConfig) -> Path:
     with contextlib.closing(Run.create(config.output, config.recipe.name, config)) as record:
         record.log(f"run folder: {record.folder}")
         record.text("config", "```yaml\n" + OmegaConf.to_yaml(config, resolve=True) + "```")
-        with record.stage(config.recipe.name):
-            recipe(config, record, device)
+        try:
+            with record.stage(config.recipe.name):
+                recipe(config, record, device)
+        except UserError:  # bad input leaves nothing behind
+            record.discard()
+            raise
     return record.folder
 
 

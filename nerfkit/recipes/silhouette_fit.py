@@ -1,8 +1,9 @@
 """A sphere becomes the object by its silhouettes alone, with and without the terms that keep a mesh in order.
 
 Each of ``variants`` names the terms of one fit: ``none``, ``smooth`` (flatness and Laplacian), ``area`` (variance of
-the triangles' areas), ``both``, and ``large_steps``, which needs no terms: its steps are smooth. Silhouettes say nothing
-about what happens on the surface, and plain descent pulls out spikes and folds there: see the self-intersections.
+the triangles' areas), ``both``, and ``large_steps``, which needs no terms: its steps are smooth. Silhouettes say
+nothing about what happens on the surface, and plain descent pulls out spikes and folds there: see the
+self-intersections.
 """
 
 from dataclasses import replace
@@ -35,8 +36,9 @@ VARIANTS = ("none", "smooth", "area", "both", "large_steps")
 
 
 def run(config: DictConfig, record: Run, device: torch.device) -> None:
-    """See ``nerfkit.recipes``. Figures: ``silhouette_fit.VARIANT`` with mask IoU, self-intersections, area variance and,
-    where the truth is known, chamfer distance."""
+    """See ``nerfkit.recipes``. Figures of each variant: mask IoU on held-out views, self-intersections, the variance of
+    areas, the roughness of normals and, where the truth is known, the chamfer distance.
+    """
     unknown = [name for name in config.recipe.variants if name not in VARIANTS]
     if unknown:
         raise ConfigError(f"recipe.variants: unknown {unknown[0]!r}; expected some of {', '.join(VARIANTS)}")

@@ -132,6 +132,19 @@ class Run:
             seconds = round(before + time.perf_counter() - start, 3)
             self.update_metrics({"stages": {name: {"seconds": seconds, **environment.peak_memory()}}})
 
+    def discard(self) -> None:
+        """Removes the run's folder; ``latest`` points to the newest that is left, or goes too."""
+        self.close()
+        parent = self.folder.parent
+        shutil.rmtree(self.folder, ignore_errors=True)
+        others = sorted(path.parent.name for path in parent.glob("*/config.yaml") if path.parent.name != "latest")
+        if others:
+            _point_latest(parent, others[-1])
+        else:
+            (parent / "latest").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another run is just starting there
+                parent.rmdir()
+
     def close(self) -> None:
         """Writes what TensorBoard still has in memory."""
         self.board.close()

@@ -1,0 +1,110 @@
+"""Every recipe runs at its smallest, writes what it says, and improves what it fits."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from nerfkit import options, pipeline
+from nerfkit.errors import ConfigError, SceneError
+from nerfkit.mesh.io import load_mesh
+from nerfkit.recipes import RECIPES, find_recipe
+from nerfkit.runs.folder import find
+from tests.scenes.builders import ring, write_kaolin
+
+SMALL = {
+    "dibr_sphere": ["recipe.subdivisions=1", "recipe.texture=16", "recipe.steps=20"],
+    "mesh_deform": ["recipe.subdivisions=1", "recipe.points=200", "recipe.steps=30"],
+    "mesh_texture": ["recipe.subdivisions=2", "recipe.steps=20"],
+    "nmr_draw": ["recipe.frames=3", "recipe.size=32"],
+    "nmr_vertices": ["recipe.size=32", "recipe.steps=8", "recipe.flatness=0.001", "recipe.area=0.001"],
+    "nmr_textures": ["recipe.size=32", "recipe.texture=64", "recipe.steps=8"],
+    "nmr_camera": ["recipe.size=48", "recipe.steps=6", "recipe.start=[1.0,1.5,4.0]"],
+    "silhouette_fit": ["recipe.subdivisions=1", "recipe.steps=15", "recipe.variants=[none,large_steps]"],
+}
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_kaolin(tmp_path_factory.mktemp("sphere") / "views", ring(8))
+
+
+@pytest.fixture(scope="module")
+def shape(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from nerfkit.mesh.io import save_mesh
+    from nerfkit.mesh.shapes import icosphere
+
+    ball = icosphere(2)
+    bent = ball.vertices * (1 + 0.3 * torch.sin(3 * ball.vertices[:, :1]))
+    return save_mesh(
+        ball.without_appearance().transformed(lambda _: bent), tmp_path_factory.mktemp("m") / "bent", ["obj"]
+    )[0]
+
+
+def run(name: str, output: Path, *words: str) -> tuple[Path, dict]:
+    config = options.compose("train", [f"experiment={name}", f"output={output}", "threads=2", *words])
+    folder = pipeline.run(config)
+    return folder, json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_a_recipe_runs(name: str, tmp_path: Path, views: Path, shape: Path) -> None:
+    words = ["scene=kaolin", f"scene.root={views}", "scene.holdout=4", *SMALL[name]]
+    config = options.compose("train", [f"experiment={name}"])
+    if "mesh" in config.recipe:
+        words.append(f"recipe.mesh={shape}")
+    folder, metrics = run(name, tmp_path, *words, "timelapse.snapshots=2", "timelapse.formats=[ply,video]")
+    assert folder.parent.name == name
+    assert name in metrics
+    assert metrics["stages"][name]["seconds"] > 0
+    if name not in ("nmr_draw", "nmr_camera"):
+        meshes = list((folder / "mesh").glob("*.ply"))
+        assert meshes
+        assert all(len(load_mesh(path).faces) for path in meshes)
+        assert len(list((folder / "timelapse").rglob("mesh_*.ply"))) >= 3
+        assert list((folder / "timelapse").rglob("mesh.mp4"))
+
+
+def test_every_recipe_is_tested_and_has_its_experiment() -> None:
+    assert set(SMALL) == set(RECIPES)
+    for name in RECIPES:
+        assert options.compose("train", [f"experiment={name}"]).recipe.name == name
+        assert callable(find_recipe(name))
+
+
+def test_the_sphere_comes_closer_to_the_photos(tmp_path: Path, views: Path) -> None:
+    words = ["scene=kaolin", f"scene.root={views}", "scene.holdout=4", *SMALL["dibr_sphere"], "recipe.radius=0.3"]
+    words += ["recipe.vertex_rate=0.005"]
+    before = run("dibr_sphere", tmp_path, *words, "budget=0.05")[1]["dibr_sphere"]
+    after = run("dibr_sphere", tmp_path, *words, "recipe.steps=60")[1]["dibr_sphere"]
+    assert after["mask_iou"] > before["mask_iou"] + 0.05
+    assert after["image_l1"] < before["image_l1"]
+
+
+def test_the_camera_is_found(tmp_path: Path, shape: Path) -> None:
+    words = [f"recipe.mesh={shape}", "recipe.size=48", "recipe.start=[0.5,1.8,2.6]", "recipe.enough=1.0"]
+    metrics = run("nmr_camera", tmp_path, *words, "recipe.steps=120", "recipe.rate=0.03")[1]["nmr_camera"]
+    assert metrics["position_error"] < 0.2
+    assert metrics["silhouette_error"] < 5
+
+
+def test_bad_words(tmp_path: Path, views: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown recipe"):
+        find_recipe("nmr_sing")
+    with pytest.raises(ConfigError, match="a recipe is short and cannot be resumed"):
+        run("nmr_draw", tmp_path, "resume=somewhere")
+    with pytest.raises(SceneError, match="no such mesh file"):
+        run("mesh_deform", tmp_path, "recipe.mesh=nowhere.obj")
+    with pytest.raises(SceneError, match="no such picture"):
+        run("nmr_vertices", tmp_path, "recipe.target=nowhere.png")
+    with pytest.raises(ConfigError, match=r"recipe\.variants: unknown 'smoth'"):
+        run("silhouette_fit", tmp_path, "scene=kaolin", f"scene.root={views}", "recipe.variants=[smoth]")
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_input_leaves_earlier_runs_alone(tmp_path: Path, shape: Path) -> None:
+    folder, _ = run("nmr_draw", tmp_path, f"recipe.mesh={shape}", *SMALL["nmr_draw"])
+    with pytest.raises(SceneError, match="no such mesh file"):
+        run("nmr_draw", tmp_path, "recipe.mesh=nowhere.obj")
+    assert find(tmp_path / "nmr_draw" / "latest") == folder.resolve()
