@@ -64,10 +64,10 @@ def texture_levels(
     slopes = normals[:, :, :2].transpose(1, 2)  # (S, 2, 3), by x and y
     table = torch.cat([(slopes[:, :, 1:] @ sides).flatten(1), slopes.sum(2), sides.flatten(1)], 1)  # (S, 10)
 
-    across, by_x, by_y, first, second = table.float()[row].split([4, 1, 1, 2, 2], 1)
-    weights = fragments.barycentrics.detach().reshape(-1, 3)[at]
+    across, by_x, by_y, first, second = table.float().index_select(0, row).split([4, 1, 1, 2, 2], 1)
+    weights = fragments.barycentrics.detach().reshape(-1, 3).index_select(0, at)
     place = weights[:, 1:2] * first + weights[:, 2:] * second  # (P, 2), uv - uv_0 in texels
-    depth = fragments.depth.detach().flatten()[at]
+    depth = fragments.depth.detach().flatten().index_select(0, at)
     along_x, along_y = across[:, :2] - by_x * place, across[:, 2:] - by_y * place
     longer = torch.maximum(along_x.square().sum(1), along_y.square().sum(1)).sqrt() * depth
     found = (torch.log2(longer) + bias).nan_to_num(0.0, 0.0).clamp(min=0)
