@@ -85,9 +85,9 @@ def neural_renderer(
         picture = image[seen.view[k]], grad[seen.view[k]], face[seen.view[k]] == seen.number[k]
         for start, end in ((0, 1), (1, 2), (2, 0)):
             for along in (0, 1):  # what moves: x, on lines that are rows; or y, on columns
-                lines = [plane if along == 0 else plane.transpose(0, 1) for plane in picture]
+                colours, weights, own = (x if along == 0 else x.transpose(0, 1) for x in picture)
                 ends = position[[start, end]].flip(-1) if along == 0 else position[[start, end]]  # (2, 2): line, place
-                moves = walk(*lines, ends.tolist(), 1 - 2 * along, eps)
+                moves = walk(colours, weights, own, ends.tolist(), 1 - 2 * along, eps)
                 corners[k, start, along] += moves[0]
                 corners[k, end, along] += moves[1]
     rows = to_points(corners, seen.corners)
