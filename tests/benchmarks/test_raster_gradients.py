@@ -1,0 +1,72 @@
+"""The supersampled witnesses against areas worked out by hand and against the rasterizer; the table's bookkeeping."""
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from benchmarks import raster_gradients, supersample
+from nerfkit.cameras import Cameras
+from nerfkit.raster import interpolate_corners, rasterize
+
+
+def camera(size: int) -> Cameras:
+    """At the origin, looking along -z; the field of view is a right angle."""
+    pose = torch.eye(4)[None, :3]
+    return Cameras(pose, torch.tensor([[size / 2, size / 2, size / 2, size / 2]]), size, size)
+
+
+def squares(*boxes: tuple[float, float, float, float, float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rectangles left, right, bottom, top of the picture (-1 to 1) at a depth."""
+    corners = [
+        torch.tensor([(x, y, -1.0) for x, y in ((a, c), (b, c), (b, d), (a, d))], dtype=torch.float64) * w
+        for a, b, c, d, w in boxes
+    ]
+    two = torch.tensor([[0, 1, 2], [2, 3, 0]])
+    return torch.cat(corners), torch.cat([two + 4 * k for k in range(len(boxes))])
+
+
+def test_masks_are_areas() -> None:
+    vertices, faces = squares((-0.7, 0.4, -0.2, 0.9, 2.0))
+    edges = torch.linspace(-1, 1, 9, dtype=torch.float64)
+    across = (edges[1:].clamp(max=0.4) - edges[:-1].clamp(min=-0.7)).clamp(min=0) * 4
+    up = (edges[1:].clamp(max=0.9) - edges[:-1].clamp(min=-0.2)).clamp(min=0) * 4
+    found = supersample.masks(vertices, faces, camera(8), 40)
+    assert_close(found[0], up.flip(0)[:, None] * across, atol=0.02, rtol=0)
+
+
+def test_colours_keep_the_nearer_surface() -> None:
+    vertices, faces = squares((-0.9, 0.9, -0.9, 0.9, 3.0), (-0.5, 0.25, -0.9, 0.9, 2.0))
+    colours = torch.tensor([0.2, 0.2, 0.7, 0.7])[:, None, None].expand(-1, 3, 1)
+    found = supersample.colours(vertices, faces, colours, camera(8), 20)[0, 4, :, 0]
+    assert_close(
+        found, torch.tensor([0.12, 0.2, 0.7, 0.7, 0.7, 0.2, 0.2, 0.12], dtype=torch.float64), atol=0.02, rtol=0
+    )
+
+
+def test_colours_are_those_of_a_fine_hard_picture() -> None:
+    subject = raster_gradients.torus_subject(2, torch.Generator().manual_seed(0))
+    assert subject.colours is not None
+    cameras, samples = raster_gradients.four_cameras(20), 6
+    fragments = rasterize(subject.vertices.float(), subject.faces, cameras.resized(20 * samples, 20 * samples))
+    fine = interpolate_corners(fragments, subject.colours.float())
+    expected = fine.view(4, 20, samples, 20, samples, 3).mean((2, 4)).double()
+    found = supersample.colours(subject.vertices, subject.faces, subject.colours, cameras, samples)
+    assert (found - expected).abs().mean() < 1e-4
+    assert (found > 0).float().mean() > 0.2
+
+
+def test_rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in (("SIZE", 24), ("SHAPES", 1), ("DIRECTIONS", 2), ("COSINE", 2.0)):
+        monkeypatch.setattr(raster_gradients, name, value)
+    monkeypatch.setattr(raster_gradients, "SAMPLES", dict.fromkeys(raster_gradients.SAMPLES, 4))
+    rows = raster_gradients.compare("patches", 3)
+    assert [row["method"] for row in rows] == list(raster_gradients.SHARP)
+    assert all(math.isfinite(row["cosine"]) and row["faces"] == 1280 for row in rows)
+    assert [row["passed"] for row in rows] == [False, True, True]  # nothing has a cosine of 2
+    assert raster_gradients.describe(rows[0]).endswith("*")
+    near = {"row": "mask", "faces": 320, "method": "dibr", "cosine": 0.9, "slope": 0.8, "passed": True}
+    assert raster_gradients.describe(near | {"expected": (0.91, 0.7), "as_expected": False}).endswith("0.910 0.70 ~")
+    assert raster_gradients.main(["cube"]) == 2
+    assert "unknown row 'cube'" in capsys.readouterr().out
