@@ -1,10 +1,14 @@
 """Mesh + cameras -> fragments -> shaded pixels, differentiably."""
 
+from nerfkit.kernels.texture import mipmaps, sample_texture
 from nerfkit.raster.contour import antialias, edge_faces
 from nerfkit.raster.fragments import Fragments, homogeneous_points, interpolate, interpolate_corners, rasterize
-from nerfkit.raster.shade import Rendering, render, render_channels, sample_texture
+from nerfkit.raster.shade import Rendering, render, render_channels
+from nerfkit.raster.texture import pad_texture, texture_levels
+from nerfkit.raster.visibility import VISIBILITIES, pick_visibility, visibility_of
 
 __all__ = [
+    "VISIBILITIES",
     "Fragments",
     "Rendering",
     "antialias",
@@ -12,8 +16,13 @@ __all__ = [
     "homogeneous_points",
     "interpolate",
     "interpolate_corners",
+    "mipmaps",
+    "pad_texture",
+    "pick_visibility",
     "rasterize",
     "render",
     "render_channels",
     "sample_texture",
+    "texture_levels",
+    "visibility_of",
 ]

@@ -8,9 +8,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from nerfkit.cameras import Cameras
-from nerfkit.kernels import texture as texture_kernel
-from nerfkit.mesh.mesh import Mesh, vertex_normals
+from nerfkit.kernels.texture import sample_texture
+from nerfkit.mesh.mesh import Mesh, face_normals, vertex_normals
 from nerfkit.raster.fragments import Fragments, interpolate, interpolate_corners, rasterize
+from nerfkit.raster.lights import Light, Material, shade
+from nerfkit.raster.texture import texture_levels
 from nerfkit.raster.visibility import Visibility, pick_visibility
 
 CHANNELS = ("rgb", "alpha", "depth", "normal")
@@ -33,12 +35,16 @@ def render(
     corner_colours: Tensor | None = None,
     corner_uvs: Tensor | None = None,
     texture: Tensor | None = None,
+    mipmaps: bool = False,
+    lights: Sequence[Light] | None = None,
+    material: Material | None = None,
+    flat: bool = False,
     background: Tensor | Sequence[float] | None = None,
     visibility: Visibility | str = "contour",
     supersampling: int = 1,
     near: float = 1e-3,
 ) -> Rendering:
-    """Pictures of a mesh, differentiable with respect to vertices, colours, texture, UVs and cameras.
+    """Pictures of a mesh, differentiable with respect to vertices, colours, texture, UVs, lights and cameras.
 
     Args:
         vertices: (V,3) float32, world; or (N,V,3), a mesh of its own for each camera.
@@ -48,9 +54,13 @@ def render(
         colours: (V,3) or (N,V,3) of the vertices; or
         corner_colours: (F,3,3) or (N,F,3,3) of the faces' corners: they may jump from face to face; or
         corner_uvs, texture: (F,3,2) and (A,B,3), see ``sample_texture``. With none of them the mesh is white.
+        mipmaps: look the texture up trilinearly, at the level of detail of every pixel.
+        lights, material: see ``nerfkit.raster.lights.shade``; colours are as they are without lights.
+        flat: lit by the faces' normals, not by normals interpolated from the vertices.
         background: (3,), (N,1,1,3) or (N,H,W,3) colour behind the mesh; none leaves rgb premultiplied.
         visibility: one of ``nerfkit.raster.visibility``, or its name: how outlines get a gradient.
-        supersampling: pixels are rasterized this many times finer each way and averaged; ``fragments`` are the fine ones.
+        supersampling: the picture is rasterized this many times finer each way and averaged; ``fragments`` are the fine
+            ones.
         near: smallest visible distance in front of the camera plane.
 
     Raises:
@@ -67,15 +77,24 @@ def render(
     fragments = rasterize(vertices, faces, fine.padded(chosen.margin), near)
     covered = fragments.covered[..., None].to(vertices)  # (N, H, W, 1)
     if texture is not None and corner_uvs is not None:
-        rgb = sample_texture(texture, interpolate_corners(fragments, corner_uvs), fragments.covered)
+        uv = interpolate_corners(fragments, corner_uvs)
+        level = texture_levels(fragments, faces, corner_uvs, texture.shape[:2]) if mipmaps else None
+        rgb = sample_texture(texture, uv, fragments.covered, level)
     elif corner_colours is not None:
         rgb = interpolate_corners(fragments, corner_colours)
     elif colours is not None:
         rgb = interpolate(fragments, faces, colours)
     else:
         rgb = covered.expand(-1, -1, -1, 3)
-    rgba = torch.cat([rgb, covered], -1)  # (N, H, W, 4)
-    rgba = chosen.apply(rgba, fragments, faces, vertex_colours=colours, corner_colours=corner_colours)
+    own: dict[str, Tensor | None] = {"vertex_colours": colours, "corner_colours": corner_colours}
+    if lights is not None:
+        normals = _normals(vertices, faces, flat)
+        spread = interpolate_corners(fragments, normals) if flat else interpolate(fragments, faces, normals)
+        at = interpolate(fragments, faces, vertices)  # (N, H, W, 3)
+        rgb = covered * shade(rgb, spread, at, cameras.positions.to(vertices), lights, material)
+        jumps = [values for values in (corner_colours, normals if flat else None) if values is not None]
+        own = {"corner_jumps": torch.cat(jumps, -1) if jumps else None}
+    rgba = chosen.apply(torch.cat([rgb, covered], -1), fragments, faces, **own)  # (N, H, W, 4)
     if chosen.margin:
         rgba = rgba[:, chosen.margin : -chosen.margin, chosen.margin : -chosen.margin]
     if supersampling != 1:
@@ -86,24 +105,17 @@ def render(
     return Rendering(rgb, alpha, fragments.cropped(chosen.margin))
 
 
-def sample_texture(texture: Tensor, uv: Tensor, covered: Tensor | None = None) -> Tensor:
-    """Bilinear texture look-up; outside [0,1]^2 the border's texel counts.
-
-    The convention is OBJ's: u to the right, v up; texel (i, j) of A x B has its centre at u = (j + 0.5) / B,
-    v = 1 - (i + 0.5) / A.
-
-    Args:
-        texture: (A,B,C).
-        uv: (...,2).
-        covered: (...) bool: where to look up; elsewhere the result is 0. Everywhere if not given.
-
-    Returns:
-        (...,C), differentiable with respect to ``texture`` and ``uv``.
-    """
-    if covered is None:
-        covered = torch.ones(uv.shape[:-1], dtype=torch.bool, device=uv.device)
-    values = texture_kernel.sample_texture(texture, uv.reshape(-1, 2), covered.reshape(-1))
-    return values.view(*covered.shape, texture.shape[-1])
+def _normals(vertices: Tensor, faces: Tensor, flat: bool) -> Tensor:
+    """Normals of the vertices (V,3) or, if ``flat``, of the faces' corners (F,3,3); each view's own in a batch."""
+    if vertices.ndim == 3 or faces.ndim == 3:
+        count = max(vertices.shape[0] if vertices.ndim == 3 else 1, faces.shape[0] if faces.ndim == 3 else 1)
+        each = zip(vertices.expand(count, -1, -1), faces.expand(count, -1, -1), strict=True)
+        return torch.stack([_normals(own, some, flat) for own, some in each])
+    real = (faces >= 0).all(1)  # (F,), the others are padding
+    if not flat:
+        return vertex_normals(vertices, faces[real])
+    normals = torch.zeros(len(faces), 3).to(vertices).index_put((real,), face_normals(vertices, faces[real]))
+    return normals[:, None].expand(-1, 3, -1)
 
 
 def render_channels(

@@ -45,6 +45,7 @@ class Visibility(Protocol):
         *,
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
+        corner_jumps: Tensor | None = None,
     ) -> Tensor:
         """The picture with this gradient, (N,H,W,4).
 
@@ -53,7 +54,8 @@ class Visibility(Protocol):
             fragments: where it came from.
             faces: (F,3) or (N,F,3) vertex numbers.
             vertex_colours, corner_colours: (V,3) or (F,3,3) (or one of either for each view), the colours that
-                ``image`` interpolates, where it does that: corners may differ where they meet.
+                ``image`` interpolates, where that is all it does.
+            corner_jumps: (F,3,C), or (N,F,3,C): what else ``image`` depends on and may jump from face to face.
         """
         ...
 
@@ -73,8 +75,10 @@ class Contour:
         *,
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
+        corner_jumps: Tensor | None = None,
     ) -> Tensor:
-        creases = None if corner_colours is None else crease_edges(faces, corner_colours)
+        jumps = [values for values in (corner_colours, corner_jumps) if values is not None]
+        creases = crease_edges(faces, torch.cat(jumps, -1)) if jumps else None
         return antialias(image, fragments, faces, creases=creases)
 
 
@@ -93,6 +97,7 @@ class Antialias:
         *,
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
+        corner_jumps: Tensor | None = None,
     ) -> Tensor:
         return antialias_pixels(image, fragments, faces)
 
@@ -119,6 +124,7 @@ class DIBR:
         *,
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
+        corner_jumps: Tensor | None = None,
     ) -> Tensor:
         settings = {"sigmainv": self.sigmainv, "boxlen": self.boxlen, "knum": self.knum}
         mask = dibr_mask(fragments.points, faces, fragments.face, **settings)
@@ -155,6 +161,7 @@ class SoftRas:
         *,
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
+        corner_jumps: Tensor | None = None,
     ) -> Tensor:
         corners = corner_colours is not None
         soft = soft_rasterize(
@@ -188,6 +195,7 @@ class NMR:
         *,
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
+        corner_jumps: Tensor | None = None,
     ) -> Tensor:
         return neural_renderer(image, fragments.points, faces, fragments.face, eps=self.eps)
 
@@ -207,6 +215,7 @@ class EdgeGrad:
         *,
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
+        corner_jumps: Tensor | None = None,
     ) -> Tensor:
         return edge_grad(image, fragments.points, faces, fragments.face, fragments.barycentrics)
 

@@ -24,6 +24,7 @@ RECIPES = {
     "nmr_textures": "nmr:textures",
     "nmr_camera": "nmr:camera",
     "silhouette_fit": "silhouette_fit:run",
+    "visibility_study": "visibility_study:run",
 }
 
 Recipe = Callable[[DictConfig, Run, torch.device], None]

@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import render, render_channels, sample_texture
+from nerfkit.raster.lights import Ambient, Directional, Point
 from tests.raster.conftest import make_cameras
 
 
@@ -47,7 +48,7 @@ def test_colours_are_given_one_way(ball, given):
         "texture": {"texture": texture},
         "both": {"corner_uvs": uvs, "texture": texture, "colours": colours},
     }[given]
-    with pytest.raises(ValueError, match="go together|none of them"):
+    with pytest.raises(ValueError, match=r"go together|none of them"):
         render(vertices, faces, make_cameras(1, 4, 4), **arguments)
 
 
@@ -97,3 +98,47 @@ def test_empty_mesh():
     )
     assert_close(found["rgb"], torch.tensor([0.1, 0.2, 0.3]).expand(2, 4, 5, 3))
     assert not any(found[name].any() for name in ("alpha", "depth", "normal"))
+
+
+def test_lights_flat_and_smooth(ball):
+    vertices, faces = ball
+    cameras = make_cameras(2, 31, 31)
+    toward = cameras.positions  # a lamp at each camera: full light where the surface faces it
+    lamp = Point(toward, torch.ones(2, 3))
+    smooth = render(vertices, faces, cameras, lights=[lamp], visibility="edge_grad")
+    flat = render(vertices, faces, cameras, lights=[lamp], flat=True, visibility="edge_grad")
+    for k, drawn in enumerate((smooth, flat)):
+        assert drawn.rgb.max() <= 1 + 1e-5
+        assert not drawn.rgb[drawn.alpha == 0].any()
+        assert drawn.rgb[:, 15, 15].min() > (0.98, 0.85)[k]
+    sun = [Directional(torch.tensor([0.2, 0.4, 1.0]), torch.ones(3))]
+    flat = render(vertices, faces, cameras, lights=sun, flat=True, visibility="edge_grad")
+    for face in flat.fragments.face[0].unique()[1:]:  # each face has one colour
+        assert flat.rgb[0][flat.fragments.face[0] == face].std(0, correction=0).max() < 1e-6
+    dim = render(
+        vertices, faces, cameras, colours=torch.full_like(vertices, 0.5), lights=[Ambient(torch.full((3,), 0.4))]
+    )
+    assert_close(dim.rgb, 0.2 * dim.alpha[..., None].expand(-1, -1, -1, 3))
+
+
+def test_lights_and_flat_normals_of_a_batch(ball):
+    vertices, faces = ball
+    cameras = make_cameras(2, 17, 17)
+    padded = torch.cat([faces, torch.full((3, 3), -1)])
+    lights = [Directional(torch.tensor([0.3, 0.5, 1.0]), torch.tensor([0.9, 0.8, 0.7]))]
+    for flat in (False, True):
+        alone = render(vertices, faces, cameras, lights=lights, flat=flat)
+        batch = render(vertices.expand(2, -1, -1), padded.expand(2, -1, -1), cameras, lights=lights, flat=flat)
+        assert_close(batch.rgb, alone.rgb)
+
+
+def test_mipmaps_average_a_fine_checker(ball):
+    vertices, faces = ball
+    uvs = torch.rand(len(faces), 3, 2, generator=torch.Generator().manual_seed(3))
+    checker = ((torch.arange(256)[:, None] + torch.arange(256)) % 2).float()[..., None].expand(-1, -1, 3)
+    drawn = [
+        render(vertices, faces, make_cameras(1, 24, 24), corner_uvs=uvs, texture=checker, mipmaps=m) for m in (0, 1)
+    ]
+    inside = drawn[0].alpha == 1
+    sharp, soft = ((x.rgb[inside] - 0.5).abs().mean().item() for x in drawn)
+    assert soft < 0.05 < sharp

@@ -1,0 +1,193 @@
+"""The same fit with all six visibility gradients: which is best where.
+
+A sphere becomes a bumpy ball with painted patches, known from ``views`` pictures around it. Two tasks:
+
+    silhouette  the masks alone; loss: mean squared difference of the masks
+    painted     masks and colours; vertices and vertex colours are learned; loss: of the colours too
+
+each at every number of faces in ``subdivisions``. All fits share the steps (``LargeSteps``, whose length does not
+depend on the gradient's scale), the pictures (8 x 8 samples a pixel) and the held-out cameras, where the error is
+measured: mean |mask - true| as a share of the object, and for the painted task mean |rgb - true| inside.
+"""
+
+import math
+import statistics
+import time
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from nerfkit.cameras import Cameras, look_at
+from nerfkit.errors import ConfigError
+from nerfkit.fit.large_steps import LargeSteps
+from nerfkit.fit.loop import Watch, optimise
+from nerfkit.mesh.intersections import self_intersections
+from nerfkit.mesh.laplacian import Topology
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.shapes import icosphere
+from nerfkit.raster import render
+from nerfkit.raster.visibility import VISIBILITIES, SoftRas, Visibility
+from nerfkit.recipes import steps_of
+from nerfkit.runs.folder import Run
+from nerfkit.runs.plot import line_chart
+from nerfkit.runs.report import table
+
+TASKS = ("silhouette", "painted")
+SAMPLES = 8  # each way in a pixel, of the true pictures
+HELD_OUT = 12
+
+
+def contestants() -> dict[str, Visibility]:
+    """Every gradient with its defaults, SoftRas also at a tenth of its softness."""
+    return {**{name: kind() for name, kind in VISIBILITIES.items()}, "softras 1e-5": SoftRas(sigma=1e-5)}
+
+
+class Photos(NamedTuple):
+    """Cameras and their premultiplied RGBA pictures (N,H,W,4), for the fit and for measuring."""
+
+    cameras: Cameras
+    true: Tensor
+    held_out: Cameras
+    true_held_out: Tensor
+
+
+def run(config: DictConfig, record: Run, device: torch.device) -> None:
+    """See ``nerfkit.recipes``. Figures: ``visibility_study.TASK.FACES.NAME``; charts in ``images/``."""
+    o = config.recipe
+    unknown = [name for name in o.tasks if name not in TASKS]
+    if unknown:
+        raise ConfigError(f"recipe.tasks: unknown {unknown[0]!r}; expected some of {', '.join(TASKS)}")
+    cameras, held_out = around(o.views, o.size, 0.0), around(HELD_OUT, o.size, 0.5)
+    found: dict[str, Any] = {}
+    for task in o.tasks:
+        found[task] = {}
+        for subdivisions in o.subdivisions:
+            truth, painted = bumpy_ball(5, int(config.seed))
+            true, true_held_out = (
+                torch.cat([photograph(truth, painted, c[view]) for view in range(len(c))]) for c in (cameras, held_out)
+            )
+            photos = Photos(cameras, true, held_out, true_held_out)
+            rows, lines = {}, {}
+            for name in contestants():
+                rows[name], lines[name] = fit(config, record, device, task, subdivisions, name, photos)
+            faces = 20 * 4**subdivisions
+            found[task][str(faces)] = rows
+            unit = "% of the object" if task == "silhouette" else "% of the range, inside"
+            line_chart(
+                record.folder / "images" / f"visibility_{task}_{faces}.png",
+                f"{task}, {faces} faces",
+                "steps",
+                f"held-out error, {unit}",
+                lines,
+            )
+            keys = list(next(iter(rows.values())))
+            body = [(name, *(row[key] for key in keys)) for name, row in rows.items()]
+            record.log(table((f"{task}, {faces} faces", *keys), body))
+    record.update_metrics({"visibility_study": found})
+
+
+def fit(
+    config: DictConfig,
+    record: Run,
+    device: torch.device,
+    task: str,
+    subdivisions: int,
+    name: str,
+    photos: Photos,
+) -> tuple[dict[str, float], list[tuple[float, float]]]:
+    """One fit: its final figures, and the held-out error in percent by step."""
+    o = config.recipe
+    start = icosphere(subdivisions).without_appearance().to(device)
+    vertices = start.vertices.clone().requires_grad_()
+    colours = torch.full_like(start.vertices, 0.5, requires_grad=True)
+    # lambda counts edges squared: the same patch of surface at every number of faces
+    mover = LargeSteps(
+        vertices, Topology.of(start.faces, len(vertices)).edges, o.smoothness * 4.0 ** (subdivisions - 3)
+    )
+    painter = torch.optim.Adam([colours], lr=o.colour_rate)
+    visibility, views, target = contestants()[name], photos.cameras.to(device), photos.true.to(device)
+
+    def step(share: float) -> dict[str, float]:
+        rgb, alpha, _ = render(vertices, start.faces, views, colours=colours, visibility=visibility)
+        terms = {"mask": (alpha - target[..., 3]).square().mean()}
+        if task == "painted":
+            terms["colour"] = (rgb - target[..., :3]).square().mean()
+        vertices.grad = colours.grad = None
+        torch.stack(list(terms.values())).sum().backward()
+        rate = o.final_rate**share
+        mover.step(o.rate * rate)
+        if task == "painted":
+            painter.step()
+        return {key: term.item() for key, term in terms.items()}
+
+    line: list[tuple[float, float]] = []
+    errors: dict[str, float] = {}
+
+    def look(done: int) -> None:
+        with torch.no_grad():
+            rgb, alpha, _ = render(vertices, start.faces, photos.held_out.to(device), colours=colours, supersampling=4)
+        wanted = photos.true_held_out.to(device)
+        area = wanted[..., 3].mean()
+        errors["mask_error"] = (100 * (alpha - wanted[..., 3]).abs().mean() / area).item()
+        if task == "painted":
+            inside = (wanted[..., 3] > 0.99) & (alpha > 0.99)
+            errors["colour_error"] = (100 * (rgb - wanted[..., :3]).abs()[inside].mean()).item()
+        line.append((float(done), errors["colour_error" if task == "painted" else "mask_error"]))
+
+    title = f"{task}_{20 * 4**subdivisions}_{name.replace(' ', '_')}"
+    seconds: list[float] = []
+
+    def timed(share: float) -> dict[str, float]:
+        begin = time.perf_counter()
+        terms = step(share)
+        seconds.append(time.perf_counter() - begin)
+        return terms
+
+    optimise(title, timed, steps=steps_of(config), run=record, watches=[Watch(0.1, look)])
+    figures = {key: round(value, 3) for key, value in errors.items()}
+    final = Mesh(vertices.detach().cpu(), start.faces.cpu())
+    return {
+        **figures,
+        "self_intersections": float(len(self_intersections(final))),
+        "ms_per_step": round(1000 * statistics.median(seconds), 2),
+    }, line
+
+
+def bumpy_ball(subdivisions: int, seed: int) -> tuple[Mesh, Tensor]:
+    """A sphere with a smooth random relief of about 12 %, and the colours of its vertices: soft patches."""
+    ball = icosphere(subdivisions).without_appearance()
+    generator = torch.Generator().manual_seed(seed)
+    relief = waves(ball.vertices, generator, 1)
+    colours = torch.sigmoid(6 * waves(ball.vertices, generator, 3))
+    return ball.transformed(lambda points: points * (1 + 0.12 * relief)), colours
+
+
+def waves(points: Tensor, generator: torch.Generator, channels: int, count: int = 6) -> Tensor:
+    """A random smooth function of the position: a sum of plane waves, (V,channels)."""
+    frequency = 2 * torch.randn(3, count, generator=generator)
+    phase = 2 * math.pi * torch.rand(count, generator=generator)
+    weight = torch.randn(count, channels, generator=generator) / math.sqrt(count)
+    return torch.sin(points @ frequency + phase) @ weight
+
+
+def photograph(mesh: Mesh, colours: Tensor, camera: Cameras) -> Tensor:
+    """Premultiplied RGBA (1,H,W,4) of a mesh with vertex colours, by SAMPLES x SAMPLES hard samples a pixel."""
+    with torch.no_grad():
+        drawn = render(
+            mesh.vertices, mesh.faces, camera, colours=colours, visibility="edge_grad", supersampling=SAMPLES
+        )
+    return torch.cat([drawn.rgb, drawn.alpha[..., None]], -1)
+
+
+def around(count: int, size: int, shift: float) -> Cameras:
+    """Cameras on a spiral around the origin, 3.5 units away; ``shift`` between 0 and 1 lies between those of 0."""
+    k = torch.arange(count) + 0.5
+    height = 1 - 2 * k / count
+    angle = (k + shift) * math.pi * (3 - math.sqrt(5)) + 4 * shift
+    across = (1 - height.square()).sqrt()
+    positions = 3.5 * torch.stack([across * angle.cos(), height, across * angle.sin()], -1)
+    poses = look_at(positions, torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+    intrinsics = torch.tensor([1.1 * size, 1.1 * size, size / 2, size / 2]).expand(count, 4)
+    return Cameras(poses, intrinsics.contiguous(), size, size)

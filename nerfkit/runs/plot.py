@@ -1,0 +1,66 @@
+"""A line chart as a PNG, for results that a run folder should show without TensorBoard."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from nerfkit.runs.files import replacing
+
+WIDTH, HEIGHT, MARGIN, SCALE = 760, 440, 60, 2
+COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#edae49", "#66439b", "#00798c", "#7a5c3e", "#444444")
+
+
+def line_chart(
+    path: Path, title: str, x_label: str, y_label: str, lines: Mapping[str, Sequence[tuple[float, float]]]
+) -> Path:
+    """Writes ``path``: each of ``lines`` as (x, y) points joined, over a logarithmic y axis; y must be positive.
+
+    Raises:
+        ValueError: no points, or a y that is not positive.
+    """
+    points = [point for line in lines.values() for point in line]
+    if not points or min(y for _, y in points) <= 0:
+        raise ValueError("a chart needs points, and a logarithmic axis positive values")
+    x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
+    y_low, y_high = (math.log10(bound(y for _, y in points)) for bound in (min, max))
+    y_low, y_high = y_low - 0.05, max(y_high + 0.05, y_low + 0.1)
+    font = ImageFont.load_default(size=13 * SCALE)
+    image = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE), "white")
+    draw = ImageDraw.Draw(image)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (x - x_low) / ((x_high - x_low) or 1) * (WIDTH - 3.2 * MARGIN) + MARGIN
+        up = HEIGHT - MARGIN - (math.log10(y) - y_low) / (y_high - y_low) * (HEIGHT - 2 * MARGIN)
+        return across * SCALE, up * SCALE
+
+    for exponent in range(math.floor(y_low), math.ceil(y_high) + 1):
+        for digit in (1, 2, 5):
+            y = digit * 10.0**exponent
+            if y_low <= math.log10(y) <= y_high:
+                left, height = place(x_low, y)
+                draw.line([(left, height), place(x_high, y)], fill="#dddddd", width=SCALE)
+                draw.text((left - 6 * SCALE, height), f"{y:g}", fill="black", font=font, anchor="rm")
+    for k in range(5):
+        x = x_low + k / 4 * (x_high - x_low)
+        draw.text(
+            (place(x, 10**y_low)[0], (HEIGHT - MARGIN + 8) * SCALE), f"{x:g}", fill="black", font=font, anchor="mt"
+        )
+    for k, (name, line) in enumerate(lines.items()):
+        colour = COLOURS[k % len(COLOURS)]
+        draw.line([place(x, y) for x, y in line], fill=colour, width=2 * SCALE, joint="curve")
+        height = (MARGIN + 22 * k) * SCALE
+        left = (WIDTH - 2 * MARGIN) * SCALE
+        draw.line([(left, height), (left + 18 * SCALE, height)], fill=colour, width=3 * SCALE)
+        draw.text((left + 24 * SCALE, height), name, fill="black", font=font, anchor="lm")
+    draw.text((MARGIN * SCALE, 14 * SCALE), title, fill="black", font=font)
+    draw.text((WIDTH / 2 * SCALE, (HEIGHT - 16) * SCALE), x_label, fill="black", font=font, anchor="mm")
+    draw.text((MARGIN * SCALE, 36 * SCALE), y_label, fill="#666666", font=font)
+    content = io.BytesIO()
+    image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS).save(content, "PNG")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getvalue())
+    return path
