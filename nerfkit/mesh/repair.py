@@ -14,16 +14,18 @@ from nerfkit.mesh.topology import degenerate_faces, duplicate_faces, edge_use, f
 def repair(mesh: Mesh) -> tuple[Mesh, list[str]]:
     """A mesh that every later stage can work with, and one line for each kind of thing that was mended, or left.
 
-    In turn: vertices at the same place become one; faces that name a vertex twice or repeat an earlier face go, and so
-    do faces without area unless the surface would open there; edges with more than two faces and vertices where
-    several fans of faces touch are split; faces are turned so that neighbours agree, and the whole inside out where it
-    is closed around a negative volume; vertices that no face uses go. Holes stay: see ``holes.fill_holes``.
+    Vertices that no face uses go; vertices at the same place become one; faces that name a vertex twice or repeat an
+    earlier face go, and so do faces without area unless the surface would open there; edges with more than two faces
+    and vertices where several fans of faces touch are split; faces are turned so that neighbours agree, and the whole
+    inside out where it is closed around a negative volume. Holes stay: see ``holes.fill_holes``.
 
     Afterwards the mesh is a manifold, with boundary where it was open or had to be cut, and oriented unless a part of
     it has just one side.
     """
     device = mesh.faces.device
-    given = mesh = mesh.to("cpu")
+    unused = len(mesh.vertices)
+    given = mesh = drop_unused(mesh.to("cpu"))
+    unused -= len(mesh.vertices)
     lines = []
 
     merged = merge_vertices(mesh)
@@ -59,8 +61,9 @@ def repair(mesh: Mesh) -> tuple[Mesh, list[str]]:
         mesh = _flipped(mesh, torch.ones(len(mesh.faces), dtype=torch.bool))
 
     used = drop_unused(mesh)
-    if len(used.vertices) < len(mesh.vertices):
-        lines.append(f"dropped {_some(len(mesh.vertices) - len(used.vertices), 'vertex')} that no face uses")
+    unused += len(mesh.vertices) - len(used.vertices)
+    if unused:
+        lines.append(f"dropped {_some(unused, 'vertex')} that no face uses")
     return used.to(device), lines
 
 

@@ -89,7 +89,7 @@ class TopologyReport:
             ("degenerate faces", self.degenerate_faces),
             ("duplicate faces", self.duplicate_faces),
         ]
-        return "\n".join(f"{name:<22}{value}" for name, value in lines)
+        return "\n".join(f"{name:<24}{value}" for name, value in lines)
 
 
 def topology_report(mesh: Mesh) -> TopologyReport:

@@ -5,6 +5,7 @@ import torch
 import trimesh
 
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.repair import drop_unused
 
 
 def sphere(subdivisions: int = 2, radius: float = 1.0) -> Mesh:
@@ -32,3 +33,28 @@ def quad(texture: torch.Tensor | None = None) -> Mesh:
     vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
     faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
     return Mesh(vertices, faces, vertices[faces][..., :2].contiguous(), None, texture)
+
+
+def torus() -> Mesh:
+    return from_trimesh(trimesh.creation.torus(1.0, 0.3, major_sections=12, minor_sections=8))
+
+
+def moebius() -> Mesh:
+    """A strip of six quads that closes with a half turn."""
+    angle = torch.arange(6) * torch.pi / 3
+    side = torch.tensor([-0.2, 0.2])[:, None]
+    radius = 1 + side * torch.cos(angle / 2)
+    points = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle), side * torch.sin(angle / 2)], -1)
+    faces = []
+    for i in range(6):
+        a, b, c, d = i, i + 1, 6 + i + 1, 6 + i
+        if i == 5:
+            b, c = 6, 0
+        faces += [[a, b, c], [a, c, d]]
+    return Mesh(points.reshape(-1, 3), torch.tensor(faces))
+
+
+def pinched() -> Mesh:
+    """Two boxes that share one vertex."""
+    two = joined(box(), box().transformed(lambda p: p + 1.0))
+    return drop_unused(Mesh(two.vertices, torch.where(two.faces == 8, 7, two.faces)))

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
-from mesh_shapes import box, quad, sphere
+from mesh_shapes import box, joined, quad, sphere
 
 from nerfkit.mesh.measures import surface_distance
-from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.mesh import Mesh, signed_volume
 from nerfkit.mesh.sampling import sample_surface
+from nerfkit.mesh.tree import closest_points
+from nerfkit.mesh.voxels import volume_iou, voxelize
 
 
 def test_samples_lie_on_the_surface_evenly_by_area() -> None:
@@ -69,3 +71,91 @@ def test_scale_does_not_matter() -> None:
 def test_a_mesh_without_area_is_refused() -> None:
     with pytest.raises(ValueError, match="without area"):
         sample_surface(torch.zeros(3, 3), torch.tensor([[0, 1, 2]]), 10)
+
+
+def test_equal_surfaces_are_at_distance_zero() -> None:
+    distance = surface_distance(sphere(2), sphere(2), 5000, threshold=(1e-6, 0.01))
+    assert distance.chamfer < 1e-7
+    assert distance.hausdorff < 1e-6
+    assert distance.normal_error < 0.01
+    assert distance.f_scores == {1e-6: 1.0, 0.01: 1.0}
+
+
+def test_normals_and_thresholds() -> None:
+    true = quad()
+    tilted = true.transformed(lambda p: p @ torch.tensor([[1.0, 0, 0.1], [0, 1, 0], [0, 0, 1]]))
+    expected = math.degrees(math.atan(0.1))
+    distance = surface_distance(tilted, true, 40_000, threshold=[0.01, 0.04, 0.1])
+    assert distance.normal_error == pytest.approx(expected, abs=1e-3)
+    assert distance.hausdorff == pytest.approx(0.1 / math.sqrt(2), rel=0.01)
+    # heights are uniform in [0, 0.1], or that times the cosine, and the diagonal is sqrt(2)
+    assert distance.f_scores[0.01] == pytest.approx(0.1 * math.sqrt(2), abs=0.006)
+    assert distance.f_scores[0.04] == pytest.approx(0.4 * math.sqrt(2), abs=0.008)
+    assert distance.f_scores[0.1] == 1
+    assert distance.f_score == distance.f_scores[0.01]
+    turned = Mesh(true.vertices, true.faces.flip(1))
+    assert surface_distance(turned, true, 100).normal_error == pytest.approx(180)
+
+
+def test_closest_points_against_a_fine_search() -> None:
+    """Nearest of all points of a face, found by minimising over each of its corners, sides and plane."""
+    generator = torch.Generator().manual_seed(3)
+    vertices = torch.rand(15, 3, generator=generator)
+    vertices[3] = vertices[4]  # a face that is a segment
+    mesh = Mesh(vertices, torch.cat([torch.arange(15).view(5, 3), torch.randint(0, 15, (8, 3), generator=generator)]))
+    points = 2 * torch.rand(50, 3, generator=generator) - 0.5
+    closest = closest_points(points, mesh)
+    corners = vertices[mesh.faces].double()
+    steps = torch.arange(41).double() / 40
+    weights = torch.cartesian_prod(steps, steps)
+    weights = torch.cat([weights, 1 - weights.sum(1, keepdim=True)], 1)[weights.sum(1) <= 1 + 1e-9]
+    lattice = torch.einsum("wk,fkx->fwx", weights, corners)  # (F, W, 3)
+    coarse = (points.double()[:, None, None] - lattice).norm(dim=-1).amin(2)  # (S, F)
+    found = (corners[closest.face] * closest.barycentrics[..., None]).sum(1)
+    assert torch.allclose((found - points).norm(dim=-1), closest.distance, atol=1e-12)
+    assert closest.barycentrics.min() >= 0
+    assert (closest.distance <= coarse.amin(1) + 1e-12).all()
+    assert (closest.distance > coarse.amin(1) - 0.03).all(), "the lattice is 1/40 of a side apart"
+    # first order: no small move within the face comes nearer
+    direction = points.double() - found
+    inwards = corners[closest.face] - found[:, None]
+    assert (inwards * direction[:, None]).sum(-1).max() < 1e-12
+
+
+def test_closest_points_refuses_nothing_and_nan() -> None:
+    with pytest.raises(ValueError, match="without faces"):
+        closest_points(torch.zeros(1, 3), Mesh(torch.zeros(3, 3), torch.zeros(0, 3, dtype=torch.int64)))
+    with pytest.raises(ValueError, match="finite"):
+        closest_points(torch.full((1, 3), math.nan), quad())
+
+
+def test_volume_iou_of_known_solids() -> None:
+    assert volume_iou(sphere(3), sphere(3), 32) == 1
+    ratio = signed_volume(sphere(3, 0.8).vertices, sphere(3).faces) / signed_volume(sphere(3).vertices, sphere(3).faces)
+    assert volume_iou(sphere(3, 0.8), sphere(3), 64) == pytest.approx(ratio.item(), abs=0.005)
+    half = box().transformed(lambda p: p + torch.tensor([0.5, 0.0, 0.0]))
+    assert volume_iou(box(), half, 96) == pytest.approx(1 / 3, abs=1e-9), "96 cells end on all faces"
+    assert volume_iou(box(), box().transformed(lambda p: p + 5), 48) == 0
+    with pytest.raises(ValueError, match="not watertight"):
+        volume_iou(quad(), box())
+
+
+def test_voxels_of_a_hollow_sphere_and_of_overlapping_parts() -> None:
+    hollow = joined(sphere(3), sphere(3, 0.5))
+    hollow = Mesh(hollow.vertices, torch.cat([hollow.faces[:1280], hollow.faces[1280:].flip(1)]))
+    low = torch.full((3,), -1.0).double()
+    inside = voxelize(hollow, low, 0.1, (20, 20, 20))
+    centre = (torch.arange(20) + 0.5) * 0.1 - 1
+    radius = torch.cartesian_prod(centre, centre, centre).norm(dim=-1).view(20, 20, 20)
+    assert inside[(radius > 0.51) & (radius < 0.98)].all()
+    assert not inside[(radius < 0.48) | (radius > 1.01)].any()
+    both = joined(sphere(3), sphere(3, 0.5))
+    assert torch.equal(voxelize(both, low, 0.1, (20, 20, 20)), voxelize(sphere(3), low, 0.1, (20, 20, 20)))
+
+
+def test_lines_through_edges_and_vertices_meet_one_face() -> None:
+    """Grid points above every vertex, edge and diagonal of a box, and on its faces' planes."""
+    inside = voxelize(box((2.0, 2.0, 2.0)), torch.full((3,), -2.25).double(), 0.5, (9, 9, 9))  # points -2, -1.5, ...
+    within = inside.sum().item()
+    assert within == 4**3, "one of two opposite faces' points count"
+    assert torch.equal(inside.any(0), inside.any(1))

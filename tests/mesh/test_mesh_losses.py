@@ -4,10 +4,33 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mesh_shapes import box, quad, sphere
+from scipy.spatial import Delaunay
 
-from nerfkit.mesh.losses import Topology, edge_length, laplacian, laplacian_vectors, normal_consistency
+from nerfkit.mesh.laplacian import cotangent_laplacian_vectors, cotangent_weights, laplacian_vectors
+from nerfkit.mesh.losses import (
+    Topology,
+    area_variance,
+    cotangent_laplacian,
+    edge_length,
+    flatness,
+    laplacian,
+    laplacian_norm,
+    normal_consistency,
+)
 from nerfkit.mesh.mesh import Mesh
+
+LOSSES = (
+    laplacian,
+    cotangent_laplacian,
+    laplacian_norm,
+    normal_consistency,
+    flatness,
+    edge_length,
+    area_variance,
+)
 
 
 def topology_of(mesh: Mesh) -> Topology:
@@ -71,22 +94,122 @@ def test_edge_length_of_a_quad() -> None:
     assert edge_length(vertices, topology, 1.0).item() == pytest.approx((math.sqrt(2) - 1) ** 2 / 5)
 
 
-@pytest.mark.parametrize("name", ["laplacian", "rest", "normal", "edge", "edge_target"])
+def test_flatness_is_the_square_of_the_bend() -> None:
+    """Of faces at an angle a: (1 + cos a)^2, so 0 at 180 degrees, 1 at 90 and 4 where one folds onto the other."""
+    topology = topology_of(quad())
+    for degrees in (180.0, 120.0, 90.0, 45.0, 0.0):
+        bent = quad().vertices.double()
+        half = math.sqrt(0.5)
+        angle = math.radians(degrees)
+        outwards = torch.tensor([half * math.cos(angle), -half * math.cos(angle), math.sin(angle)], dtype=torch.float64)
+        bent[3] = torch.tensor([0.5, 0.5, 0]) + half * outwards
+        assert flatness(bent, topology).item() == pytest.approx((1 + math.cos(angle)) ** 2, abs=1e-9)
+        assert normal_consistency(bent, topology).item() == pytest.approx(1 + math.cos(angle), abs=1e-9)
+    assert flatness(box().vertices, topology_of(box())).item() == pytest.approx(12 / 18, abs=1e-6)
+
+
+def test_which_way_a_face_looks_does_not_count() -> None:
+    mesh = sphere(1)
+    turned = Topology.of(torch.where((torch.arange(80) % 3 == 0)[:, None], mesh.faces.flip(1), mesh.faces), 42)
+    assert set(turned.pair_signs.tolist()) == {1.0, -1.0}
+    for loss in (normal_consistency, flatness):
+        assert loss(noisy(mesh), turned).item() == pytest.approx(loss(noisy(mesh), topology_of(mesh)).item(), rel=1e-12)
+
+
+def test_cotangents_of_a_square() -> None:
+    """Right angles lie opposite the diagonal, 45 degrees opposite the sides."""
+    weights = cotangent_weights(quad().vertices.double(), topology_of(quad()))
+    assert topology_of(quad()).edges.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [2, 3]]
+    assert torch.allclose(weights, torch.tensor([0.5, 0, 0.5, 0.5, 0.5]).double(), atol=1e-12)
+
+
+def test_the_cotangent_laplacian_vanishes_in_the_plane_and_the_uniform_one_does_not() -> None:
+    generator = torch.Generator().manual_seed(2)
+    points = torch.rand(60, 2, generator=generator).double()
+    hull = Delaunay(points.numpy())
+    faces = torch.from_numpy(hull.simplices).long()
+    inner = torch.ones(60, dtype=torch.bool)
+    inner[torch.from_numpy(hull.convex_hull).long().flatten()] = False
+    tilted = torch.cat([points, points @ torch.tensor([[0.3], [-0.7]]).double()], 1)
+    topology = Topology.of(faces, 60)
+    # a tilted plane's triangulation is not Delaunay any more, but weights of the flat one are linear in any embedding
+    weights = cotangent_weights(torch.cat([points, torch.zeros(60, 1)], 1), topology)
+    assert cotangent_laplacian_vectors(tilted, topology, weights)[inner].abs().max() < 1e-12
+    assert laplacian_vectors(tilted, topology)[inner].abs().max() > 0.01
+
+
+def test_the_cotangent_laplacian_of_a_sphere_points_inwards() -> None:
+    mesh = sphere(3)
+    vectors = cotangent_laplacian_vectors(mesh.vertices.double(), topology_of(mesh))
+    along = (vectors * mesh.vertices).sum(-1, keepdim=True)
+    assert along.max() < 0
+    assert (vectors - along * mesh.vertices).norm(dim=-1).max() < 0.02 * along.abs().max()
+
+
+def test_cotangent_weights_do_not_depend_on_scale() -> None:
+    vertices, topology = noisy(sphere(1)), topology_of(sphere(1))
+    expected = cotangent_weights(vertices, topology)
+    for scale in (1e-18, 1e12):
+        assert torch.allclose(cotangent_weights((vertices * scale).float(), topology).double(), expected, rtol=1e-4)
+
+
+def test_laplacian_norm_is_the_mean_length() -> None:
+    vertices, topology = noisy(sphere(1)), topology_of(sphere(1))
+    expected = laplacian_vectors(vertices, topology).norm(dim=-1).mean().item()
+    assert laplacian_norm(vertices, topology).item() == pytest.approx(expected)
+
+
+def test_area_variance_of_known_triangles() -> None:
+    vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [-3, 0, 0]]).double()  # areas 1 and 3
+    topology = Topology.of(torch.tensor([[0, 1, 2], [0, 2, 3]]), 4)
+    assert area_variance(vertices, topology).item() == pytest.approx(0.25)
+    assert area_variance(vertices * 100, topology).item() == pytest.approx(0.25)
+    assert area_variance(quad().vertices, topology_of(quad())) == 0
+
+
+@settings(max_examples=60, derandomize=True, deadline=None, database=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-12, 1e-3, 1.0, 1e6]), st.integers(0, 3))
+def test_random_soups_give_finite_values_and_gradients(seed: int, scale: float, kind: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    vertices = torch.rand(8, 3, generator=generator)
+    if kind:
+        vertices = torch.randint(0, kind + 1, (8, 3), generator=generator).float()  # on a lattice: slivers, doubles
+    faces = torch.randint(0, 8, (12, 3), generator=generator)
+    topology = Topology.of(faces, 8)
+    whole = [lambda x: cotangent_laplacian(x, topology, weights=cotangent_weights(x, topology))]
+    for loss in (*(lambda x, loss=loss: loss(x, topology) for loss in LOSSES), *whole):
+        x = (vertices * scale).requires_grad_()
+        value = loss(x)
+        (gradient,) = torch.autograd.grad(value, x)
+        assert torch.isfinite(value)
+        assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["laplacian", "rest", "normal", "edge", "edge_target", "flatness", "area", "norm", "cotangent", "cotangent_whole"],
+)
 def test_gradients_against_finite_differences(name: str) -> None:
     mesh = sphere(0)
     topology = topology_of(mesh)
     rest = noisy(mesh) * 0.1
+    weights = cotangent_weights(noisy(mesh), topology)
     losses = {
         "laplacian": lambda x: laplacian(x, topology),
         "rest": lambda x: laplacian(x, topology, rest),
         "normal": lambda x: normal_consistency(x, topology),
         "edge": lambda x: edge_length(x, topology),
         "edge_target": lambda x: edge_length(x, topology, 0.9),
+        "flatness": lambda x: flatness(x, topology),
+        "area": lambda x: area_variance(x, topology),
+        "norm": lambda x: laplacian_norm(x, topology),
+        "cotangent": lambda x: cotangent_laplacian(x, topology, rest, weights),
+        "cotangent_whole": lambda x: cotangent_laplacian(x, topology, weights=cotangent_weights(x, topology)),
     }
     assert torch.autograd.gradcheck(losses[name], noisy(mesh).requires_grad_())
 
 
-@pytest.mark.parametrize("loss", [laplacian, normal_consistency, edge_length])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_collapsed_and_empty_meshes_give_finite_gradients(loss) -> None:  # type: ignore[no-untyped-def]
     for vertices, topology in (
         (torch.zeros(4, 3), topology_of(quad())),
@@ -101,7 +224,7 @@ def test_collapsed_and_empty_meshes_give_finite_gradients(loss) -> None:  # type
 def test_small_steps_down_the_gradient_lower_each_loss() -> None:
     mesh = sphere(2)
     topology = topology_of(mesh)
-    for loss in (laplacian, normal_consistency, edge_length):
+    for loss in LOSSES:
         vertices = noisy(mesh).requires_grad_()
         before = loss(vertices, topology)
         (gradient,) = torch.autograd.grad(before, vertices)
