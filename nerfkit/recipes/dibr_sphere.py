@@ -90,21 +90,26 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
     sphere = Sphere(config, scene, device)
     views = scene.test or scene.train[:1]
 
+    history: list[dict[str, float]] = []
+
     def look(step: int) -> None:
-        found = compare(sphere.mesh(), scene, views[:3])
-        for name in ("mask_iou", "image_l1", "psnr"):
-            record.scalar(f"dibr_sphere/held_out_{name}", found[name], step)
+        found = compare(sphere.mesh(), scene, views)
+        history.append({"step": step, **{name: found[name] for name in ("mask_iou", "image_l1", "psnr")}})
+        for name, value in history[-1].items():
+            record.scalar(f"dibr_sphere/held_out_{name}", value, step)
 
     lapse, watches = timelapse(
         config, record, sphere.mesh, scene.cameras, up=scene.up, background=scene.background, units=scene.normalisation
     )
     done = optimise(
-        "dibr_sphere", sphere.step, steps=steps_of(config), run=record, watches=[*watches, Watch(0.2, look)]
+        "dibr_sphere", sphere.step, steps=steps_of(config), run=record, watches=[*watches, Watch(0.05, look)]
     )
     close(lapse, record)
     mesh = sphere.mesh()
     found = compare(mesh, scene, views, record.folder / "images")
-    record.update_metrics({"dibr_sphere": {**found, "steps": done, "visibility": sphere.visibility.name}})
+    record.update_metrics(
+        {"dibr_sphere": {**found, "steps": done, "visibility": sphere.visibility.name, "history": history}}
+    )
     record.log(
         f"dibr_sphere: {done} steps; on {len(views)} held-out views: mask IoU {found['mask_iou']:.4f}, "
         f"image L1 {found['image_l1']:.4f}, PSNR {found['psnr']:.2f} dB"
