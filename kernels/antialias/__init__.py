@@ -34,6 +34,8 @@ pixel stays a convex combination of its own and its neighbours' colours.
 **nvdiffrast's rule** is ``antialias_pixels``, in ``pixels.py``.
 """
 
+from importlib import import_module
+
 from torch import Tensor
 
 from ..backend import backend_for
@@ -75,18 +77,8 @@ def find_pairs(
     if creases.ndim != 2 or creases.shape[0] not in (1, points.shape[0]) or creases.shape[1] != edges.shape[1]:
         expected = f"({edges.shape[1]},) or ({points.shape[0]},{edges.shape[1]})"
         raise ValueError(f"creases: expected {expected}, got {tuple(creases.shape)}")
-    backend = backend_for(points)
-    if backend == "reference":
-        from . import reference
-
-        return reference.find_pairs(points, faces, edges, creases, face, near)
-    from . import cpu
-
-    if backend == "cpu":
-        return cpu.find_pairs(points, faces, edges, creases, face, near)
-    # There is no device kernel of this operation: the host computes it and the result goes back.
-    pairs, slopes = cpu.find_pairs(*(x.cpu() for x in (points, faces, edges, creases, face)), near)
-    return pairs.to(points.device), slopes.to(points.device)
+    kernels = import_module(f".{backend_for(points)}", __name__)
+    return kernels.find_pairs(points, faces, edges, creases, face, near)
 
 
 def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tensor:
@@ -108,17 +100,7 @@ def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tenso
         raise ValueError(f"image: expected ({points.shape[0]},H,W,C), got {tuple(image.shape)}")
     if pairs.ndim != 2 or pairs.shape[-1] != 4 or slopes.shape != pairs.shape[:1]:
         raise ValueError(f"pairs, slopes: expected (P,4) and (P,), got {tuple(pairs.shape)} and {tuple(slopes.shape)}")
-    backend = backend_for(image)
-    if backend == "reference":
-        from . import reference
-
-        return reference.blend(image, points, pairs, slopes)
-    from . import cpu
-
-    if backend == "cpu":
-        return cpu.blend(image, points, pairs, slopes)
-    # There is no device kernel of this operation: the host computes it and the result goes back.
-    return cpu.blend(image.cpu(), points.cpu(), pairs.cpu(), slopes.cpu()).to(image.device)
+    return import_module(f".{backend_for(image)}", __name__).blend(image, points, pairs, slopes)
 
 
 def antialias(

@@ -15,6 +15,8 @@ two vertices divides by the side's extent plus ``SOFTENING``, and is nothing whe
 A triangle with a corner nearer than ``near`` blends nothing.
 """
 
+from importlib import import_module
+
 from torch import Tensor
 
 from ..backend import backend_for
@@ -55,17 +57,8 @@ def find_pixel_pairs(
     if face.ndim != 3 or face.shape[0] != points.shape[0] or depth.shape != face.shape:
         expected = f"({points.shape[0]},H,W)"
         raise ValueError(f"face, depth: expected {expected}, got {tuple(face.shape)} and {tuple(depth.shape)}")
-    backend = backend_for(points)
-    if backend == "reference":
-        from . import pixels_reference
-
-        return pixels_reference.find_pairs(points, faces, opposite, face, depth, near)
-    from . import pixels_cpu
-
-    if backend == "cpu":
-        return pixels_cpu.find_pairs(points, faces, opposite, face, depth, near)
-    # There is no device kernel of this operation: the host computes it and the result goes back.
-    return pixels_cpu.find_pairs(*(x.cpu() for x in (points, faces, opposite, face, depth)), near).to(points.device)
+    kernels = import_module(f".pixels_{backend_for(points)}", __package__)
+    return kernels.find_pairs(points, faces, opposite, face, depth, near)
 
 
 def blend_pixels(image: Tensor, points: Tensor, pairs: Tensor) -> Tensor:
@@ -78,17 +71,7 @@ def blend_pixels(image: Tensor, points: Tensor, pairs: Tensor) -> Tensor:
         raise ValueError(f"image: expected ({points.shape[0]},H,W,C), got {tuple(image.shape)}")
     if pairs.ndim != 2 or pairs.shape[-1] != 4:
         raise ValueError(f"pairs: expected (P,4), got {tuple(pairs.shape)}")
-    backend = backend_for(image)
-    if backend == "reference":
-        from . import pixels_reference
-
-        return pixels_reference.blend(image, points, pairs)
-    from . import pixels_cpu
-
-    if backend == "cpu":
-        return pixels_cpu.blend(image, points, pairs)
-    # There is no device kernel of this operation: the host computes it and the result goes back.
-    return pixels_cpu.blend(image.cpu(), points.cpu(), pairs.cpu()).to(image.device)
+    return import_module(f".pixels_{backend_for(image)}", __package__).blend(image, points, pairs)
 
 
 def antialias_pixels(
