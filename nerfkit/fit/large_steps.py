@@ -53,6 +53,9 @@ class LargeSteps:
     ) -> "LargeSteps":
         """The optimiser of a mesh with other vertices and edges that goes on where this one is.
 
+        A loss over the surface or over pixels has gradients at the vertices in proportion to the area around them:
+        with V' vertices instead of V, m is scaled by V / V' and v by its square, so that the steps keep their length.
+
         Args:
             vertices: (V',3) float32 leaf tensor.
             edges: (E',2) int64.
@@ -64,7 +67,8 @@ class LargeSteps:
             raise ValueError(f"the moments are {tuple(moments.shape)}, expected ({len(vertices)}, 6), one row a vertex")
         new = LargeSteps(vertices, edges, self.smoothness if smoothness is None else smoothness)
         mean, square = moments.detach().cpu().double().numpy().reshape(-1, 2, 3).transpose(1, 0, 2).copy()
-        new._mean, new._square, new._steps = mean, square, self._steps
+        share = len(self.vertices) / max(len(vertices), 1)
+        new._mean, new._square, new._steps = mean * share, square * share**2, self._steps
         return new
 
     @torch.no_grad()

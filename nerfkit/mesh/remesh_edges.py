@@ -4,7 +4,7 @@ Everything is int64 and float64 tensors on the mesh's device. Sums over a vertex
 segments, so that two runs agree to the bit on a GPU too.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ SPLIT_ABOVE, COLLAPSE_BELOW = 4 / 3, 4 / 5  # of the target length: halves and u
 STIFFNESS = 3e-3  # of a vertex against sliding, as a share of its quadric's trace
 SLIVER = 1e-3  # shape below which a face's normal says nothing
 _FAR = torch.iinfo(torch.int64).max
+_CARRIED = ("position", "target", "attributes", "source")  # by every vertex
 
 
 @dataclass(frozen=True)
@@ -48,21 +49,22 @@ class State:
 
     def extended(self, other: "State", faces: Tensor) -> "State":
         """This state with the vertices of ``other`` behind its own, and other faces."""
-        names = ("position", "target", "attributes", "source")
-        return State(faces=faces, **{n: torch.cat([getattr(self, n), getattr(other, n)]) for n in names})
+        return State(faces=faces, **{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in _CARRIED})
 
     def overwritten(self, vertex: Tensor, other: "State", faces: Tensor) -> "State":
         """This state with the vertices of ``other`` in place of ``vertex`` (n,), all different, and other faces."""
-        names = ("position", "target", "attributes", "source")
-        return State(faces=faces, **{n: getattr(self, n).index_copy(0, vertex, getattr(other, n)) for n in names})
+        carried = {name: getattr(self, name).index_copy(0, vertex, getattr(other, name)) for name in _CARRIED}
+        return State(faces=faces, **carried)
+
+    def selected(self, keep: Tensor, faces: Tensor) -> "State":
+        """The vertices where ``keep`` (V,) is true, and other faces."""
+        return State(faces=faces, **{name: getattr(self, name)[keep] for name in _CARRIED})
 
     def compacted(self) -> "State":
         """Without the vertices that no face uses."""
         used = torch.zeros(len(self.position), dtype=torch.bool, device=self.faces.device)
         used[self.faces.flatten()] = True
-        number = used.cumsum(0) - 1
-        names = ("position", "target", "attributes", "source")
-        return State(faces=number[self.faces], **{n: getattr(self, n)[used] for n in names})
+        return self.selected(used, (used.cumsum(0) - 1)[self.faces])
 
 
 @dataclass(frozen=True)
@@ -215,8 +217,3 @@ def least(rank: Tensor, vertices: Tensor, vertex_count: int) -> Tensor:
     """For each vertex the least rank of the candidates that touch it: (V,); rank (n,), vertices (n,m)."""
     result = torch.full((vertex_count,), _FAR, dtype=torch.int64, device=rank.device)
     return result.scatter_reduce(0, vertices.flatten(), rank.repeat_interleave(vertices.shape[1]), "amin")
-
-
-def moved(state: State, position: Tensor) -> State:
-    """The state with other positions."""
-    return replace(state, position=position)

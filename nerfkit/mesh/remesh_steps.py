@@ -3,6 +3,8 @@
 Symbols: a, b the ends of an edge, c, d the corners opposite to it; L the edge's target length.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -17,7 +19,6 @@ from nerfkit.mesh.remesh_edges import (
     State,
     corners_of,
     least,
-    moved,
     quadrics,
     ranked,
     settled,
@@ -140,7 +141,7 @@ def _merge(state: State, edges: Edges, chosen: Tensor, rim: Tensor) -> tuple[Sta
     place = torch.where(inside[:, None], end, torch.where(outside[:, None], start, place))
     t = ((place - start) * along).sum(-1) / along.square().sum(-1).clamp(min=1e-300)
     t = torch.where(inside, 1.0, torch.where(outside, 0.0, t.clamp(0, 1)))
-    merged = moved(state.mixed(a, b, t), place)
+    merged = replace(state.mixed(a, b, t), position=place)
 
     for this, other in ((a, b), (b, a)):
         corner, owner = corners.at(this)
@@ -152,8 +153,7 @@ def _merge(state: State, edges: Edges, chosen: Tensor, rim: Tensor) -> tuple[Sta
             limit = SPLIT_ABOVE * (state.target[ring] + merged.target[owner]) / 2
             good &= (state.position[ring] - place[owner]).norm(dim=-1) <= limit
         passed[owner[~good]] = False
-    names = ("position", "target", "attributes", "source")
-    return State(faces=merged.faces, **{name: getattr(merged, name)[passed] for name in names}), passed
+    return merged.selected(passed, merged.faces), passed
 
 
 def _link_condition(state: State, edges: Edges, chosen: Tensor, corners: Groups) -> Tensor:
@@ -229,7 +229,7 @@ def flip(state: State) -> State:
         rank = ranked(-gain.double())
         chosen = (least(rank, touched, count)[touched] == rank[:, None]).all(1)
         faces = faces.index_copy(0, edges.sides[edge[chosen]].flatten() // 3, after[chosen].view(-1, 3))
-    return State(state.position, faces, state.target, state.attributes, state.source)
+    return replace(state, faces=faces)
 
 
 def _flippable(
@@ -276,5 +276,5 @@ def relax(state: State, share: float) -> State:
         bad |= (after < POOR) & (after < shape)
         bad &= free[state.faces].any(1)
         if not bad.any():
-            return moved(state, position)
+            return replace(state, position=position)
         free[state.faces[bad].flatten()] = False

@@ -15,6 +15,8 @@ from scipy.sparse.csgraph import connected_components
 from nerfkit.mesh.clean import topology_report
 from nerfkit.mesh.mesh import Mesh, face_areas, face_normals, signed_volume, unique_edges
 from nerfkit.mesh.remesh import Remeshed, faces_expected, remesh
+from nerfkit.mesh.remesh_edges import State
+from nerfkit.mesh.remesh_steps import flip
 
 
 def torus() -> Mesh:
@@ -184,6 +186,64 @@ def test_one_flip_by_hand() -> None:
     assert len(result.faces) == len(faces)
     valence = torch.bincount(unique_edges(result.faces)[0].flatten())
     assert valence[8] < 8
+
+
+def test_no_flip_makes_an_edge_twice() -> None:
+    """A pillow of triangles pqc and qpd in front and pcd and qdc behind: cd is there already.
+
+    Vertices are put into the back until p and q have so many edges that a flip of pq would even out valences.
+    """
+    vertices = [[0.0, -1, 0], [0, 1, 0], [-1, 0, 0], [1, 0, 0]]
+    p, q, c, d = range(4)
+    faces = [(p, c, d), (q, d, c)]
+    for apex in (p, q):
+        at = next(i for i, face in enumerate(faces) if apex in face)
+        for _ in range(5):
+            corners = faces.pop(at)
+            corners = corners[corners.index(apex) :] + corners[: corners.index(apex)]
+            new = len(vertices)
+            vertices.append([sum(vertices[v][axis] for v in corners) / 3 - 0.02 * (axis == 2) for axis in range(3)])
+            faces[at:at] = [(apex, corners[1], new), (apex, new, corners[2]), (corners[1], corners[2], new)]
+            at += len(vertices) % 2
+    mesh = Mesh(torch.tensor(vertices), torch.tensor([(p, d, q), (p, q, c), *faces]))
+    assert topology_report(mesh).euler == 2
+    valence = torch.bincount(unique_edges(mesh.faces)[0].flatten())
+    assert valence[p] + valence[q] - valence[c] - valence[d] > 2
+    nothing = torch.empty(0)
+    result = flip(State(mesh.vertices.double(), mesh.faces, torch.full((14,), 2.0), nothing, nothing))
+    assert topology_report(Mesh(mesh.vertices, result.faces)).non_manifold_edges == 0
+
+
+def test_flips_stay_inside_a_star() -> None:
+    """Spokes to the notches of a star cannot be flipped, however many meet in its hub; those to its points can."""
+    angle = torch.arange(10) * (math.pi / 5)
+    radius = torch.where(torch.arange(10) % 2 == 0, 1.0, 0.5)
+    ring = torch.stack([radius * angle.cos(), radius * angle.sin(), torch.zeros(10)], -1)
+    i = torch.arange(10)
+    faces = torch.stack([torch.full_like(i, 10), i, (i + 1) % 10], -1)
+    vertices = torch.cat([ring, torch.zeros(1, 3)]).double()
+    nothing = torch.empty(0)
+    result = flip(State(vertices, faces, torch.full((11,), 2.0), nothing, nothing))
+    assert not torch.equal(result.faces, faces)
+    assert (face_normals(vertices, result.faces)[:, 2] > 0.99).all()
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("target", [0.1, 0.5])
+def test_nothing_folds_in_the_plane(seed: int, target: float) -> None:
+    mesh = patch()
+    generator = torch.Generator().manual_seed(seed)
+    inside = (mesh.vertices[:, :2].abs() < 0.99).all(1)
+    jitter = 0.08 * torch.randn(len(inside), 2, generator=generator)
+    vertices = mesh.vertices.clone()
+    for _ in range(20):  # halve what would fold the input
+        vertices[inside, :2] = mesh.vertices[inside, :2] + jitter[inside]
+        folded = face_normals(vertices, mesh.faces)[:, 2] < 0.5
+        jitter[mesh.faces[folded].flatten()] *= 0.5
+    assert (face_normals(vertices, mesh.faces)[:, 2] > 0.99).all()
+    result = remesh(vertices, mesh.faces, target, iterations=3, smoothing=0.5 * (seed % 2))
+    assert (face_normals(result.vertices, result.faces)[:, 2] > 0.99).all()
+    assert face_areas(result.vertices, result.faces).sum().item() == pytest.approx(4.0, abs=4e-3)
 
 
 def test_what_vertices_carry_is_interpolated() -> None:

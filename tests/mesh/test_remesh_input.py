@@ -142,9 +142,7 @@ def test_bad_input_is_named() -> None:
 def test_on_the_gpu_as_on_the_cpu() -> None:
     mesh = sphere(4)
     host = remesh(mesh.vertices, mesh.faces, 0.1, mesh.vertices, 3, 0.5)
-    one, other = (
-        remesh(mesh.vertices.cuda(), mesh.faces.cuda(), 0.1, mesh.vertices.cuda(), 3, 0.5) for _ in range(2)
-    )
+    one, other = (remesh(mesh.vertices.cuda(), mesh.faces.cuda(), 0.1, mesh.vertices.cuda(), 3, 0.5) for _ in range(2))
     assert torch.equal(one.vertices, other.vertices) and torch.equal(one.faces, other.faces)
     assert len(one.faces) == pytest.approx(len(host.faces), rel=0.05)
     assert topology_report(Mesh(one.vertices.cpu(), one.faces.cpu())).euler == 2
