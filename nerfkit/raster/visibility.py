@@ -126,8 +126,9 @@ class DIBR:
         corner_colours: Tensor | None = None,
         corner_jumps: Tensor | None = None,
     ) -> Tensor:
-        settings = {"sigmainv": self.sigmainv, "boxlen": self.boxlen, "knum": self.knum}
-        mask = dibr_mask(fragments.points, faces, fragments.face, **settings)
+        mask = dibr_mask(
+            fragments.points, faces, fragments.face, sigmainv=self.sigmainv, boxlen=self.boxlen, knum=self.knum
+        )
         return torch.cat([image[..., :-1], mask[..., None].to(image)], -1)
 
 
@@ -221,8 +222,7 @@ class EdgeGrad:
 
 
 VISIBILITIES: dict[str, type[Visibility]] = {
-    kind.name: kind
-    for kind in (Contour, Antialias, DIBR, SoftRas, NMR, EdgeGrad)  # type: ignore[type-abstract]
+    kind.name: kind for kind in (Contour, Antialias, DIBR, SoftRas, NMR, EdgeGrad)
 }
 
 
