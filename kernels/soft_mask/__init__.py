@@ -21,7 +21,7 @@ from ..rasterize.faces import check_faces
 from . import geometry
 
 FLAT = 1e-10
-"""SoftRas: twice the area, in normalised device coordinates, below which a face is taken to be that large."""
+"""Twice the area, in normalised device coordinates, below which a face has no barycentrics, so no colour."""
 
 MIN_AREA = 1e-3
 """Twice the projected area, in square pixels, below which barycentrics get no gradient: it has no bound."""
@@ -106,7 +106,8 @@ def soft_rasterize(
     kernel starts its sum with exp(eps / gamma) for a maximum that is already eps, so its background counts as the
     formula's with 2 eps; the difference shows only within 0.1 % of the far plane.
 
-    A face of next to no area keeps its D, by its distance, where SoftRas divides by a floor under its area.
+    A face of less area than ``FLAT``, seen edge-on for example, keeps its D, by its distance, and has no colour.
+    SoftRas divides by a floor under the area there, which makes its barycentrics rounding errors.
 
     Args:
         points: (N,V,3) float, homogeneous pixel coordinates (w x, w y, w).

@@ -136,16 +136,15 @@ def edge_functions(x, y, x0, y0, x1, y1, x2, y2, scale):
 
 @inline
 def area_scale(x0, y0, x1, y1, x2, y2):
-    """Twice the area, and one over it with SoftRas' floor under its size."""
+    """The size of twice the area, and one over twice the area; 0, for which no pixel is inside, if that is ``FLAT``."""
     det = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-    floored = max(det, FLAT) if det > 0 else min(det, -FLAT)
-    return det, 1.0 / floored
+    return abs(det), 1.0 / det if abs(det) >= FLAT else 0.0
 
 
 @inline
 def clip_barycentrics(w0, w1, w2):
     u0, u1, u2 = min(max(w0, 0.0), 1.0), min(max(w1, 0.0), 1.0), min(max(w2, 0.0), 1.0)
-    total = max(u0 + u1 + u2, 1e-5)
+    total = u0 + u1 + u2
     return u0 / total, u1 / total, u2 / total, total
 
 
@@ -179,7 +178,7 @@ def soft_forward_kernel(
             x2, y2, z2 = corners[n, f, 2]
             inverse0, inverse1 = inverse_length(x0, y0, x1, y1), inverse_length(x1, y1, x2, y2)
             inverse2 = inverse_length(x2, y2, x0, y0)
-            _, scale = area_scale(x0, y0, x1, y1, x2, y2)
+            area, scale = area_scale(x0, y0, x1, y1, x2, y2)
             for i in range(first, end):
                 y = (height - 1 - 2 * i) / height
                 for j in range(boxes[n, f, 2], boxes[n, f, 3] + 1):
@@ -192,7 +191,7 @@ def soft_forward_kernel(
                     small = math.exp(-squared / sigma)
                     share = 1.0 / (1.0 + small)
                     missed[n, i, j] *= small * share if inside else share
-                    if channels == 0:
+                    if channels == 0 or area < FLAT:
                         continue
                     b0, b1, b2, _ = clip_barycentrics(w0, w1, w2)
                     depth = 1.0 / (b0 / z0 + b1 / z1 + b2 / z2)
@@ -235,9 +234,8 @@ def soft_backward_kernel(
             x2, y2, z2 = corners[n, f, 2]
             inverse0, inverse1 = inverse_length(x0, y0, x1, y1), inverse_length(x1, y1, x2, y2)
             inverse2 = inverse_length(x2, y2, x0, y0)
-            det, scale = area_scale(x0, y0, x1, y1, x2, y2)
-            flat = abs(det) * (height * width / 4) <= MIN_AREA or abs(det) < FLAT
-            slopes = through_barycentrics and not flat
+            area, scale = area_scale(x0, y0, x1, y1, x2, y2)
+            slopes = through_barycentrics and area * height * width > 4 * MIN_AREA
             for i in range(boxes[n, f, 0], boxes[n, f, 1] + 1):
                 y = (height - 1 - 2 * i) / height
                 for j in range(boxes[n, f, 2], boxes[n, f, 3] + 1):
@@ -256,7 +254,7 @@ def soft_backward_kernel(
                     if not inside:
                         share, rest = rest, share
                     by_signed *= share
-                    if channels > 0:
+                    if channels > 0 and area >= FLAT:
                         b0, b1, b2, clipped = clip_barycentrics(w0, w1, w2)
                         depth = 1.0 / (b0 / z0 + b1 / z1 + b2 / z2)
                         if near <= depth <= far:

@@ -35,18 +35,16 @@ def dibr_mask(points: Tensor, faces: Tensor, face: Tensor, sigmainv: float, boxl
     return torch.where(face >= 0, 1.0, 1 - missed.prod(1))
 
 
-def barycentrics(corners: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Screen-space barycentrics (N,F,3,H,W), constants for faces of next to no area."""
+def barycentrics(corners: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Screen-space barycentrics (N,F,3,H,W), constants for tiny faces, 0 for flat ones; which are not (N,F,1,1)."""
     height, width = y.shape[0], x.shape[0]
     (x0, y0), (x1, y1), (x2, y2) = (corners[:, :, k, :2, None, None].unbind(2) for k in range(3))
     edges = [(x1, y1, x2, y2), (x2, y2, x0, y0), (x0, y0, x1, y1)]
     rows = [(by - dy) * x + (dx - bx) * y + (bx * dy - dx * by) for bx, by, dx, dy in edges]
     det = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-    size = det.abs()
-    safe = torch.where(size < FLAT, torch.where(det > 0, FLAT, -FLAT), det)
-    w = torch.stack(rows, 2) / safe[:, :, None]
-    flat = size * (height * width / 4) <= MIN_AREA
-    return torch.where((flat | (size < FLAT))[:, :, None], w.detach(), w)
+    size = det.abs()[:, :, None]
+    w = torch.where(size >= FLAT, torch.stack(rows, 2) / torch.where(size >= FLAT, det[:, :, None], 1.0), 0.0)
+    return torch.where(size * height * width <= 4 * MIN_AREA, w.detach(), w), size[:, :, 0] >= FLAT
 
 
 def soft_rasterize(
@@ -57,7 +55,7 @@ def soft_rasterize(
     corners, usable = project(points, faces, height, width)
     x, y = pixel_centres(height, width, points)
     distance = edge_distance(corners, x, y)  # (N, F, H, W)
-    w = barycentrics(corners, x, y)  # (N, F, 3, H, W)
+    w, has_area = barycentrics(corners, x, y)  # (N, F, 3, H, W), (N, F, 1, 1)
     inside = ((w > 0) & (w < 1)).all(2)  # (N, F, H, W)
     chosen = usable[..., None, None] & (inside | (distance < cutoff))
     signed = torch.where(chosen, torch.where(inside, distance, -distance) / sigma, 0.0)
@@ -67,10 +65,10 @@ def soft_rasterize(
     if not through_barycentrics:
         w = w.detach()
     clipped = w.clamp(0, 1)
-    clipped = clipped / clipped.sum(2, keepdim=True).clamp(min=1e-5)
-    inverse = (clipped / corners[..., 2, None, None]).sum(2)  # (N, F, H, W), 0 on the line of a face seen edge-on
-    depth = 1 / torch.where(inverse > 0, inverse, 1.0)
-    coloured = chosen & (inverse > 0) & (depth >= near) & (depth <= far)
+    clipped = clipped / torch.where(has_area[:, :, None], clipped.sum(2, keepdim=True), 1.0)
+    inverse = (clipped / corners[..., 2, None, None]).sum(2)  # (N, F, H, W)
+    depth = 1 / torch.where(has_area, inverse, 1.0)
+    coloured = chosen & has_area & (depth >= near) & (depth <= far)
     score = torch.nn.functional.logsigmoid(signed) + (far - depth) / ((far - near) * gamma)
     score = torch.where(coloured, score, -torch.inf)
     background_score = (

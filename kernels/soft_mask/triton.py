@@ -133,9 +133,11 @@ def dibr_backward_kernel(
 
 @triton.jit
 def barycentrics(x, y, x0, y0, x1, y1, x2, y2):
-    """On the screen, and one over twice the area with SoftRas' floor under its size."""
+    """On the screen, the size of twice the area, and one over twice the area; 0, for which no pixel is inside, if that
+    is ``FLAT``."""
     det = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-    scale = 1.0 / tl.where(det > 0, tl.maximum(det, _FLAT), tl.minimum(det, -_FLAT))
+    flat = tl.abs(det) < _FLAT
+    scale = tl.where(flat, 0.0, 1.0 / tl.where(flat, 1.0, det))
     w0 = ((y1 - y2) * x + (x2 - x1) * y + (x1 * y2 - x2 * y1)) * scale
     w1 = ((y2 - y0) * x + (x0 - x2) * y + (x2 * y0 - x0 * y2)) * scale
     w2 = ((y0 - y1) * x + (x1 - x0) * y + (x0 * y1 - x1 * y0)) * scale
@@ -147,7 +149,8 @@ def barycentrics(x, y, x0, y0, x1, y1, x2, y2):
 def clip(w0, w1, w2):
     u0, u1 = tl.minimum(tl.maximum(w0, 0.0), 1.0), tl.minimum(tl.maximum(w1, 0.0), 1.0)
     u2 = tl.minimum(tl.maximum(w2, 0.0), 1.0)
-    total = tl.maximum(u0 + u1 + u2, 1e-5)
+    total = u0 + u1 + u2
+    total = tl.where(total > 0, total, 1.0)  # 0 for flat faces only
     return u0 / total, u1 / total, u2 / total, total
 
 
@@ -186,15 +189,15 @@ def soft_forward_kernel(
         x0, y0, x1, y1 = tl.load(corner), tl.load(corner + 1), tl.load(corner + 3), tl.load(corner + 4)
         x2, y2 = tl.load(corner + 6), tl.load(corner + 7)
         squared, _, _, _, _, _ = nearest_edge(x, y, x0, y0, x1, y1, x2, y2)
-        w0, w1, w2, inside, _, _ = barycentrics(x, y, x0, y0, x1, y1, x2, y2)
+        w0, w1, w2, inside, area, _ = barycentrics(x, y, x0, y0, x1, y1, x2, y2)
         counts = inside | (squared < cutoff)
         share, rest = shares(squared, inside, sigma)
         missed = tl.where(counts, missed * rest, missed)
         if CHANNELS > 0:
             b0, b1, b2, _ = clip(w0, w1, w2)
             inverse = b0 / tl.load(corner + 2) + b1 / tl.load(corner + 5) + b2 / tl.load(corner + 8)
-            depth = 1 / tl.where(inverse > 0, inverse, 1.0)  # 0 on the line of a face seen edge-on
-            counts = counts & (inverse > 0) & (depth >= near) & (depth <= far)
+            depth = 1 / tl.where(area < _FLAT, -1.0, inverse)  # nearer than ``near``: no colour
+            counts = counts & (depth >= near) & (depth <= far)
             z = (far - depth) / (far - near)
             top = tl.where(counts, tl.maximum(z, highest), highest)
             fade = tl.exp(((highest - top) / gamma).to(tl.float32))
@@ -259,8 +262,8 @@ def soft_backward_kernel(
             z0, z1, z2 = tl.load(corner + 2), tl.load(corner + 5), tl.load(corner + 8)
             b0, b1, b2, clipped = clip(w0, w1, w2)
             inverse = b0 / z0 + b1 / z1 + b2 / z2
-            depth = 1 / tl.where(inverse > 0, inverse, 1.0)
-            coloured = counts & (inverse > 0) & (depth >= near) & (depth <= far)
+            depth = 1 / tl.where(area < _FLAT, -1.0, inverse)  # nearer than ``near``: no colour
+            coloured = counts & (depth >= near) & (depth <= far)
             z = tl.where(coloured, (far - depth) / (far - near) - highest, 0.0)
             weight = tl.where(coloured, share * tl.exp((z / gamma).to(tl.float32)) * inverse_total, 0.0)
             value = values_ptr + (entry - skip) * (3 * CHANNELS) + channel
@@ -280,7 +283,7 @@ def soft_backward_kernel(
             tl.store(part + 5, -tl.sum(by_inverse * b1, 0) / (z1 * z1))
             tl.store(part + 8, -tl.sum(by_inverse * b2, 0) / (z2 * z2))
             if SLOPES:
-                bounded = (area * height * width > 4 * _MIN_AREA) & (area >= _FLAT)
+                bounded = area * height * width > 4 * _MIN_AREA
                 h0, h1, h2 = weight * g0 + by_inverse / z0, weight * g1 + by_inverse / z1, weight * g2 + by_inverse / z2
                 mean = h0 * b0 + h1 * b1 + h2 * b2
                 factor = tl.where(bounded, scale, 0.0) / clipped

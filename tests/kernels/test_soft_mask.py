@@ -122,6 +122,8 @@ def test_a_topology_for_each_view(backend):
             assert torch.equal(mask["mask"][n : n + 1], dibr_mask(points[n : n + 1], own, face[n], **MASK))
             one = soft_rasterize(points[n : n + 1], own, colours, HEIGHT, WIDTH, **SOFT)
             torch.testing.assert_close(picture["picture"][n : n + 1], one, rtol=0, atol=1e-6)
+    if backend == "cpu":
+        assert_near(picture, exact_picture(points, both, colours, **SOFT), 3e-6)
     assert not mask["d_points"][1, 12:].any() and not picture["d_points"][1, 12:].any()
     assert mask["d_points"][1, :12].any() and picture["d_points"][1, :12].any()
 

@@ -61,28 +61,30 @@ def test_mask_agrees(case, settings):
     face = covering(points, faces if faces.ndim == 2 else faces[:1].clamp(min=0)[0], HEIGHT, WIDTH)
     with use("triton"):
         found = mask_and_gradient(points, faces, face, **settings)
-        again = mask_and_gradient(points, faces, face, **settings)
     with use("reference"):
         exact = mask_and_gradient(points.double(), faces, face, **settings)
-    assert all(torch.equal(found[name], again[name]) for name in found)
     assert_near(without_ties(found, case), without_ties(exact, case))
 
 
 @pytest.mark.interpreted
 @pytest.mark.usefixtures("poison")
 @pytest.mark.parametrize(
-    "settings", [SOFT, TINY, SOFT | {"through_barycentrics": False}], ids=["soft", "tiny", "not through barycentrics"]
+    ("case", "settings"),
+    [
+        ("soup", SOFT),
+        ("broken", SOFT),
+        ("grid", TINY),
+        ("soup", SOFT | {"through_barycentrics": False}),
+    ],
+    ids=["soup", "broken", "tiny", "not through barycentrics"],
 )
-@pytest.mark.parametrize("case", CASES)
 def test_picture_agrees(case, settings):
     points, faces = CASES[case]()
     colours = colours_of(points.shape[1])
     with use("triton"):
         found = picture_and_gradients(points, faces, colours, HEIGHT, WIDTH, **settings)
-        again = picture_and_gradients(points, faces, colours, HEIGHT, WIDTH, **settings)
     with use("reference"):
         exact = picture_and_gradients(points.double(), faces, colours.double(), HEIGHT, WIDTH, **settings)
-    assert all(torch.equal(found[name], again[name]) for name in found)
     # At SoftRas' gamma a rounding of the picture is a hundred times as large in the gradient of the depth.
     assert_near(without_ties(found, case), without_ties(exact, case), 3e-5 if settings is TINY else 5e-6)
 
