@@ -1,70 +1,28 @@
-"""The README's figures, from ``benchmarks/results/*.json``: never typed.
+"""The README's and docs/experiments.md's figures, from ``benchmarks/results/*.json``: never typed.
 
-Everything between ``<!-- results -->`` and ``<!-- /results -->`` in README.md is replaced. What was not run reads
-"not run", what a run could not measure "not known". Results of code that was never committed are refused: nobody could
-measure them again. ``--check`` writes nothing and says whether the figures are up to date.
+Everything between ``<!-- results -->`` (there ``<!-- results: NAME -->``) and ``<!-- /results -->`` is replaced. What
+was not run reads "not run", what a run could not measure "not known". Results of code that was never committed are
+refused: nobody could measure them again. ``--check`` writes nothing and says whether the figures are up to date.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import RESULTS
+from benchmarks import readme_mesh
+from benchmarks.results import NOT_KNOWN, NOT_RUN, RESULTS, UncommittedError, load, table, value
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README, EXPERIMENTS = ROOT / "README.md", ROOT / "docs" / "experiments.md"
 START, END = "<!-- results -->", "<!-- /results -->"
-NOT_RUN, NOT_KNOWN = "not run", "not known"
 PSNR_WANTED = "33.8"  # dB
 SCENES = {"clock": "own clock", "kaolin": "Kaolin's clock", "mic": "NeRF-synthetic mic"}
-
-
-class UncommittedError(Exception):
-    """A results file that does not name the code it was measured with."""
-
-
-def load(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:
-    """The saved file of one benchmark, or None where it was not run.
-
-    Raises:
-        UncommittedError: the code had changes that no commit holds.
-    """
-    path = folder / f"{name}.json"
-    if not path.exists():
-        return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    commit = found["machine"].get("commit", "")
-    if commit.endswith("-dirty"):
-        raise UncommittedError(
-            f"{path.name}: measured with uncommitted changes ({commit}); commit them and measure again"
-        )
-    return found
-
-
-def value(found: dict[str, Any] | None, keys: str, style: str, factor: float = 1.0) -> str:
-    """The number under dotted ``keys`` of the results, formatted.
-
-    Where its part of the results is there and it is not, "not known"; where that part is missing too, or says why it
-    is, "not run".
-    """
-    *parts, last = keys.split(".")
-    node: Any = found["results"] if found else None
-    for key in parts:
-        node = node.get(key) if isinstance(node, dict) else None
-    if not isinstance(node, dict) or "not_run" in node or "failed" in node:
-        return NOT_RUN
-    return style.format(node[last] * factor) if last in node else NOT_KNOWN
 
 
 def size(found: dict[str, Any] | None) -> str:
     """``, WIDTHxHEIGHT`` of a run's images, with nothing in its place where it was not run."""
     return ", {}x{}".format(*found["results"]["scene"]["size"]) if found else ""
-
-
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table."""
-    return ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]]
 
 
 def scene_table(folder: Path) -> list[str]:
@@ -114,16 +72,6 @@ def speed_table(folder: Path) -> list[str]:
     ]
     cores = sorted({found["machine"]["cores"] for found in (training, tutorial, field) if found})
     return table([f"on {' and '.join(map(str, cores))} CPU cores" if cores else "on the CPU", "measured"], rows)
-
-
-def gradient_table(folder: Path) -> list[str]:
-    """The rasterizer's gradient against finite differences, under a line that says so."""
-    found = load("raster_gradients", folder)
-    along = f"{found['results']['settings']['directions']} " if found else ""
-    title = f"Silhouette gradient along {along}deformations against supersampled finite differences (1 is exact):"
-    rows = found["results"]["rows"] if found else []
-    shown = [[f"{row['faces']:,}", f"{row['cosine']:.4f}", f"{row['slope']:.3f}"] for row in rows]
-    return [title, "", *table(["faces", "cosine", "slope"], shown or [[NOT_RUN] * 3])]
 
 
 FIELDS = {
@@ -229,27 +177,32 @@ def section(folder: Path = RESULTS) -> str:
     found = next((entry for name in SCENES if (entry := load(f"run_{name}", folder))), None)
     where = f"Measured on: {found['machine']['device']}; {found['machine']['date'][:10]}." if found else ""
     lines = [
-        where, "", *scene_table(folder), "", *speed_table(folder), "", *gradient_table(folder), "",
-        *gpu_section(folder),
+        where, "", *scene_table(folder), "", *speed_table(folder), "", *readme_mesh.speed_table(folder), "",
+        *readme_mesh.gradient_table(folder), "", *gpu_section(folder),
     ]  # fmt: skip
     return "\n".join(lines)
 
 
 def main(argv: list[str]) -> int:
-    """Rewrite README.md; exit 1 where figures are refused or, with ``--check``, where it is out of date."""
+    """Rewrite both; exit 1 where figures are refused or, with ``--check``, where it is out of date."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks readme", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
     arguments = parser.parse_args(argv)
-    text = README.read_text(encoding="utf-8")
-    head, rest = text.split(START, 1)
+    old = {path: path.read_text(encoding="utf-8") for path in (README, EXPERIMENTS)}
+    head, rest = old[README].split(START, 1)
     try:
-        fresh = f"{head}{START}\n{section()}\n{END}{rest.split(END, 1)[1]}"
+        fresh = {
+            README: f"{head}{START}\n{section()}\n{END}{rest.split(END, 1)[1]}",
+            EXPERIMENTS: readme_mesh.fill_experiments(old[EXPERIMENTS]),
+        }
     except UncommittedError as error:
         print(error, file=sys.stderr)
         return 1
+    stale = [path.name for path in old if fresh[path] != old[path]]
     if arguments.check:
-        print("README.md is up to date" if fresh == text else "out of date: run python -m benchmarks readme")
-        return int(fresh != text)
-    README.write_text(fresh, encoding="utf-8")
-    print("README.md written")
+        print(f"out of date: {', '.join(stale)}; run python -m benchmarks readme" if stale else "up to date")
+        return int(bool(stale))
+    for path, text in fresh.items():
+        path.write_text(text, encoding="utf-8")
+        print(f"{path.name} written")
     return 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import readme
+from benchmarks import readme, readme_mesh
 
 RUN: dict[str, Any] = {
     "scene": {"size": [256, 192]},
@@ -70,12 +70,48 @@ def test_speed_table(tmp_path: Path) -> None:
 
 
 def test_gradient_table(tmp_path: Path) -> None:
-    assert cells(readme.gradient_table(tmp_path), -1) == ["not run"] * 3
-    rows = [{"faces": 20480, "cosine": 0.99876, "slope": 1.0123}]
-    write(tmp_path, "raster_gradients", {"settings": {"directions": 7}, "rows": rows})
-    lines = readme.gradient_table(tmp_path)
-    assert cells(lines, -1) == ["20,480", "0.9988", "1.012"]
+    assert cells(readme_mesh.gradient_table(tmp_path), -1)[-1] == "not run"
+    entry = {"row": "mask", "faces": 20480, "method": "contour", "cosine": 0.99876, "slope": 1.0123}
+    other = {**entry, "faces": 320, "method": "dibr", "cosine": 0.5, "slope": 2}
+    write(tmp_path, "raster_gradients", {"settings": {"directions": 7}, "table": [entry, other]})
+    lines = readme_mesh.gradient_table(tmp_path)
     assert "along 7 deformations" in lines[0]
+    assert cells(lines, 2) == ["loss", "gradient", "320 faces", "20,480 faces"]
+    assert cells(lines, 4) == ["silhouette", "contour (nerfkit)", "", "0.999 / 1.01"]
+    assert cells(lines, 6) == ["silhouette", "DIB-R", "0.500 / 2.00", ""]
+
+
+def test_raster_speed_table(tmp_path: Path) -> None:
+    assert cells(readme_mesh.speed_table(tmp_path), -1) == ["not run"] * 4
+    times = {name: {"median_ms": ms} for name, ms in (("hard", 1.234), ("forward", 2.0), ("step", 30.06))}
+    write(tmp_path, "raster_speed", {"rows": [{"faces": 5120, "size": 256, "views": 4, "times": times}]})
+    expected = ["5,120 faces, 256x256, 4 views", "1.2 ms", "2.0 ms", "30.1 ms"]
+    assert cells(readme_mesh.speed_table(tmp_path), -1) == expected
+
+
+def test_experiments_are_filled_between_their_marks(tmp_path: Path) -> None:
+    found = {"mesh_deform": {"chamfer": 0.01234, "f_score": 0.875, "steps": 2000}}
+    write(tmp_path, "recipe_mesh_deform_spot", {"seconds": 93.6, "smoke_seconds": 9.2, "metrics": found})
+    marks = "# A\n<!-- results: mesh_deform -->\nold\n<!-- /results -->\nkept\n"
+    marks += "<!-- results: nmr_draw --><!-- /results -->\n"
+    text = readme_mesh.fill_experiments(marks, tmp_path)
+    assert "| Spot | 1.234 % | 0.8750 | 2000 | 94 s | 9 s |" in text
+    assert "| own clock | not run | not run | not run | not run | not run |" in text
+    assert "kept" in text and "old" not in text
+    assert readme_mesh.fill_experiments(text, tmp_path) == text
+    with pytest.raises(KeyError):
+        readme_mesh.fill_experiments("<!-- results: nothing --><!-- /results -->", tmp_path)
+
+
+def test_variants_and_methods_have_tables_of_their_own(tmp_path: Path) -> None:
+    machine = {"seconds": 1.0, "smoke_seconds": 1.0}
+    variants = {"silhouette_fit": {"none": {"mask_iou": 0.9, "self_intersections": 12}}}
+    write(tmp_path, "recipe_silhouette_fit", {**machine, "metrics": variants})
+    assert "| none | 0.9 | 12 |" in readme_mesh.experiment("silhouette_fit", tmp_path)
+    study = {"visibility_study": {"painted": {"1280": {"nmr": {"mask_error": 1.5}}}}}
+    write(tmp_path, "recipe_visibility_study", {**machine, "metrics": study})
+    lines = readme_mesh.experiment("visibility_study", tmp_path)
+    assert "| painted, 1,280 faces | mask error |" in lines and "| nmr | 1.5 |" in lines
 
 
 def test_a_value_of_zero_is_a_value() -> None:
