@@ -225,7 +225,7 @@ def _draw(points, faces, near, outputs, views, rows, columns):
         axis = next(k for k in range(3) if sizes[k] > 1)
         first, past = region[axis]
         for half in ((first, first + sizes[axis] // 2), (first + sizes[axis] // 2, past)):
-            _draw(points, faces, near, outputs, *region[:axis], half, *region[axis + 1 :])
+            _draw(points, faces, near, outputs, *(half if k == axis else region[k] for k in range(3)))
         return
     own, size = int(faces.ndim == 3), outputs[0].shape[1:]
     tile_kernel[(sizes[0] * sizes[1] * sizes[2],)](
