@@ -41,6 +41,9 @@ class Mesh:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, tensor in (("vertices", self.vertices), ("faces", self.faces)):
+            if tensor is None:
+                raise SceneError(f"mesh: {name} are missing; expected a tensor, of shape (0, 3) if there are none")
         _expect("vertices", self.vertices, ("V", 3), torch.float32)
         _expect("faces", self.faces, ("F", 3), torch.int64)
         V, F = self.vertices.shape[0], self.faces.shape[0]

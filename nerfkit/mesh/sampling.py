@@ -72,7 +72,7 @@ def nearest_points(points: Tensor, others: Tensor) -> Tensor:
         return torch.from_numpy(cKDTree(others.double().numpy()).query(points.double().numpy())[1])
     chunk = max(1, PAIRS // len(others))
     nearest = [
-        sum((some[:, None, axis] - others[None, :, axis]).square() for axis in range(3)).argmin(1)  # type: ignore[union-attr]
+        sum((some[:, None, axis] - others[None, :, axis]).square() for axis in range(3)).argmin(1)
         for some in points.split(chunk)
     ]
     return torch.cat(nearest)

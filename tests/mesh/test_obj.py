@@ -1,0 +1,141 @@
+"""OBJ and MTL files as they are found: polygons, relative numbers, missing pieces."""
+
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+
+from nerfkit.errors import SceneError
+from nerfkit.mesh.io import load_mesh
+from nerfkit.mesh.mesh import Mesh
+
+SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
+UVS = "vt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n"
+
+
+def load(folder: Path, text: str) -> tuple[Mesh, list[str]]:
+    (folder / "m.obj").write_text(text)
+    mesh = load_mesh(folder / "m.obj")
+    return mesh, mesh.provenance.get("notes", [])
+
+
+@pytest.mark.parametrize(
+    ("faces", "expected"),
+    [
+        ("f 1 2 3 4\n", [[0, 1, 2], [0, 2, 3]]),
+        ("f 1 2 3\nf 1 3 4\n", [[0, 1, 2], [0, 2, 3]]),
+        ("f -4 -3 -2 -1\n", [[0, 1, 2], [0, 2, 3]]),
+        ("f -4 -3 -2\nv 5 5 5\nf -5 -3 -2\n", [[0, 1, 2], [0, 2, 3]]),
+        ("f 1//1 2//1 3//1\n", [[0, 1, 2]]),
+        ("f 1 2 \\\n3 # corner\n", [[0, 1, 2]]),
+        ("g a\ns off\nl 1 2\nf 1 2 3\n", [[0, 1, 2]]),
+    ],
+)
+def test_faces_in_all_their_spellings(tmp_path: Path, faces: str, expected: list[list[int]]) -> None:
+    mesh, notes = load(tmp_path, SQUARE + "vn 0 0 1\n" + faces)
+    assert mesh.faces.tolist() == expected
+    assert mesh.vertices[:4].tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]
+    assert mesh.corner_uvs is None
+    assert notes == []
+
+
+@pytest.mark.parametrize("face", ["f 1/1 2/2 3/3 4/4\n", "f 1/1/1 2/2/1 3/3/1 4/4/1\n", "f -4/-4 -3/-3 -2/-2 -1/-1\n"])
+def test_uvs_stay_with_their_corners(tmp_path: Path, face: str) -> None:
+    mesh, notes = load(tmp_path, SQUARE + UVS + "vn 0 0 1\n" + face)
+    assert mesh.corner_uvs is not None
+    assert torch.equal(mesh.corner_uvs, mesh.vertices[mesh.faces][..., :2])
+    assert notes == []
+
+
+def test_one_vertex_with_two_uvs_stays_one_vertex(tmp_path: Path) -> None:
+    mesh, _ = load(tmp_path, SQUARE + UVS + "f 1/1 2/2 3/3\nf 1/2 3/4 4/1\n")
+    assert len(mesh.vertices) == 4
+    assert mesh.corner_uvs is not None
+    assert mesh.corner_uvs.tolist() == [[[0, 0], [1, 0], [1, 1]], [[1, 0], [0, 1], [0, 0]]]
+
+
+def test_vertex_colours_as_numbers_and_as_bytes(tmp_path: Path) -> None:
+    mesh, notes = load(tmp_path, "v 0 0 0 0.25 0 1\nv 1 0 0 1 1 1\nv 0 1 0 0 0 0\nf 1 2 3\n")
+    assert mesh.colours is not None and notes == []
+    assert mesh.colours.tolist() == [[0.25, 0, 1], [1, 1, 1], [0, 0, 0]]
+    mesh, notes = load(tmp_path, "v 0 0 0 255 0 51\nv 1 0 0 0 0 0\nv 0 1 0 0 0 0\nf 1 2 3\n")
+    assert mesh.colours is not None
+    assert mesh.colours[0].tolist() == pytest.approx([1, 0, 0.2])
+    assert "bytes" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (SQUARE + UVS + "mtllib no.mtl\nusemtl a\nf 1/1 2/2 3/3\n", "material file 'no.mtl' is not there"),
+        (SQUARE + UVS + "mtllib m.mtl\nusemtl lost\nf 1/1 2/2 3/3\n", "texture 'lost.png' is not there"),
+        (SQUARE + UVS + "mtllib m.mtl\nusemtl broken\nf 1/1 2/2 3/3\n", "texture 'broken.png' is not there or cannot"),
+        (SQUARE + "vt 0 0\nf 1/1 2/2 3/3\n", "dropped the UVs: faces name vt 3, but there are 1"),
+        (SQUARE + "vt nan 0\nf 1/1 2/1 3/1\n", "dropped the UVs: some are NaN"),
+        (SQUARE + UVS + "f 1/1 2/2 3/3\nf 1 3 4\n", "1 faces have corners without UV"),
+        (SQUARE + "f 1 2\nf 1 2 3\n", "dropped 1 faces with fewer than three corners"),
+    ],
+)
+def test_what_is_mended_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, note: str) -> None:
+    (tmp_path / "m.mtl").write_text("newmtl lost\nmap_Kd lost.png\nnewmtl broken\nmap_Kd broken.png\n")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing else")
+    mesh, notes = load(tmp_path, text)
+    assert len(notes) == 1 and note in notes[0]
+    assert note in caplog.text and "m.obj" in caplog.text
+    assert mesh.texture is None
+    assert len(mesh.faces) >= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SQUARE + "f 1 2 5\n", "vertex 5, but there are 4"),
+        (SQUARE + "f 0 1 2\n", "vertex 0, but there are 4"),
+        (SQUARE + "f 1 2 -9\n", "line 5 counts back"),
+        (SQUARE + "f 1 2 x\n", "'x' is not a corner"),
+        (SQUARE + "f 1.5 2 3\n", "'1.5' is not a corner"),
+        (SQUARE + "v 1 oops 2\nf 1 2 3\n", "line 5: 'oops' is not a number"),
+        ("v 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "line 1 has too few numbers"),
+        ("v 0 0 1e39\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "NaN or infinite"),
+        ("v 0 0 1e30\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "scale the mesh down"),
+        (SQUARE, "no triangles"),
+        ("", "no triangles"),
+    ],
+)
+def test_what_cannot_be_mended_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SceneError, match=message) as caught:
+        load(tmp_path, text)
+    assert str(caught.value).startswith(str(tmp_path / "m.obj"))
+
+
+def test_materials_are_put_side_by_side(tmp_path: Path) -> None:
+    """Two textures and a plain colour: every face finds its own colour at its own UVs."""
+    red, green = np.zeros((2, 4, 3), np.uint8), np.zeros((6, 2, 3), np.uint8)
+    red[..., 0], green[..., 1] = 255, 255
+    red[0, 0] = (255, 255, 0)  # at u = 0, v = 1
+    imageio.imwrite(tmp_path / "red.png", red)
+    imageio.imwrite(tmp_path / "the green.png", green)
+    (tmp_path / "m.mtl").write_text(
+        "newmtl r\nmap_Kd -s 1 1 1 red.png\nnewmtl g\nmap_Kd the green.png\nnewmtl b\nKd 0 0 1\n"
+    )
+    faces = "usemtl r\nf 1/1 2/2 4/4\nusemtl g\nf 1/1 2/2 3/3\nusemtl b\nf 2/2 3/3 4/4\n"
+    mesh, notes = load(tmp_path, "mtllib m.mtl\n" + SQUARE + UVS + faces)
+    assert mesh.texture is not None and mesh.corner_uvs is not None
+    assert notes == ["put the textures of 3 materials side by side into one"]
+    height, width = mesh.texture.shape[:2]
+    column = (mesh.corner_uvs[..., 0] * width).long().clamp(max=width - 1)
+    row = ((1 - mesh.corner_uvs[..., 1]) * height).long().clamp(max=height - 1)
+    seen = mesh.texture[row, column].tolist()
+    assert seen == [[[1, 0, 0], [1, 0, 0], [1, 1, 0]], [[0, 1, 0]] * 3, [[0, 0, 1]] * 3]
+
+
+def test_blocks_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = SQUARE + UVS + "f 1/1 2/2 3/3\nf -4/-4 -2/-2 -1/-1\n"
+    whole, _ = load(tmp_path, text)
+    monkeypatch.setattr("nerfkit.mesh.obj.BLOCK", 3)
+    parts, _ = load(tmp_path, text)
+    assert torch.equal(whole.faces, parts.faces)
+    assert whole.corner_uvs is not None and parts.corner_uvs is not None
+    assert torch.equal(whole.corner_uvs, parts.corner_uvs)
