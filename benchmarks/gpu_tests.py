@@ -106,7 +106,7 @@ def outcome(folder: Path) -> Outcome:
 
 def verified_kernels(folder: Path, root: Path = status.ROOT) -> list[str]:
     """Kernels with a GPU source whose files ``test_NAME.py``, ``test_NAME_*.py`` passed a test and failed none."""
-    with_source = {path.parent.name for path in status.sources(root)}
+    with_source = {status.kernel_of(path) for path in status.sources(root)}
     found = outcome(folder)
 
     def kernels(names: list[str]) -> set[str]:

@@ -35,13 +35,19 @@ class Status:
         return f"{self.source:<44} {note[self.state]}"
 
 
-# What GPU kernels are made of beside ``triton*.py``: the layout of their weights, and their constants.
-SHARED = ("kernels/harmonic_field/packing.py", "kernels/harmonic_field/turns.py")
+# What GPU kernels are made of beside ``*triton*.py``: the layout of their weights, their constants, and shared sums.
+SHARED = ("kernels/harmonic_field/packing.py", "kernels/harmonic_field/turns.py", "kernels/segments.py")
 
 
 def sources(root: Path = ROOT) -> list[Path]:
-    """Every source of a GPU kernel: ``kernels/*/triton*.py``, and ``SHARED``."""
-    return sorted({*root.glob("kernels/*/triton*.py"), *(path for path in map(root.joinpath, SHARED) if path.exists())})
+    """Every source of a GPU kernel: ``kernels/*/*triton*.py``, and ``SHARED``."""
+    shared = (path for path in map(root.joinpath, SHARED) if path.exists())
+    return sorted({*root.glob("kernels/*/*triton*.py"), *shared})
+
+
+def kernel_of(path: Path) -> str:
+    """The kernel that a source belongs to: its folder in ``kernels/``, or its own name where it lies there itself."""
+    return path.stem if path.parent.name == "kernels" else path.parent.name
 
 
 def statuses(root: Path = ROOT, record: Path = RECORD) -> list[Status]:
@@ -60,10 +66,10 @@ def statuses(root: Path = ROOT, record: Path = RECORD) -> list[Status]:
 
 
 def record_verified(kernels: Iterable[str], where: str, when: str, root: Path = ROOT, record: Path = RECORD) -> None:
-    """Note that ``kernels`` (names of folders in ``kernels/``) have passed on ``where``, as their sources are now."""
+    """Note that ``kernels`` (see ``kernel_of``) have passed on ``where``, as their sources are now."""
     known, names = _read(record), set(kernels)
     for path in sources(root):
-        if path.parent.name in names:
+        if kernel_of(path) in names:
             known[path.relative_to(root).as_posix()] = {"sha256": _sha256(path), "where": where, "when": when}
     record.parent.mkdir(parents=True, exist_ok=True)
     unfinished = record.with_suffix(".json.part")

@@ -44,6 +44,15 @@ def test_status_follows_the_source(checkout: Path) -> None:
     assert set(json.loads(record.read_text())[blur]) == {"sha256", "where", "when"}
 
 
+def test_a_source_outside_of_the_folders_is_its_own_kernel(checkout: Path) -> None:
+    record, sums = checkout / "gpu_status.json", "kernels/segments.py"
+    (checkout / sums).write_text("# sums\n")
+    assert states(checkout, record)[sums] == "not run"
+    status.record_verified(["segments"], "Some GPU", "2026-11-21", checkout, record)
+    assert states(checkout, record)[sums] == "verified"
+    assert states(checkout, record)["kernels/blur/triton.py"] == "not run"
+
+
 def test_every_kernel_source_of_this_repository_is_listed(capsys: pytest.CaptureFixture) -> None:
     assert command.main(["status"]) == 0
     printed = capsys.readouterr().out
@@ -52,7 +61,7 @@ def test_every_kernel_source_of_this_repository_is_listed(capsys: pytest.Capture
     listed = {path.relative_to(status.ROOT / "kernels").as_posix() for path in status.sources()}
     importing = {
         path.relative_to(status.ROOT / "kernels").as_posix()
-        for path in status.ROOT.glob("kernels/*/*.py")
+        for path in status.ROOT.glob("kernels/**/*.py")
         if "import triton" in path.read_text(encoding="utf-8") and path.name != "__init__.py"
     }
     assert importing <= listed
