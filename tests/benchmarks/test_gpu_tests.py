@@ -105,7 +105,7 @@ def test_tests_that_hang_break_off_or_cannot_be_collected_are_reported(project: 
 
 def test_this_repository_has_gpu_tests_for_every_kernel() -> None:
     names = [path.name for path in gpu_tests.files()]
-    for folder in {path.parent.name for path in status.sources()}:
+    for folder in {status.kernel_of(path) for path in status.sources()}:
         assert any(name.startswith(f"test_{folder}") for name in names), folder
 
 
