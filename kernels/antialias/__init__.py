@@ -36,6 +36,7 @@ pixel stays a convex combination of its own and its neighbours' colours.
 
 from importlib import import_module
 
+import torch
 from torch import Tensor
 
 from ..backend import backend_for
@@ -72,7 +73,7 @@ def find_pairs(
     if face.ndim != 3 or face.shape[0] != points.shape[0]:
         raise ValueError(f"face: expected ({points.shape[0]},H,W), got {tuple(face.shape)}")
     if creases is None:
-        creases = edges.new_zeros(1, edges.shape[1], dtype=bool)
+        creases = torch.zeros(1, edges.shape[1], dtype=torch.bool, device=edges.device)
     creases = creases[None] if creases.ndim == 1 else creases
     if creases.ndim != 2 or creases.shape[0] not in (1, points.shape[0]) or creases.shape[1] != edges.shape[1]:
         expected = f"({edges.shape[1]},) or ({points.shape[0]},{edges.shape[1]})"

@@ -95,7 +95,8 @@ def _edge_sides(faces: Tensor) -> tuple[Tensor, Tensor]:
         if not parts:
             return faces.new_zeros(0, 0, 2), faces.new_zeros(0, 0, 2)
         pad = torch.nn.utils.rnn.pad_sequence
-        return tuple(pad([p[k] for p in parts], batch_first=True, padding_value=-1) for k in range(2))
+        edges, sides = (pad([p[k] for p in parts], batch_first=True, padding_value=-1) for k in range(2))
+        return edges, sides
     real = (faces >= 0).all(1)  # (F,)
     side_number = torch.arange(3 * faces.shape[0], device=faces.device)[real.repeat_interleave(3)]  # (3F',)
     if len(side_number) == 0:
