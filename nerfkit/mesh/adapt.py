@@ -160,8 +160,8 @@ def _at_vertices(error: Tensor, faces: Tensor, areas: Tensor, vertex_count: int)
             f"adapt: the error is {tuple(error.shape)}, expected ({vertex_count},), one a vertex, or ({len(faces)},), "
             "one a face"
         )
-    corners = Groups.of(faces.flatten(), None, vertex_count)
-    total = corners.sum(torch.stack([error * areas, areas], -1).repeat_interleave(3, 0))  # (V, 2)
+    corners = Groups.of(faces.flatten(), vertex_count)
+    total = corners.sum(torch.stack([error * areas, areas], -1)[corners.items // 3])  # (V, 2)
     return total[:, 0] / total[:, 1].clamp(min=1e-300)
 
 
@@ -183,9 +183,9 @@ def curvature(vertices: Tensor, faces: Tensor) -> Tensor:
     angle = 2 * torch.atan2((one - other).norm(dim=-1), (one + other).norm(dim=-1))
     a, b = edges.ends.unbind(-1)
     bend = torch.where(edges.regular, angle, 0.0) * (position[a] - position[b]).norm(dim=-1) / 2  # (E,)
-    around = Groups.of(edges.ends.flatten(), None, V).sum(bend.repeat_interleave(2))
-    area = Groups.of(faces.flatten(), None, V).sum(cross.norm(dim=-1).repeat_interleave(3)) / 6
-    return around / area.clamp(min=1e-300)
+    ends, corners = Groups.of(edges.ends.flatten(), V), Groups.of(faces.flatten(), V)
+    area = corners.sum(cross.norm(dim=-1)[corners.items // 3]) / 6
+    return ends.sum(bend[ends.items // 2]) / area.clamp(min=1e-300)
 
 
 @torch.no_grad()
@@ -235,8 +235,8 @@ def _loop(values: Tensor, middles: Tensor, edges: Edges, faces: Tensor) -> tuple
 
     def neighbours(which: Tensor) -> tuple[Tensor, Tensor]:
         ends = edges.ends[which]
-        groups = Groups.of(ends.flatten(), None, V)
-        return groups.count[:, None], groups.sum(values[ends.flip(1).flatten()])
+        groups = Groups.of(ends.flatten(), V)
+        return groups.count[:, None], groups.sum(values[ends.flip(1).flatten()[groups.items]])
 
     degree, total = neighbours(torch.ones_like(edges.regular))
     n = degree.clamp(min=1).to(values.dtype)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from nerfkit.mesh.mesh import face_cross
+from nerfkit.mesh.mesh import face_cross, face_normals
 
 SPLIT_ABOVE, COLLAPSE_BELOW = 4 / 3, 4 / 5  # of the target length: halves and unions of such edges are nearer to it
 STIFFNESS = 3e-3  # of a vertex against sliding, as a share of its quadric's trace
@@ -140,8 +140,10 @@ class Groups:
     count: Tensor
 
     @staticmethod
-    def of(vertex: Tensor, items: Tensor | None, vertex_count: int) -> "Groups":
-        """Group ``items`` (n,), or the numbers 0..n-1, by ``vertex`` (n,)."""
+    def of(vertex: Tensor, vertex_count: int, among: Tensor | None = None) -> "Groups":
+        """Group the numbers 0..n-1 by ``vertex`` (n,); only for vertices where the mask ``among`` (V,) is true."""
+        items = None if among is None else among[vertex].nonzero().flatten()
+        vertex = vertex if items is None else vertex[items]
         order = torch.sort(vertex, stable=True).indices
         count = torch.bincount(vertex, minlength=vertex_count)
         return Groups(order if items is None else items[order], count.cumsum(0) - count, count)
@@ -154,8 +156,8 @@ class Groups:
         return self.items[torch.arange(len(owner), device=vertex.device) + offset[owner]], owner
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sum over each vertex's items of values (rows numbered by item), in their order: (V,...)."""
-        return torch.segment_reduce(values[self.items], "sum", lengths=self.count, axis=0, unsafe=True)
+        """Sum over each vertex's items of values, which are in the order of ``items``: (V,...)."""
+        return torch.segment_reduce(values, "sum", lengths=self.count, axis=0, unsafe=True)
 
 
 def shapes(position: Tensor, faces: Tensor) -> Tensor:
@@ -172,18 +174,19 @@ def quadrics(state: State, edges: Edges, corners: Groups) -> Tensor:
     weighted by squared length (Garland & Heckbert 1997).
 
     Args:
-        corners: corners 3 f + k by vertex.
+        corners: corners 3 f + k by vertex; vertices that have none of theirs there get 0, or the boundary's share.
     """
-    cross = face_cross(state.position, state.faces) / 2
-    normal = normalize(cross, dim=-1, eps=1e-300)
-    plane = normal[:, :, None] * cross[:, None, :]  # (F, 3, 3), area n n^T
-    total = corners.sum(plane.repeat_interleave(3, 0).flatten(1)).view(-1, 3, 3)
+    V = len(state.position)
+    cross = face_cross(state.position, state.faces[corners.items // 3]) / 2
+    plane = normalize(cross, dim=-1, eps=1e-300)[:, :, None] * cross[:, None, :]  # (n, 3, 3), area n n^T
+    total = corners.sum(plane.flatten(1)).view(-1, 3, 3)
     side = edges.sides[edges.boundary, 0]
     a, b, _ = corners_of(side, state.faces)
-    upright = torch.linalg.cross(state.position[b] - state.position[a], normal[side // 3])
-    plane = (upright[:, :, None] * upright[:, None, :]).flatten(1)  # (B, 9)
-    by_vertex = Groups.of(torch.cat([a, b]), None, len(state.position))
-    return total + by_vertex.sum(torch.cat([plane, plane])).view(-1, 3, 3)
+    normal = face_normals(state.position, state.faces[side // 3])
+    upright = torch.linalg.cross(state.position[b] - state.position[a], normal)
+    by_vertex = Groups.of(torch.cat([a, b]), V)
+    plane = (upright[:, :, None] * upright[:, None, :]).flatten(1)[by_vertex.items % max(len(side), 1)]
+    return total + by_vertex.sum(plane).view(-1, 3, 3)
 
 
 def settled(guess: Tensor, a: Tensor, A: Tensor, b: Tensor, B: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from nerfkit.mesh.remesh_edges import (
 )
 
 ROUNDS = 40  # of one step; independent sets leave candidates over for the next round
+LEFT_OVER = 1e-3  # share of the edges that may wait for the next call instead of a round of their own
 TURN = 0.7  # cosine of the largest change of a face's normal in a collapse or in smoothing
 FLAT = 0.85  # cosine, likewise, in a flip: two faces whose edge is sharper keep it
 POOR = 0.1  # a shape below which a step may not push a face
@@ -102,9 +103,10 @@ def collapse(state: State) -> State:
         ends = edges.ends
         candidate = (length < COLLAPSE_BELOW * target) & ~fixed[ends].any(1)
         candidate &= edges.boundary | ~rim[ends].all(1)
-        candidate &= ~torch.isin(edges.keys, refused)
+        at = torch.searchsorted(edges.keys, refused).clamp(max=max(len(edges.keys) - 1, 0))
+        candidate[at[edges.keys[at] == refused]] = False
         chosen = candidate.nonzero().flatten()
-        if not len(chosen):
+        if len(chosen) <= len(ends) * LEFT_OVER:
             break
         rank = ranked((length / target)[chosen])
         near = least(rank, ends[chosen], count)
@@ -127,8 +129,9 @@ def _merge(state: State, edges: Edges, chosen: Tensor, rim: Tensor) -> tuple[Sta
     """The vertices that edges ``chosen`` (n,) collapse to, of those that may: and which of them may, (n,) bool."""
     count = len(state.position)
     a, b = edges.ends[chosen].unbind(-1)  # (n,)
-    corners = Groups.of(state.faces.flatten(), None, count)
-    passed = _link_condition(state, edges, chosen, corners)
+    among = torch.zeros_like(rim).index_fill(0, torch.cat([a, b]), True)
+    corners = Groups.of(state.faces.flatten(), count, among)
+    passed = _link_condition(state, edges, chosen, corners, among)
 
     A = quadrics(state, edges, corners)
     start, end = state.position[a], state.position[b]
@@ -156,7 +159,7 @@ def _merge(state: State, edges: Edges, chosen: Tensor, rim: Tensor) -> tuple[Sta
     return merged.selected(passed, merged.faces), passed
 
 
-def _link_condition(state: State, edges: Edges, chosen: Tensor, corners: Groups) -> Tensor:
+def _link_condition(state: State, edges: Edges, chosen: Tensor, corners: Groups, among: Tensor) -> Tensor:
     """Whether edges (n,) can collapse without a change of topology: (n,) bool.
 
     The neighbours that both ends have are the corners opposite to the edge and no others, and no two faces, or two
@@ -167,8 +170,8 @@ def _link_condition(state: State, edges: Edges, chosen: Tensor, corners: Groups)
     two = edges.regular[chosen]
     c = corners_of(edges.sides[chosen, 0], state.faces)[2]
     d = torch.where(two, corners_of(edges.sides[chosen, 1].clamp(min=0), state.faces)[2], -1)
-    neighbours = Groups.of(edges.ends.flatten(), edges.ends.flip(1).flatten(), count)
-    neighbour, owner = neighbours.at(a)
+    end, owner = Groups.of(edges.ends.flatten(), count, among).at(a)
+    neighbour = edges.ends.flip(1).flatten()[end]
     common = torch.bincount(owner[edges.find(neighbour, b[owner], count)], minlength=n)
     facing = []  # has an end a face on c and d
     for end in (a, b):
@@ -260,14 +263,14 @@ def relax(state: State, share: float) -> State:
     count = len(state.position)
     edges = Edges.of(state.faces, count)
     fixed = edges.flagged(~edges.regular, count)
-    corners = Groups.of(state.faces.flatten(), None, count)
+    corners = Groups.of(state.faces.flatten(), count)
     A = quadrics(state, edges, corners)
-    neighbours = Groups.of(edges.ends.flatten(), edges.ends.flip(1).flatten(), count)
-    by_end = Groups(torch.arange(len(neighbours.items), device=A.device), neighbours.start, neighbours.count)
-    mean = by_end.sum(state.position[neighbours.items]) / neighbours.count.clamp(min=1)[:, None]
+    around = Groups.of(edges.ends.flatten(), count)
+    total = around.sum(state.position[edges.ends.flip(1).flatten()[around.items]])
+    mean = total / around.count.clamp(min=1)[:, None]
     old = state.position
     place = settled(old + share * (mean - old), old, A, old, torch.zeros_like(A))
-    free = ~fixed & (neighbours.count > 0)
+    free = ~fixed & (around.count > 0)
     before, shape = face_normals(old, state.faces), shapes(old, state.faces)
     while True:
         position = torch.where(free[:, None], place, old)
