@@ -157,8 +157,8 @@ def unique_edges(faces: Tensor) -> tuple[Tensor, Tensor]:
 
     Side k of a face joins its corners k and k + 1.
     """
-    sides = torch.stack([faces, faces.roll(-1, 1)], -1)  # (F, 3, 2)
-    low, high = sides.amin(-1), sides.amax(-1)  # (F, 3)
+    following = faces.roll(-1, 1)
+    low, high = torch.minimum(faces, following), torch.maximum(faces, following)  # (F, 3)
     stride = int(faces.max()) + 1 if faces.numel() else 1
     keys, inverse = torch.unique(low * stride + high, return_inverse=True)
     return torch.stack([keys // stride, keys % stride], -1), inverse
