@@ -35,7 +35,8 @@ def interpolate(face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: T
         (N,H,W,C), differentiable with respect to ``barycentrics`` and ``attributes``.
 
     Raises:
-        ValueError: a shape or dtype is wrong.
+        ValueError: a shape or dtype is wrong; on a CPU also a pixel that shows a face, or a face that names a row of
+            ``attributes``, which is not there. A GPU does not look.
     """
     views = face.shape[0]
     if barycentrics.shape != (*face.shape, 3):

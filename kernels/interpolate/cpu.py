@@ -13,9 +13,11 @@ BANDS = 8
 
 @jit
 def forward_kernel(face, barycentrics, faces, attributes, image):
+    """Returns how many pixels name a face or a vertex that is not there: nothing is read for those."""
     views, height, width = face.shape
     listed, own = faces.shape[0] > 1, attributes.shape[0] > 1
-    channels = attributes.shape[2]
+    _, count, channels = attributes.shape
+    wrong = 0
     for row in prange(views * height):
         n = row // height
         i = row - n * height
@@ -23,14 +25,21 @@ def forward_kernel(face, barycentrics, faces, attributes, image):
         corners = faces[n if listed else 0]
         for j in range(width):
             f = face[n, i, j]
+            if f >= corners.shape[0]:
+                wrong += 1
+                continue
             if f < 0 or corners[f, 0] < 0:
                 for c in range(channels):
                     image[n, i, j, c] = 0.0
                 continue
             v0, v1, v2 = corners[f]
+            if max(v0, v1, v2) >= count or min(v1, v2) < 0:
+                wrong += 1
+                continue
             b0, b1, b2 = barycentrics[n, i, j]
             for c in range(channels):
                 image[n, i, j, c] = b0 * values[v0, c] + b1 * values[v1, c] + b2 * values[v2, c]
+    return wrong
 
 
 @jit
@@ -81,7 +90,10 @@ def backward_kernel(face, barycentrics, faces, attributes, grad_image, grad_bary
 def forward(face, barycentrics, faces, attributes):
     """The image, (N,H,W,C)."""
     image = torch.empty(*face.shape, attributes.shape[-1])
-    forward_kernel(*(x.numpy() for x in (face, barycentrics, faces, attributes, image)))
+    wrong = forward_kernel(*(x.numpy() for x in (face, barycentrics, faces, attributes, image)))
+    if wrong:
+        there = f"{faces.shape[1]} faces and {attributes.shape[1]} rows of attributes"
+        raise ValueError(f"interpolate: {wrong} pixels show a face or vertex that is not among the {there}")
     return image
 
 

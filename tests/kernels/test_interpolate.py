@@ -156,6 +156,10 @@ def test_bad_input():
         interpolate(face, barycentrics, faces.expand(2, -1, -1), torch.ones(8, 3))
     with pytest.raises(ValueError, match="attributes"):
         interpolate(face, barycentrics, faces, torch.ones(2, 8, 3))
+    with pytest.raises(ValueError, match="rows of attributes"):
+        interpolate(face, barycentrics, faces, torch.ones(7, 3))
+    with pytest.raises(ValueError, match="not among the 8 faces"):
+        interpolate(face, barycentrics, faces[:-1], torch.ones(8, 3))
 
 
 SIGNATURE = {
