@@ -30,7 +30,7 @@ def mipmaps(texture: Tensor) -> list[Tensor]:
     """The pyramid of a texture, differentiable.
 
     Args:
-        texture: (A,B,C) or (N,A,B,C), at least one texel.
+        texture: (A,B,C) or (N,A,B,C), at least one texel and channel.
 
     Returns:
         1 + floor(log2(max(A, B))) levels, ``texture`` itself first, one texel last.
@@ -59,7 +59,7 @@ def sample_texture(texture: Tensor, uv: Tensor, covered: Tensor | None = None, l
     bytes a texel of the pyramid, on the way.
 
     Args:
-        texture: (A,B,C), at least one texel; or (N,A,B,C), a texture for each row of ``uv``.
+        texture: (A,B,C), at least one texel and channel; or (N,A,B,C), a texture for each row of ``uv``.
         uv: (...,2); (N,...,2) with N textures.
         covered: (...) bool: where to look up; elsewhere the result is 0. Everywhere if not given.
         level: (...), 0 for the full texture, 1 for half its size; clamped to the pyramid. A level finer than 0 has
@@ -96,8 +96,8 @@ def sample_texture(texture: Tensor, uv: Tensor, covered: Tensor | None = None, l
 
 def _checked(texture: Tensor) -> Tensor:
     """(N,A,B,C) view of a texture."""
-    if texture.ndim not in (3, 4) or 0 in texture.shape[-3:-1]:
-        expected = "(A,B,C) or (N,A,B,C) with at least one texel"
+    if texture.ndim not in (3, 4) or 0 in texture.shape[-3:]:
+        expected = "(A,B,C) or (N,A,B,C) with at least one texel and channel"
         raise ValueError(f"texture: expected {expected}, got {tuple(texture.shape)}")
     return texture[None] if texture.ndim == 3 else texture
 

@@ -218,14 +218,6 @@ def _share(texture, uv):
     return max(len(uv) // max(len(texture), 1), 1)
 
 
-def _needed(level, table):
-    """How many levels the samples read."""
-    if level is None or level.numel() == 0:
-        return 1
-    highest = min(max(float(np.nan_to_num(level.numpy()).max()), 0.0), len(table) - 1.0)
-    return min(int(highest) + 2, len(table))
-
-
 def forward(texture, uv, covered, level):
     """The image (P,C), and the texels of the coarser levels that were read, which ``backward`` needs besides."""
     channels = texture.shape[-1]

@@ -22,6 +22,8 @@ def _overlaps(size: int) -> Tensor:
 
 def sample_texture(texture: Tensor, uv: Tensor, covered: Tensor, level: Tensor | None) -> Tensor:
     """See ``nerfkit.kernels.texture.sample_texture``; texture (N,A,B,C), uv (P,2), covered and level (P,)."""
+    dtype = torch.promote_types(texture.dtype, uv.dtype)
+    texture, uv = texture.to(dtype), uv.to(dtype)
     number = torch.arange(len(uv), device=uv.device) // max(len(uv) // max(len(texture), 1), 1)  # (P,), the texture's
     levels = [texture]
     while level is not None and max(levels[-1].shape[1:3]) > 1:

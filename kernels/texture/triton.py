@@ -221,7 +221,7 @@ def backward(texture, texels, uv, covered, level, grad_image, *, to_texture=True
     rows, table = _table(count, height, width, mipped, texture.device)
     sizes = _sizes(texture, uv, rows)
     covered = covered.view(torch.uint8)
-    (programs, blocks), lanes, options = tile(len(uv), max(channels, 1))
+    (programs, blocks), lanes, options = tile(len(uv), channels)
     options |= {"MIPPED": mipped, "SAMPLES": lanes}
     grad_texture = grad_uv = grad_level = None
     with torch.cuda.device_of(texture):

@@ -233,6 +233,18 @@ def bad_coordinates(backend):
     assert uv.grad[4].all()
 
 
+@pytest.mark.parametrize("dtypes", [(torch.float64, torch.float32), (torch.float32, torch.float64)])
+def test_reference_of_mixed_dtypes(dtypes):
+    texture, uv, covered, level = make("odd")
+    leaves = [x.to(dtype).requires_grad_() for x, dtype in zip((texture, uv), dtypes, strict=True)]
+    with use("reference"):
+        image = sample_texture(*leaves, covered, level)
+        exact = sample_texture(texture.double(), uv.double(), covered, level)
+    assert_close(image, exact)
+    image.sum().backward()
+    assert [x.grad.dtype for x in leaves] == list(dtypes)
+
+
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_nothing_covered(backend):
     texture, uv, covered, level = make("odd")
@@ -255,6 +267,7 @@ def test_constant_textures_stay_constant():
     [
         ({"texture": torch.zeros(0, 4, 3)}, r"texture: expected \(A,B,C\)"),
         ({"texture": torch.zeros(3, 4)}, r"texture: expected \(A,B,C\)"),
+        ({"texture": torch.zeros(3, 4, 0)}, r"texture: expected \(A,B,C\)"),
         ({"texture": torch.zeros(3, 4, 4, 1)}, r"uv: expected \(N,...,2\) with N = 3"),
         ({"uv": torch.zeros(5, 3)}, r"uv: expected floats of shape \(...,2\)"),
         ({"covered": torch.zeros(4, dtype=torch.bool)}, r"covered: expected \(5,\)"),
