@@ -73,15 +73,20 @@ def _take(rows: Tensor, index: Tensor) -> Tensor:
     return found.unflatten(leading, index.shape[leading:])
 
 
+def _version(faces: Tensor) -> object:
+    """Another one once ``faces`` was written to; of inference tensors PyTorch does not count, so each time."""
+    return object() if faces.is_inference() else faces._version
+
+
 def _remembered(faces: Tensor) -> tuple[Tensor, Tensor]:
     """``contour_candidates`` and the two sides of each edge (see ``_edge_sides``)."""
     version, edges, sides = _known_edges.get(faces, (None, None, None))
-    if edges is None or version != faces._version:
+    if edges is None or version != _version(faces):
         ends, sides = _edge_sides(faces)
         opposite = faces.roll(1, -1).flatten(-2)  # the corner that side k, from corner k to k + 1, does not touch
         found = opposite.gather(-1, sides.clamp(min=0).flatten(-2)).view_as(sides)
         edges = torch.cat([ends, torch.where(sides >= 0, found, -1)], -1)
-        _known_edges[faces] = (faces._version, edges, sides)
+        _known_edges[faces] = (_version(faces), edges, sides)
     return edges, sides
 
 
@@ -97,6 +102,7 @@ def _edge_sides(faces: Tensor) -> tuple[Tensor, Tensor]:
         pad = torch.nn.utils.rnn.pad_sequence
         edges, sides = (pad([p[k] for p in parts], batch_first=True, padding_value=-1) for k in range(2))
         return edges, sides
+    faces = faces.long()  # keys below are products of two vertex numbers
     real = (faces >= 0).all(1)  # (F,)
     side_number = torch.arange(3 * faces.shape[0], device=faces.device)[real.repeat_interleave(3)]  # (3F',)
     if len(side_number) == 0:
@@ -152,16 +158,17 @@ def opposite_vertices(faces: Tensor) -> Tensor:
         Vertex numbers, shaped like ``faces``.
     """
     version, opposite = _known_opposites.get(faces, (None, None))
-    if opposite is None or version != faces._version:
+    if opposite is None or version != _version(faces):
         opposite = (
             torch.stack([_opposite(own) for own in faces]) if faces.ndim == 3 and len(faces) else _opposite(faces)
         )
-        _known_opposites[faces] = (faces._version, opposite)
+        _known_opposites[faces] = (_version(faces), opposite)
     return opposite
 
 
 def _opposite(faces: Tensor) -> Tensor:
     """``opposite_vertices`` of one mesh."""
+    faces = faces.long()  # keys below are products of two vertex numbers
     result = torch.full_like(faces, -1)
     ends = torch.stack([faces.roll(-1, -1), faces.roll(-2, -1)], -1).reshape(-1, 2)  # (3F, 2), facing each corner
     real = (faces >= 0).all(-1) & (faces != faces.roll(1, -1)).all(-1)  # (F,)

@@ -4,7 +4,7 @@ import torch
 
 from nerfkit.cameras import Cameras
 from nerfkit.raster import antialias, edge_faces, rasterize, render
-from nerfkit.raster.contour import contour_candidates, crease_edges
+from nerfkit.raster.contour import contour_candidates, crease_edges, opposite_vertices
 from tests.raster.conftest import bumpy_ball, make_cameras
 
 TETRAHEDRON = torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
@@ -16,6 +16,24 @@ def test_closed_mesh_has_two_faces_an_edge():
     for edge, pair in zip(edges.tolist(), faces.tolist(), strict=True):
         assert pair[0] < pair[1]
         assert all(set(edge) <= set(TETRAHEDRON[f].tolist()) for f in pair)
+
+
+def test_faces_may_be_int32():
+    """Two edges whose numbers, low * count + high, agree in their last 32 bits."""
+    faces = torch.tensor([[0, 15000, 1], [61356, 62296, 2], [69999, 4, 3]])
+    assert torch.equal(edge_faces(faces)[1], edge_faces(faces.int())[1])
+    for function in (contour_candidates, opposite_vertices):
+        assert torch.equal(function(faces), function(faces.int()))
+        assert torch.equal(function(TETRAHEDRON), function(TETRAHEDRON.int()))
+
+
+def test_faces_of_inference_mode():
+    with torch.inference_mode():
+        faces = TETRAHEDRON.clone()
+        assert torch.equal(contour_candidates(faces), contour_candidates(TETRAHEDRON))
+        assert torch.equal(opposite_vertices(faces), opposite_vertices(TETRAHEDRON))
+        faces[0] = -1  # a write that PyTorch does not count
+        assert torch.equal(contour_candidates(faces), contour_candidates(torch.tensor(faces.tolist())))
 
 
 def test_boundary_and_shared_edges():
