@@ -61,15 +61,23 @@ def render(
         visibility: one of ``nerfkit.raster.visibility``, or its name: how outlines get a gradient.
         supersampling: the picture is rasterized this many times finer each way and averaged; ``fragments`` are the fine
             ones.
-        near: smallest visible distance in front of the camera plane.
+        near: smallest visible distance in front of the camera plane. The masks of ``dibr`` and ``softras`` know only
+            their own rules: faces that reach beyond it still blur.
 
     Raises:
-        ValueError: more than one of the ways to give colours, or half of one; an unknown visibility.
+        ValueError: more than one of the ways to give colours, or half of one, or not one for each vertex or corner; an
+            unknown visibility.
     """
     if (corner_uvs is None) != (texture is None):
         raise ValueError("render: corner_uvs and texture go together; one of them is missing")
     if sum(given is not None for given in (colours, corner_colours, texture)) > 1:
         raise ValueError("render: give colours, or corner_colours, or corner_uvs and texture, or none of them")
+    if colours is not None and colours.shape[-2] != vertices.shape[-2]:
+        raise ValueError(f"colours: expected {vertices.shape[-2]} rows, one a vertex, got {tuple(colours.shape)}")
+    for name, values in (("corner_colours", corner_colours), ("corner_uvs", corner_uvs)):
+        if values is not None and (values.ndim < 3 or values.shape[-3:-1] != (faces.shape[-2], 3)):
+            expected = f"({faces.shape[-2]},3,...), three corners a face"
+            raise ValueError(f"{name}: expected {expected}, got {tuple(values.shape)}")
     chosen = pick_visibility(visibility)
     fine = cameras
     if supersampling != 1:
@@ -93,8 +101,10 @@ def render(
         at = interpolate(fragments, faces, vertices)  # (N, H, W, 3)
         rgb = covered * shade(rgb, spread, at, cameras.positions.to(vertices), lights, material)
         jumps = [values for values in (corner_colours, normals if flat else None) if values is not None]
+        if len({values.ndim for values in jumps}) == 2:  # one of them is the same in every view
+            jumps = [values.expand(len(cameras), -1, -1, -1) for values in jumps]
         own = {"corner_jumps": torch.cat(jumps, -1) if jumps else None}
-    rgba = chosen.apply(torch.cat([rgb, covered], -1), fragments, faces, **own)  # (N, H, W, 4)
+    rgba = chosen.apply(torch.cat([rgb, covered], -1), fragments, faces, near=near, **own)  # (N, H, W, 4)
     if chosen.margin:
         rgba = rgba[:, chosen.margin : -chosen.margin, chosen.margin : -chosen.margin]
     if supersampling != 1:
@@ -108,9 +118,11 @@ def render(
 def _normals(vertices: Tensor, faces: Tensor, flat: bool) -> Tensor:
     """Normals of the vertices (V,3) or, if ``flat``, of the faces' corners (F,3,3); each view's own in a batch."""
     if vertices.ndim == 3 or faces.ndim == 3:
-        count = max(vertices.shape[0] if vertices.ndim == 3 else 1, faces.shape[0] if faces.ndim == 3 else 1)
+        count = len(vertices if vertices.ndim == 3 else faces)
         each = zip(vertices.expand(count, -1, -1), faces.expand(count, -1, -1), strict=True)
-        return torch.stack([_normals(own, some, flat) for own, some in each])
+        normals = [_normals(own, some, flat) for own, some in each]
+        shape = (faces.shape[-2], 3, 3) if flat else (vertices.shape[-2], 3)
+        return torch.stack(normals) if normals else vertices.new_zeros(0, *shape)
     real = (faces >= 0).all(1)  # (F,), the others are padding
     if not flat:
         return vertex_normals(vertices, faces[real])

@@ -46,6 +46,7 @@ class Visibility(Protocol):
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
         corner_jumps: Tensor | None = None,
+        near: float = 1e-3,
     ) -> Tensor:
         """The picture with this gradient, (N,H,W,4).
 
@@ -56,6 +57,7 @@ class Visibility(Protocol):
             vertex_colours, corner_colours: (V,3) or (F,3,3) (or one of either for each view), the colours that
                 ``image`` interpolates, where that is all it does.
             corner_jumps: (F,3,C), or (N,F,3,C): what else ``image`` depends on and may jump from face to face.
+            near: smallest visible distance, as it was rasterized.
         """
         ...
 
@@ -76,10 +78,11 @@ class Contour:
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
         corner_jumps: Tensor | None = None,
+        near: float = 1e-3,
     ) -> Tensor:
         jumps = [values for values in (corner_colours, corner_jumps) if values is not None]
         creases = crease_edges(faces, torch.cat(jumps, -1)) if jumps else None
-        return antialias(image, fragments, faces, creases=creases)
+        return antialias(image, fragments, faces, near, creases)
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,9 @@ class Antialias:
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
         corner_jumps: Tensor | None = None,
+        near: float = 1e-3,
     ) -> Tensor:
-        return antialias_pixels(image, fragments, faces)
+        return antialias_pixels(image, fragments, faces, near)
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ class DIBR:
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
         corner_jumps: Tensor | None = None,
+        near: float = 1e-3,
     ) -> Tensor:
         mask = dibr_mask(
             fragments.points, faces, fragments.face, sigmainv=self.sigmainv, boxlen=self.boxlen, knum=self.knum
@@ -163,6 +168,7 @@ class SoftRas:
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
         corner_jumps: Tensor | None = None,
+        near: float = 1e-3,
     ) -> Tensor:
         corners = corner_colours is not None
         soft = soft_rasterize(
@@ -197,8 +203,9 @@ class NMR:
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
         corner_jumps: Tensor | None = None,
+        near: float = 1e-3,
     ) -> Tensor:
-        return neural_renderer(image, fragments.points, faces, fragments.face, eps=self.eps)
+        return neural_renderer(image, fragments.points, faces, fragments.face, near, self.eps)
 
 
 @dataclass(frozen=True)
@@ -217,8 +224,9 @@ class EdgeGrad:
         vertex_colours: Tensor | None = None,
         corner_colours: Tensor | None = None,
         corner_jumps: Tensor | None = None,
+        near: float = 1e-3,
     ) -> Tensor:
-        return edge_grad(image, fragments.points, faces, fragments.face, fragments.barycentrics)
+        return edge_grad(image, fragments.points, faces, fragments.face, fragments.barycentrics, near)
 
 
 VISIBILITIES: dict[str, type[Visibility]] = {

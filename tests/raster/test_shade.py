@@ -39,6 +39,16 @@ def test_everything_learned_gets_a_gradient(ball):
         assert leaf.grad.any()
 
 
+@pytest.mark.parametrize("name", ["colours", "corner_colours", "corner_uvs"])
+def test_one_colour_for_each_vertex_or_corner(ball, name):
+    vertices, faces = ball
+    given = {"colours": torch.ones(len(vertices) - 1, 3), "corner_colours": torch.ones(len(faces) - 1, 3, 3)}
+    given["corner_uvs"] = torch.ones(len(faces), 4, 2)
+    texture = torch.ones(4, 4, 3) if name == "corner_uvs" else None
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
+        render(vertices, faces, make_cameras(1, 4, 4), texture=texture, **{name: given[name]})
+
+
 @pytest.mark.parametrize("given", ["uvs", "texture", "both"])
 def test_colours_are_given_one_way(ball, given):
     vertices, faces = ball
@@ -130,6 +140,25 @@ def test_lights_and_flat_normals_of_a_batch(ball):
         alone = render(vertices, faces, cameras, lights=lights, flat=flat)
         batch = render(vertices.expand(2, -1, -1), padded.expand(2, -1, -1), cameras, lights=lights, flat=flat)
         assert_close(batch.rgb, alone.rgb)
+
+
+def test_flat_normals_and_corner_colours_of_one_mesh_or_a_batch(ball):
+    vertices, faces = ball
+    cameras = make_cameras(2, 17, 17)
+    colours = torch.rand(len(faces), 3, 3, generator=torch.Generator().manual_seed(0))
+    lights = [Directional(torch.tensor([0.3, 0.5, 1.0]), torch.tensor([0.9, 0.8, 0.7]))]
+    look = lambda v, c: render(v, faces, cameras, corner_colours=c, lights=lights, flat=True).rgb  # noqa: E731
+    alone = look(vertices, colours)
+    assert_close(look(vertices.expand(2, -1, -1), colours), alone)
+    assert_close(look(vertices, colours.expand(2, -1, -1, -1)), alone)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_no_views(ball, flat):
+    vertices, faces = ball
+    lights = [Ambient(torch.ones(3))]
+    drawn = render(vertices.expand(0, -1, -1), faces, make_cameras(2, 5, 4)[[]], lights=lights, flat=flat)
+    assert drawn.rgb.shape == (0, 5, 4, 3)
 
 
 def test_mipmaps_average_a_fine_checker(ball):

@@ -5,7 +5,7 @@ from nerfkit import options
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
-from nerfkit.raster.visibility import VISIBILITIES, DIBR, SoftRas, pick_visibility, visibility_of
+from nerfkit.raster.visibility import DIBR, VISIBILITIES, SoftRas, pick_visibility, visibility_of
 
 
 def cameras(size: int) -> Cameras:
@@ -55,6 +55,24 @@ def test_a_silhouette_cut_by_the_border_keeps_its_coverage():
     alpha = render(square, faces, view).alpha[0]
     assert alpha[4, 5] == pytest.approx(0.93, abs=1e-5)
     assert alpha[4, 4] == 1
+
+
+@pytest.mark.parametrize("name", ["contour", "antialias", "nmr", "edge_grad"])
+def test_what_lies_before_the_near_plane_changes_nothing(name):
+    """A small triangle nearer than ``near``, before a large one: the same picture and gradient as without it."""
+    view = Cameras(torch.eye(4)[None, :3], torch.tensor([[20.0, 20, 10, 10]]), 20, 20)
+    far = [[-0.5, -0.5, -2], [0.6, -0.5, -2], [0.05, 0.6, -2]]
+    close = [[-0.05, -0.05, -0.3], [0.08, -0.06, -0.3], [0.01, 0.09, -0.3]]
+    generator = torch.Generator().manual_seed(0)
+    colours, weight = torch.rand(6, 3, generator=generator), torch.rand(1, 20, 20, 3, generator=generator)
+    results = []
+    for faces in (torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1, 2], [3, 4, 5]])):
+        vertices = torch.tensor(far + close, requires_grad=True)
+        rgb = render(vertices, faces, view, colours=colours, visibility=name, near=0.5).rgb
+        (rgb * weight).sum().backward()
+        results.append((rgb.detach(), vertices.grad))
+    for alone, both in zip(*results, strict=True):
+        assert torch.equal(alone, both)
 
 
 def test_supersampling_averages_the_finer_picture():
