@@ -13,7 +13,7 @@ from nerfkit.mesh.mesh import Mesh, face_normals, vertex_normals
 from nerfkit.raster.fragments import Fragments, interpolate, interpolate_corners, rasterize
 from nerfkit.raster.lights import Light, Material, shade
 from nerfkit.raster.texture import texture_levels
-from nerfkit.raster.visibility import Visibility, pick_visibility
+from nerfkit.raster.visibility import Drawn, Visibility, pick_visibility
 
 CHANNELS = ("rgb", "alpha", "depth", "normal")
 
@@ -104,7 +104,7 @@ def render(
         if len({values.ndim for values in jumps}) == 2:  # one of them is the same in every view
             jumps = [values.expand(len(cameras), -1, -1, -1) for values in jumps]
         own = {"corner_jumps": torch.cat(jumps, -1) if jumps else None}
-    rgba = chosen.apply(torch.cat([rgb, covered], -1), fragments, faces, near=near, **own)  # (N, H, W, 4)
+    rgba = chosen.apply(Drawn(torch.cat([rgb, covered], -1), fragments, faces, near, **own))  # (N, H, W, 4)
     if chosen.margin:
         rgba = rgba[:, chosen.margin : -chosen.margin, chosen.margin : -chosen.margin]
     if supersampling != 1:
@@ -120,9 +120,9 @@ def _normals(vertices: Tensor, faces: Tensor, flat: bool) -> Tensor:
     if vertices.ndim == 3 or faces.ndim == 3:
         count = len(vertices if vertices.ndim == 3 else faces)
         each = zip(vertices.expand(count, -1, -1), faces.expand(count, -1, -1), strict=True)
-        normals = [_normals(own, some, flat) for own, some in each]
+        found = [_normals(own, some, flat) for own, some in each]
         shape = (faces.shape[-2], 3, 3) if flat else (vertices.shape[-2], 3)
-        return torch.stack(normals) if normals else vertices.new_zeros(0, *shape)
+        return torch.stack(found) if found else vertices.new_zeros(0, *shape)
     real = (faces >= 0).all(1)  # (F,), the others are padding
     if not flat:
         return vertex_normals(vertices, faces[real])

@@ -26,6 +26,29 @@ from nerfkit.raster.contour import antialias, antialias_pixels, crease_edges
 from nerfkit.raster.fragments import Fragments
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A hard picture, and what it was drawn from.
+
+    Attributes:
+        image: (N,H,W,4) hard, premultiplied RGB and coverage, 0 where nothing is.
+        fragments: where it came from.
+        faces: (F,3) or (N,F,3) vertex numbers.
+        near: smallest visible distance, as it was rasterized.
+        vertex_colours, corner_colours: (V,3) or (F,3,3) (or one of either for each view), the colours that ``image``
+            interpolates, where that is all it does.
+        corner_jumps: (F,3,C), or (N,F,3,C): what else ``image`` depends on and may jump from face to face.
+    """
+
+    image: Tensor
+    fragments: Fragments
+    faces: Tensor
+    near: float
+    vertex_colours: Tensor | None = None
+    corner_colours: Tensor | None = None
+    corner_jumps: Tensor | None = None
+
+
 class Visibility(Protocol):
     """What ``render`` asks of a visibility gradient.
 
@@ -37,28 +60,8 @@ class Visibility(Protocol):
     name: ClassVar[str]
     margin: ClassVar[int]
 
-    def apply(
-        self,
-        image: Tensor,
-        fragments: Fragments,
-        faces: Tensor,
-        *,
-        vertex_colours: Tensor | None = None,
-        corner_colours: Tensor | None = None,
-        corner_jumps: Tensor | None = None,
-        near: float = 1e-3,
-    ) -> Tensor:
-        """The picture with this gradient, (N,H,W,4).
-
-        Args:
-            image: (N,H,W,4) hard, premultiplied RGB and coverage, 0 where nothing is.
-            fragments: where it came from.
-            faces: (F,3) or (N,F,3) vertex numbers.
-            vertex_colours, corner_colours: (V,3) or (F,3,3) (or one of either for each view), the colours that
-                ``image`` interpolates, where that is all it does.
-            corner_jumps: (F,3,C), or (N,F,3,C): what else ``image`` depends on and may jump from face to face.
-            near: smallest visible distance, as it was rasterized.
-        """
+    def apply(self, drawn: Drawn) -> Tensor:
+        """The picture with this gradient, (N,H,W,4)."""
         ...
 
 
@@ -69,20 +72,10 @@ class Contour:
     name: ClassVar[str] = "contour"
     margin: ClassVar[int] = 1  # a contour may cross a border pixel's outer half
 
-    def apply(
-        self,
-        image: Tensor,
-        fragments: Fragments,
-        faces: Tensor,
-        *,
-        vertex_colours: Tensor | None = None,
-        corner_colours: Tensor | None = None,
-        corner_jumps: Tensor | None = None,
-        near: float = 1e-3,
-    ) -> Tensor:
-        jumps = [values for values in (corner_colours, corner_jumps) if values is not None]
-        creases = crease_edges(faces, torch.cat(jumps, -1)) if jumps else None
-        return antialias(image, fragments, faces, near, creases)
+    def apply(self, drawn: Drawn) -> Tensor:
+        jumps = [values for values in (drawn.corner_colours, drawn.corner_jumps) if values is not None]
+        creases = crease_edges(drawn.faces, torch.cat(jumps, -1)) if jumps else None
+        return antialias(drawn.image, drawn.fragments, drawn.faces, drawn.near, creases)
 
 
 @dataclass(frozen=True)
@@ -92,18 +85,8 @@ class Antialias:
     name: ClassVar[str] = "antialias"
     margin: ClassVar[int] = 0
 
-    def apply(
-        self,
-        image: Tensor,
-        fragments: Fragments,
-        faces: Tensor,
-        *,
-        vertex_colours: Tensor | None = None,
-        corner_colours: Tensor | None = None,
-        corner_jumps: Tensor | None = None,
-        near: float = 1e-3,
-    ) -> Tensor:
-        return antialias_pixels(image, fragments, faces, near)
+    def apply(self, drawn: Drawn) -> Tensor:
+        return antialias_pixels(drawn.image, drawn.fragments, drawn.faces, drawn.near)
 
 
 @dataclass(frozen=True)
@@ -120,21 +103,16 @@ class DIBR:
     name: ClassVar[str] = "dibr"
     margin: ClassVar[int] = 0
 
-    def apply(
-        self,
-        image: Tensor,
-        fragments: Fragments,
-        faces: Tensor,
-        *,
-        vertex_colours: Tensor | None = None,
-        corner_colours: Tensor | None = None,
-        corner_jumps: Tensor | None = None,
-        near: float = 1e-3,
-    ) -> Tensor:
+    def apply(self, drawn: Drawn) -> Tensor:
         mask = dibr_mask(
-            fragments.points, faces, fragments.face, sigmainv=self.sigmainv, boxlen=self.boxlen, knum=self.knum
+            drawn.fragments.points,
+            drawn.faces,
+            drawn.fragments.face,
+            sigmainv=self.sigmainv,
+            boxlen=self.boxlen,
+            knum=self.knum,
         )
-        return torch.cat([image[..., :-1], mask[..., None].to(image)], -1)
+        return torch.cat([drawn.image[..., :-1], mask[..., None].to(drawn.image)], -1)
 
 
 @dataclass(frozen=True)
@@ -159,22 +137,12 @@ class SoftRas:
     name: ClassVar[str] = "softras"
     margin: ClassVar[int] = 0
 
-    def apply(
-        self,
-        image: Tensor,
-        fragments: Fragments,
-        faces: Tensor,
-        *,
-        vertex_colours: Tensor | None = None,
-        corner_colours: Tensor | None = None,
-        corner_jumps: Tensor | None = None,
-        near: float = 1e-3,
-    ) -> Tensor:
-        corners = corner_colours is not None
+    def apply(self, drawn: Drawn) -> Tensor:
+        image, corners = drawn.image, drawn.corner_colours is not None
         soft = soft_rasterize(
-            fragments.points,
-            faces,
-            corner_colours if corners else vertex_colours,
+            drawn.fragments.points,
+            drawn.faces,
+            drawn.corner_colours if corners else drawn.vertex_colours,
             *image.shape[1:3],
             corners=corners,
             **{field.name: getattr(self, field.name) for field in fields(self)},
@@ -194,18 +162,9 @@ class NMR:
     name: ClassVar[str] = "nmr"
     margin: ClassVar[int] = 0
 
-    def apply(
-        self,
-        image: Tensor,
-        fragments: Fragments,
-        faces: Tensor,
-        *,
-        vertex_colours: Tensor | None = None,
-        corner_colours: Tensor | None = None,
-        corner_jumps: Tensor | None = None,
-        near: float = 1e-3,
-    ) -> Tensor:
-        return neural_renderer(image, fragments.points, faces, fragments.face, near, self.eps)
+    def apply(self, drawn: Drawn) -> Tensor:
+        fragments = drawn.fragments
+        return neural_renderer(drawn.image, fragments.points, drawn.faces, fragments.face, drawn.near, self.eps)
 
 
 @dataclass(frozen=True)
@@ -215,18 +174,9 @@ class EdgeGrad:
     name: ClassVar[str] = "edge_grad"
     margin: ClassVar[int] = 0
 
-    def apply(
-        self,
-        image: Tensor,
-        fragments: Fragments,
-        faces: Tensor,
-        *,
-        vertex_colours: Tensor | None = None,
-        corner_colours: Tensor | None = None,
-        corner_jumps: Tensor | None = None,
-        near: float = 1e-3,
-    ) -> Tensor:
-        return edge_grad(image, fragments.points, faces, fragments.face, fragments.barycentrics, near)
+    def apply(self, drawn: Drawn) -> Tensor:
+        face, barycentrics = drawn.fragments.face, drawn.fragments.barycentrics
+        return edge_grad(drawn.image, drawn.fragments.points, drawn.faces, face, barycentrics, drawn.near)
 
 
 VISIBILITIES: dict[str, type[Visibility]] = {
