@@ -53,6 +53,8 @@ OPTIONAL: dict[str, type] = {
     "views_per_step": int,
     "level": float,
     "skip": int,
+    "mesh": str,
+    "target": str,
 }
 # Keys with these last names must be greater than 0.
 POSITIVE = (

@@ -25,6 +25,7 @@ from nerfkit.options import STAGES
 from nerfkit.options import load as load_config
 from nerfkit.raster.shade import MeshSource
 from nerfkit.recipes import find_recipe
+from nerfkit.recipes.checks import check_recipe
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.report import table
@@ -84,6 +85,7 @@ def _run_recipe(config: DictConfig) -> Path:
     if config.resume is not None:
         raise ConfigError("resume: a recipe is short and cannot be resumed; start it again")
     recipe, device = find_recipe(config.recipe.name), pick_device(config.device)
+    check_recipe(config)
     config.threads = set_threads(config.threads)
     if config.scene.root is not None:
         config.scene.root = str(Path(config.scene.root).absolute())

@@ -72,7 +72,7 @@ def _look(watches: Sequence[Watch], due: list[float], share: float, done: int) -
     begin = time.perf_counter()
     for k, watch in enumerate(watches):
         if share >= due[k]:
-            due[k] = share + watch.share
+            due[k] = (math.floor(share / watch.share + 1e-9) + 1) * watch.share - 1e-9
             watch.look(done)
     return time.perf_counter() - begin
 

@@ -10,6 +10,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
+from nerfkit.errors import SceneError
+from nerfkit.fit.build import load_scene
 from nerfkit.fit.loop import Watch
 from nerfkit.fit.metrics import quantise
 from nerfkit.fit.refine import evaluate_mesh, picture
@@ -44,6 +46,21 @@ def iou_loss(predicted: Tensor, true: Tensor) -> Tensor:
     overlap = (predicted * true).sum((1, 2))
     union = (predicted + true - predicted * true).sum((1, 2))
     return (1 - overlap / union.clamp(min=1e-6)).mean()
+
+
+def masked_scene(config: DictConfig) -> Scene:
+    """The scene of ``config.scene``.
+
+    Raises:
+        SceneError: it cannot be read, or its photos have no masks: a surface that starts as a sphere is found by them.
+    """
+    scene = load_scene(config)
+    if not scene.has_masks:
+        raise SceneError(
+            f"{scene.name}: its photos have no masks, and the object's outline is what this recipe starts from; "
+            "add an alpha channel or mask files, or use scene=clock"
+        )
+    return scene
 
 
 def photos(scene: Scene, views: list[int], device: torch.device) -> tuple[Tensor, Tensor]:

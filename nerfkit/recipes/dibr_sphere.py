@@ -17,7 +17,6 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from nerfkit.fit.build import load_scene
 from nerfkit.fit.loop import Watch, optimise
 from nerfkit.mesh.losses import Topology, laplacian_vectors, normal_consistency
 from nerfkit.mesh.mesh import Mesh
@@ -25,7 +24,7 @@ from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
 from nerfkit.raster.visibility import visibility_of
 from nerfkit.recipes import steps_of
-from nerfkit.recipes.common import Epochs, close, compare, descend, iou_loss, photos, save, timelapse
+from nerfkit.recipes.common import Epochs, close, compare, descend, iou_loss, masked_scene, photos, save, timelapse
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 
@@ -86,7 +85,7 @@ class Sphere:
 
 def run(config: DictConfig, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures: ``dibr_sphere.{psnr, ssim, mask_iou, image_l1}`` on held-out views."""
-    scene = load_scene(config)
+    scene = masked_scene(config)
     sphere = Sphere(config, scene, device)
     views = scene.test or scene.train[:1]
 

@@ -15,7 +15,6 @@ from dataclasses import replace
 import torch
 from omegaconf import DictConfig
 
-from nerfkit.fit.build import load_scene
 from nerfkit.fit.loop import Watch, optimise
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.losses import edge_length, laplacian_norm, normal_consistency
@@ -24,15 +23,16 @@ from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
 from nerfkit.raster.visibility import visibility_of
 from nerfkit.recipes import steps_of
-from nerfkit.recipes.common import Epochs, close, compare, descend, photos, save, timelapse
+from nerfkit.recipes.common import Epochs, close, compare, descend, masked_scene, photos, save, timelapse
 from nerfkit.runs.folder import Run
 
 
 def run(config: DictConfig, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures: ``mesh_texture.{psnr, ssim, mask_iou, image_l1}`` on held-out views."""
     o = config.recipe
-    scene = load_scene(config)
-    scene = replace(scene, train=scene.train[:: max(1, len(scene.train) // o.views)][: o.views])
+    scene = masked_scene(config)
+    kept = torch.linspace(0, len(scene.train) - 1, min(o.views, len(scene.train))).round().long().tolist()
+    scene = replace(scene, train=[scene.train[k] for k in kept])
     start = icosphere(o.subdivisions, o.radius).without_appearance().to(device)
     offsets = torch.zeros_like(start.vertices, requires_grad=True)
     colours = torch.full_like(start.vertices, 0.5, requires_grad=True)

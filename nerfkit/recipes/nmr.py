@@ -38,8 +38,8 @@ def draw(config: DictConfig, record: Run, device: torch.device) -> None:
     frames = []
     count = max(2, round(o.frames * config.budget))
     cameras = ring(count, o.size, DISTANCE, o.elevation, VIEW_ANGLE).to(device)
-    colours = _lit(mesh.vertices, mesh.faces)
     for view in range(count):
+        colours = _lit(mesh.vertices, mesh.faces, cameras.positions[view])
         with torch.no_grad():
             drawn = render(
                 mesh.vertices, mesh.faces, cameras[view], corner_colours=colours, supersampling=SUPERSAMPLING
@@ -189,9 +189,14 @@ def _mesh(config: DictConfig, device: torch.device) -> Mesh:
     return Mesh(mesh.vertices * torch.tensor([1.0, 1.0, -1.0]), mesh.faces.flip(1)).to(device)
 
 
-def _lit(points: Tensor, faces: Tensor) -> Tensor:
-    """Grey of each face's corners (F,3,3): ambient light, and light from above by the cosine law."""
-    above = face_normals(points, faces)[:, 1].clamp(min=0)  # (F,)
+def _lit(points: Tensor, faces: Tensor, eye: Tensor) -> Tensor:
+    """Grey of each face's corners (F,3,3): ambient light, and light from above by the cosine law.
+
+    As there, a face has two sides, and the one that ``eye`` (3,) sees is lit.
+    """
+    normals = face_normals(points, faces)  # (F, 3)
+    side = ((eye - points[faces[:, 0]]) * normals).sum(-1).sign()
+    above = (side * normals[:, 1]).clamp(min=0)  # (F,)
     return (AMBIENT + DIRECTIONAL * above)[:, None, None].expand(-1, 3, 3)
 
 

@@ -13,8 +13,6 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from nerfkit.errors import ConfigError, SceneError
-from nerfkit.fit.build import load_scene
 from nerfkit.fit.large_steps import LargeSteps
 from nerfkit.fit.loop import optimise
 from nerfkit.mesh.intersections import self_intersections
@@ -27,24 +25,17 @@ from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
 from nerfkit.raster.visibility import visibility_of
 from nerfkit.recipes import steps_of
-from nerfkit.recipes.common import Epochs, close, compare, iou_loss, photos, save, timelapse
+from nerfkit.recipes.common import Epochs, close, compare, iou_loss, masked_scene, photos, save, timelapse
 from nerfkit.runs.folder import Run
 from nerfkit.runs.report import table
 from nerfkit.scenes.scene import Scene
-
-VARIANTS = ("none", "smooth", "area", "both", "large_steps")
 
 
 def run(config: DictConfig, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures of each variant: mask IoU on held-out views, self-intersections, the variance of
     areas, the roughness of normals and, where the truth is known, the chamfer distance.
     """
-    unknown = [name for name in config.recipe.variants if name not in VARIANTS]
-    if unknown:
-        raise ConfigError(f"recipe.variants: unknown {unknown[0]!r}; expected some of {', '.join(VARIANTS)}")
-    scene = load_scene(config)
-    if not scene.has_masks:
-        raise SceneError(f"{scene.name}: its photos have no masks, and masks are all that this recipe looks at")
+    scene = masked_scene(config)
     found = {name: fit(config, scene, record, device, name) for name in config.recipe.variants}
     record.update_metrics({"silhouette_fit": found})
     keys = ("mask_iou", "chamfer", "self_intersections", "area_variance", "normal_roughness")

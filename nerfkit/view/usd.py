@@ -32,7 +32,8 @@ class UsdSequence:
             from pxr import Sdf, Usd, UsdGeom, Vt
         except ImportError:
             raise ConfigError(
-                "timelapse.formats: usd needs usd-core, which is not installed; pip install 'nerfkit[usd]', or leave usd out"
+                "timelapse.formats: usd needs usd-core, which is not installed; pip install 'nerfkit[usd]', "
+                "or leave usd out"
             ) from None
         self._vt: Any = Vt
         self.stage = Usd.Stage.CreateInMemory()

@@ -29,3 +29,9 @@ def test_a_bound_in_seconds_ends_it_and_watching_is_free():
 def test_a_loss_that_is_not_finite_names_its_term():
     with pytest.raises(FloatingPointError, match=r"deform: .*term: edge.* step 0"):
         optimise("deform", lambda _: {"image": 1.0, "edge": float("nan")}, steps=3)
+
+
+def test_watches_that_fall_between_steps_are_all_called():
+    looks = []
+    optimise("fit", lambda _: {}, steps=100, watches=[Watch(1 / 7, looks.append)])
+    assert looks == [0, 15, 29, 43, 58, 72, 86, 100]

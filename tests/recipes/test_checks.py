@@ -1,0 +1,108 @@
+"""A value that a recipe cannot use is one message that names its key, before anything is made."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nerfkit import options, pipeline
+from nerfkit.errors import ConfigError, UserError
+from nerfkit.mesh.topology import topology_report
+from nerfkit.recipes.checks import check_recipe
+from nerfkit.recipes.nmr import _lit
+from nerfkit.recipes.targets import target_mesh
+
+WRONG = [
+    ("mesh_deform", "recipe.steps=-1"),
+    ("mesh_deform", "recipe.steps=0"),
+    ("mesh_deform", "recipe.subdivisions=99"),
+    ("mesh_deform", "recipe.subdivisions=-1"),
+    ("mesh_deform", "recipe.points=0"),
+    ("mesh_deform", "recipe.rate=-1"),
+    ("mesh_deform", "recipe.momentum=2"),
+    ("mesh_deform", "recipe.chamfer=-1"),
+    ("mesh_deform", "recipe.mesh=3"),
+    ("mesh_deform", "recipe.name=nmr_draw"),
+    ("mesh_deform", "budget=0"),
+    ("mesh_deform", "budget=inf"),
+    ("mesh_deform", "timelapse.snapshots=-3"),
+    ("mesh_deform", "timelapse.formats=[]"),
+    ("mesh_deform", "seed=-1"),
+    ("nmr_draw", "recipe.size=0"),
+    ("nmr_draw", "recipe.size=1000000"),
+    ("nmr_draw", "recipe.frames=0"),
+    ("nmr_draw", "recipe.elevation=91"),
+    ("nmr_textures", "recipe.texture=0"),
+    ("nmr_camera", "recipe.start=[1,2]"),
+    ("nmr_camera", "recipe.start=[0,0,0]"),
+    ("nmr_camera", "recipe.enough=-1"),
+    ("silhouette_fit", "recipe.variants=[]"),
+    ("silhouette_fit", "recipe.variants=[none,none]"),
+    ("silhouette_fit", "recipe.variants=[smoth]"),
+    ("silhouette_fit", "recipe.final_rate=0"),
+    ("visibility_study", "recipe.tasks=[]"),
+    ("visibility_study", "recipe.subdivisions=[]"),
+    ("visibility_study", "recipe.subdivisions=[1.5]"),
+    ("visibility_study", "recipe.views=0"),
+    ("dibr_sphere", "recipe.halve_every=0"),
+    ("dibr_sphere", "recipe.views_per_step=null"),
+    ("mesh_texture", "recipe.radius=0"),
+    ("nmr_vertices", "rasterizer.visibility=hard"),
+    ("nmr_vertices", "rasterizer.softras.sigma=0"),
+    ("nmr_vertices", "rasterizer.softras.dist_eps=0.7"),
+    ("nmr_vertices", "rasterizer.softras.near=200"),
+    ("nmr_vertices", "rasterizer.dibr.knum=0"),
+    ("nmr_vertices", "rasterizer.dibr.boxlen=-1"),
+    ("nmr_vertices", "rasterizer.nmr.eps=0"),
+]
+
+
+@pytest.mark.parametrize(("name", "word"), WRONG)
+def test_a_wrong_value_is_named_and_nothing_is_made(name: str, word: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        pipeline.run(options.compose("train", [f"experiment={name}", word, f"output={tmp_path}", "threads=1"]))
+    assert isinstance(caught.value, ConfigError)
+    assert word.partition("=")[0] in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nmr_draw", "recipe.elevation=-30.0"],
+        ["nmr_camera", "recipe.start=[0,3,-2]", "recipe.enough=0"],
+        ["silhouette_fit", "recipe.variants=[both]", "recipe.final_rate=1"],
+        ["mesh_deform", "recipe.edge=0", "recipe.momentum=0", "timelapse.snapshots=3"],
+        ["visibility_study", "recipe.subdivisions=[0,8]", "rasterizer.dibr.boxlen=0"],
+    ],
+)
+def test_values_at_the_ends_of_their_ranges_are_taken(words: list[str]) -> None:
+    check_recipe(options.compose("train", [f"experiment={words[0]}", *words[1:]]))
+
+
+def test_silhouettes_have_the_distance_floor_of_their_source() -> None:
+    eps = {
+        name: options.compose("train", [f"experiment={name}"]).rasterizer.nmr.eps
+        for name in ("nmr_vertices", "nmr_camera")
+    }
+    assert eps == {"nmr_vertices": 1e-4, "nmr_camera": 1e-4}
+    assert options.compose("train").rasterizer.nmr.eps == 1e-3  # with colours
+
+
+def test_the_clock_is_whole() -> None:
+    clock = target_mesh(None)
+    report = topology_report(clock)
+    assert report.components < 60  # its parts; torn apart they are thousands
+    assert len(clock.faces) <= 6000
+    extent = clock.vertices.amax(0) - clock.vertices.amin(0)
+    assert extent.max() == pytest.approx(2, abs=1e-4)
+
+
+def test_the_seen_side_of_a_face_is_lit() -> None:
+    points = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 0, 1]])
+    up, down = torch.tensor([[0, 2, 1]]), torch.tensor([[0, 1, 2]])
+    above, below = torch.tensor([0.2, 5.0, 0.2]), torch.tensor([0.2, -5.0, 0.2])
+    for faces in (up, down):
+        assert torch.equal(_lit(points, faces, above), torch.ones(1, 3, 3))
+        assert torch.equal(_lit(points, faces, below), torch.full((1, 3, 3), 0.5))
