@@ -55,6 +55,7 @@ OPTIONAL: dict[str, type] = {
     "skip": int,
     "mesh": str,
     "target": str,
+    "texture": int,
 }
 # Keys with these last names must be greater than 0.
 POSITIVE = (

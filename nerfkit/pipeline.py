@@ -1,7 +1,6 @@
 """The stages of a run in order: field, extract, refine, export, video."""
 
 import contextlib
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,12 @@ from nerfkit.errors import CheckpointError, ConfigError, UserError
 from nerfkit.fit.build import build_field, build_sampler, load_scene
 from nerfkit.fit.checks import check_config, for_rendering
 from nerfkit.fit.evaluate import evaluate_field
-from nerfkit.fit.extract import coarse_mesh, surface_colours
+from nerfkit.fit.extract import coarse_mesh
 from nerfkit.fit.field import FieldFit
-from nerfkit.fit.refine import evaluate_mesh, refine_mesh
-from nerfkit.mesh.clean import topology_report
+from nerfkit.fit.specular import Specular, SpecularSource
 from nerfkit.mesh.io import load_mesh, save_mesh
-from nerfkit.mesh.measures import surface_distance
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh_stage import refine_stage
 from nerfkit.options import STAGES
 from nerfkit.options import load as load_config
 from nerfkit.raster.shade import MeshSource
@@ -28,13 +26,13 @@ from nerfkit.recipes import find_recipe
 from nerfkit.recipes.checks import check_recipe
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find, has_checkpoint
-from nerfkit.runs.report import table
 from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.scene import Scene
-from nerfkit.view.show import pick_source, show
+from nerfkit.view.show import Source, pick_source, show
 from nerfkit.volume.renderer import FieldSource
 
-EXPORTS = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply")
+SPECULAR = "specular.npz"
+EXPORTS = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply", SPECULAR)
 """What an export of every format leaves in a run's folder ``mesh``."""
 
 
@@ -151,12 +149,17 @@ def _exported(folder: Path) -> Path | None:
     return next((p for p in (folder / "mesh" / f"mesh.{end}" for end in ("glb", "obj", "ply")) if p.exists()), None)
 
 
-def _mesh_source(folder: Path, scene: Scene) -> tuple[MeshSource, str]:
-    """The exported mesh, back in normalised units, and when it was written."""
+def _mesh_source(folder: Path, scene: Scene) -> tuple[Source, str]:
+    """The exported mesh, back in normalised units, with its highlights where it has some, and when it was written."""
     path = _exported(folder)
     assert path is not None  # ``pick_source`` has seen it
     mesh = load_mesh(path).transformed(scene.normalisation.apply)
-    return MeshSource(mesh, scene.background), f"{path.name} {path.stat().st_mtime_ns}"
+    identity = f"{path.name} {path.stat().st_mtime_ns}"
+    highlights = path.with_name(SPECULAR)
+    if highlights.exists() and mesh.texture is not None:
+        identity += f" {highlights.stat().st_mtime_ns}"
+        return SpecularSource(mesh, Specular.load(highlights), scene.background), identity
+    return MeshSource(mesh, scene.background), identity
 
 
 class _Stages:
@@ -167,6 +170,7 @@ class _Stages:
         self.fit: FieldFit | None = None
         self.coarse: Mesh | None = None
         self.refined: Mesh | None = None
+        self.specular: Specular | None = None
 
     def run(self) -> Path:
         scene, record = self.scene, self.record
@@ -210,40 +214,23 @@ class _Stages:
     def _refine(self) -> None:
         if self.coarse is None:
             self.coarse = self._load("coarse.ply", "extract")
-        before = evaluate_mesh(self.coarse, self.scene, self.scene.test)
-        start = time.perf_counter()
         fit = self._have_fit()
-
-        def colour(points: Tensor, normals: Tensor) -> Tensor:
-            return surface_colours(fit.average, fit.sampler, points, normals, self.device)
-
-        seed = int(self.config.seed)
-        self.refined = refine_mesh(self.coarse, self.scene, self.config.refine, self.record, seed, colour)
-        seconds = time.perf_counter() - start
-        after = evaluate_mesh(self.refined, self.scene, self.scene.test, self.record.folder / "images")
-        report = topology_report(self.refined)
-        found: dict[str, Any] = {
-            **after,
-            "vertices": len(self.refined.vertices),
-            "faces": len(self.refined.faces),
-            "watertight": report.watertight,
-            "seconds": round(seconds, 3),
-            "coarse": {key: value for key, value in before.items() if key != "views"},
-        }
-        if self.scene.truth is not None:
-            truth = load_mesh(self.scene.truth)
-            for mesh, where in ((self.refined, found), (self.coarse, found["coarse"])):
-                distance = surface_distance(mesh.transformed(self.scene.normalisation.invert), truth)
-                where |= {"chamfer": round(distance.chamfer, 6), "f_score": round(distance.f_score, 4)}
-        self.record.update_metrics({"mesh": found})
-        self._table(found)
+        self.refined, self.specular = refine_stage(
+            self.coarse, fit.average, fit.sampler, self.config, self.scene, self.record, self.device
+        )
 
     def _export(self) -> None:
         mesh = self.refined or self.coarse
         if mesh is None:
             path = _exported(self.record.folder)
             mesh = self._load(path.name if path is not None else "coarse.ply", "extract")
-        written = self._save(mesh, "mesh", tuple(self.config.export.formats))
+        formats = tuple(self.config.export.formats)
+        if mesh is self.refined and self.specular is not None and {"glb", "obj"} & set(formats):
+            written = self._save(mesh, "mesh", formats, self.specular.roughness())
+            written.append(self.record.folder / "mesh" / SPECULAR)
+            self.specular.save(written[-1])
+        else:
+            written = self._save(mesh, "mesh", formats)
         for path in written:
             self.record.log(f"wrote {path}")
         if mesh is self.refined or mesh is self.coarse:  # a new mesh: files of the one before would pass for it
@@ -273,28 +260,16 @@ class _Stages:
             self.fit = _load_fit(self.config, self.scene, self.record, self.device)
         return self.fit
 
-    def _save(self, mesh: Mesh, stem: str, formats: tuple[str, ...]) -> list[Path]:
+    def _save(self, mesh: Mesh, stem: str, formats: tuple[str, ...], roughness: Tensor | None = None) -> list[Path]:
         """Written in the scene's own units."""
         own = replace(mesh, vertices=self.scene.normalisation.invert(mesh.vertices))
-        return save_mesh(own, self.record.folder / "mesh" / stem, formats)
+        return save_mesh(own, self.record.folder / "mesh" / stem, formats, roughness)
 
     def _load(self, file: str, stage: str) -> Mesh:
         path = self.record.folder / "mesh" / file
         if not path.exists():
             raise CheckpointError(f"{path}: not there yet; add {stage} to stages")
         return load_mesh(path).transformed(self.scene.normalisation.apply)
-
-    def _table(self, found: dict[str, Any]) -> None:
-        """Coarse and refined mesh on the held-out views, side by side."""
-        labels = {"psnr": "PSNR, dB", "ssim": "SSIM", "mask_iou": "mask IoU"}
-        labels |= {"chamfer": "chamfer, % of the diagonal", "f_score": "F-score at 0.5 % of it"}
-        unit = {"chamfer": 100}
-        rows = [
-            (label, found["coarse"][key] * unit.get(key, 1), found[key] * unit.get(key, 1))
-            for key, label in labels.items()
-            if key in found
-        ]
-        self.record.log(table(("held-out views", "coarse", "refined"), rows))
 
 
 def _plain(provenance: dict[str, Any]) -> dict[str, Any]:

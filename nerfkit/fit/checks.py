@@ -35,9 +35,7 @@ def check_config(config: DictConfig, device: torch.device | str) -> None:
     _expect("extract.level", o.level, o.level is None or o.level > 0, "a density above 0, or null")
     _expect("extract.faces", o.faces, o.faces >= 4, "at least 4, the faces of a tetrahedron")
     _expect("extract.min_part", o.min_part, 0 <= o.min_part <= 1, "a share from 0 to 1")
-    o = config.refine
-    _expect("refine.steps", o.steps, o.steps >= 1, "at least 1; to refine nothing, leave it out of stages")
-    _expect("refine.preview_every", o.preview_every, o.preview_every > 0, "a share of the budget above 0")
+    check_refine(config)
 
 
 def check_field(config: DictConfig, device: torch.device | str) -> None:
@@ -132,6 +130,24 @@ def check_trainer(config: DictConfig) -> None:
     _expect("trainer.preview_every", o.preview_every, o.preview_every > 0, "a share of the budget above 0")
     for key in ("final_learning_rate", "mask_weight", "warmup", "checkpoint_every"):
         _expect(f"trainer.{key}", o[key], o[key] >= 0, "a number, not negative")
+
+
+def check_refine(config: DictConfig) -> None:
+    """The group ``refine``.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+    o = config.refine
+    _expect("refine.steps", o.steps, o.steps >= 1, "at least 1; to refine nothing, leave it out of stages")
+    _expect("refine.preview_every", o.preview_every, o.preview_every > 0, "a share of the budget above 0")
+    _expect("refine.geometry", o.geometry, 0 <= o.geometry <= 1, "a share of the budget from 0 to 1")
+    _expect("refine.faces", o.faces, o.faces == 0 or o.faces >= 4, "at least 4, or 0 for those of the coarse mesh")
+    _expect("refine.texture", o.texture, o.texture is None or o.texture >= 1, "at least 1 texel, or null")
+    for key in ("specular_steps", "specular_lobes"):
+        _expect(f"refine.{key}", o[key], o[key] >= 1, "a whole number of at least 1")
+    for key in ("remesh", "depth_weight", "mask_weight", "normal_weight", "laplacian_weight", "edge_weight"):
+        _expect(f"refine.{key}", o[key], o[key] >= 0, "a number, not negative")
 
 
 def _has_bf16() -> bool:

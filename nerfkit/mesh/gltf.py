@@ -31,10 +31,15 @@ def split_corners(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return unique[:, 0].astype(np.int64), unique[:, 1:].astype(np.float32), inverse.reshape(-1, 3)
 
 
-def to_glb(mesh: Mesh, texture_png: bytes | None) -> bytes:
+def to_glb(mesh: Mesh, texture_png: bytes | None, surface_png: bytes | None = None) -> bytes:
     """The mesh with smooth normals, and its UVs and texture (as an embedded PNG) or its vertex colours, as a GLB file.
 
     glTF measures v downwards and stores vertex colours linear, texture colours sRGB; both are converted here.
+
+    Args:
+        texture_png: the base colour.
+        surface_png: how metallic (blue) and rough (green) the surface is, over the same UVs; None where it is plain
+            and matt. Viewers that know the unlit extension, which stays, do not look at it.
     """
     vertices = mesh.vertices.detach().cpu()
     normals = vertex_normals(vertices, mesh.faces.cpu())
@@ -62,10 +67,16 @@ def to_glb(mesh: Mesh, texture_png: bytes | None) -> bytes:
         "materials": [{"pbrMetallicRoughness": surface, "extensions": {"KHR_materials_unlit": {}}}],
     }
     if texture_png is not None:
-        surface["baseColorTexture"] = {"index": 0}
-        document["textures"] = [{"source": 0, "sampler": 0}]
+        slots = {"baseColorTexture": texture_png}
+        if surface_png is not None:
+            slots["metallicRoughnessTexture"] = surface_png
+            surface["metallicFactor"] = 1.0  # what multiplies the texture's own
         document["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}]
-        document["images"] = [{"bufferView": builder.add_view(texture_png), "mimeType": "image/png"}]
+        document["textures"] = [{"source": k, "sampler": 0} for k in range(len(slots))]
+        document["images"] = []
+        for k, (slot, png) in enumerate(slots.items()):
+            surface[slot] = {"index": k}
+            document["images"].append({"bufferView": builder.add_view(png), "mimeType": "image/png"})
     document |= {"accessors": builder.accessors, "bufferViews": builder.views}
     document["buffers"] = [{"byteLength": len(builder.data)}]
 

@@ -22,12 +22,17 @@ LOG = logging.getLogger("nerfkit.mesh")
 FORMATS = ("glb", "obj", "ply")
 
 
-def save_mesh(mesh: Mesh, stem: str | Path, formats: Iterable[str] = FORMATS) -> list[Path]:
+def save_mesh(
+    mesh: Mesh, stem: str | Path, formats: Iterable[str] = FORMATS, roughness: Tensor | None = None
+) -> list[Path]:
     """Write ``stem``.glb, ``stem``.obj (with .mtl and .png where there is a texture) and ``stem``.ply.
 
     GLB embeds the texture, or else linear vertex colours; OBJ refers to the texture by name, or else carries vertex
     colours; PLY carries vertex colours, taken from the texture where the mesh has none of its own. Units are the mesh's
     own.
+
+    Args:
+        roughness: (C,D) in [0,1] over the UVs, glTF's; a GLB with a texture carries it, other files do not.
 
     Returns:
         the files written.
@@ -42,7 +47,11 @@ def save_mesh(mesh: Mesh, stem: str | Path, formats: Iterable[str] = FORMATS) ->
     written: list[Path] = []
     for format in formats:
         if format == "glb":
-            files = {".glb": to_glb(mesh, texture_png)}
+            surface_png = None
+            if roughness is not None and texture_png is not None:
+                none = torch.zeros_like(roughness)
+                surface_png = _png(torch.stack([none, roughness, none], -1))  # glTF: green is rough, blue metallic
+            files = {".glb": to_glb(mesh, texture_png, surface_png)}
         elif format == "obj":
             files = _obj(mesh, stem.name, texture_png)
         elif format == "ply":

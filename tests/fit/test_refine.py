@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from nerfkit import conf
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.errors import SceneError
-from nerfkit.fit.refine import Refinement, evaluate_mesh, picture, refine_mesh, texture_size
+from nerfkit.fit.refine import MeshWatch, evaluate_mesh, picture, refine_mesh, texture_size
+from nerfkit.fit.refine_targets import Targets
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import render
 from nerfkit.scenes.scene import Scene
@@ -22,7 +23,7 @@ SIZE, VIEWS = 40, 10
 
 def options(**changes: float | None) -> DictConfig:
     whole = OmegaConf.load(Path(conf.__path__[0]) / "refine" / "default.yaml")
-    few = {"steps": 60, "max_seconds": None, "log_every": 10, "preview_every": 0.5, "texture": 64}
+    few = {"steps": 60, "max_seconds": None, "log_every": 10, "preview_every": 0.5, "texture": 64, "remesh": 0}
     merged = OmegaConf.merge(whole, few, changes)
     assert isinstance(merged, DictConfig)
     return merged
@@ -118,18 +119,23 @@ def test_without_masks_only_covered_pixels_count(scene: Scene) -> None:
     assert evaluate_mesh(refined, scene, scene.test)["mask_iou"] > 0.93
 
 
-def test_a_loss_that_is_not_finite_names_its_term(scene: Scene) -> None:
-    mesh = refine_mesh(ball((0.7, 0.6, 0.6)), scene, options(steps=1))
-    refinement = Refinement(mesh, scene, options(mask_weight=math.nan), seed=0)
+@pytest.mark.parametrize("geometry", [0.0, 1.0])
+def test_a_loss_that_is_not_finite_names_its_term(scene: Scene, geometry: float) -> None:
+    seen: list[Mesh] = []
+    start = ball((0.7, 0.6, 0.6))
     with pytest.raises(FloatingPointError, match=r"term: mask"):
-        refinement.step(0.0)
-    assert torch.equal(refinement.mesh().vertices, mesh.vertices), "nothing moved"
+        refine_mesh(
+            start,
+            scene,
+            options(mask_weight=math.nan, geometry=geometry, steps=1),
+            watches=[MeshWatch(1.0, seen.append)],
+        )
+    assert torch.equal(seen[0].vertices, start.vertices)
 
 
 def test_every_training_view_comes_once_before_any_comes_again(scene: Scene) -> None:
-    mesh = refine_mesh(ball((0.7, 0.6, 0.6)), scene, options(steps=1))
-    refinement = Refinement(mesh, scene, options(), seed=0)
-    seen = [view for _ in range(4) for view in refinement._next_views()]
+    targets = Targets(scene, options(), seed=0)
+    seen = [view for _ in range(4) for view in targets.next_views()]
     assert sorted(seen) == scene.train
 
 

@@ -1,0 +1,155 @@
+"""What a mesh is refined towards: the training photos, their masks, and the depth that the field sees."""
+
+from dataclasses import dataclass
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from nerfkit.fields.field import Field
+from nerfkit.mesh.laplacian import Topology, laplacian_vectors
+from nerfkit.mesh.losses import normal_consistency
+from nerfkit.mesh.mesh import rows, scattered
+from nerfkit.raster import Rendering
+from nerfkit.scenes.scene import Scene
+from nerfkit.volume.renderer import RAYS_AT_ONCE, render_rays
+from nerfkit.volume.samplers import Sampler
+
+DEPTH_RAYS = 8192  # a view, on a lattice over the whole picture; those outside of the mask are not cast
+OPAQUE = 0.95  # opacity from which a ray has one depth
+
+
+@dataclass(frozen=True)
+class DepthTargets:
+    """The field's surface as the training cameras see it, at some of their pixels.
+
+    Attributes:
+        pixel: by view, (P,) int64 numbers i W + j of pixels.
+        depth: by view, (P,) float32, along the camera's axis in normalised units.
+    """
+
+    pixel: dict[int, Tensor]
+    depth: dict[int, Tensor]
+
+
+@torch.no_grad()
+def field_depth(field: Field, sampler: Sampler, scene: Scene, device: torch.device | str = "cpu") -> DepthTargets:
+    """Expected depth of the field at a lattice of pixels of every training view, where its opacity is at least 0.95.
+
+    Only pixels that the mask covers whole are asked for: a ray along the outline has no one depth.
+    """
+    cameras = scene.cameras
+    height, width = cameras.height, cameras.width
+    stride = max(1, round((height * width / DEPTH_RAYS) ** 0.5))
+    lattice = torch.zeros(height, width, dtype=torch.bool)
+    lattice[stride // 2 :: stride, stride // 2 :: stride] = True
+    pixels, depths = {}, {}
+    for view in scene.train:
+        wanted = (lattice & (scene.images[view, ..., 3] == 255)).flatten().nonzero()[:, 0]
+        origins, directions = (rays[wanted].to(device) for rays in cameras.image_rays(view))
+        found = [
+            render_rays(field, sampler, o.contiguous(), d.contiguous())[0]
+            for o, d in zip(origins.split(RAYS_AT_ONCE), directions.split(RAYS_AT_ONCE), strict=True)
+        ]
+        if not len(wanted):
+            pixels[view], depths[view] = wanted, torch.zeros(0)
+            continue
+        opacity = torch.cat([piece.opacity for piece in found])
+        distance = torch.cat([piece.depth for piece in found]) / opacity.clamp_min(1e-6)
+        forward = -cameras.camera_to_world[view, :, 2].to(device)
+        opaque = (opacity >= OPAQUE).cpu()
+        pixels[view], depths[view] = wanted[opaque], (distance * (directions @ forward)).cpu()[opaque]
+    return DepthTargets(pixels, depths)
+
+
+class Targets:
+    """Training views in random order, and the terms of the loss that compare a rendering with them.
+
+    Args:
+        scene: whose training views count.
+        options: conf/refine.
+        seed: of the order of views and of the random backgrounds.
+        depth: what the field sees; None for no term of depth.
+    """
+
+    def __init__(self, scene: Scene, options: DictConfig, seed: int, depth: DepthTargets | None = None) -> None:
+        self.scene, self.options, self.depth = scene, options, depth
+        self.generator = torch.Generator().manual_seed(seed)
+        self.queue: list[int] = []
+
+    def next_views(self) -> list[int]:
+        """Every training view once, in a random order, then again in another."""
+        views: list[int] = []
+        while len(views) < min(self.options.views_per_step, len(self.scene.train)):
+            if not self.queue:
+                order = torch.randperm(len(self.scene.train), generator=self.generator)
+                self.queue = [self.scene.train[i] for i in order.tolist()]
+            views.append(self.queue.pop())
+        return views
+
+    def terms(self, rendering: Rendering, views: list[int], unit: float) -> dict[str, Tensor]:
+        """The weighted terms of a rendering of some views.
+
+        ``image`` and ``mask`` are absolute errors per covered pixel. ``depth`` is the mean absolute error of depth in
+        units of length ``unit``, up to the median of each view: light goes some way into a field's surface, about as
+        far everywhere, so that its depth is the shape's but not the place. Errors beyond one unit count as one: the
+        field's depth is wrong where it blurs one surface into another.
+        """
+        o, scene = self.options, self.scene
+        rgb, alpha, fragments = rendering
+        true = scene.images[views].to(rgb.device).float() / 255  # (N, H, W, 4)
+        covered = true[..., 3].mean() if scene.has_masks else alpha.detach().mean()
+        covered = covered.clamp(min=1e-4)
+        terms = {}
+        if scene.has_masks:
+            # over a random colour, so that darkness cannot pass for emptiness
+            behind = torch.rand(len(views), 1, 1, 3, generator=self.generator).to(rgb)
+            uncovered = true[..., 3] - alpha  # (N, H, W)
+            terms["image"] = (rgb - true[..., :3] + uncovered[..., None] * behind).abs().mean() / covered
+            terms["mask"] = o.mask_weight * uncovered.abs().mean() / covered
+        else:
+            # pixels on the outline show some of the backdrop: pulling them towards the photo would shrink the mesh
+            inside = alpha.detach() > 0.99  # (N, H, W)
+            terms["image"] = ((rgb - true[..., :3]) * inside[..., None]).abs().mean() / covered
+        if self.depth is not None and o.depth_weight:
+            errors = []
+            for k, view in enumerate(views):
+                seen = fragments.depth[k].flatten()[self.depth.pixel[view].to(rgb.device)]  # (P,)
+                error = ((seen - self.depth.depth[view].to(seen)) / unit)[seen > 0]
+                errors.append(error - error.detach().median() if len(error) else error)
+            error = torch.cat(errors).abs().clamp(max=1)
+            terms["depth"] = o.depth_weight * error.sum() / max(len(error), 1)
+        return terms
+
+
+class Shape:
+    """The terms that keep a mesh smooth while its vertices move, in units of its own edges at the start.
+
+    Args:
+        vertices: (V,3) at the start.
+        faces: (F,3) int64.
+    """
+
+    def __init__(self, vertices: Tensor, faces: Tensor) -> None:
+        self.topology = Topology.of(faces, len(vertices))
+        first, second = self.topology.edges.unbind(-1)
+        length = (vertices[first] - vertices[second]).detach().norm(dim=-1)  # (E,)
+        self.edge = length.mean().item()
+        self.length = length.clamp(min=1e-3 * self.edge)
+        ends = self.topology.edges.flatten()
+        total = scattered(
+            len(vertices), ends, torch.stack([self.length, torch.ones_like(length)], 1).repeat_interleave(2, 0)
+        )
+        self.around = total[:, 0] / total[:, 1].clamp(min=1)  # (V,), mean length of the edges there
+        self.around = torch.where(total[:, 1] > 0, self.around, self.edge)
+
+    def terms(self, vertices: Tensor, options: DictConfig) -> dict[str, Tensor]:
+        """``laplacian`` and ``edge`` are relative to the local edge length, so that fine parts may stay fine."""
+        first, second = self.topology.edges.unbind(-1)
+        bend = laplacian_vectors(vertices, self.topology) / self.around[:, None]
+        length = (rows(vertices, first) - rows(vertices, second)).norm(dim=-1)
+        return {
+            "laplacian": options.laplacian_weight * bend.square().sum(-1).mean(),
+            "normal": options.normal_weight * normal_consistency(vertices, self.topology),
+            "edge": options.edge_weight * (length / self.length - 1).square().mean(),
+        }

@@ -1,0 +1,124 @@
+"""Highlights fitted to the training photos, on a mesh whose shape and texture are known."""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from nerfkit.fit.loop import optimise
+from nerfkit.fit.refine_measure import evaluate_mesh
+from nerfkit.fit.specular import Specular, surface_points
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.raster import rasterize, sample_texture
+from nerfkit.runs.folder import Run
+from nerfkit.scenes.scene import Scene
+
+HELD_OUT = 8  # every so manieth training view decides whether the highlights stay, and is not fitted
+PIXELS = 2_000_000  # at most, of all views together
+BATCH = 16384
+RATE = 0.02
+SHARPEST, SOFTEST = 400.0, 2.0  # a lobe of 3 degrees; one that is hardly a highlight
+
+
+class FoundSpecular(NamedTuple):
+    """Highlights, None where they did not help; and what to note of them in metrics.json."""
+
+    specular: Specular | None
+    facts: dict[str, Any]
+
+
+def fit_specular(mesh: Mesh, scene: Scene, options: DictConfig, run: Run | None = None, seed: int = 0) -> FoundSpecular:
+    """Highlights that explain what the texture leaves, where they do so on training views that the fit did not see.
+
+    Diffuse texture, strength and lobes are learned together with Adam from the absolute error of single pixels within
+    the outline; the shape stays. The texture has seen the held-out training views, which favours doing without.
+
+    Args:
+        mesh: refined, with UVs and a texture.
+        options: conf/refine: ``specular_steps``, ``specular_lobes``, ``specular_gain``: the dB that they must gain.
+        run: where curves go; None shows the progress bar alone.
+    """
+    held = scene.train[HELD_OUT // 2 :: HELD_OUT]
+    fitted = [view for view in scene.train if view not in held]
+    if not held or not fitted:
+        return FoundSpecular(None, {"kept": False})
+    fit = _Fit(mesh, scene, fitted, options.specular_lobes, seed)
+    optimise("specular", fit.step, steps=options.specular_steps, run=run, log_every=options.log_every)
+    specular = fit.specular()
+    found = evaluate_mesh(mesh, scene, held, specular=specular)
+    gain = found["psnr_specular"] - found["psnr"]
+    kept = gain >= options.specular_gain
+    facts = {"kept": kept, "gain_on_held_out_training_views": round(gain, 4), "lobes": len(specular.colour)}
+    return FoundSpecular(specular if kept else None, facts)
+
+
+class _Fit:
+    """The parameters on their way: a texture, the logarithms of strengths, sharpnesses and colours, directions."""
+
+    def __init__(self, mesh: Mesh, scene: Scene, views: list[int], lobes: int, seed: int) -> None:
+        assert mesh.texture is not None
+        self.generator = torch.Generator().manual_seed(seed)
+        self.uv, self.mirrored, self.rgb = _pixels(mesh, scene, views, self.generator)
+        size = max(16, max(mesh.texture.shape[:2]) // 4)
+        self.diffuse = mesh.texture.clone().requires_grad_()
+        self.strength = torch.full((size, size), -2.0).requires_grad_()
+        self.direction = _spiral(lobes).requires_grad_()
+        self.sharpness = torch.full((lobes,), math.log(20.0)).requires_grad_()
+        self.colour = torch.full((lobes, 3), -2.0).requires_grad_()
+        maps = {"params": [self.diffuse, self.strength], "scale": 0.25}
+        lamps = {"params": [self.direction, self.sharpness, self.colour], "scale": 1.0}
+        self.optimiser = torch.optim.Adam([maps, lamps], lr=RATE, betas=(0.9, 0.99))
+
+    def specular(self) -> Specular:
+        """The highlights as they are now."""
+        with torch.no_grad():
+            return self._specular()
+
+    def step(self, share: float) -> dict[str, float]:
+        """One step; returns the terms of the loss."""
+        chosen = torch.randint(len(self.uv), (min(BATCH, len(self.uv)),), generator=self.generator)
+        specular, uv = self._specular(), self.uv[chosen]
+        shown = sample_texture(specular.diffuse, uv) + specular.light(uv, self.mirrored[chosen])
+        loss = (shown - self.rgb[chosen].float() / 255).abs().mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        for group in self.optimiser.param_groups:
+            group["lr"] = RATE * group["scale"] * 0.05**share
+        self.optimiser.step()
+        with torch.no_grad():
+            self.diffuse.clamp_(0, 1)
+            self.sharpness.clamp_(math.log(SOFTEST), math.log(SHARPEST))
+        return {"image": loss.item()}
+
+    def _specular(self) -> Specular:
+        strength, colour = self.strength.exp(), self.colour.exp()
+        return Specular(self.diffuse, strength, normalize(self.direction, dim=-1), self.sharpness.exp(), colour)
+
+
+@torch.no_grad()
+def _pixels(mesh: Mesh, scene: Scene, views: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """UVs (P,2), mirrored directions (P,3) and colours (P,3) uint8 of pixels that mask and mesh cover whole."""
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    for view in views:
+        camera = scene.cameras[view]
+        fragments = rasterize(mesh.vertices, mesh.faces, camera)
+        uv, mirrored = surface_points(mesh, fragments, camera)
+        inside = -torch.nn.functional.max_pool2d(-fragments.covered.float(), 3, 1, 1)[0] > 0  # not along the outline
+        inside &= scene.images[view, ..., 3] == 255
+        keep = inside[fragments.covered[0]]
+        chosen = torch.rand(len(keep), generator=generator) < PIXELS / len(views) / max(int(keep.sum()), 1)
+        keep &= chosen
+        found.append((uv[keep], mirrored[keep], scene.images[view, ..., :3][fragments.covered[0]][keep]))
+    uv, mirrored, rgb = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return uv, mirrored, rgb
+
+
+def _spiral(count: int) -> Tensor:
+    """Directions (count,3) all around, a Fibonacci spiral."""
+    height = 1 - (2 * torch.arange(count) + 1) / count
+    angle = torch.arange(count) * math.pi * (3 - math.sqrt(5))
+    ring = (1 - height.square()).sqrt()
+    return torch.stack([ring * angle.cos(), height, ring * angle.sin()], -1)

@@ -1,0 +1,122 @@
+"""The refine stage of a run: what it needs of the field, the fits, what is measured before and after."""
+
+import time
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from nerfkit.fields.field import Field
+from nerfkit.fit.extract import surface_colours
+from nerfkit.fit.refine import MeshWatch, refine_mesh
+from nerfkit.fit.refine_measure import evaluate_mesh
+from nerfkit.fit.refine_targets import field_depth
+from nerfkit.fit.specular import Specular
+from nerfkit.fit.specular_fit import fit_specular
+from nerfkit.mesh.intersections import self_intersections
+from nerfkit.mesh.io import load_mesh
+from nerfkit.mesh.measures import surface_distance
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.topology import topology_report
+from nerfkit.raster.visibility import visibility_of
+from nerfkit.runs.folder import Run
+from nerfkit.runs.report import table
+from nerfkit.scenes.scene import Scene
+from nerfkit.view.paths import orbit
+from nerfkit.view.timelapse import Timelapse
+from nerfkit.volume.samplers import Sampler
+
+LABELS = {
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "mask_iou": "mask IoU",
+    "chamfer": "chamfer, % of the diagonal",
+    "f_score": "F-score at 0.5 % of it",
+    "f_score_1": "F-score at 1 % of it",
+    "genus": "genus",
+    "self_intersections": "self-intersections",
+}
+UNITS = {"chamfer": 100}
+
+
+def refine_stage(
+    coarse: Mesh,
+    field: Field,
+    sampler: Sampler,
+    config: DictConfig,
+    scene: Scene,
+    record: Run,
+    device: torch.device,
+) -> tuple[Mesh, Specular | None]:
+    """The refined mesh and its highlights, None where it does without; metrics, curves and pictures go to ``record``.
+
+    Args:
+        coarse: with vertex colours, in normalised units.
+    """
+    o, seed = config.refine, int(config.seed)
+    before = evaluate_mesh(coarse, scene, scene.test)
+    start = time.perf_counter()
+
+    def colour(points: Tensor, normals: Tensor) -> Tensor:
+        return surface_colours(field, sampler, points, normals, device)
+
+    depth = field_depth(field, sampler, scene, device) if o.depth_weight else None
+    lapse = _timelapse(config, scene, record)
+    watches = [] if lapse is None else [MeshWatch(1 / config.timelapse.snapshots, lapse.add)]
+    visibility = visibility_of(config.rasterizer)
+    refined = refine_mesh(coarse, scene, o, record, seed, colour, depth=depth, visibility=visibility, watches=watches)
+    for path in lapse.close() if lapse is not None else ():
+        record.log(f"wrote {path}")
+    specular, highlights = fit_specular(refined, scene, o, record, seed) if o.specular else (None, {})
+    seconds = time.perf_counter() - start
+    found: dict[str, Any] = {
+        **evaluate_mesh(refined, scene, scene.test, record.folder / "images", specular),
+        **_surface(refined, scene),
+        "vertices": len(refined.vertices),
+        "faces": len(refined.faces),
+        "seconds": round(seconds, 3),
+        "specular": highlights,
+        "coarse": {key: value for key, value in before.items() if key != "views"} | _surface(coarse, scene),
+    }
+    record.update_metrics({"mesh": found})
+    record.log(_table(found))
+    return refined, specular
+
+
+def _surface(mesh: Mesh, scene: Scene) -> dict[str, Any]:
+    """What metrics.json says of a surface: how it hangs together, and how far the truth is where that is known."""
+    report = topology_report(mesh)
+    found: dict[str, Any] = {
+        "watertight": report.watertight,
+        "genus": report.genus,
+        "self_intersections": len(self_intersections(mesh)),
+    }
+    if scene.truth is not None:
+        own = mesh.transformed(scene.normalisation.invert)
+        distance = surface_distance(own, load_mesh(scene.truth), threshold=(0.005, 0.01))
+        found |= {"chamfer": round(distance.chamfer, 6), "normal_error": round(distance.normal_error, 3)}
+        found |= {"f_score": round(distance.f_score, 4), "f_score_1": round(distance.f_scores[0.01], 4)}
+    return found
+
+
+def _timelapse(config: DictConfig, scene: Scene, record: Run) -> Timelapse | None:
+    """What ``config.timelapse`` asks for, into the run's folder ``timelapse``, on a slow turntable."""
+    o = config.timelapse
+    if o.snapshots < 1:
+        return None
+    path = orbit(scene.cameras, 2 * o.snapshots, up=scene.up)
+    return Timelapse(record.folder / "timelapse", list(o.formats), path, scene.background, scene.normalisation, o.fps)
+
+
+def _table(found: dict[str, Any]) -> str:
+    """Coarse and refined mesh on the held-out views, side by side."""
+    coarse = found["coarse"]
+    rows = [
+        (label, coarse[key] * UNITS.get(key, 1), found[key] * UNITS.get(key, 1))
+        for key, label in LABELS.items()
+        if found.get(key) is not None and coarse.get(key) is not None
+    ]
+    if "psnr_specular" in found:
+        rows.append(("PSNR with highlights, dB", coarse["psnr"], found["psnr_specular"]))
+    return table(("held-out views", "coarse", "refined"), rows)
