@@ -40,7 +40,7 @@ import torch
 from torch import Tensor
 
 from ..backend import backend_for
-from .checks import of_views
+from .checks import check_pairs, check_shown, check_vertices, of_views
 from .pixels import antialias_pixels, blend_pixels, find_pixel_pairs
 
 __all__ = ["antialias", "antialias_pixels", "blend", "blend_pixels", "find_pairs", "find_pixel_pairs"]
@@ -65,13 +65,17 @@ def find_pairs(
         slopes (P,) float64: |m| of each edge. The order of the pairs depends on the backend.
 
     Raises:
-        ValueError: a shape is wrong.
+        ValueError: a shape is wrong, ``faces`` or ``edges`` name a vertex that is not there or, looked at on a CPU
+            only, ``face`` a face. On a GPU the check of the vertices waits for the device when it first meets a tensor.
     """
     if points.ndim != 3 or points.shape[-1] != 3:
         raise ValueError(f"points: expected (N,V,3), got {tuple(points.shape)}")
+    check_vertices("faces", faces, points.shape[1], 3)
+    check_vertices("edges", edges, points.shape[1], 3)
     faces, edges = of_views("faces", faces, 3, points.shape[0]), of_views("edges", edges, 4, points.shape[0])
     if face.ndim != 3 or face.shape[0] != points.shape[0]:
         raise ValueError(f"face: expected ({points.shape[0]},H,W), got {tuple(face.shape)}")
+    check_shown(face, faces.shape[1])
     if creases is None:
         creases = torch.zeros(1, edges.shape[1], dtype=torch.bool, device=edges.device)
     creases = creases[None] if creases.ndim == 1 else creases
@@ -95,12 +99,13 @@ def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tenso
         shorter than a pixel would get a gradient without bound for turning, and the area that turning covers cancels.
 
     Raises:
-        ValueError: a shape is wrong.
+        ValueError: a shape is wrong, or, looked at on a CPU only, a pair's numbers.
     """
     if image.ndim != 4 or image.shape[0] != points.shape[0]:
         raise ValueError(f"image: expected ({points.shape[0]},H,W,C), got {tuple(image.shape)}")
-    if pairs.ndim != 2 or pairs.shape[-1] != 4 or slopes.shape != pairs.shape[:1]:
-        raise ValueError(f"pairs, slopes: expected (P,4) and (P,), got {tuple(pairs.shape)} and {tuple(slopes.shape)}")
+    check_pairs(pairs, image, points.shape[1])
+    if slopes.shape != pairs.shape[:1]:
+        raise ValueError(f"slopes: expected {tuple(pairs.shape[:1])}, got {tuple(slopes.shape)}")
     return import_module(f".{backend_for(image)}", __name__).blend(image, points, pairs, slopes)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..jit import inline, jit
 from .reference import CLEARANCE, LEAST_SLOPE, SLACK
@@ -38,8 +39,11 @@ def sort_out(points, edges, creases, near, kinds, sides):
             continue
         if not math.isfinite(p0[0] + p0[1] + p0[2] + p1[0] + p1[1] + p1[2]):
             continue
-        side = det3(p0, p1, points[n, a])
-        side_b = det3(p0, p1, points[n, b]) if b >= 0 else side
+        # A face that uses a vertex twice is flat: not for rounding to decide.
+        side = det3(p0, p1, points[n, a]) if a != v0 and a != v1 else 0.0
+        side_b = side
+        if b >= 0:
+            side_b = det3(p0, p1, points[n, b]) if b != v0 and b != v1 else 0.0
         if side * side_b >= 0:
             side = side if side != 0 else side_b
             kinds[n, e] = CONTOUR
@@ -263,8 +267,8 @@ def backward(image, out, points, pairs, height, width, weights, rates, totals, g
 class Blend(torch.autograd.Function):
     @staticmethod
     def forward(ctx, image, points, pairs, slopes):
-        height, width, channels = image.shape[1:]
-        flat = image.detach().float().reshape(-1, channels).contiguous()
+        _, height, width, _ = image.shape
+        flat = image.detach().float().flatten(0, 2).contiguous()
         out = flat.clone()
         exact = points.detach().double().contiguous()
         pairs, count = pairs.contiguous(), pairs.shape[0]
@@ -276,9 +280,10 @@ class Blend(torch.autograd.Function):
         return out.view(image.shape)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad_out):
-        height, width, channels = ctx.shape[1:]
-        grad_out = grad_out.reshape(-1, channels).contiguous()
+        _, height, width, _ = ctx.shape
+        grad_out = grad_out.flatten(0, 2).contiguous()
         grad_image = grad_out.clone()
         flat, out, exact, pairs = ctx.saved_tensors
         grad_points = torch.zeros_like(exact)

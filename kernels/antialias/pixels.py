@@ -20,7 +20,7 @@ from importlib import import_module
 from torch import Tensor
 
 from ..backend import backend_for
-from .checks import of_views
+from .checks import check_pairs, check_shown, check_vertices, of_views
 
 SOFTENING = 1e-3
 """Added to a side's extent along the pixels' other axis, in pixels, where the gradient divides by it."""
@@ -45,10 +45,13 @@ def find_pixel_pairs(
         vertices of the triangle's side.
 
     Raises:
-        ValueError: a shape is wrong.
+        ValueError: a shape is wrong, ``faces`` or ``opposite`` name a vertex that is not there or, looked at on a CPU
+            only, ``face`` a face. On a GPU the check of the vertices waits for the device when it first meets a tensor.
     """
     if points.ndim != 3 or points.shape[-1] != 3:
         raise ValueError(f"points: expected (N,V,3), got {tuple(points.shape)}")
+    check_vertices("faces", faces, points.shape[1], 3)
+    check_vertices("opposite", opposite, points.shape[1], 0)
     faces, opposite = (
         of_views(name, rows, 3, points.shape[0]) for name, rows in (("faces", faces), ("opposite", opposite))
     )
@@ -57,6 +60,7 @@ def find_pixel_pairs(
     if face.ndim != 3 or face.shape[0] != points.shape[0] or depth.shape != face.shape:
         expected = f"({points.shape[0]},H,W)"
         raise ValueError(f"face, depth: expected {expected}, got {tuple(face.shape)} and {tuple(depth.shape)}")
+    check_shown(face, faces.shape[1])
     kernels = import_module(f".pixels_{backend_for(points)}", __package__)
     return kernels.find_pairs(points, faces, opposite, face, depth, near)
 
@@ -65,12 +69,11 @@ def blend_pixels(image: Tensor, points: Tensor, pairs: Tensor) -> Tensor:
     """Blends every pair of ``find_pixel_pairs``: (N,H,W,C), differentiable with respect to ``image`` and ``points``.
 
     Raises:
-        ValueError: a shape is wrong.
+        ValueError: a shape is wrong, or, looked at on a CPU only, a pair's numbers.
     """
     if image.ndim != 4 or image.shape[0] != points.shape[0]:
         raise ValueError(f"image: expected ({points.shape[0]},H,W,C), got {tuple(image.shape)}")
-    if pairs.ndim != 2 or pairs.shape[-1] != 4:
-        raise ValueError(f"pairs: expected (P,4), got {tuple(pairs.shape)}")
+    check_pairs(pairs, image, points.shape[1])
     return import_module(f".pixels_{backend_for(image)}", __package__).blend(image, points, pairs)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..jit import inline, jit
 from .cpu import det3
@@ -158,8 +159,8 @@ def backward(image, points, pairs, height, width, weights, grad_out, grad_image,
 class BlendPixels(torch.autograd.Function):
     @staticmethod
     def forward(ctx, image, points, pairs):
-        height, width, channels = image.shape[1:]
-        flat = image.detach().float().reshape(-1, channels).contiguous()
+        _, height, width, _ = image.shape
+        flat = image.detach().float().flatten(0, 2).contiguous()
         out = flat.clone()
         exact, pairs = points.detach().double().contiguous(), pairs.contiguous()
         weights = np.empty(pairs.shape[0])
@@ -169,9 +170,10 @@ class BlendPixels(torch.autograd.Function):
         return out.view(image.shape)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad_out):
-        height, width, channels = ctx.shape[1:]
-        grad_out = grad_out.reshape(-1, channels).contiguous()
+        _, height, width, _ = ctx.shape
+        grad_out = grad_out.flatten(0, 2).contiguous()
         grad_image = grad_out.clone()
         flat, exact, pairs = ctx.saved_tensors
         grad_points = torch.zeros_like(exact)

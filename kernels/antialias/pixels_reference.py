@@ -81,11 +81,11 @@ def crossing(points: Tensor, pairs: Tensor, height: int, width: int) -> Tensor:
 
 def blend(image: Tensor, points: Tensor, pairs: Tensor) -> Tensor:
     """See ``blend_pixels``."""
-    _, height, width, channels = image.shape
+    _, height, width, _ = image.shape
     own, other = pairs[:, 0], pairs[:, 1]
     at = crossing(points.double(), pairs, height, width)
     weight = 0.5 - torch.where((at > 0) & (at < 1), at, at.detach().clamp(0, 1))  # (P,) above 0: own takes of other
     target, source = torch.where(weight > 0, own, other), torch.where(weight > 0, other, own)
-    flat = image.reshape(-1, channels)
+    flat = image.flatten(0, 2)
     change = weight.abs()[:, None] * (flat[source] - flat[target])
     return flat.index_add(0, target, change.to(image.dtype)).reshape(image.shape)

@@ -89,8 +89,8 @@ def usable_edges(points: Tensor, edges: Tensor, creases: Tensor, near: float) ->
         if not torch.isfinite(points[[v0, v1]]).all():
             continue
         normal = torch.linalg.cross(points[v0], points[v1], dim=0)
-        side_a = float(normal @ points[a])
-        side_b = float(normal @ points[b]) if b >= 0 else side_a
+        side_a = float(normal @ points[a]) if a not in (v0, v1) else 0.0  # a face that uses a vertex twice is flat
+        side_b = side_a if b < 0 else float(normal @ points[b]) if b not in (v0, v1) else 0.0
         contour = side_a * side_b >= 0
         if contour or crease:
             side = (side_a if side_a != 0 else side_b) if contour else 0.0
@@ -159,12 +159,12 @@ def covered_share(z: Tensor, slope: Tensor) -> Tensor:
 
 def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tensor:
     """See ``nerfkit.kernels.antialias.blend``."""
-    views, height, width, channels = image.shape
+    views, height, width, _ = image.shape
     owner, other = pairs[:, 0], pairs[:, 1]
     t = crossing(points.double(), pairs, height, width)  # (P,)
     target, source = torch.cat([owner, other]), torch.cat([other, owner])  # (2P,)
     weight = torch.cat([1 - covered_share(t + 0.5, slopes), covered_share(t - 0.5, slopes)])
     total = torch.zeros(views * height * width, dtype=t.dtype, device=t.device).index_add(0, target, weight)
     weight = (weight / total[target].clamp(min=1))[:, None]
-    flat = image.reshape(-1, channels)
+    flat = image.flatten(0, 2)
     return flat.index_add(0, target, (weight * (flat[source] - flat[target])).to(image.dtype)).reshape(image.shape)

@@ -63,8 +63,10 @@ def sort_kernel(
     size = tl.abs(x0 + y0 + w0 + x1 + y1 + w1)
     real = real & (w0 >= near) & (w1 >= near) & (size < float("inf"))
     nx, ny, nw = cross(x0, y0, w0, x1, y1, w1)
-    side_a = nx * xa + ny * ya + nw * wa
-    side_b = tl.where(b >= 0, nx * xb + ny * yb + nw * wb, side_a)
+    # A face that uses a vertex twice is flat: not for rounding to decide.
+    side_a = tl.where((a == v0) | (a == v1), 0.0, nx * xa + ny * ya + nw * wa)
+    side_b = tl.where((b == v0) | (b == v1), 0.0, nx * xb + ny * yb + nw * wb)
+    side_b = tl.where(b >= 0, side_b, side_a)
     contour = real & (side_a * side_b >= 0)
     side = tl.where(side_a != 0, side_a, side_b)
     sign = tl.where(contour & (side > 0), 1, 0) - tl.where(contour & (side < 0), 1, 0)

@@ -248,3 +248,52 @@ def test_bad_input():
         blend(torch.ones(2, 4, 4, 1), points, pairs, slopes)
     with pytest.raises(ValueError, match="pairs"):
         blend(torch.ones(1, 4, 4, 1), points, pairs[:, :2], slopes)
+
+
+@pytest.mark.parametrize("row", [[0, 6, 1, -1], [0, 1, 2**40, -1], [0, -1, 1, 2], [0, 1, -1, -1], [0, 1, 2, -2]])
+def test_edges_out_of_range(row):
+    points, faces = soup(1, 2, seed=0)
+    face, *_ = rasterize(points, faces, 4, 4)
+    edges = contour_candidates(faces).clone()
+    good, edges[3] = edges[3].clone(), torch.tensor(row)
+    for _ in range(2):  # the answer is remembered
+        with pytest.raises(ValueError, match="edges: row 3"):
+            find_pairs(points, faces, edges, face)
+    edges[3] = good
+    find_pairs(points, faces, edges, face)
+
+
+def test_numbers_that_lead_nowhere():
+    points, faces = soup(1, 2, seed=0)
+    edges = contour_candidates(faces)
+    face, *_ = rasterize(points, faces, 4, 4)
+    with pytest.raises(ValueError, match="faces: row 1"):
+        find_pairs(points, torch.tensor([[0, 1, 2], [3, 4, 2**40]]), edges, face)
+    with pytest.raises(ValueError, match="face: expected numbers below 2"):
+        find_pairs(points, faces, edges, torch.full((1, 4, 4), 2, dtype=torch.int32))
+    for pair in ([0, 1, 0, 6], [16, 1, 0, 1], [0, 2**40, 0, 1], [0, 1, -1, 1]):
+        with pytest.raises(ValueError, match="pairs"):
+            blend(torch.ones(1, 4, 4, 1), points, torch.tensor([pair]), torch.ones(1))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_faces_that_use_a_vertex_twice_are_flat(backend):
+    """Rounding does not say on which side of such an edge its face lies, so it hides nothing of what is behind."""
+    generator = torch.Generator().manual_seed(4)
+    ends = torch.rand(20, 2, 2, generator=generator, dtype=torch.float64) * 8
+    points = homogeneous(ends[..., 0], ends[..., 1], 1 + torch.rand(20, 2, generator=generator, dtype=torch.float64))
+    behind = homogeneous([-9.0, 30, -9], [-9.0, -9, 30], [4.0, 4, 4]).expand(20, -1, -1)
+    edges = torch.tensor([[0, 1, 1, 1], [0, 1, 0, -1], [0, 1, 1, 0]])
+    with use(backend):
+        pairs, _ = find_pairs(
+            torch.cat([points, behind], 1).float(), torch.tensor([[2, 3, 4]]), edges, torch.zeros(20, 8, 8).int()
+        )
+    assert len(pairs) == 0
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_no_channels(backend):
+    points, faces = soup(1, 2, seed=0)
+    face, *_ = rasterize(points, faces, 4, 4)
+    with use(backend):
+        assert antialias(torch.ones(1, 4, 4, 0), points, faces, contour_candidates(faces), face).shape == (1, 4, 4, 0)

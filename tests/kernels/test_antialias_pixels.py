@@ -224,3 +224,17 @@ def test_bad_input():
         blend_pixels(torch.ones(2, 4, 4, 1), points, pairs)
     with pytest.raises(ValueError, match="pairs"):
         blend_pixels(torch.ones(1, 4, 4, 1), points, pairs[:, :2])
+
+
+def test_numbers_that_lead_nowhere():
+    points, faces = soup(1, 2, seed=0)
+    opposite = opposite_vertices(faces)
+    face, _, depth = rasterize(points, faces, 4, 4)
+    with pytest.raises(ValueError, match="faces: row 1"):
+        find_pixel_pairs(points, torch.tensor([[0, 1, 2], [3, 4, 2**40]]), opposite, face, depth)
+    with pytest.raises(ValueError, match="opposite: row 0"):
+        find_pixel_pairs(points, faces, torch.tensor([[0, 1, 6], [-1, -1, -1]]), face, depth)
+    with pytest.raises(ValueError, match="face: expected numbers below 2"):
+        find_pixel_pairs(points, faces, opposite, torch.full((1, 4, 4), 2, dtype=torch.int32), depth)
+    with pytest.raises(ValueError, match="pairs"):
+        blend_pixels(torch.ones(1, 4, 4, 1), points, torch.tensor([[0, 2**40, 0, 1]]))
