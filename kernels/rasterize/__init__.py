@@ -18,11 +18,11 @@ Backward, derived by hand. With G_i the loss's gradient for b_i, plus that for t
 That is linear in the outer products g_i q, so a face needs only their sums over its pixels: 9 numbers, and 3 of depth.
 """
 
+import math
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -64,14 +64,14 @@ def rasterize(
         raise ValueError(f"points: expected floats of shape (N,V,3), got {points.dtype} {tuple(points.shape)}")
     if height < 1 or width < 1:
         raise ValueError(f"image size: expected at least one pixel, got {height} x {width}")
-    if not near > 0:
-        raise ValueError(f"near: expected a positive distance, got {near}")
+    given, near = near, torch.tensor(near, dtype=torch.float32).item()
+    if not 0 < near < math.inf:
+        raise ValueError(f"near: expected a distance that is positive and finite in float32, got {given}")
     backend = backend_for(points)
     if backend == "cpu":  # its kernel looks at every vertex number in any case
         check_shape(faces, points.shape[0])
     else:
         check_faces(faces, points.shape[1], points.shape[0])
-    near = float(np.float32(near))
     if backend == "reference":
         from . import reference
 

@@ -236,6 +236,8 @@ def test_vertex_numbers_out_of_range(backend, row):
         (torch.ones(1, 3, 3), FACE.expand(2, 1, 3), 4, 1e-3, "faces"),
         (torch.ones(1, 3, 3), FACE, 0, 1e-3, "image size"),
         (torch.ones(1, 3, 3), FACE, 4, 0.0, "near"),
+        (torch.ones(1, 3, 3), FACE, 4, 1e-50, "near"),  # 0 in float32
+        (torch.ones(1, 3, 3), FACE, 4, 1e40, "near"),
     ],
 )
 def test_bad_input(points, faces, height, near, message):
