@@ -96,7 +96,7 @@ def timelapse(
     if o.snapshots < 1:
         return None, []
     path = orbit(cameras, max(2 * o.snapshots, 2), up=up)
-    lapse = Timelapse(record.folder / "timelapse" / name, list(o.formats), path, background, units, o.fps)
+    lapse = Timelapse(record.folder / "timelapse" / name, list(o.formats), path, background, units, o.fps, up)
     return lapse, [Watch(1 / o.snapshots, lambda _: lapse.add(mesh()))]
 
 

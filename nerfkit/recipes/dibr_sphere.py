@@ -93,8 +93,9 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
 
     def look(step: int) -> None:
         found = compare(sphere.mesh(), scene, views)
-        history.append({"step": step, **{name: found[name] for name in ("mask_iou", "image_l1", "psnr")}})
-        for name, value in history[-1].items():
+        measured = {name: found[name] for name in ("mask_iou", "image_l1", "psnr")}
+        history.append({"step": step, **measured})
+        for name, value in measured.items():
             record.scalar(f"dibr_sphere/held_out_{name}", value, step)
 
     lapse, watches = timelapse(

@@ -22,9 +22,10 @@ from nerfkit.mesh.sampling import chamfer_distance, sample_surface
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.mesh.topology import topology_report
 from nerfkit.recipes import steps_of
-from nerfkit.recipes.common import close, descend, ring, save, timelapse
+from nerfkit.recipes.common import close, descend, ring, save, timelapse, write_strip
 from nerfkit.recipes.targets import target_mesh
 from nerfkit.runs.folder import Run
+from nerfkit.view.timelapse import shaded
 
 
 def run(config: DictConfig, record: Run, device: torch.device) -> None:
@@ -58,11 +59,14 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
     lapse, watches = timelapse(config, record, mesh, ring(8, 256, 3.2, 20.0))
     done = optimise("mesh_deform", step, steps=steps_of(config), run=record, watches=watches)
     close(lapse, record)
-    distance = surface_distance(mesh(), target.to("cpu"), threshold=0.01)
+    aim = target.to("cpu").without_appearance()
+    distance = surface_distance(mesh(), aim, threshold=0.01)
     figures = {"chamfer": distance.chamfer, "f_score": distance.f_score, "steps": done}
     record.update_metrics({"mesh_deform": {**figures, "watertight": topology_report(mesh()).watertight}})
     record.log(
         f"mesh_deform: {done} steps; chamfer {100 * distance.chamfer:.3f} % of the diagonal, "
         f"F-score at 1 % {distance.f_score:.4f}"
     )
+    pictures = [torch.from_numpy(shaded(shown, ring(8, 256, 3.2, 20.0)[1], (1, 1, 1))) / 255 for shown in (mesh(), aim)]
+    write_strip(record.folder / "images" / "mesh_deform.png", pictures)
     save(mesh(), config, record)

@@ -18,8 +18,8 @@ from nerfkit.view.usd import UsdSequence
 from nerfkit.view.video import write_video
 
 FORMATS = ("glb", "ply", "usd", "video")
-LIGHTS = torch.tensor([[0.4, 0.7, 0.6], [-0.6, 0.1, -0.8]])
-"""Directions towards the lamps that show the shape of a mesh without colours."""
+LIGHTS = torch.tensor([[-0.5, 0.7, 0.6], [0.8, -0.1, 0.4]])
+"""Directions, in the camera's axes, towards the lamps that show the shape of a mesh without colours."""
 
 
 class Timelapse:
@@ -32,6 +32,7 @@ class Timelapse:
         background: of the video.
         units: files are written in the scene's own units, the inverse of this.
         fps: snapshots a second, in the video and in the USD file.
+        up: the world's up axis, which the USD file tells its readers.
 
     Raises:
         ConfigError: ``usd`` without usd-core.
@@ -45,6 +46,7 @@ class Timelapse:
         background: Sequence[float] = (1.0, 1.0, 1.0),
         units: Similarity | None = None,
         fps: float = 12.0,
+        up: Sequence[float] = (0.0, 1.0, 0.0),
     ) -> None:
         self.folder, self.formats, self.camera, self.background = folder, tuple(formats), camera, background
         self.units, self.fps = units or Similarity(), fps
@@ -52,7 +54,7 @@ class Timelapse:
         unknown = [name for name in formats if name not in FORMATS]
         if unknown:
             raise ConfigError(f"timelapse.formats: unknown {unknown[0]!r}; expected some of {', '.join(FORMATS)}")
-        self.usd = UsdSequence(fps) if "usd" in self.formats else None
+        self.usd = UsdSequence(fps, up) if "usd" in self.formats else None
 
     def add(self, mesh: Mesh) -> None:
         """One more snapshot; ``mesh`` in normalised units. Topology and texture may change from one to the next."""
@@ -84,7 +86,7 @@ def shaded(mesh: Mesh, camera: Cameras, background: Sequence[float]) -> np.ndarr
         found = render_channels(mesh, camera, ("rgb", "alpha", "normal"))
     rgb, alpha = found["rgb"][0], found["alpha"][0][..., None]
     if mesh.texture is None and mesh.colours is None:
-        lamps = torch.nn.functional.normalize(LIGHTS, dim=-1).to(rgb)
+        lamps = torch.nn.functional.normalize(LIGHTS, dim=-1).to(rgb) @ camera.camera_to_world[0, :, :3].to(rgb).T
         light = (found["normal"][0] @ lamps.T).clamp(min=0) @ lamps.new_tensor([0.65, 0.25]) + 0.12  # (H, W)
         rgb = rgb * light[..., None]
     picture = rgb + (1 - alpha) * rgb.new_tensor(list(background))

@@ -3,6 +3,7 @@
 https://openusd.org/release/api/class_usd_geom_mesh.html
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ class UsdSequence:
 
     Args:
         fps: time codes a second.
+        up: the world's up axis; the file says z where that is nearest, and y elsewhere, the two that USD knows.
 
     Raises:
         ConfigError: usd-core is not installed.
     """
 
-    def __init__(self, fps: float) -> None:
+    def __init__(self, fps: float, up: Sequence[float] = (0.0, 1.0, 0.0)) -> None:
         try:
             from pxr import Sdf, Usd, UsdGeom, Vt
         except ImportError:
@@ -38,7 +40,7 @@ class UsdSequence:
         self._vt: Any = Vt
         self.stage = Usd.Stage.CreateInMemory()
         self.stage.SetTimeCodesPerSecond(fps)
-        UsdGeom.SetStageUpAxis(self.stage, UsdGeom.Tokens.y)
+        UsdGeom.SetStageUpAxis(self.stage, UsdGeom.Tokens.z if abs(up[2]) > abs(up[1]) else UsdGeom.Tokens.y)
         self.mesh = UsdGeom.Mesh.Define(self.stage, "/mesh")
         self.mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
         self.stage.SetDefaultPrim(self.mesh.GetPrim())

@@ -11,7 +11,7 @@ from nerfkit.errors import ConfigError
 from nerfkit.mesh.io import load_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.scenes.scene import Similarity
-from nerfkit.view.timelapse import Timelapse
+from nerfkit.view.timelapse import Timelapse, shaded
 
 
 def ball(subdivisions: int, **more) -> Mesh:
@@ -52,3 +52,22 @@ def test_files_video_and_usd(tmp_path):
 def test_bad_words():
     with pytest.raises(ConfigError, match="unknown 'fbx'"):
         Timelapse(".", ("fbx",), camera())
+
+
+def test_usd_knows_which_way_is_up():
+    pytest.importorskip("pxr", reason="usd-core is not installed")
+    from pxr import UsdGeom
+
+    from nerfkit.view.usd import UsdSequence
+
+    for up, token in (((0.0, 1.0, 0.0), "Y"), ((0.0, 0.0, 1.0), "Z"), ((0.0, 0.1, -0.9), "Z")):
+        assert UsdGeom.GetStageUpAxis(UsdSequence(12.0, up).stage) == token
+
+
+def test_a_mesh_without_colours_is_lit_from_the_camera():
+    front = camera()
+    turn = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]])
+    back = replace(front, camera_to_world=turn @ front.camera_to_world)
+    np.testing.assert_allclose(
+        shaded(ball(2), front, (1, 1, 1)).astype(int), shaded(ball(2), back, (1, 1, 1)).astype(int), atol=12
+    )
