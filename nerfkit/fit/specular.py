@@ -78,7 +78,7 @@ class Specular:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {field.name: torch.from_numpy(file[field.name]).float() for field in fields(Specular)}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise CheckpointError(f"{path}: not a file of highlights ({error}); export the mesh again") from error
         return Specular(**(arrays | {"diffuse": arrays["diffuse"] / 255}))
 

@@ -1,0 +1,118 @@
+"""Highlights: the formula, the file, and a fit that finds them where they are and nothing where there are none."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nerfkit.errors import CheckpointError
+from nerfkit.fit.refine_measure import evaluate_mesh, picture
+from nerfkit.fit.specular import Specular, SpecularSource, render_specular
+from nerfkit.fit.specular_fit import fit_specular
+from nerfkit.mesh.bake import bake_vertex_colours
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.unwrap import unwrap
+from nerfkit.raster import render_channels
+from nerfkit.scenes.scene import Scene
+from tests.fit.test_refine import SIZE, ball, options
+from tests.fit.test_refine import scene as scene
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Mesh:
+    return replace(bake_vertex_colours(unwrap(ball((0.6, 0.6, 0.6)), 64), 64), colours=None)
+
+
+def highlights(mesh: Mesh, strength: float) -> Specular:
+    assert mesh.texture is not None
+    direction = torch.nn.functional.normalize(torch.tensor([[0.3, 0.4, 1.0], [-1.0, 0.2, 0.0]]), dim=-1)
+    colour = torch.tensor([[0.5, 0.5, 0.4], [0.1, 0.2, 0.5]])
+    return Specular(mesh.texture, torch.full((16, 16), strength), direction, torch.tensor([15.0, 8.0]), colour)
+
+
+def test_light_is_the_formula(mesh: Mesh) -> None:
+    given = highlights(mesh, 0.7)
+    mirrored = torch.nn.functional.normalize(torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    found = given.light(torch.rand(5, 2), mirrored)
+    for p in range(5):
+        expected = torch.zeros(3)
+        for k in range(2):
+            bend = given.sharpness[k] * (torch.dot(mirrored[p], given.direction[k]) - 1)
+            expected += 0.7 * given.colour[k] * math.exp(bend)
+        assert torch.allclose(found[p], expected, atol=1e-6)
+
+
+def test_a_highlight_is_where_a_mirror_would_show_the_lamp(mesh: Mesh, scene: Scene) -> None:
+    """On a sphere the highlight's normal is half way between the lamp and the camera."""
+    assert mesh.texture is not None
+    camera = scene.cameras[[0]].resized(200, 200)
+    lamp = torch.nn.functional.normalize(camera.positions[0] + torch.tensor([1.0, 1.5, -0.5]), dim=-1)
+    dark = replace(mesh, texture=torch.zeros_like(mesh.texture))
+    one = Specular(dark.texture, torch.ones(16, 16), lamp[None], torch.tensor([300.0]), torch.ones(1, 3))  # type: ignore[arg-type]
+    shown = render_specular(dark, one, camera, ("rgb", "normal"))
+    brightest = shown["rgb"][0, ..., 0].flatten().argmax()
+    normal = shown["normal"][0].view(-1, 3)[brightest]
+    view = torch.nn.functional.normalize(camera.positions[0] - 0.6 * normal, dim=-1)
+    half = torch.nn.functional.normalize(view + lamp, dim=-1)
+    assert torch.dot(normal, half) > math.cos(math.radians(4))
+
+
+def test_file_and_pictures(mesh: Mesh, scene: Scene, tmp_path: Path) -> None:
+    given = highlights(mesh, 0.7)
+    given.save(tmp_path / "specular.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["specular.npz"]
+    read = Specular.load(tmp_path / "specular.npz")
+    assert torch.equal(read.sharpness, given.sharpness) and torch.equal(read.strength, given.strength)
+    assert (read.diffuse - given.diffuse).abs().max() <= 0.5 / 255 + 1e-6
+    shown = SpecularSource(mesh, read, (0.0, 0.0, 0.0)).render(scene.cameras, 0)
+    plain = render_channels(mesh, scene.cameras[0])["rgb"][0]
+    assert set(shown) == {"rgb", "alpha", "depth", "normal"}
+    assert shown["rgb"].shape == (SIZE, SIZE, 3)
+    assert (shown["rgb"] - plain).max() > 0.1
+    assert shown["rgb"].max() <= 1
+    for content in (b"", b"not an archive"):
+        (tmp_path / "specular.npz").write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"specular\.npz"):
+            Specular.load(tmp_path / "specular.npz")
+
+
+def test_roughness_is_low_where_the_highlights_are(mesh: Mesh) -> None:
+    given = highlights(mesh, 0.0)
+    given.strength[:8] = 1.0
+    rough = given.roughness()
+    assert (rough[8:] == 1).all()
+    weight = given.colour.sum(-1)
+    sharpness = ((weight * given.sharpness).sum() / weight.sum()).item()
+    assert rough[0, 0].item() == pytest.approx((2 * sharpness) ** -0.25)
+
+
+def shiny(mesh: Mesh, scene: Scene, strength: float) -> Scene:
+    """The scene's views of ``mesh`` with such highlights."""
+    given = highlights(mesh, strength)
+    images = torch.zeros_like(scene.images)
+    for view in range(len(images)):
+        rgb, alpha = picture(mesh, scene, view, given)
+        images[view] = (torch.cat([rgb, alpha[..., None]], -1) * 255).round().to(torch.uint8)
+    return replace(scene, images=images)
+
+
+def test_the_fit_finds_highlights(mesh: Mesh, scene: Scene) -> None:
+    views = shiny(mesh, scene, 1.0)
+    specular, facts = fit_specular(mesh, views, options(specular_steps=150, specular_lobes=12))
+    assert specular is not None
+    assert facts["kept"] and facts["gain_on_held_out_training_views"] > 0.5
+    found = evaluate_mesh(mesh, views, views.test, specular=specular)
+    assert found["psnr_specular"] > found["psnr"] + 0.5, "on views that it did not see"
+
+
+def test_no_highlights_are_kept_where_there_are_none(mesh: Mesh, scene: Scene) -> None:
+    specular, facts = fit_specular(mesh, shiny(mesh, scene, 0.0), options(specular_steps=20, specular_lobes=12))
+    assert specular is None
+    assert not facts["kept"]
+
+
+def test_too_few_views_to_judge(mesh: Mesh, scene: Scene) -> None:
+    specular, facts = fit_specular(mesh, replace(scene, train=scene.train[:2]), options())
+    assert specular is None and facts == {"kept": False}
