@@ -8,7 +8,7 @@
    are emitted in the order of their edges, so ties go to the lower edge number.
 
 There is no capacity that could overflow. The numbers of crossings and of those that count are read back, which waits
-for the device twice. Memory: 17 bytes for each edge and view, 45 for each crossing of a contour or crease.
+for the device twice. Memory: 25 bytes for each edge and view, 54 for each crossing of a contour or crease.
 """
 
 import torch
