@@ -9,7 +9,9 @@ MIN_AREA = 1e-3
 
 def edge_normals(corners: Tensor) -> Tensor:
     """Coefficients (...,3,3) of the edge functions e_i(x, y) = normal_i . (x, y, 1) of corners (...,3,3)."""
-    return torch.linalg.cross(corners.roll(-1, -2), corners.roll(-2, -2), dim=-1)
+    a, b = corners.roll(-1, -2), corners.roll(-2, -2)
+    # Product by product: ``torch.linalg.cross`` may fuse them; two faces' edge functions would not be opposite.
+    return a.roll(-1, -1) * b.roll(-2, -1) - a.roll(-2, -1) * b.roll(-1, -1)
 
 
 def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
@@ -51,7 +53,8 @@ def nearest_face(points: Tensor, faces: Tensor, centres: Tensor, near: float) ->
     drawn = torch.isfinite(corners).all(-1).all(-1) & (faces[..., 0] >= 0)  # (N, F)
     normals = edge_normals(corners)
     det = (corners[:, :, 0] * normals[:, :, 0]).sum(-1)  # (N, F)
-    edge = torch.einsum("nfec,hwc->nfehw", normals * det.sign()[..., None, None], centres)  # (N, F, 3, H, W)
+    a, b, c = (normals * det.sign()[..., None, None])[..., None, None].unbind(3)  # (N, F, 3, 1, 1)
+    edge = a * centres[..., 0] + (b * centres[..., 1] + c)  # (N, F, 3, H, W)
     total = edge.sum(2)
     depth = (det.abs()[..., None, None] / total).float()  # ties are decided at the precision that is stored
     seen = (edge >= 0).all(2) & (total > 0) & (depth >= near) & drawn[..., None, None]

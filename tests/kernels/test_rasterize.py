@@ -105,9 +105,11 @@ def test_no_holes_where_faces_share_an_edge(backend):
     assert (run(backend, square, torch.tensor([[0, 1, 2], [2, 3, 0]]), 8, 8)[0] >= 0).all()
     angle = torch.arange(7) * (2 * torch.pi / 7)
     x, y = 4.5 + 9 * angle.cos(), 3.5 + 9 * angle.sin()
-    fan = homogeneous(torch.cat([x, x.new_tensor([4.5])]), torch.cat([y, y.new_tensor([3.5])]), 1.0 + torch.rand(8))
+    x, y = torch.cat([x, x.new_tensor([4.5])]), torch.cat([y, y.new_tensor([3.5])])
+    depths = 1.0 + torch.rand(100, 8, generator=torch.Generator().manual_seed(0))
+    fans = homogeneous(x.expand(100, -1), y.expand(100, -1), depths).float()
     faces = torch.tensor([[i, (i + 1) % 7, 7] for i in range(7)])
-    assert (run(backend, fan[None].float(), faces, 7, 8)[0] >= 0).all()
+    assert (run(backend, fans, faces, 7, 8)[0] >= 0).all()
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
