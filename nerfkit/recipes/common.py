@@ -13,7 +13,7 @@ from nerfkit.cameras import Cameras, look_at
 from nerfkit.errors import SceneError
 from nerfkit.fit.build import load_scene
 from nerfkit.fit.loop import Watch
-from nerfkit.fit.metrics import quantise
+from nerfkit.fit.metrics import mask_iou, quantise
 from nerfkit.fit.refine import evaluate_mesh, picture
 from nerfkit.mesh.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
@@ -71,9 +71,18 @@ def photos(scene: Scene, views: list[int], device: torch.device) -> tuple[Tensor
 
 def compare(mesh: Mesh, scene: Scene, views: list[int], folder: Path | None = None) -> dict[str, Any]:
     """PSNR, SSIM, mask IoU and ``image_l1``, the mean absolute error of the colours, on some views."""
-    found = evaluate_mesh(mesh, scene, views, folder)
-    errors = [(picture(mesh, scene, view)[0].clamp(0, 1) - scene.image(view)).abs().mean().item() for view in views]
-    return {**found, "image_l1": round(sum(errors) / len(errors), 6)}
+    return {**evaluate_mesh(mesh, scene, views, folder), "image_l1": glance(mesh, scene, views)["image_l1"]}
+
+
+def glance(mesh: Mesh, scene: Scene, views: list[int]) -> dict[str, float]:
+    """Mask IoU and ``image_l1``, the mean absolute error of the colours, means over some views: for looks on the way."""
+    rows = []
+    for view in views:
+        rgb, alpha = picture(mesh, scene, view)
+        error = (rgb.clamp(0, 1) - scene.image(view)).abs().mean().item()
+        rows.append((mask_iou(alpha, scene.mask(view)), error))
+    iou, error = (sum(column) / len(rows) for column in zip(*rows, strict=True))
+    return {"mask_iou": round(iou, 4), "image_l1": round(error, 6)}
 
 
 def timelapse(

@@ -24,7 +24,18 @@ from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
 from nerfkit.raster.visibility import visibility_of
 from nerfkit.recipes import steps_of
-from nerfkit.recipes.common import Epochs, close, compare, descend, iou_loss, masked_scene, photos, save, timelapse
+from nerfkit.recipes.common import (
+    Epochs,
+    close,
+    compare,
+    descend,
+    glance,
+    iou_loss,
+    masked_scene,
+    photos,
+    save,
+    timelapse,
+)
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 
@@ -92,8 +103,7 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
     history: list[dict[str, float]] = []
 
     def look(step: int) -> None:
-        found = compare(sphere.mesh(), scene, views)
-        measured = {name: found[name] for name in ("mask_iou", "image_l1", "psnr")}
+        measured = glance(sphere.mesh(), scene, views)
         history.append({"step": step, **measured})
         for name, value in measured.items():
             record.scalar(f"dibr_sphere/held_out_{name}", value, step)

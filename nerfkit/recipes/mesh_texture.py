@@ -23,7 +23,7 @@ from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
 from nerfkit.raster.visibility import visibility_of
 from nerfkit.recipes import steps_of
-from nerfkit.recipes.common import Epochs, close, compare, descend, masked_scene, photos, save, timelapse
+from nerfkit.recipes.common import Epochs, close, compare, descend, glance, masked_scene, photos, save, timelapse
 from nerfkit.runs.folder import Run
 
 
@@ -64,7 +64,7 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
     views = scene.test or scene.train[:1]
 
     def look(done: int) -> None:
-        record.scalar("mesh_texture/held_out_mask_iou", compare(mesh(), scene, views[:3])["mask_iou"], done)
+        record.scalar("mesh_texture/held_out_mask_iou", glance(mesh(), scene, views[:3])["mask_iou"], done)
 
     lapse, watches = timelapse(
         config, record, mesh, scene.cameras, up=scene.up, background=scene.background, units=scene.normalisation
