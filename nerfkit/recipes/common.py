@@ -75,7 +75,7 @@ def compare(mesh: Mesh, scene: Scene, views: list[int], folder: Path | None = No
 
 
 def glance(mesh: Mesh, scene: Scene, views: list[int]) -> dict[str, float]:
-    """Mask IoU and ``image_l1``, the mean absolute error of the colours, means over some views: for looks on the way."""
+    """Mask IoU and ``image_l1``, the mean absolute error of the colours, over some views: for looks on the way."""
     rows = []
     for view in views:
         rgb, alpha = picture(mesh, scene, view)
