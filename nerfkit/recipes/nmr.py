@@ -2,7 +2,7 @@
 
 Pictures are 256 pixels wide, twice supersampled, seen from 2.732 units with half an angle of view of 30 degrees. That
 project's world is left-handed: its pictures are those of the mesh mirrored in z, so meshes are mirrored as they are
-read.
+read, and again as they are written.
 """
 
 import math
@@ -22,7 +22,7 @@ from nerfkit.raster import Rendering, render
 from nerfkit.raster.visibility import visibility_of
 from nerfkit.recipes import steps_of
 from nerfkit.recipes.common import close, descend, ring, save, show, timelapse, write_strip
-from nerfkit.recipes.targets import square, stripes, target_mesh, target_picture
+from nerfkit.recipes.targets import square, stripes, target_mask, target_mesh, target_picture
 from nerfkit.runs.folder import Run
 from nerfkit.view.video import write_video
 
@@ -77,7 +77,7 @@ def vertices(config: DictConfig, record: Run, device: torch.device) -> None:
         return descend([optimizer], terms)
 
     def mesh() -> Mesh:
-        return replace(start, vertices=points.detach()).to("cpu")
+        return _mirrored(replace(start, vertices=points.detach())).to("cpu")
 
     lapse, watches = timelapse(config, record, mesh, camera.to("cpu"))
     done = optimise("nmr_vertices", step, steps=steps_of(config), run=record, watches=watches)
@@ -121,7 +121,7 @@ def textures(config: DictConfig, record: Run, device: torch.device) -> None:
         return descend([optimizer], {"image": (picture(azimuth).rgb[0] - target).square().sum()})
 
     def mesh() -> Mesh:
-        return replace(start, texture=torch.tanh(texture.detach()).clamp(0, 1)).to("cpu")
+        return _mirrored(replace(start, texture=torch.tanh(texture.detach()).clamp(0, 1))).to("cpu")
 
     lapse, watches = timelapse(config, record, mesh, ring(1, o.size, DISTANCE, 0.0, VIEW_ANGLE))
     done = optimise("nmr_textures", step, steps=steps_of(config), run=record, watches=watches)
@@ -148,7 +148,7 @@ def camera(config: DictConfig, record: Run, device: torch.device) -> None:
         if o.target is None:
             target = render(mesh.vertices, mesh.faces, true, supersampling=SUPERSAMPLING).alpha[0]
         else:
-            target = (target_picture(o.target, o.size).amax(-1) > 0).float().to(device)
+            target = target_mask(o.target, o.size).to(device)
     position = torch.tensor(list(o.start), device=device).float().requires_grad_()
     optimizer = torch.optim.Adam([position], lr=o.rate)
     visibility = visibility_of(config.rasterizer)
@@ -184,9 +184,15 @@ def camera(config: DictConfig, record: Run, device: torch.device) -> None:
 
 
 def _mesh(config: DictConfig, device: torch.device) -> Mesh:
-    """The recipe's mesh, mirrored in z; its faces keep looking outwards."""
-    mesh = target_mesh(config.recipe.mesh).without_appearance()
-    return Mesh(mesh.vertices * torch.tensor([1.0, 1.0, -1.0]), mesh.faces.flip(1)).to(device)
+    """The recipe's mesh, mirrored in z."""
+    return _mirrored(target_mesh(config.recipe.mesh).without_appearance()).to(device)
+
+
+def _mirrored(mesh: Mesh) -> Mesh:
+    """The mesh mirrored in z; its faces keep looking outwards."""
+    uvs = None if mesh.corner_uvs is None else mesh.corner_uvs.flip(1)
+    vertices = mesh.vertices * mesh.vertices.new_tensor([1.0, 1.0, -1.0])
+    return replace(mesh, vertices=vertices, faces=mesh.faces.flip(1), corner_uvs=uvs)
 
 
 def _lit(points: Tensor, faces: Tensor, eye: Tensor) -> Tensor:

@@ -42,15 +42,38 @@ def target_picture(path: str | Path, size: int) -> Tensor:
     Raises:
         SceneError: it is missing, or not an image.
     """
+    return _resized(_read(path), size)
+
+
+def target_mask(path: str | Path, size: int) -> Tensor:
+    """What is not black in an image file, as (size,size) coverage in [0,1].
+
+    Raises:
+        SceneError: it is missing, or not an image.
+    """
+    return _resized((_read(path) > 0).any(-1, keepdim=True).float(), size)[..., 0]
+
+
+def _read(path: str | Path) -> Tensor:
+    """The pixels (H,W,3) in [0,1]."""
     if not Path(path).is_file():
         raise SceneError(f"{path}: there is no such picture; check the path")
     try:
         pixels = np.asarray(iio.imread(path))
     except Exception as error:  # the readers raise whatever a malformed file makes them stumble over
         raise SceneError(f"{path}: it cannot be read as a picture ({error}); save it again as PNG") from error
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
     if pixels.ndim == 2:
-        pixels = pixels[..., None].repeat(3, -1)
-    picture = torch.from_numpy(pixels[..., :3].astype(np.float32) / np.iinfo(pixels.dtype).max)
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.dtype.kind != "u":
+        raise SceneError(f"{path}: expected one picture of 8 or 16 bits a channel; save it again as PNG")
+    if pixels.shape[-1] < 3:  # grey, perhaps with alpha
+        pixels = pixels[..., :1].repeat(3, -1)
+    return torch.from_numpy(pixels[..., :3].astype(np.float32) / np.iinfo(pixels.dtype).max)
+
+
+def _resized(picture: Tensor, size: int) -> Tensor:
     planes = torch.nn.functional.interpolate(picture.permute(2, 0, 1)[None], (size, size), mode="area")
     return planes[0].permute(1, 2, 0)
 

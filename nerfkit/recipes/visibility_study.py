@@ -55,15 +55,15 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures: ``visibility_study.TASK.FACES.NAME``; charts in ``images/``."""
     o = config.recipe
     cameras, held_out = around(o.views, o.size, 0.0), around(HELD_OUT, o.size, 0.5)
+    truth, painted = bumpy_ball(5, int(config.seed))
+    true, true_held_out = (
+        torch.cat([photograph(truth, painted, c[view]) for view in range(len(c))]) for c in (cameras, held_out)
+    )
+    photos = Photos(cameras, true, held_out, true_held_out)
     found: dict[str, Any] = {}
     for task in o.tasks:
         found[task] = {}
         for subdivisions in o.subdivisions:
-            truth, painted = bumpy_ball(5, int(config.seed))
-            true, true_held_out = (
-                torch.cat([photograph(truth, painted, c[view]) for view in range(len(c))]) for c in (cameras, held_out)
-            )
-            photos = Photos(cameras, true, held_out, true_held_out)
             rows, lines = {}, {}
             for name in contestants():
                 rows[name], lines[name] = fit(config, record, device, task, subdivisions, name, photos)
@@ -140,7 +140,8 @@ def fit(
         seconds.append(time.perf_counter() - begin)
         return terms
 
-    optimise(title, timed, steps=steps_of(config), run=record, watches=[Watch(0.1, look)])
+    steps = steps_of(config)
+    optimise(title, timed, steps=steps, run=record, watches=[Watch(max(0.1, min(1.0, 5 / steps)), look)])
     figures = {key: round(value, 3) for key, value in errors.items()}
     final = Mesh(vertices.detach().cpu(), start.faces.cpu())
     return {

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from nerfkit.runs.files import replacing
 
 WIDTH, HEIGHT, MARGIN, SCALE = 760, 440, 60, 2
-COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#edae49", "#66439b", "#00798c", "#7a5c3e", "#444444")
+COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#edae49", "#66439b", "#e377c2", "#7a5c3e", "#000000")
 
 
 def line_chart(
@@ -36,13 +36,10 @@ def line_chart(
         up = HEIGHT - MARGIN - (math.log10(y) - y_low) / (y_high - y_low) * (HEIGHT - 2 * MARGIN)
         return across * SCALE, up * SCALE
 
-    for exponent in range(math.floor(y_low), math.ceil(y_high) + 1):
-        for digit in (1, 2, 5):
-            y = digit * 10.0**exponent
-            if y_low <= math.log10(y) <= y_high:
-                left, height = place(x_low, y)
-                draw.line([(left, height), place(x_high, y)], fill="#dddddd", width=SCALE)
-                draw.text((left - 6 * SCALE, height), f"{y:g}", fill="black", font=font, anchor="rm")
+    for y in ticks(10**y_low, 10**y_high):
+        left, height = place(x_low, y)
+        draw.line([(left, height), place(x_high, y)], fill="#dddddd", width=SCALE)
+        draw.text((left - 6 * SCALE, height), f"{y:g}", fill="black", font=font, anchor="rm")
     for k in range(5):
         x = x_low + k / 4 * (x_high - x_low)
         draw.text(
@@ -64,3 +61,14 @@ def line_chart(
     with replacing(path) as temporary:
         temporary.write_bytes(content.getvalue())
     return path
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers in [low, high], both above 0: 1, 2 and 5 times powers of ten, or evenly spaced ones if few fit."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found = [y for k in exponents for digit in (1, 2, 5) if low <= (y := digit * 10.0**k) <= high]
+    if len(found) >= 3:
+        return found
+    power = 10.0 ** math.floor(math.log10((high - low) / 3))
+    step = next(digit for digit in (5, 2, 1) if digit * power <= (high - low) / 3) * power
+    return [round(k * step, 12) for k in range(math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6) + 1)]

@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nerfkit import options, pipeline
-from nerfkit.errors import ConfigError, UserError
+from nerfkit.errors import ConfigError, SceneError, UserError
 from nerfkit.mesh.topology import topology_report
 from nerfkit.recipes.checks import check_recipe
 from nerfkit.recipes.nmr import _lit
-from nerfkit.recipes.targets import target_mesh
+from nerfkit.recipes.targets import target_mask, target_mesh, target_picture
+from nerfkit.runs.files import write_png
 
 WRONG = [
     ("mesh_deform", "recipe.steps=-1"),
@@ -106,3 +109,24 @@ def test_the_seen_side_of_a_face_is_lit() -> None:
     for faces in (up, down):
         assert torch.equal(_lit(points, faces, above), torch.ones(1, 3, 3))
         assert torch.equal(_lit(points, faces, below), torch.full((1, 3, 3), 0.5))
+
+
+def test_a_mask_keeps_its_area_at_any_size(tmp_path: Path) -> None:
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[5:18, 3:22, 1] = 9  # dark, but not black
+    write_png(tmp_path / "mask.png", picture)
+    assert target_mask(tmp_path / "mask.png", 32).sum() == 13 * 19
+    assert target_mask(tmp_path / "mask.png", 8).sum() * 16 == pytest.approx(13 * 19)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
+def test_pictures_of_every_kind_are_read(mode: str, tmp_path: Path) -> None:
+    white = 65535 if mode == "I;16" else "white"
+    Image.new(mode, (9, 9), white).save(tmp_path / "white.png")
+    assert torch.equal(target_picture(tmp_path / "white.png", 8), torch.ones(8, 8, 3))
+
+
+def test_a_picture_in_floats_is_refused(tmp_path: Path) -> None:
+    Image.new("F", (9, 9), 0.5).save(tmp_path / "half.tiff")
+    with pytest.raises(SceneError, match=r"half\.tiff: "):
+        target_picture(tmp_path / "half.tiff", 8)

@@ -99,7 +99,7 @@ def test_bad_words(tmp_path: Path, views: Path) -> None:
         run("mesh_deform", tmp_path, "recipe.mesh=nowhere.obj")
     with pytest.raises(SceneError, match="no such picture"):
         run("nmr_vertices", tmp_path, "recipe.target=nowhere.png")
-    with pytest.raises(ConfigError, match=r"recipe\.variants: unknown 'smoth'"):
+    with pytest.raises(ConfigError, match=r"recipe\.variants=\[smoth\]"):
         run("silhouette_fit", tmp_path, "scene=kaolin", f"scene.root={views}", "recipe.variants=[smoth]")
     assert not list(tmp_path.iterdir())
 
@@ -109,3 +109,19 @@ def test_bad_input_leaves_earlier_runs_alone(tmp_path: Path, shape: Path) -> Non
     with pytest.raises(SceneError, match="no such mesh file"):
         run("nmr_draw", tmp_path, "recipe.mesh=nowhere.obj")
     assert find(tmp_path / "nmr_draw" / "latest") == folder.resolve()
+
+
+@pytest.mark.parametrize("name", ["nmr_vertices", "nmr_textures"])
+def test_a_mesh_comes_back_unmirrored(name: str, tmp_path: Path) -> None:
+    from nerfkit.mesh.io import save_mesh
+    from nerfkit.mesh.mesh import Mesh, signed_volume
+
+    corners = torch.tensor([[-1.0, -1, -1], [1, -1, -1], [-1, 1, -1], [-1, -1, 0.5]])
+    given = Mesh(corners, torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]))
+    path = save_mesh(given, tmp_path / "given", ["obj"])[0]
+    words = [f"recipe.mesh={path}", *SMALL[name][:2], "recipe.steps=1", "recipe.rate=1e-9"]
+    folder, _ = run(name, tmp_path / "runs", *words)
+    found = load_mesh(folder / "mesh" / "mesh.ply")
+    assert signed_volume(found.vertices, found.faces) > 0
+    places = {tuple(round(x, 3) for x in vertex) for vertex in found.vertices.tolist()}
+    assert places == {tuple(round(x, 3) for x in (v + torch.tensor([0, 0, 0.25])).tolist()) for v in corners}
