@@ -20,9 +20,9 @@ def icosphere(subdivisions: int, radius: float = 1.0) -> Mesh:
 def sphere_uvs(vertices: Tensor, faces: Tensor) -> Tensor:
     """Longitude-latitude UVs (F,3,2) of the corners of a mesh around the origin, within [0,1].
 
-    u grows with the longitude about +y from the seam at -x, v with the latitude. Faces across the seam lie on one side of
-    it, and u is scaled so that both sides' overhang (half a face) lies inside the texture too. A corner at a pole takes
-    the mean longitude of its face's other two.
+    u grows with the longitude about +y from the seam at -x, v with the latitude. Faces across the seam lie on one side
+    of it, and u is scaled so that both sides' overhang (half a face) lies inside the texture too. A corner at a pole
+    takes the mean longitude of its face's other two.
     """
     corner = vertices[faces]  # (F, 3, 3)
     u = torch.atan2(corner[..., 2], corner[..., 0]) / (2 * math.pi) + 0.5  # (F, 3)
