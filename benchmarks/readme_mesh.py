@@ -70,6 +70,8 @@ def _per_variant(found: dict[str, Any]) -> list[str]:
     return ["", *table(["terms", *(key.replace("_", " ") for key in keys)], body)]
 
 
+OWN_TABLES = {"visibility_study": _per_method, "silhouette_fit": _per_variant}
+
 # Experiment -> its runs (name of the results, what to call it) and the figures to show: heading, key, format, factor.
 Figure = tuple[str, str, str, float]
 IMAGES: list[Figure] = [
@@ -117,25 +119,29 @@ EXPERIMENTS: dict[str, tuple[dict[str, str], list[Figure]]] = {
 }
 
 
+SECTIONS = {"nmr": ("nmr_draw", "nmr_vertices", "nmr_textures", "nmr_camera")}
+"""Marks that stand for several experiments."""
+
+
 def experiment(name: str, folder: Path = RESULTS) -> list[str]:
-    """The result of one experiment: a table of its runs, and what its own figures need."""
-    runs, figures = EXPERIMENTS[name]
-    rows, lines, machine = [], [], None
-    for result, label in runs.items():
-        found = load(f"recipe_{result}", folder)
-        inner = {"results": found["results"]["metrics"]} if found else None
-        cells = [value(inner, key.format(name), style, factor) for _, key, style, factor in figures]
-        seconds = [f"{found['results'][k]:.0f} s" if found else NOT_RUN for k in ("seconds", "smoke_seconds")]
-        rows.append([label, *cells, *seconds])
-        if found:
-            machine = found["machine"]
-            if name == "visibility_study":
-                lines = _per_method(found)
-            elif name == "silhouette_fit":
-                lines = _per_variant(found)
-    head = [name, *(heading for heading, *_ in figures), "time", "with preset=smoke"]
+    """The results under one mark: a table of each experiment's runs, and what its own figures need."""
+    machine, lines = None, []
+    for one in SECTIONS.get(name, (name,)):
+        runs, figures = EXPERIMENTS[one]
+        rows, more = [], []
+        for result, label in runs.items():
+            found = load(f"recipe_{result}", folder)
+            inner = {"results": found["results"]["metrics"]} if found else None
+            cells = [value(inner, key.format(one), style, factor) for _, key, style, factor in figures]
+            seconds = [f"{found['results'][k]:.0f} s" if found else NOT_RUN for k in ("seconds", "smoke_seconds")]
+            rows.append([label, *cells, *seconds])
+            if found:
+                machine = found["machine"]
+                more = OWN_TABLES[one](found) if one in OWN_TABLES else []
+        head = [one, *(heading for heading, *_ in figures), "time", "with preset=smoke"]
+        lines += ["", *table(head, rows), *more]
     where = f"Measured on: {machine['device']}; {machine['date'][:10]}." if machine else f"Measured: {NOT_RUN}."
-    return [where, "", *table(head, rows), *lines]
+    return [where, *lines]
 
 
 def fill_experiments(text: str, folder: Path = RESULTS) -> str:
