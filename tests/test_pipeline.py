@@ -19,6 +19,7 @@ TINY = [
     *("sampler.resolution=32", "sampler.step_size=0.04", "sampler.update_every=4", "sampler.warmup=20"),
     *("trainer.samples=4096", "trainer.warmup=10", "trainer.max_seconds=null", "trainer.max_steps=150"),
     *("extract.resolution=40", "extract.faces=600", "refine.steps=12", "refine.views_per_step=2"),
+    *("refine.specular_steps=10", "timelapse.snapshots=2", "timelapse.formats=[ply,video]", "refine.depth_weight=0.02"),
     *("video.frames=3", "video.resolution=32"),
 ]
 
@@ -43,6 +44,9 @@ def test_a_run_leaves_what_the_contract_promises(run_folder: Path) -> None:
     assert {"psnr", "ssim", "views", "steps", "seconds", "samples"} <= set(metrics["field"])
     assert {"psnr", "ssim", "mask_iou", "vertices", "faces", "watertight", "coarse"} <= set(metrics["mesh"])
     assert "chamfer" not in metrics["mesh"]  # nobody knows the truth of this scene
+    assert metrics["mesh"]["genus"] == metrics["mesh"]["coarse"]["genus"] == 0
+    assert metrics["mesh"]["self_intersections"] <= metrics["mesh"]["coarse"]["self_intersections"]
+    assert (run_folder / "mesh" / "specular.npz").exists() == metrics["mesh"]["specular"]["kept"]
     assert set(metrics["stages"]) == set(options.STAGES)
     assert all(stage["peak_memory_bytes"] < 4e9 for stage in metrics["stages"].values())
     assert "held-out views" in (run_folder / "log.txt").read_text()
@@ -54,6 +58,15 @@ def test_meshes_are_in_the_scene_s_own_units(run_folder: Path) -> None:
         mesh = trimesh.load(run_folder / "mesh" / name, force="mesh")
         assert mesh.bounds.mean(0) == pytest.approx(sphere.centre, abs=0.1 * sphere.radius), name
         assert mesh.extents / 2 == pytest.approx([sphere.radius] * 3, rel=0.15), name
+
+
+def test_the_timelapse_shows_the_refinement(run_folder: Path) -> None:
+    folder = run_folder / "timelapse"
+    meshes = sorted(folder.glob("mesh_*.ply"))
+    assert len(meshes) >= 3 and len(iio.imread(folder / "mesh.mp4")) == len(meshes)
+    first, last = (trimesh.load(path, force="mesh") for path in (meshes[0], meshes[-1]))
+    assert first.bounds.mean(0) == pytest.approx(Sphere().centre, abs=0.1 * Sphere().radius)
+    assert not (last.bounds == first.bounds).all()
 
 
 def test_video_has_its_frames(run_folder: Path) -> None:
