@@ -106,7 +106,8 @@ def _timelapse(config: DictConfig, scene: Scene, record: Run) -> Timelapse | Non
     if o.snapshots < 1:
         return None
     path = orbit(scene.cameras, 2 * o.snapshots, up=scene.up)
-    return Timelapse(record.folder / "timelapse", list(o.formats), path, scene.background, scene.normalisation, o.fps)
+    folder = record.folder / "timelapse"
+    return Timelapse(folder, list(o.formats), path, scene.background, scene.normalisation, o.fps, scene.up)
 
 
 def _table(found: dict[str, Any]) -> str:

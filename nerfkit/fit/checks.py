@@ -10,6 +10,7 @@ from nerfkit.errors import ConfigError
 from nerfkit.kernels.harmonic_field import ACTIVATIONS, DENSITY_ACTIVATIONS, PRECISIONS
 from nerfkit.kernels.harmonic_field.packing import DEPTHS, MOST_OCTAVES, WIDTHS
 from nerfkit.mesh.extract import MAX_RESOLUTION
+from nerfkit.raster.settings import check_rasterizer
 
 GRID_RESOLUTIONS = (8, 512)
 
@@ -36,6 +37,7 @@ def check_config(config: DictConfig, device: torch.device | str) -> None:
     _expect("extract.faces", o.faces, o.faces >= 4, "at least 4, the faces of a tetrahedron")
     _expect("extract.min_part", o.min_part, 0 <= o.min_part <= 1, "a share from 0 to 1")
     check_refine(config)
+    check_rasterizer(config.rasterizer)
 
 
 def check_field(config: DictConfig, device: torch.device | str) -> None:

@@ -103,3 +103,9 @@ def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
         check_field(compose("train", ["preset=gpu", "field.precision=fp16", "field.fused=false"]), GPU)
     with pytest.raises(ConfigError, match=r"field\.precision: unknown value fp8"):
         compose("train", ["field.precision=fp8"])
+
+
+def test_the_rasterizer_s_settings_are_checked() -> None:
+    config = compose("train", ["rasterizer.softras.sigma=0"])
+    with pytest.raises(ConfigError, match=r"rasterizer\.softras\.sigma=0"):
+        check_config(config, "cpu")
