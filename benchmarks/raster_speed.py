@@ -2,8 +2,8 @@
 
 Icospheres of 5,120, 20,480 and 81,920 faces fill half of a picture of 256, 512 and 1024 pixels a side. ``hard`` is the
 z-buffer alone (faces, barycentrics, depth); ``forward`` is ``render`` with vertex colours and contour antialiasing;
-``step`` adds the backward pass to vertices and colours. First, the size of PyTorch3D's mesh-fitting tutorial: 1,280 faces,
-128 x 128. Last, the mesh refinement's load: 20,480 faces, 256 x 256, 4 views a step.
+``step`` adds the backward pass to vertices and colours. First, the size of PyTorch3D's mesh-fitting tutorial: 1,280
+faces, 128 x 128. Last, the mesh refinement's load: 20,480 faces, 256 x 256, 4 views a step.
 """
 
 from collections.abc import Callable

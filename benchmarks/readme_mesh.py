@@ -70,6 +70,23 @@ def _per_variant(found: dict[str, Any]) -> list[str]:
     return ["", *table(["terms", *(key.replace("_", " ") for key in keys)], body)]
 
 
+def overtaking(ours: dict[str, Any] | None, theirs: dict[str, Any] | None) -> str:
+    """The first looked-at step at which ``ours`` has the mask IoU that ``theirs`` ends with, and the steps of that."""
+    if not ours or not theirs:
+        return NOT_RUN
+    goal = theirs["results"]["metrics"]["dibr_sphere"]
+    looks = ours["results"]["metrics"]["dibr_sphere"]["history"]
+    step = next((look["step"] for look in looks if look["mask_iou"] >= goal["mask_iou"]), None)
+    return "never" if step is None else f"{step} of {goal['steps']}"
+
+
+def _overtakings(folder: Path) -> list[str]:
+    rows = []
+    for name, label in (("dibr_sphere", "own clock"), ("dibr_sphere_kaolin", "Kaolin's clock")):
+        rows.append([label, overtaking(load(f"recipe_{name}", folder), load(f"recipe_{name}_dibr", folder))])
+    return ["", *table(["contour reaches the mask IoU at which dibr ends", "after steps"], rows)]
+
+
 OWN_TABLES = {"visibility_study": _per_method, "silhouette_fit": _per_variant}
 
 # Experiment -> its runs (name of the results, what to call it) and the figures to show: heading, key, format, factor.
@@ -139,6 +156,8 @@ def experiment(name: str, folder: Path = RESULTS) -> list[str]:
                 machine = found["machine"]
                 more = OWN_TABLES[one](found) if one in OWN_TABLES else []
         head = [one, *(heading for heading, *_ in figures), "time", "with preset=smoke"]
+        if one == "dibr_sphere":
+            more = _overtakings(folder)
         lines += ["", *table(head, rows), *more]
     where = f"Measured on: {machine['device']}; {machine['date'][:10]}." if machine else f"Measured: {NOT_RUN}."
     return [where, *lines]

@@ -103,6 +103,18 @@ def test_experiments_are_filled_between_their_marks(tmp_path: Path) -> None:
         readme_mesh.fill_experiments("<!-- results: nothing --><!-- /results -->", tmp_path)
 
 
+def test_when_one_fit_overtakes_the_other(tmp_path: Path) -> None:
+    history = [{"step": step, "mask_iou": iou} for step, iou in ((0, 0.1), (50, 0.8), (100, 0.9))]
+    for name, iou in (("", 0.9), ("_dibr", 0.75)):
+        found = {"dibr_sphere": {"mask_iou": iou, "steps": 100, "history": history}}
+        write(tmp_path, f"recipe_dibr_sphere{name}", {"seconds": 1.0, "smoke_seconds": 1.0, "metrics": found})
+    lines = readme_mesh.experiment("dibr_sphere", tmp_path)
+    assert "| own clock | 50 of 100 |" in lines and "| Kaolin's clock | not run |" in lines
+    found["dibr_sphere"]["mask_iou"] = 0.99
+    theirs = {"results": {"metrics": found}}
+    assert readme_mesh.overtaking({"results": {"metrics": found}}, theirs) == "never"
+
+
 def test_variants_and_methods_have_tables_of_their_own(tmp_path: Path) -> None:
     machine = {"seconds": 1.0, "smoke_seconds": 1.0}
     variants = {"silhouette_fit": {"none": {"mask_iou": 0.9, "self_intersections": 12}}}
