@@ -41,6 +41,7 @@ def scene_table(folder: Path) -> list[str]:
                 value(found, "field.seconds", "{:.0f} s"),
                 value(found, "mesh.coarse.psnr", "{:.2f}"),
                 value(found, "mesh.psnr", "{:.2f}"),
+                value(found, "mesh.psnr_specular", "{:.2f}"),
                 value(found, "mesh.mask_iou", "{:.4f}"),
                 value(found, "mesh.chamfer", "{:.2f} %", 100),
                 f"{total:.0f} s" if stages else NOT_RUN,
@@ -48,7 +49,7 @@ def scene_table(folder: Path) -> list[str]:
             ]
         )
     header = [
-        "scene (held-out views)", "field PSNR", "inside the masks", "training", "coarse mesh PSNR", "refined mesh PSNR",
+        "scene (held-out views)", "field PSNR", "inside the masks", "training", "coarse mesh PSNR", "refined mesh PSNR", "with highlights",
         "mask IoU", "chamfer", "all stages", "peak memory",
     ]  # fmt: skip
     return table(header, rows)
