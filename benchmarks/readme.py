@@ -49,7 +49,8 @@ def scene_table(folder: Path) -> list[str]:
             ]
         )
     header = [
-        "scene (held-out views)", "field PSNR", "inside the masks", "training", "coarse mesh PSNR", "refined mesh PSNR", "with highlights",
+        "scene (held-out views)", "field PSNR", "inside the masks", "training", "coarse mesh PSNR", "refined mesh PSNR",
+        "with highlights",
         "mask IoU", "chamfer", "all stages", "peak memory",
     ]  # fmt: skip
     return table(header, rows)
