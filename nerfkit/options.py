@@ -116,7 +116,7 @@ def resumed(folder: Path, overrides: Sequence[str]) -> DictConfig:
 
 
 def load(folder: Path) -> DictConfig:
-    """The config saved in a run folder.
+    """The config saved in a run folder; keys that are younger than the run have their present defaults.
 
     Raises:
         CheckpointError: the folder has no readable config.yaml.
@@ -130,7 +130,18 @@ def load(folder: Path) -> DictConfig:
         raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
     if not isinstance(config, DictConfig):
         raise CheckpointError(f"{path}: expected keys and values")
-    return config
+    return _completed(config)
+
+
+def _completed(saved: DictConfig) -> DictConfig:
+    """The defaults of the groups that a run was started with, and its own values on top."""
+    with initialize_config_module("nerfkit.conf", version_base="1.3"):
+        names = {group: OmegaConf.select(saved, f"{group}.name") for group in ("scene", "field", "sampler")}
+        groups = [f"{group}={name}" for group, name in names.items() if name in _options(group)]
+        defaults = OmegaConf.create(OmegaConf.to_container(_compose("train", groups)))  # open to keys that are gone
+    completed = OmegaConf.merge(defaults, saved)
+    assert isinstance(completed, DictConfig)
+    return completed
 
 
 def expand(overrides: Sequence[str]) -> Iterator[list[str]]:

@@ -145,6 +145,19 @@ def test_a_resumed_run_refuses_what_does_not_fit(tmp_path: Path, word: str, mess
         options.resumed(tmp_path, [f"resume={tmp_path}", word])
 
 
+def test_a_run_from_before_a_key_was_there_gets_its_default(tmp_path: Path) -> None:
+    save(tmp_path, seed=5)
+    old = OmegaConf.load(tmp_path / "config.yaml")
+    del old.refine.remesh, old.timelapse, old.scene.holdout
+    old.refine.faces = 123
+    old.gone = 1
+    OmegaConf.save(old, tmp_path / "config.yaml")
+    config = options.resumed(tmp_path, [f"resume={tmp_path}", "refine.remesh=3"])
+    fresh = options.compose("train", ["scene=kaolin", "scene.root=clock.zip"])
+    assert (config.refine.remesh, config.refine.faces, config.seed) == (3, 123, 5)
+    assert (config.timelapse, config.scene) == (fresh.timelapse, fresh.scene)
+
+
 @pytest.mark.parametrize(
     ("content", "message"), [(None, "no config.yaml"), ("a: [", "cannot be read"), ("- 1", "expected keys and values")]
 )
