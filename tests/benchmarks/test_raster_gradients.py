@@ -57,16 +57,37 @@ def test_colours_are_those_of_a_fine_hard_picture() -> None:
     assert (found > 0).float().mean() > 0.2
 
 
+def small(monkeypatch: pytest.MonkeyPatch, shapes: int = 1) -> None:
+    monkeypatch.setattr(raster_gradients, "SIZE", 24)
+    for name, value in (("SHAPES", shapes), ("DIRECTIONS", 2), ("SAMPLES", 4)):
+        monkeypatch.setattr(raster_gradients, name, dict.fromkeys(raster_gradients.SUBJECTS, value))
+
+
 def test_rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, value in (("SIZE", 24), ("SHAPES", 1), ("DIRECTIONS", 2), ("COSINE", 2.0)):
-        monkeypatch.setattr(raster_gradients, name, value)
-    monkeypatch.setattr(raster_gradients, "SAMPLES", dict.fromkeys(raster_gradients.SAMPLES, 4))
+    small(monkeypatch)
+    monkeypatch.setattr(raster_gradients, "COSINE", 2.0)
     rows = raster_gradients.compare("patches", 3)
     assert [row["method"] for row in rows] == list(raster_gradients.SHARP)
     assert all(math.isfinite(row["cosine"]) and row["faces"] == 1280 for row in rows)
     assert [row["passed"] for row in rows] == [False, True, True]  # nothing has a cosine of 2
     assert raster_gradients.describe(rows[0]).endswith("*")
-    near = {"row": "mask", "faces": 320, "method": "dibr", "cosine": 0.9, "slope": 0.8, "passed": True}
-    assert raster_gradients.describe(near | {"expected": (0.91, 0.7), "as_expected": False}).endswith("0.910 0.70 ~")
     assert raster_gradients.main(["cube"]) == 2
     assert "unknown row 'cube'" in capsys.readouterr().out
+
+
+def test_peers_are_held_against_the_span_of_the_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    small(monkeypatch, shapes=3)
+    monkeypatch.setattr(raster_gradients, "PEERS", {"dibr": ((0.0, 1e9),) * 4, "edge_grad": ((0.98, 1.0),) * 4})
+    monkeypatch.setattr(raster_gradients, "PEER", 1.0)
+    rows = {row["method"]: row for row in raster_gradients.compare("near", 2)}
+    (low, high), (least, most) = rows["dibr"]["span"]
+    assert -1 <= low < high <= 1
+    assert least < rows["dibr"]["slope"] < most
+    assert "expected" not in rows["contour"]
+    assert raster_gradients.describe(rows["dibr"]).endswith("0.000 1000000000.00 ~")
+    assert raster_gradients.describe(rows["edge_grad"]).endswith("elsewhere 0.980 1.00")
+
+
+def test_agreement_by_hand() -> None:
+    cosine, slope = raster_gradients.agreement(torch.tensor([3.0, 4.0]), torch.tensor([6.0, 0.0]))
+    assert (cosine, slope) == pytest.approx((0.6, 0.5))
