@@ -1,4 +1,4 @@
-"""On a GPU: the tests first, then each kernel against its floor and against PyTorch, then training and pictures.
+"""On a GPU: the tests, each kernel against its floor and against PyTorch, the rasterizer, training and pictures.
 
 One call, under eight minutes: every part has a number of seconds, and what it finds no time for says so in
 ``results/gpu.json``. Nothing is timed before the tests have passed; they are not run again where
@@ -30,7 +30,8 @@ from benchmarks.gpu_limits import Budget, NotRunError, attempt, failures
 TOTAL = 470.0  # seconds of a whole call
 KEPT = 0.4  # of the parts' seconds, which the tests leave for them
 # Part -> its seconds in a whole call without tests, in the order in which they run; of less or more time, its share.
-PARTS = {"peaks": 20.0, "kernels": 40.0, "fields": 170.0, "training": 200.0, "pictures": 40.0}
+PARTS = {"peaks": 20.0, "kernels": 30.0, "fields": 150.0, "meshes": 70.0, "training": 170.0, "pictures": 30.0}
+NEED_PEAKS = {"kernels", "fields", "meshes"}
 TRAINING = 40.0  # seconds of a scene
 AFTER_TESTS = 20.0  # seconds that compilers which fill caches meanwhile may go on for
 CACHES = 100.0  # seconds for the same where no tests are run
@@ -125,6 +126,7 @@ class Runner:
     square: int = 8192
     copied: int = 1 << 30
     side: int = 800
+    mesh_sizes: dict[str, Any] = dataclasses.field(default_factory=dict)
     measured: Peaks | None = None
     fit: Any = None
 
@@ -141,6 +143,9 @@ class Runner:
 
     def fields(self, budget: Budget) -> dict[str, Any]:
         return gpu_kernels.field_cases(self.device, self._peaks(), budget, self.samples)
+
+    def meshes(self, budget: Budget) -> dict[str, Any]:
+        return _module("gpu_mesh").results(self.device, self._peaks(), budget, **self.mesh_sizes)
 
     def training(self, budget: Budget) -> dict[str, Any]:
         found, self.fit = _module("gpu_training").results(self.device, budget, self.seconds, self.scenes)
@@ -218,7 +223,7 @@ def main(argv: list[str]) -> int:
         warm(arguments.warm)
         return 0
     asked = set(arguments.parts)
-    if asked & {"kernels", "fields"}:
+    if asked & NEED_PEAKS:
         asked.add("peaks")
     wanted = [part for part in PARTS if part in asked]
     whole = Budget(arguments.seconds)

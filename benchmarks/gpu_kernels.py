@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks import composite, measure
+from benchmarks import composite, gpu_profile
 from benchmarks import gpu_fields as fields
 from benchmarks.gpu_floors import Peaks, shares, size_of
-from benchmarks.gpu_limits import Budget, Entry, attempt, peak_bytes, wait
+from benchmarks.gpu_limits import Budget, Entry, attempt, peak_bytes
 from benchmarks.gpu_peers import PEERS
-from benchmarks.gpu_profile import profiled
 from nerfkit.kernels import use
 from nerfkit.kernels.march import intersect_box, march
 from nerfkit.kernels.sample_rays import sample_rays
@@ -64,19 +63,11 @@ def timed(
     calls: Mapping[str, Call], device: str | torch.device, work: Mapping[str, dict[str, Any]], peaks: Peaks
 ) -> dict[str, Entry]:
     """Medians of calls that have been made once, in turns, with rates; ``work`` holds ``shares``' words for each."""
-    profiles = {name: profiled(call, 3, device) for name, call in calls.items()}
-    start = Budget(0.0)
-    for call in calls.values():
-        call()
-        wait(device)
-    repeats = max(3, min(50, int(TIMED / max(start.used(), 1e-6))))
-    times = measure.medians(calls, repeats=repeats, warmup=1, device=device)
     entries: dict[str, Entry] = {}
-    for name, found in times.items():
-        profile = profiles[name]
+    for name, (found, profile) in gpu_profile.medians(calls, TIMED, device).items():
         entries[name] = {**found, **shares(found["median_ms"], profile and profile.busy_ms, **work[name])}
         if profile is not None:
-            entries[name]["kernels_ms"] = dict(list(profile.kernels.items())[:12])
+            entries[name]["kernels_ms"] = gpu_profile.longest(profile)
     return entries
 
 

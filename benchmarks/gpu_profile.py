@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.gpu_limits import wait
+from benchmarks import measure
+from benchmarks.gpu_limits import Budget, wait
 
 ON_GPU = ("kernel", "gpu_memcpy", "gpu_memset")  # what counts as work in a trace; the ranges of annotations do not
 
@@ -37,6 +38,25 @@ def profiled(function: Callable[[], object], calls: int, device: str | torch.dev
         return of_trace(json.loads(path.read_text(encoding="utf-8", errors="replace"))["traceEvents"], calls)
 
 
+def medians(
+    calls: Mapping[str, Callable[[], object]], seconds: float, device: str | torch.device
+) -> dict[str, tuple[dict[str, float], Profile | None]]:
+    """Medians (see ``measure.medians``) and profiles of calls that have been made once, in turns, for some seconds."""
+    profiles = {name: profiled(call, 3, device) for name, call in calls.items()}
+    start = Budget(0.0)
+    for call in calls.values():
+        call()
+        wait(device)
+    repeats = max(3, min(50, int(seconds / max(start.used(), 1e-6))))
+    found = measure.medians(calls, repeats=repeats, warmup=1, device=device)
+    return {name: (found[name], profiles[name]) for name in calls}
+
+
+def longest(profile: Profile) -> dict[str, float]:
+    """The twelve kernels that take longest, in milliseconds."""
+    return dict(list(profile.kernels.items())[:12])
+
+
 def of_trace(events: Iterable[Mapping[str, Any]], calls: int) -> Profile | None:
     """The profile from a trace's events, ``ts`` and ``dur`` in microseconds; None where the GPU did nothing.
 
@@ -52,5 +72,5 @@ def of_trace(events: Iterable[Mapping[str, Any]], calls: int) -> Profile | None:
     for start, end in sorted((float(event["ts"]), float(event["ts"]) + float(event["dur"])) for event in work):
         busy += max(0.0, end - max(start, until))
         until = max(until, end)
-    longest = sorted(kernels.items(), key=lambda item: -item[1])
-    return Profile(busy / 1e3 / calls, {name: round(ms, 4) for name, ms in longest})
+    falling = sorted(kernels.items(), key=lambda item: -item[1])
+    return Profile(busy / 1e3 / calls, {name: round(ms, 4) for name, ms in falling})

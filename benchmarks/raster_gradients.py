@@ -257,18 +257,21 @@ def balls_subject(subdivisions: int, generator: torch.Generator) -> Subject:
     return smooth_subject(both, torch.cat([faces, faces + len(sphere)]), generator)
 
 
-def torus_subject(subdivisions: int, generator: torch.Generator) -> Subject:
-    """A coloured bumpy torus of 20 x 4^s faces, which hides parts of itself in every view."""
-    around, across = 5 * 2**subdivisions, 2 ** (subdivisions + 1)
+def torus(around: int, across: int) -> tuple[Tensor, Tensor]:
+    """A torus of 2 x around x across faces: vertices (V,3) float64 and faces (F,3)."""
     i, j = torch.meshgrid(torch.arange(around), torch.arange(across), indexing="ij")
     a, b = (2 * math.pi * k.double() / n for k, n in ((i, around), (j, across)))
     out = 0.75 + 0.32 * b.cos()
-    base = torch.stack([out * a.cos(), 0.32 * b.sin(), out * a.sin()], -1).view(-1, 3)
+    vertices = torch.stack([out * a.cos(), 0.32 * b.sin(), out * a.sin()], -1).view(-1, 3)
     corners = [
         ((i + di) % around * across + (j + dj) % across).reshape(-1) for di, dj in ((0, 0), (1, 0), (1, 1), (0, 1))
     ]
-    faces = torch.cat([torch.stack([corners[k] for k in kinds], 1) for kinds in ((0, 1, 2), (0, 2, 3))])
-    return smooth_subject(base, faces, generator)
+    return vertices, torch.cat([torch.stack([corners[k] for k in kinds], 1) for kinds in ((0, 1, 2), (0, 2, 3))])
+
+
+def torus_subject(subdivisions: int, generator: torch.Generator) -> Subject:
+    """A coloured bumpy torus of 20 x 4^s faces, which hides parts of itself in every view."""
+    return smooth_subject(*torus(5 * 2**subdivisions, 2 ** (subdivisions + 1)), generator)
 
 
 SUBJECTS = {

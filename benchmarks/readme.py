@@ -171,7 +171,8 @@ def gpu_section(folder: Path) -> list[str]:
     where = (
         f"On a GPU: {machine['device']}; {machine['date'][:10]}. It reaches {rates[0]} in bf16 and copies {rates[1]}."
     )
-    return [where, "", *field_table(found), "", *gpu_training_table(found), "", *pictures_table(found)]
+    tables = (field_table, readme_mesh.gpu_table, gpu_training_table, pictures_table)
+    return [where, *(line for part in tables for line in ("", *part(found)))]
 
 
 def section(folder: Path = RESULTS) -> str:

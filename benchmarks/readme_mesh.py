@@ -53,6 +53,37 @@ def speed_table(folder: Path) -> list[str]:
     return table(header, rows or [[NOT_RUN] * 4])
 
 
+GPU_SIZES = {
+    "5k_512_1": "5,000 faces, 512x512",
+    "80k_1024_1": "80,000 faces, 1024x1024",
+    "80k_512_16": "80,000 faces, 512x512, 16 views",
+    "1000k_2048_1": "1 million faces, 2048x2048",
+    "10000k_4096_1": "10 million faces, 4096x4096",
+}
+
+
+def gpu_table(found: dict[str, Any] | None) -> list[str]:
+    """The rasterizer on a GPU, by size; then a step with every visibility gradient."""
+    rows = []
+    for size, label in GPU_SIZES.items():
+        at = f"meshes.sizes.{size}"
+        times = [value(found, f"{at}.{name}.median_ms", "{:.2f} ms") for name in ("hard", "forward", "step")]
+        memory = value(found, f"{at}.step.peak_bytes", "{:.2f} GB", 1e-9)
+        on_cpu = value(found, f"meshes.cpu.{size}.median_ms", "{:.1f} ms")
+        rows.append([label, *times, value(found, f"{at}.step.idle_share", "{:.0f} %", 100), memory, on_cpu])
+    header = [
+        "rasterizer on a GPU", "z-buffer", "antialiased picture", "forward and backward", "GPU idle", "memory",
+        "on that machine's CPU",
+    ]  # fmt: skip
+    methods = []
+    for method, name in METHODS.items():
+        at = f"meshes.visibility.{method}"
+        memory = value(found, f"{at}.peak_bytes", "{:.2f} GB", 1e-9)
+        methods.append([name, value(found, f"{at}.median_ms", "{:.2f} ms"), memory])
+    head = ["80,000 faces, 1024x1024, forward and backward", "on a GPU", "memory"]
+    return [*table(header, rows), "", *table(head, methods)]
+
+
 def _per_method(found: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     for task, sizes in found["results"]["metrics"]["visibility_study"].items():
@@ -176,4 +207,4 @@ def fill_experiments(text: str, folder: Path = RESULTS) -> str:
     return re.sub(r"<!-- results: (\w+) -->(?:(?!<!-- results).)*?<!-- /results -->", fresh, text, flags=re.DOTALL)
 
 
-__all__ = ["NOT_KNOWN", "experiment", "fill_experiments", "gradient_table", "speed_table"]
+__all__ = ["NOT_KNOWN", "experiment", "fill_experiments", "gpu_table", "gradient_table", "speed_table"]

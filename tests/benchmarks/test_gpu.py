@@ -67,7 +67,7 @@ def test_passed_tests_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("broken", [False, True])
-@pytest.mark.parametrize("parts", [["fields"], ["training"], ["pictures", "training"], list(gpu.PARTS)])
+@pytest.mark.parametrize("parts", [["fields"], ["meshes"], ["training"], ["pictures", "training"], list(gpu.PARTS)])
 def test_a_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, parts: list[str], broken: bool) -> None:
     """What was verified is not tested again; peaks are measured for whoever needs them; failures are an exit code."""
     ran: list[str] = []
@@ -90,7 +90,7 @@ def test_a_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, parts: list[str
     save = measure.save
     monkeypatch.setattr(measure, "save", lambda name, results: save(name, results, tmp_path))
     assert gpu.main(["--parts", *parts]) == int(broken)
-    needed = {"peaks"} if {"kernels", "fields"} & set(parts) else set()
+    needed = {"peaks"} if gpu.NEED_PEAKS & set(parts) else set()
     assert ran == [part for part in gpu.PARTS if part in needed | set(parts)]
     saved = json.loads((tmp_path / "gpu.json").read_text())["results"]
     assert len(saved["code"]) == 64

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import readme, readme_mesh
+from benchmarks import gpu_mesh, readme, readme_mesh
+from benchmarks.results import load
 
 RUN: dict[str, Any] = {
     "scene": {"size": [256, 192]},
@@ -97,6 +98,21 @@ def test_raster_speed_table(tmp_path: Path) -> None:
     write(tmp_path, "raster_speed", {"rows": [{"faces": 5120, "size": 256, "views": 4, "times": times}]})
     expected = ["5,120 faces, 256x256, 4 views", "1.2 ms", "2.0 ms", "30.1 ms"]
     assert cells(readme_mesh.speed_table(tmp_path), -1) == expected
+
+
+def test_gpu_mesh_table(tmp_path: Path) -> None:
+    assert [gpu_mesh.Case(*case).name for case in gpu_mesh.CASES] == list(readme_mesh.GPU_SIZES)
+    assert set(gpu_mesh.METHODS) == set(readme_mesh.METHODS)
+    step = {"median_ms": 0.987, "idle_share": 0.25, "peak_bytes": 1.5e8}
+    sizes: dict[str, Any] = {"80k_1024_1": {"hard": {"median_ms": 0.1}, "forward": {"median_ms": 0.2}, "step": step}}
+    sizes["5k_512_1"] = {"not_run": "no time left"}
+    meshes = {"sizes": sizes, "cpu": {"80k_1024_1": {"median_ms": 50}}, "visibility": {"dibr": {"median_ms": 2.0}}}
+    write(tmp_path, "gpu", {"meshes": meshes})
+    lines = readme_mesh.gpu_table(load("gpu", tmp_path))
+    assert cells(lines, 2)[1:] == ["not run"] * 6
+    assert cells(lines, 3)[1:] == ["0.10 ms", "0.20 ms", "0.99 ms", "25 %", "0.15 GB", "50.0 ms"]
+    dibr = next(number for number, line in enumerate(lines) if line.startswith("| DIB-R"))
+    assert cells(lines, dibr) == ["DIB-R", "2.00 ms", "not known"]
 
 
 def test_experiments_are_filled_between_their_marks(tmp_path: Path) -> None:
