@@ -37,7 +37,7 @@ def side_towards(points, faces, opposite, f, x, y, axis, direction, near):
         if negative(y1) == negative(y2):
             continue
         at = direction * (x1 * (y2 - y1) - y1 * (x2 - x1)) / (y2 - y1)
-        if at > furthest:
+        if at >= furthest:  # of two that meet there the later one
             furthest = at
             found = k if abs(y2 - y1) >= abs(x2 - x1) and at > -REACH and at < 1 + REACH else -1
     if found >= 0 and opposite[f, found] >= 0:

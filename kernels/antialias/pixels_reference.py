@@ -52,7 +52,7 @@ def pairs_along(points, faces, opposite, face, depth, near, a, b, width):  # typ
     crossed = torch.signbit(y1) != torch.signbit(y2)
     at = (other - own).sign()[:, None] * (x1 * dy - y1 * dx) / torch.where(crossed, dy, 1.0)
     at = torch.where(crossed, at, -torch.inf)
-    side = at.argmax(1, keepdim=True)
+    side = 2 - at.flip(1).argmax(1, keepdim=True)  # of two that meet there the later one
     at, steep = at.gather(1, side), (dy.abs() >= dx.abs()).gather(1, side)
     counts = silhouette.gather(1, side) & steep & (at > -REACH) & (at < 1 + REACH)
     counts = (counts & (p[..., 2] >= near).all(1, keepdim=True) & torch.isfinite(p).all(-1).all(1, keepdim=True))[:, 0]

@@ -80,10 +80,10 @@ def mark_kernel(
     best, steep = crossed(a1, b1, a2, b2, direction)  # the side that faces corner 0
     side = tl.zeros((BLOCK,), tl.int32)
     at, steep_1 = crossed(a2, b2, a0, b0, direction)
-    further = at > best
+    further = at >= best  # of two that meet there the later one
     best, steep, side = tl.where(further, at, best), tl.where(further, steep_1, steep), tl.where(further, 1, side)
     at, steep_2 = crossed(a0, b0, a1, b1, direction)
-    further = at > best
+    further = at >= best  # of two that meet there the later one
     best, steep, side = tl.where(further, at, best), tl.where(further, steep_2, steep), tl.where(further, 2, side)
     counts = pair & steep & (best > -_REACH) & (best < 1 + _REACH)
     beyond = tl.load(opposite_ptr + (view * own_opposite * faces + f) * 3 + side, counts, other=-1)

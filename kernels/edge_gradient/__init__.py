@@ -52,8 +52,8 @@ def edge_grad(
     """The image, with DRTK's visibility gradient to ``points``; the rule heads this module.
 
     As in DRTK, whose ``edge_grad_estimator`` this is. It differs where theirs does by accident: pairs in the last row
-    and column count too; a pixel's centre exactly on an edge is outside; points inside a face are found without
-    dividing by w, so a face that reaches behind the camera hides what it should.
+    and column count too; a pixel's centre exactly on an edge is outside (there inside of a top or left one); points
+    inside a face are found without dividing by w, so a face that reaches behind the camera hides what it should.
 
     Args:
         image: (N,H,W,C), one colour per fragment: shade before, filter, mask or crop after.
@@ -92,8 +92,10 @@ def neural_renderer(
     as the loss sees them. Its supersampling (``anti_aliasing``, on by default) is a picture twice as wide and high
     here, and a 2x2 mean of what this returns. It differs where Kato's rests on accidents of arithmetic: a pixel's
     centre exactly on an edge is moved to the edge's own side (there always the lower one, which can push the wrong way
-    with a weight of 1 / eps); an edge that lies off the image by less than a pixel is not walked; a face with a corner
-    behind the camera is left out, where Kato divides by a negative depth.
+    with a weight of 1 / eps); a line of centres exactly through a corner is walked as far as the face is seen (there it
+    may end early, or divide by zero); an edge wholly off the picture, by less than a pixel beyond the left column's or
+    the lowest row's centres, is not walked (there it is extended to them); a face with a corner behind the camera is
+    left out, where Kato divides by a negative depth.
 
     Args:
         image: (N,H,W,C).
