@@ -2,19 +2,16 @@
 
 1. ``count_kernel``, a lane a face: the pixel box (as on the CPU, near plane and all), from it the tiles, their number.
    A face that is padding, not finite, of no area, or whose box holds no pixel's centre reaches no tile.
-2. A prefix sum; ``emit_kernel``, a lane a pair, writes every (tile, face); a stable sort by tile. There is no capacity
-   that could overflow, and a tile's faces stay in the order of their numbers.
+2. ``triton_tiles``: the tiles' lists, the faces in the order of their numbers.
 3. ``tile_kernel`` walks them with a strict depth test, so that the lower number wins ties, then writes face,
    barycentrics and depth.
 
 Edge functions are float64 and not contracted into fused multiply-adds: those of a shared edge are then exactly each
 other's negative, and no pixel falls between two faces.
 
-Memory, besides the results (20 bytes a pixel): 14 bytes for each face and view, about 40 for each pair of a tile and a
-face while they are sorted, 4 thereafter, 8 a tile. Where faces x views or pairs would pass ``MOST``, the pictures are
-drawn in pieces: some views, then some rows of tiles, then some columns. So 10 million faces at 4096 x 4096 take 0.14
-GB, and 0.4 GB for every 10 million pairs, 5.4 GB at most. The number of pairs is read back once a piece, which waits
-for the device. The backward pass: ``triton_backward.py``.
+Memory, besides the results (20 bytes a pixel): that of the lists, in pieces of at most ``MOST`` pairs, and at most as
+many faces x views. So 10 million faces at 4096 x 4096 take 0.14 GB, and 0.4 GB for every 10 million pairs, 5.4 GB at
+most. The backward pass: ``triton_backward.py``.
 """
 
 import torch
@@ -23,10 +20,8 @@ import triton.language as tl
 
 from .triton_backward import backward
 from .triton_geometry import AS_WRITTEN, corner, edges, vertices_of
+from .triton_tiles import FACES, TILE, WARPS, Region, in_pieces, store_tiles
 
-TILE = 16  # pixels a side
-FACES = 128  # faces, or pairs, a program counts or emits
-WARPS = 4
 MOST = 1 << 27  # faces x views, and pairs, in a piece
 SIZES = ["first_view", "views", "faces", "vertices", "own", "height", "width", "top", "left", "rows", "columns"]
 
@@ -60,11 +55,7 @@ def count_kernel(
     first_view, views, faces, vertices, own, height, width, top, left, rows, columns,
     TILE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Of each face in each view: first row and column of its tiles, number of columns (int16), number of tiles (int32).
-
-    Tiles outside ``rows`` x ``columns`` from (``top``, ``left``) do not count. ``own``: 1 where views have their own
-    faces, else 0.
-    """
+    """What ``store_tiles`` writes of each face in each view. ``own``: 1 where views have their own faces, else 0."""
     number = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = number < views.to(tl.int64) * faces
     view = first_view + number // faces
@@ -91,38 +82,7 @@ def count_kernel(
     i0, i1 = pixel_range(tl.where(drawn, low, 0.0), tl.where(drawn, high, 0.0), height)
     drawn = drawn & (i0 <= i1) & (j0 <= j1)
 
-    row, past_row = tl.maximum(i0 // TILE - top, 0), tl.minimum(i1 // TILE + 1 - top, rows)
-    column, past_column = tl.maximum(j0 // TILE - left, 0), tl.minimum(j1 // TILE + 1 - left, columns)
-    across = tl.maximum(past_column - column, 0)
-    tiles = tl.where(drawn, tl.maximum(past_row - row, 0) * across, 0)
-    tl.store(box_ptr + number * 3, row.to(tl.int16), inside)
-    tl.store(box_ptr + number * 3 + 1, column.to(tl.int16), inside)
-    tl.store(box_ptr + number * 3 + 2, across.to(tl.int16), inside)
-    tl.store(count_ptr + number, tiles, inside)
-
-
-@triton.jit(do_not_specialize=["pairs", "faces", "all_faces", "rows", "columns", "steps"])
-def emit_kernel(
-    end_ptr, box_ptr, tile_ptr, face_ptr, pairs, faces, all_faces, rows, columns, steps, BLOCK: tl.constexpr
-):
-    """Tile and face of each pair, by bisection in ``end`` (faces x views,), the running number of pairs."""
-    pair = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = pair < pairs
-    low = tl.zeros((BLOCK,), tl.int32)
-    high = tl.zeros((BLOCK,), tl.int32) + (all_faces - 1)  # the answer lies in [low, high]
-    for _ in range(0, steps):
-        middle = low + (high - low) // 2
-        beyond = tl.load(end_ptr + middle, inside, other=0) > pair
-        high = tl.where(beyond, middle, high)
-        low = tl.where(beyond, low, tl.minimum(middle + 1, high))
-    before = tl.load(end_ptr + low - 1, inside & (low > 0), other=0)
-    across = tl.load(box_ptr + low.to(tl.int64) * 3 + 2, inside, other=1).to(tl.int32)
-    row = tl.load(box_ptr + low.to(tl.int64) * 3, inside, other=0).to(tl.int32)
-    column = tl.load(box_ptr + low.to(tl.int64) * 3 + 1, inside, other=0).to(tl.int32)
-    index = (pair - before).to(tl.int32)
-    tile = (low // faces * rows + row + index // across) * columns + column + index % across
-    tl.store(tile_ptr + pair, tile, inside)
-    tl.store(face_ptr + pair, low % faces, inside)
+    store_tiles(box_ptr, count_ptr, number, inside, drawn, i0, i1, j0, j1, top, left, rows, columns, TILE)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -198,70 +158,35 @@ def tile_kernel(
 
 def forward(points, faces, height, width, near):
     """Face, barycentrics, depth; float64 inside."""
-    views = points.shape[0]
+    views, vertices = points.shape[:2]
     points, faces = points.contiguous(), faces.contiguous()
     face = points.new_empty(views, height, width, dtype=torch.int32)
     barycentrics = points.new_empty(views, height, width, 3, dtype=torch.float32)
     depth = points.new_empty(views, height, width, dtype=torch.float32)
-    if face.numel():
-        with torch.cuda.device_of(points):
-            tiles = (triton.cdiv(height, TILE), triton.cdiv(width, TILE))
-            _draw(points, faces, near, (face, barycentrics, depth), (0, views), (0, tiles[0]), (0, tiles[1]))
-    return face, barycentrics, depth
+    number, own = faces.shape[-2], int(faces.ndim == 3)
+    sizes = (number, vertices, own, height, width)
 
-
-def _draw(points, faces, near, outputs, views, rows, columns):
-    """Draw the tiles in ``rows`` x ``columns`` of ``views``, each from the first to past the last.
-
-    In two halves, if faces or pairs are more than ``MOST``; one tile of one view is always drawn.
-    """
-    region = (views, rows, columns)
-    sizes = [past - first for first, past in region]
-    count, vertices = faces.shape[-2], points.shape[1]
-    lists = None
-    if max(sizes) == 1 or sizes[0] * max(count, sizes[1] * sizes[2]) <= MOST:
-        lists = _lists(points, faces, near, outputs[0].shape[1:], region)
-    if lists is None:
-        axis = next(k for k in range(3) if sizes[k] > 1)
-        first, past = region[axis]
-        for half in ((first, first + sizes[axis] // 2), (first + sizes[axis] // 2, past)):
-            _draw(points, faces, near, outputs, *(half if k == axis else region[k] for k in range(3)))
-        return
-    own, size = int(faces.ndim == 3), outputs[0].shape[1:]
-    tile_kernel[(sizes[0] * sizes[1] * sizes[2],)](
-        points, faces, near, *lists, *outputs, views[0], count, vertices, own, *size, rows[0], columns[0], *sizes[1:],
-        TILE=TILE, num_warps=WARPS, **AS_WRITTEN,
-    )  # fmt: skip
-
-
-def _lists(points, faces, near, size, region):
-    """Every tile's faces, one list behind the other, and where each begins; None if they are more than ``MOST``."""
-    views, rows, columns = ((first, past - first) for first, past in region)
-    count, tiles = faces.shape[-2], views[1] * rows[1] * columns[1]
-    total, pairs = views[1] * count, 0
-    if total and points.shape[1]:
+    def count(region):
+        total = region.sizes[0] * number if vertices else 0  # without vertices all faces are padding
         boxes = points.new_empty(total, 3, dtype=torch.int16)
         counts = points.new_empty(total, dtype=torch.int32)
-        count_kernel[(triton.cdiv(total, FACES),)](
-            points, faces, near, boxes, counts,
-            *views, count, points.shape[1], int(faces.ndim == 3), *size, rows[0], columns[0], rows[1], columns[1],
-            TILE=TILE, BLOCK=FACES, num_warps=WARPS, **AS_WRITTEN,
+        if total:
+            count_kernel[(triton.cdiv(total, FACES),)](
+                points, faces, near, boxes, counts, region.views[0], region.sizes[0], *sizes, *region.place,
+                TILE=TILE, BLOCK=FACES, num_warps=WARPS, **AS_WRITTEN,
+            )  # fmt: skip
+        return boxes, counts
+
+    def draw(region, *lists):
+        tile_kernel[(region.tiles,)](
+            points, faces, near, *lists, face, barycentrics, depth, region.views[0], *sizes, *region.place,
+            TILE=TILE, num_warps=WARPS, **AS_WRITTEN,
         )  # fmt: skip
-        pairs = int(counts.sum(dtype=torch.int64))
-    if pairs > MOST and tiles > 1:
-        return None
-    tile = points.new_empty(pairs, dtype=torch.int32)
-    face = points.new_empty(pairs, dtype=torch.int32)
-    if pairs:
-        ends = counts.cumsum(0, dtype=torch.int32)
-        emit_kernel[(triton.cdiv(pairs, FACES),)](
-            ends, boxes, tile, face, pairs, count, total, rows[1], columns[1], total.bit_length(),
-            BLOCK=FACES, num_warps=WARPS,
-        )  # fmt: skip
-        tile, order = tile.sort(stable=True)
-        face = face[order]
-    offsets = torch.searchsorted(tile, torch.arange(tiles + 1, device=tile.device, dtype=torch.int32))
-    return face, offsets
+
+    if face.numel():
+        with torch.cuda.device_of(points):
+            in_pieces(Region.whole(views, height, width), number, MOST, count, draw)
+    return face, barycentrics, depth
 
 
 __all__ = ["backward", "forward"]

@@ -1,8 +1,13 @@
 """Triton: a program for each tile of pixels walks the faces that reach into it, in the order of their numbers.
 
-Forward keeps a few totals for each pixel; backward walks the same lists again and recomputes the rest, one sum for each
-tile and face, which ``segment_sum`` then adds up by face and by vertex. No atomics, no lists of fragments. Geometry and
-depth are float64, exponentials of what is left of them float32 (DIB-R's: float64).
+Forward keeps a few totals for each pixel; backward walks the same lists again and recomputes the rest, one row for each
+tile and face, which ``segments`` then adds up by face and by vertex, a piece of the lists (``triton_lists``) after the
+other. No atomics, no lists of fragments. Geometry and depth are float64, exponentials of what is left of them float32
+(DIB-R's: float64). Here is SoftRas' picture; DIB-R's mask: ``triton_dibr.py``.
+
+Memory on the way besides the lists, with C colours, at most ``MOST_CHANNELS``: backward, 72 + 12 C bytes a pair for its
+row and some 35 while rows are sorted by face, 2.7 GB in a full piece; some 160 + 12 C a face and view, the sums of all
+pieces and of one.
 """
 
 import torch
@@ -10,91 +15,32 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..rasterize.triton_tiles import TILE
 from ..segments import segment_sum
 from . import FLAT, MIN_AREA
-from .triton_geometry import TILE, barycentrics, clip, frame, in_box, nearest_edge, shares, tile_lists, tile_pixels
+from .triton_dibr import dibr_backward, dibr_forward
+from .triton_geometry import barycentrics, clip, nearest_edge, shares, tile_pixels
+from .triton_lists import BACKWARD_WARPS, FORWARD_WARPS, SIZES, by_face, over_pieces
 
-FORWARD_WARPS, BACKWARD_WARPS = 4, 8
 MOST_CHANNELS = 4  # of colours in one launch: 16 would not fit into registers
 _FLAT = tl.constexpr(FLAT)
 _MIN_AREA = tl.constexpr(MIN_AREA)
 
 
-@triton.jit
-def dibr_forward_kernel(
-    corners_ptr, face_ptr, entries_ptr, offsets_ptr, settings_ptr, mask_ptr, missed_ptr, last_ptr,
-    height, width, rows, columns, knum, TILE: tl.constexpr,
-):  # fmt: skip
-    """Also writes what the faces of a pixel leave (``missed``) and the place of the last one in the tile's list."""
-    pixel, exists, _view, x, y = tile_pixels(height, width, rows, columns, TILE)
-    sigmainv, boxlen = tl.load(settings_ptr), tl.load(settings_ptr + 1)
-    empty = exists & (tl.load(face_ptr + pixel, exists, other=0) < 0)
-    begin = tl.load(offsets_ptr + tl.program_id(0))
-    count = (tl.load(offsets_ptr + tl.program_id(0) + 1) - begin).to(tl.int32)
-    count = tl.where(tl.max(empty.to(tl.int32), 0) > 0, count, 0)
-    missed = tl.full((TILE * TILE,), 1.0, tl.float64)
-    taken = tl.zeros((TILE * TILE,), tl.int32)
-    last = tl.full((TILE * TILE,), -1, tl.int32)
-    for k in range(0, count):
-        corner = corners_ptr + 9 * tl.load(entries_ptr + begin + k)
-        x0, y0, x1, y1 = tl.load(corner), tl.load(corner + 1), tl.load(corner + 3), tl.load(corner + 4)
-        x2, y2 = tl.load(corner + 6), tl.load(corner + 7)
-        counts = empty & (taken < knum) & in_box(x, y, x0, y0, x1, y1, x2, y2, boxlen)
-        squared, _, _, _, _, _ = nearest_edge(x, y, x0, y0, x1, y1, x2, y2)
-        missed = tl.where(counts, missed * (1 - tl.exp(-sigmainv * squared)), missed)
-        taken += counts.to(tl.int32)
-        last = tl.where(counts, k, last)
-    tl.store(mask_ptr + pixel, tl.where(empty, 1 - missed, 1.0).to(tl.float32), exists)
-    tl.store(missed_ptr + pixel, missed, exists)
-    tl.store(last_ptr + pixel, last, exists)
-
-
-@triton.jit
-def dibr_backward_kernel(
-    corners_ptr, face_ptr, entries_ptr, offsets_ptr, settings_ptr, missed_ptr, last_ptr, gradient_ptr, parts_ptr,
-    height, width, rows, columns, TILE: tl.constexpr,
-):  # fmt: skip
-    """Writes the sums over the tile's pixels for each face of its list: (entries, 6) x and y of the three corners."""
-    pixel, exists, _view, x, y = tile_pixels(height, width, rows, columns, TILE)
-    sigmainv, boxlen = tl.load(settings_ptr), tl.load(settings_ptr + 1)
-    empty = exists & (tl.load(face_ptr + pixel, exists, other=0) < 0)
-    last = tl.where(empty, tl.load(last_ptr + pixel, exists, other=-1), -1)
-    missed = tl.load(missed_ptr + pixel, exists, other=0.0)
-    gradient = tl.load(gradient_ptr + pixel, exists, other=0.0).to(tl.float64)
-    begin = tl.load(offsets_ptr + tl.program_id(0))
-    for k in range(0, tl.max(last, 0) + 1):  # the faces after the last one keep the zeros that parts comes with
-        corner = corners_ptr + 9 * tl.load(entries_ptr + begin + k)
-        x0, y0, x1, y1 = tl.load(corner), tl.load(corner + 1), tl.load(corner + 3), tl.load(corner + 4)
-        x2, y2 = tl.load(corner + 6), tl.load(corner + 7)
-        counts = (k <= last) & in_box(x, y, x0, y0, x1, y1, x2, y2, boxlen)
-        squared, dx, dy, s0, s1, s2 = nearest_edge(x, y, x0, y0, x1, y1, x2, y2)
-        here = tl.exp(-sigmainv * squared)
-        left = 1 - here
-        counts = counts & (left > 0)  # on an edge: the others' factors are multiplied by 0, its own is flat there
-        others = missed / tl.where(counts, left, 1.0)
-        by_step = tl.where(counts, -2 * sigmainv * gradient * others * here, 0.0)
-        part = parts_ptr + 6 * (begin + k)
-        tl.store(part, tl.sum(by_step * dx * s0, 0))
-        tl.store(part + 1, tl.sum(by_step * dy * s0, 0))
-        tl.store(part + 2, tl.sum(by_step * dx * s1, 0))
-        tl.store(part + 3, tl.sum(by_step * dy * s1, 0))
-        tl.store(part + 4, tl.sum(by_step * dx * s2, 0))
-        tl.store(part + 5, tl.sum(by_step * dy * s2, 0))
-
-
-@triton.jit
+@triton.jit(do_not_specialize=[*SIZES, "own"])
 def soft_forward_kernel(
     corners_ptr, values_ptr, background_ptr, entries_ptr, offsets_ptr, settings_ptr,
     picture_ptr, missed_ptr, highest_ptr, total_ptr,
-    height, width, rows, columns, shared,
+    first_view, faces, height, width, top, left, rows, columns, own,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """Besides the picture: the product of the faces' 1 - D, the highest z, the sum of D exp((z - highest) / gamma)."""
-    pixel, exists, n, x, y = tile_pixels(height, width, rows, columns, TILE)
+    pixel, exists, n, x, y = tile_pixels(first_view, height, width, top, left, rows, columns, TILE)
+    corners_ptr += n * faces * 9
     sigma, gamma, eps = tl.load(settings_ptr), tl.load(settings_ptr + 1), tl.load(settings_ptr + 2)
     near, far, cutoff = tl.load(settings_ptr + 3), tl.load(settings_ptr + 4), tl.load(settings_ptr + 5)
-    begin = tl.load(offsets_ptr + tl.program_id(0))
-    count = (tl.load(offsets_ptr + tl.program_id(0) + 1) - begin).to(tl.int32)
+    begin = tl.load(offsets_ptr + tl.program_id(0)).to(tl.int32)
+    end = tl.load(offsets_ptr + tl.program_id(0) + 1).to(tl.int32)
     missed = tl.full((TILE * TILE,), 1.0, tl.float32)
     if CHANNELS > 0:
         channel = tl.arange(0, BLOCK)
@@ -102,9 +48,9 @@ def soft_forward_kernel(
         total = tl.full((TILE * TILE,), 1.0, tl.float32)
         colour = tl.zeros((TILE * TILE, BLOCK), tl.float32)
         colour += tl.load(background_ptr + channel, channel < CHANNELS, other=0.0)[None, :]
-        skip = n.to(tl.int64) * shared  # the views' faces share their colours
-    for k in range(0, count):
-        entry = tl.load(entries_ptr + begin + k)
+        values_ptr += n * own * faces * (3 * CHANNELS)
+    for k in range(begin, end):
+        entry = tl.load(entries_ptr + k).to(tl.int64)
         corner = corners_ptr + 9 * entry
         x0, y0, x1, y1 = tl.load(corner), tl.load(corner + 1), tl.load(corner + 3), tl.load(corner + 4)
         x2, y2 = tl.load(corner + 6), tl.load(corner + 7)
@@ -119,12 +65,12 @@ def soft_forward_kernel(
             depth = 1 / tl.where(area < _FLAT, -1.0, inverse)  # nearer than ``near``: no colour
             counts = counts & (depth >= near) & (depth <= far)
             z = (far - depth) / (far - near)
-            top = tl.where(counts, tl.maximum(z, highest), highest)
-            fade = tl.exp(((highest - top) / gamma).to(tl.float32))
-            weight = tl.where(counts, share * tl.exp((tl.where(counts, z - top, 0.0) / gamma).to(tl.float32)), 0.0)
-            highest = top
+            peak = tl.where(counts, tl.maximum(z, highest), highest)
+            fade = tl.exp(((highest - peak) / gamma).to(tl.float32))
+            weight = tl.where(counts, share * tl.exp((tl.where(counts, z - peak, 0.0) / gamma).to(tl.float32)), 0.0)
+            highest = peak
             total = total * fade + weight
-            value = values_ptr + (entry - skip) * (3 * CHANNELS) + channel
+            value = values_ptr + entry * (3 * CHANNELS) + channel
             v0 = tl.load(value, channel < CHANNELS, other=0.0)
             v1 = tl.load(value + CHANNELS, channel < CHANNELS, other=0.0)
             v2 = tl.load(value + 2 * CHANNELS, channel < CHANNELS, other=0.0)
@@ -140,19 +86,20 @@ def soft_forward_kernel(
         tl.store(picture_ptr + place, colour / total[:, None], exists[:, None] & (channel < CHANNELS)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=[*SIZES, "own"])
 def soft_backward_kernel(
     corners_ptr, values_ptr, entries_ptr, offsets_ptr, settings_ptr,
     picture_ptr, missed_ptr, highest_ptr, total_ptr, gradient_ptr, parts_ptr, value_parts_ptr,
-    height, width, rows, columns, shared,
+    first_view, faces, height, width, top, left, rows, columns, own,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr, SLOPES: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """Writes the tile's sums for each face of its list: corners (entries, 9), colours (entries, 3 C)."""
-    pixel, exists, n, x, y = tile_pixels(height, width, rows, columns, TILE)
+    pixel, exists, n, x, y = tile_pixels(first_view, height, width, top, left, rows, columns, TILE)
+    corners_ptr += n * faces * 9
     sigma, gamma = tl.load(settings_ptr), tl.load(settings_ptr + 1)
     near, far, cutoff = tl.load(settings_ptr + 3), tl.load(settings_ptr + 4), tl.load(settings_ptr + 5)
-    begin = tl.load(offsets_ptr + tl.program_id(0))
-    count = (tl.load(offsets_ptr + tl.program_id(0) + 1) - begin).to(tl.int32)
+    begin = tl.load(offsets_ptr + tl.program_id(0)).to(tl.int32)
+    end = tl.load(offsets_ptr + tl.program_id(0) + 1).to(tl.int32)
     by_alpha = tl.load(gradient_ptr + pixel * (CHANNELS + 1) + CHANNELS, exists, other=0.0)
     by_alpha = by_alpha * tl.load(missed_ptr + pixel, exists, other=0.0)
     if CHANNELS > 0:
@@ -164,13 +111,13 @@ def soft_backward_kernel(
         by_colour = tl.sum(gradient * colour, 1)
         highest = tl.load(highest_ptr + pixel, exists, other=0.0)
         inverse_total = 1 / tl.load(total_ptr + pixel, exists, other=1.0)
-        skip = n.to(tl.int64) * shared  # the views' faces share their colours
-    for k in range(0, count):
-        entry = tl.load(entries_ptr + begin + k)
+        values_ptr += n * own * faces * (3 * CHANNELS)
+    for k in range(begin, end):
+        entry = tl.load(entries_ptr + k).to(tl.int64)
         corner = corners_ptr + 9 * entry
         x0, y0, x1, y1 = tl.load(corner), tl.load(corner + 1), tl.load(corner + 3), tl.load(corner + 4)
         x2, y2 = tl.load(corner + 6), tl.load(corner + 7)
-        part = parts_ptr + 9 * (begin + k)
+        part = parts_ptr + tl.cast(k, tl.int64) * 9
         squared, dx, dy, s0, s1, s2 = nearest_edge(x, y, x0, y0, x1, y1, x2, y2)
         w0, w1, w2, inside, area, scale = barycentrics(x, y, x0, y0, x1, y1, x2, y2)
         counts = exists & (inside | (squared < cutoff))
@@ -186,13 +133,13 @@ def soft_backward_kernel(
             coloured = counts & (depth >= near) & (depth <= far)
             z = tl.where(coloured, (far - depth) / (far - near) - highest, 0.0)
             weight = tl.where(coloured, share * tl.exp((z / gamma).to(tl.float32)) * inverse_total, 0.0)
-            value = values_ptr + (entry - skip) * (3 * CHANNELS) + channel
+            value = values_ptr + entry * (3 * CHANNELS) + channel
             v0 = tl.load(value, real, other=0.0)
             v1 = tl.load(value + CHANNELS, real, other=0.0)
             v2 = tl.load(value + 2 * CHANNELS, real, other=0.0)
             g0, g1 = tl.sum(gradient * v0[None, :], 1), tl.sum(gradient * v1[None, :], 1)
             g2 = tl.sum(gradient * v2[None, :], 1)
-            value_part = value_parts_ptr + 3 * CHANNELS * (begin + k) + channel
+            value_part = value_parts_ptr + tl.cast(k, tl.int64) * (3 * CHANNELS) + channel
             tl.store(value_part, tl.sum((weight * b0).to(tl.float32)[:, None] * gradient, 0), real)
             tl.store(value_part + CHANNELS, tl.sum((weight * b1).to(tl.float32)[:, None] * gradient, 0), real)
             tl.store(value_part + 2 * CHANNELS, tl.sum((weight * b2).to(tl.float32)[:, None] * gradient, 0), real)
@@ -223,59 +170,25 @@ def soft_backward_kernel(
         tl.store(part + 7, tl.sum(by_y2 + by_step * dy * s2, 0))
 
 
-def shared_colours(corners, values):
-    """How many faces to go back for each view when looking for their colours."""
-    return corners.shape[1] if values.shape[0] == 1 else 0
-
-
-def dibr_forward(corners, boxes, face, sigmainv, boxlen, knum):
-    """The mask (N,H,W) and what ``dibr_backward`` needs: what the faces leave, the last face's place, the lists."""
-    height, width = face.shape[1:]
-    lists = tile_lists(boxes, height, width)
-    tiles, picture = frame(boxes, height, width)
-    mask, missed = corners.new_empty(face.shape, dtype=torch.float32), corners.new_empty(face.shape)
-    last = torch.empty_like(face)
-    settings = torch.tensor([sigmainv, boxlen], dtype=torch.float64, device=corners.device)
-    inputs = (corners.contiguous(), face, *lists, settings)
-    if tiles:
-        with torch.cuda.device_of(corners):
-            dibr_forward_kernel[(tiles,)](
-                *inputs, mask, missed, last, *picture, knum, TILE=TILE, num_warps=FORWARD_WARPS
-            )
-    return mask, missed, last, *lists
-
-
-def dibr_backward(corners, boxes, face, missed, last, entries, offsets, gradient, sigmainv, boxlen, knum):
-    """Gradient (N,F,3,3) of the corners in normalised device coordinates."""
-    tiles, picture = frame(boxes, *face.shape[1:])
-    parts = corners.new_zeros(entries.shape[0], 3, 2)
-    settings = torch.tensor([sigmainv, boxlen], dtype=torch.float64, device=corners.device)
-    inputs = (corners.contiguous(), face, entries, offsets, settings, missed, last, gradient)
-    if tiles:
-        with torch.cuda.device_of(corners):
-            dibr_backward_kernel[(tiles,)](*inputs, parts, *picture, TILE=TILE, num_warps=BACKWARD_WARPS)
-    by_corners = segment_sum(parts, entries, corners[..., 0, 0].numel()).view(*corners.shape[:3], 2)
-    return torch.nn.functional.pad(by_corners, (0, 1))
-
-
 def soft_forward(
     corners, boxes, values, height, width, background, sigma, gamma, eps, near, far, cutoff, through_barycentrics
 ):
     """The picture (N,H,W,C+1) and what ``soft_backward`` needs: the picture, the pixels' totals, the lists."""
-    lists = tile_lists(boxes, height, width)
-    tiles, shape = frame(boxes, height, width)
-    channels, size = values.shape[-1], (corners.shape[0], height, width)
+    (views, count), channels, own = boxes.shape[:2], values.shape[-1], int(values.shape[0] > 1)
+    size = (views, height, width)
     picture, missed, total = (values.new_empty(*size, *end) for end in ((channels + 1,), (), ()))
     highest = corners.new_empty(size)
+    corners = corners.contiguous()
     settings = torch.tensor([sigma, gamma, eps, near, far, cutoff], dtype=torch.float64, device=corners.device)
-    inputs = (corners.contiguous(), values, background, *lists, settings)
-    if tiles:
-        with torch.cuda.device_of(corners):
-            soft_forward_kernel[(tiles,)](
-                *inputs, picture, missed, highest, total, *shape, shared_colours(corners, values),
-                CHANNELS=channels, BLOCK=triton.next_power_of_2(max(channels, 1)), TILE=TILE, num_warps=FORWARD_WARPS,
-            )  # fmt: skip
-    return picture, picture, missed, highest, total, *lists
+
+    def draw(region, *lists):
+        soft_forward_kernel[(region.tiles,)](
+            corners, values, background, *lists, settings, picture, missed, highest, total,
+            region.views[0], count, height, width, *region.place, own,
+            CHANNELS=channels, BLOCK=triton.next_power_of_2(max(channels, 1)), TILE=TILE, num_warps=FORWARD_WARPS,
+        )  # fmt: skip
+
+    return picture, picture, missed, highest, total, *over_pieces(boxes, height, width, draw)
 
 
 def soft_backward(
@@ -283,23 +196,28 @@ def soft_backward(
     sigma, gamma, eps, near, far, cutoff, through_barycentrics,
 ):  # fmt: skip
     """Gradients of the corners (N,F,3,3), in normalised device coordinates, and of ``values``."""
-    tiles, shape = frame(boxes, *gradient.shape[1:3])
-    views, count = corners.shape[:2]
-    channels = values.shape[-1]
-    parts = corners.new_zeros(entries.shape[0], 3, 3)
-    value_parts = values.new_zeros(entries.shape[0], 3, channels)
+    count, (height, width) = boxes.shape[1], gradient.shape[1:3]
+    channels, own = values.shape[-1], int(values.shape[0] > 1)
+    corners = corners.contiguous()
+    by_corners, by_values = torch.zeros_like(corners), torch.zeros_like(values)
     settings = torch.tensor([sigma, gamma, eps, near, far, cutoff], dtype=torch.float64, device=corners.device)
-    inputs = (corners.contiguous(), values, entries, offsets, settings, picture, missed, highest, total, gradient)
-    if tiles:
-        with torch.cuda.device_of(corners):
-            soft_backward_kernel[(tiles,)](
-                *inputs, parts, value_parts, *shape, shared_colours(corners, values), CHANNELS=channels,
-                BLOCK=triton.next_power_of_2(max(channels, 1)), SLOPES=through_barycentrics, TILE=TILE,
-                num_warps=BACKWARD_WARPS,
-            )  # fmt: skip
-    by_corners = segment_sum(parts, entries, views * count).view(corners.shape)
-    by_values = segment_sum(value_parts, entries, views * count).view(views, count, 3, channels)
-    return by_corners, by_values if values.shape[0] == by_values.shape[0] else by_values.sum(0, keepdim=True)
+
+    def draw(region, *lists):
+        pairs = lists[0].shape[0]
+        parts, value_parts = corners.new_zeros(pairs, 3, 3), values.new_zeros(pairs, 3, channels)
+        soft_backward_kernel[(region.tiles,)](
+            corners, values, *lists, settings, picture, missed, highest, total, gradient, parts, value_parts,
+            region.views[0], count, height, width, *region.place, own,
+            CHANNELS=channels, BLOCK=triton.next_power_of_2(max(channels, 1)), SLOPES=through_barycentrics, TILE=TILE,
+            num_warps=BACKWARD_WARPS,
+        )  # fmt: skip
+        segments, size, views = by_face(region, count, *lists), (region.sizes[0], count, 3), slice(*region.views)
+        by_corners[views] += segments.sum(parts).view(*size, 3)
+        sums = segments.sum(value_parts).view(*size, channels)
+        by_values[views if own else slice(1)] += sums if own else sums.sum(0, keepdim=True)
+
+    over_pieces(boxes, height, width, draw, (entries, offsets))
+    return by_corners, by_values
 
 
 def scatter(values: Tensor, faces: Tensor, vertices: int) -> Tensor:
@@ -309,3 +227,6 @@ def scatter(values: Tensor, faces: Tensor, vertices: int) -> Tensor:
     keys = torch.where((faces >= 0).all(-1, keepdim=True), faces + view * vertices, -1)  # (N, F, 3)
     sums = segment_sum(values.reshape(-1, channels), keys.reshape(-1), views * vertices)
     return sums.view(views, vertices, channels)
+
+
+__all__ = ["MOST_CHANNELS", "dibr_backward", "dibr_forward", "scatter", "soft_backward", "soft_forward"]

@@ -1,27 +1,26 @@
-"""Triton: tiles and their lists of faces; a tile's pixels and a triangle, in normalised device coordinates."""
+"""Triton: a tile's pixels and a triangle, in normalised device coordinates."""
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from . import FLAT
 
-TILE = 16  # pixels a side
 _FLAT = tl.constexpr(FLAT)
 
 
 @triton.jit
-def tile_pixels(height, width, rows, columns, TILE: tl.constexpr):
-    """Of this program's tile: the pixels' numbers, which exist, their view, and their centres' x and y."""
+def tile_pixels(first_view, height, width, top, left, rows, columns, TILE: tl.constexpr):
+    """Of this program's tile: the pixels' numbers, which exist, their view, and their centres' x and y.
+
+    A picture has less than 2^31 pixels; all views together may have more.
+    """
     tile = tl.program_id(0)
-    n = tile // (rows * columns)
-    place = tile - n * rows * columns
+    n = (first_view + tile // (rows * columns)).to(tl.int64)
     lane = tl.arange(0, TILE * TILE)
-    i = place // columns * TILE + lane // TILE
-    j = place % columns * TILE + lane % TILE
+    i = (top + tile // columns % rows) * TILE + lane // TILE
+    j = (left + tile % columns) * TILE + lane % TILE
     exists = (i < height) & (j < width)
-    pixel = (n.to(tl.int64) * height + i) * width + j
+    pixel = n * height * width + i * width + j
     x = (2 * j + 1 - width).to(tl.float64) / width
     y = (height - 1 - 2 * i).to(tl.float64) / height
     return pixel, exists, n, x, y
@@ -89,28 +88,3 @@ def shares(squared, inside, sigma):
     small = tl.exp((-squared / sigma).to(tl.float32))
     large = 1 / (1 + small)
     return tl.where(inside, large, small * large), tl.where(inside, small * large, large)
-
-
-def tile_lists(boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The faces that reach into each tile: numbers n F + f (entries,) in order of tile, then face; tiles' offsets."""
-    views, count = boxes.shape[:2]
-    rows, columns = triton.cdiv(height, TILE), triton.cdiv(width, TILE)
-    top, bottom, left, right = (boxes.long() // TILE).reshape(-1, 4).unbind(-1)  # (N F,)
-    wide = right - left + 1
-    tiles = torch.where(
-        boxes[..., 0] <= boxes[..., 1], (bottom - top + 1).view(views, count) * wide.view(views, count), 0
-    )
-    tiles = tiles.reshape(-1)
-    entries = torch.repeat_interleave(tiles)  # (entries,)
-    step = torch.arange(entries.shape[0], device=boxes.device) - (tiles.cumsum(0) - tiles)[entries]
-    wide, first = wide[entries], (top * columns + left)[entries]
-    tile = entries // max(count, 1) * (rows * columns) + first + step // wide * columns + step % wide
-    tile, order = torch.sort(tile, stable=True)
-    offsets = torch.searchsorted(tile, torch.arange(views * rows * columns + 1, device=boxes.device))
-    return entries[order], offsets
-
-
-def frame(boxes, height, width):
-    """Tiles over all views, and what the kernels are told of the picture."""
-    rows, columns = triton.cdiv(height, TILE), triton.cdiv(width, TILE)
-    return boxes.shape[0] * rows * columns, (height, width, rows, columns)

@@ -10,7 +10,7 @@ from tests.kernels import ladder
 from tests.kernels.test_rasterize import FACE, homogeneous, soup
 
 tiles = pytest.importorskip("nerfkit.kernels.rasterize.triton", reason="Triton is not installed")
-from nerfkit.kernels.rasterize import triton_backward  # noqa: E402  Triton is there
+from nerfkit.kernels.rasterize import triton_backward, triton_tiles  # noqa: E402  Triton is there
 
 
 def outputs_and_gradient(backend, points, faces, height, width, wanted=(1, 2), near=1e-3):
@@ -133,7 +133,7 @@ SIZES = (*tiles.SIZES, "pairs", "all_faces", "steps", "pixels", "count")
 @pytest.mark.parametrize("target", ladder.TARGETS)
 @pytest.mark.parametrize("name", ["count", "emit", "tile", "pixel", "corner"])
 def test_budget(name, target):
-    module = triton_backward if name in ("pixel", "corner") else tiles
+    module = {"count": tiles, "emit": triton_tiles, "tile": tiles}.get(name, triton_backward)
     constants = {
         "count": {"TILE": tiles.TILE, "BLOCK": tiles.FACES},
         "emit": {"BLOCK": tiles.FACES},

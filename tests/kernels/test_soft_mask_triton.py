@@ -115,10 +115,81 @@ def test_nothing_to_draw(views, vertices, faces):
     assert not mask["d_points"].any() and not picture["d_points"].any() and not picture["d_colours"].any()
 
 
+def results(points, faces, face, colours) -> dict[str, torch.Tensor]:
+    """Both operations' values and gradients, and how many bytes autograd keeps in between."""
+    kept = []
+
+    def keep(x: torch.Tensor) -> torch.Tensor:
+        kept.append(x.nbytes)
+        return x
+
+    with use("triton"), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        mask = mask_and_gradient(points, faces, face, **MASK)
+        picture = picture_and_gradients(points, faces, colours, HEIGHT, WIDTH, **SOFT)
+    return {"mask": mask["mask"], "d_mask": mask["d_points"], **picture, "bytes": torch.tensor(sum(kept))}
+
+
+@pytest.mark.interpreted
+@pytest.mark.usefixtures("poison")
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+def test_in_pieces(own, monkeypatch):
+    """Views, rows and columns of tiles one by one, of meshes with a topology for all views or one for each.
+
+    Values do not depend on the pieces, gradients but for rounding; two runs agree; no list is kept.
+    """
+    from nerfkit.kernels.soft_mask import triton_lists
+
+    points, faces = broken() if own else soup(2, 6)
+    face = covering(points, faces[0].clamp(min=0) if own else faces, HEIGHT, WIDTH)
+    colours = colours_of(2 * points.shape[1]).view(2, -1, 3) if own else colours_of(points.shape[1])
+    whole = results(points, faces, face, colours)
+    pieces = []
+
+    def recording(region, faces, most, count, draw):
+        def draw_and_record(piece, *lists):
+            pieces.append((piece, lists[0].shape[0]))
+            draw(piece, *lists)
+
+        in_pieces(region, faces, most, count, draw_and_record)
+
+    in_pieces = triton_lists.in_pieces
+    monkeypatch.setattr(triton_lists, "in_pieces", recording)
+    shapes = set()
+    for most in (6, 2):
+        monkeypatch.setattr(triton_lists, "MOST", most)
+        pieces.clear()
+        found = results(points, faces, face, colours)
+        shapes |= {piece.sizes for piece, _ in pieces}
+        assert all(pairs <= most or piece.tiles == 1 for piece, pairs in pieces)
+        assert sum(piece.tiles for piece, _ in pieces) == 4 * 8  # both ways of both operations
+        assert whole["bytes"] - found.pop("bytes") == 4 * sum(pairs for _, pairs in pieces) // 2 + 2 * 8 * 9
+        assert torch.equal(found["mask"], whole["mask"]) and torch.equal(found["picture"], whole["picture"])
+        assert_near(found, {name: whole[name].double() for name in found})
+    assert {(1, 1, 2), (1, 1, 1)} <= shapes
+    again = results(points, faces, face, colours)
+    assert all(torch.equal(found[name], again[name]) for name in found)
+
+
+@pytest.mark.interpreted
+def test_a_view_of_more_faces_than_a_piece_may_have_pairs(monkeypatch):
+    """Most of them are out of sight: the picture stays whole."""
+    from nerfkit.kernels.soft_mask import triton_lists
+
+    points, faces = soup(1, 3)
+    points, faces = torch.cat([points, -points], 1), torch.cat([faces, faces + 9, faces + 9, faces + 9])
+    colours = colours_of(18)
+    face = covering(points, faces[:3], HEIGHT, WIDTH)
+    whole = results(points, faces, face, colours)
+    monkeypatch.setattr(triton_lists, "MOST", 11)
+    found = results(points, faces, face, colours)
+    assert all(torch.equal(found[name], whole[name]) for name in found)
+
+
 # Rung 4: compiled, inside the budgets.
 
-SIZES = dict.fromkeys(("height", "width", "rows", "columns", "knum", "shared"), "i32")
-SHARED = {"corners_ptr": "*fp64", "entries_ptr": "*i64", "offsets_ptr": "*i64", "settings_ptr": "*fp64", **SIZES}
+NUMBERS = ("first_view", "faces", "height", "width", "top", "left", "rows", "columns", "total", "knum", "own")
+SIZES = dict.fromkeys(NUMBERS, "i32")
+SHARED = {"corners_ptr": "*fp64", "entries_ptr": "*i32", "offsets_ptr": "*i64", "settings_ptr": "*fp64", **SIZES}
 MASKS = SHARED | {"face_ptr": "*i32", "last_ptr": "*i32", "missed_ptr": "*fp64", "parts_ptr": "*fp64"}
 MASKS |= {"mask_ptr": "*fp32", "gradient_ptr": "*fp32"}
 SINGLE = ("values", "background", "picture", "missed", "total", "gradient", "value_parts")
@@ -127,14 +198,14 @@ PICTURES = SHARED | {f"{name}_ptr": "*fp32" for name in SINGLE} | {"highest_ptr"
 
 @pytest.mark.parametrize("target", ladder.TARGETS)
 def test_mask_budgets(target):
-    from nerfkit.kernels.soft_mask import triton
+    from nerfkit.kernels.soft_mask import triton_dibr
 
     for kernel, way, warps in (
-        (triton.dibr_forward_kernel, "forward", triton.FORWARD_WARPS),
-        (triton.dibr_backward_kernel, "backward", triton.BACKWARD_WARPS),
+        (triton_dibr.dibr_forward_kernel, "forward", triton_dibr.FORWARD_WARPS),
+        (triton_dibr.dibr_backward_kernel, "backward", triton_dibr.BACKWARD_WARPS),
     ):
         name = f"soft_mask.dibr.{way}"
-        ladder.check_budget(name, target, kernel, MASKS, {"TILE": triton.TILE}, num_warps=warps)
+        ladder.check_budget(name, target, kernel, MASKS, {"TILE": triton_dibr.TILE}, num_warps=warps)
 
 
 @pytest.mark.parametrize("channels", [0, 4])
@@ -152,28 +223,35 @@ def test_picture_budgets(target, channels):
         ladder.check_budget(name, target, kernel, PICTURES, constants | more, num_warps=warps)
 
 
-def test_sizes_of_one_compile():
-    """Triton makes a constant of an argument that is 1: a picture of one pixel, a mesh of one face."""
+def test_three_channels_without_slopes_compile():
     from nerfkit.kernels.soft_mask import triton
 
-    ones = dict.fromkeys(SIZES, 1)
-    colour = {"CHANNELS": 3, "BLOCK": 4, "TILE": triton.TILE}
-    for kernel, types, constants in (
-        (triton.dibr_forward_kernel, MASKS, {"TILE": triton.TILE}),
-        (triton.dibr_backward_kernel, MASKS, {"TILE": triton.TILE}),
-        (triton.soft_forward_kernel, PICTURES, colour),
-        (triton.soft_backward_kernel, PICTURES, colour | {"SLOPES": False}),
-    ):
-        here = {name: value for name, value in (ones | constants).items() if name in kernel.arg_names}
-        assert ladder.compile_usage(kernel, "sm_90", types, here, num_warps=4).stack == 0
+    constants = {"CHANNELS": 3, "BLOCK": 4, "TILE": triton.TILE}
+    for kernel, more in ((triton.soft_forward_kernel, {}), (triton.soft_backward_kernel, {"SLOPES": False})):
+        assert ladder.compile_usage(kernel, "sm_90", PICTURES, constants | more, num_warps=4).stack == 0
+
+
+@pytest.mark.parametrize("target", ladder.TARGETS)
+def test_count_budget(target):
+    from nerfkit.kernels.soft_mask import triton_lists
+
+    types = SIZES | {"pixels_ptr": "*i32", "box_ptr": "*i16", "count_ptr": "*i32"}
+    constants = {"TILE": triton_lists.TILE, "BLOCK": triton_lists.FACES}
+    ladder.check_budget(
+        "soft_mask.count", target, triton_lists.count_kernel, types, constants, num_warps=triton_lists.WARPS
+    )
 
 
 # Rung 5: on a GPU.
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("most", [None, 50], ids=["whole", "in pieces"])
 @pytest.mark.parametrize("case", ["soup", "grid"])
-def test_gpu(case, poison):
+def test_gpu(case, most, poison, monkeypatch):
+    from nerfkit.kernels.soft_mask import triton_lists
+
+    monkeypatch.setattr(triton_lists, "MOST", most or triton_lists.MOST)
     points, faces = (x.cuda() for x in (soup(2, 60) if case == "soup" else grid()))
     face = covering(points, faces, HEIGHT, WIDTH)
     colours = colours_of(points.shape[1]).cuda()
