@@ -40,7 +40,7 @@ def dibr_mask(
     over the first ``knum`` faces, by number, whose bounding box grown by ``boxlen`` on every side holds the centre
     (left and lower sides of the box included, right and upper ones not). Both bounds are Kaolin's: a face whose box
     does not reach the pixel is ignored however near it is, and so is the one after the ``knum``-th. Kaolin's backward
-    pass adds 1e-7 to 1 - exp(-sigmainv d_f^2) before it divides by it, which is left out here: up to 3e-5 of a gradient.
+    pass adds 1e-7 to 1 - exp(-sigmainv d_f^2) before it divides by it; not so here, which is up to 3e-5 of a gradient.
 
     Args:
         points: (N,V,3) float, homogeneous pixel coordinates (w x, w y, w).
