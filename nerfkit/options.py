@@ -5,6 +5,7 @@ value has the type of the default, and the values of ``CHOICES`` are the only on
 a config names code.
 """
 
+import contextlib
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
@@ -135,7 +136,8 @@ def load(folder: Path) -> DictConfig:
 
 def _completed(saved: DictConfig) -> DictConfig:
     """The defaults of the groups that a run was started with, and its own values on top."""
-    with initialize_config_module("nerfkit.conf", version_base="1.3"):
+    inside = GlobalHydra.instance().is_initialized()  # Hydra runs the command: it looks into the same conf
+    with contextlib.nullcontext() if inside else initialize_config_module("nerfkit.conf", version_base="1.3"):
         names = {group: OmegaConf.select(saved, f"{group}.name") for group in ("scene", "field", "sampler")}
         groups = [f"{group}={name}" for group, name in names.items() if name in _options(group)]
         defaults = OmegaConf.create(OmegaConf.to_container(_compose("train", groups)))  # open to keys that are gone

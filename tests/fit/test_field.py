@@ -108,8 +108,12 @@ def test_ctrl_c_waits_for_the_end_of_the_step(scene: Scene, tmp_path: Path, monk
         average(self)
 
     monkeypatch.setattr(FieldFit, "_average", pressed)
-    with pytest.raises(KeyboardInterrupt):
-        part.train()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            part.train()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert checkpoints.steps(tmp_path / "part") == [6]
     assert torch.equal(weights(part), weights(whole))
 
