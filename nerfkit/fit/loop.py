@@ -31,6 +31,7 @@ def optimise(
     run: Run | None = None,
     log_every: int = 20,
     watches: Sequence[Watch] = (),
+    until: Callable[[dict[str, float]], bool] | None = None,
 ) -> int:
     """Calls ``step`` until ``steps`` or ``max_seconds`` is reached, whichever comes first; returns the steps done.
 
@@ -42,6 +43,7 @@ def optimise(
         run: where curves go; None shows the progress bar alone.
         log_every: steps between two values of the curves.
         watches: what else is done on the way; the time it takes does not count.
+        until: asked with the terms of every step, whether that was enough.
 
     Raises:
         FloatingPointError: a term of the loss is NaN or infinite; the message names it.
@@ -61,6 +63,8 @@ def optimise(
             seconds = time.perf_counter() - begin - waited
             done += 1
             share = max(done / steps, seconds / max_seconds if max_seconds else 0.0)
+            if until is not None and until(terms):
+                share = 1.0
             if (done - 1) % log_every == 0 or share >= 1:
                 _report(bar, title, run, terms, done - 1, share)
         _look(watches, [0.0] * len(watches), share, done)

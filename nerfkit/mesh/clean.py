@@ -66,7 +66,7 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
     plain = mesh.without_appearance()
     if len(mesh.faces) > faces:
         vertices, triangles = fast_simplification.simplify(
-            mesh.vertices.cpu().numpy(), mesh.faces.cpu().numpy().astype(np.int32), target_count=faces
+            mesh.vertices.detach().cpu().numpy(), mesh.faces.cpu().numpy().astype(np.int32), target_count=faces
         )
         plain = replace(
             plain, vertices=torch.from_numpy(vertices).float(), faces=torch.from_numpy(triangles.astype(np.int64))

@@ -6,14 +6,20 @@ for viewers that do not know that extension.
 
 import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from nerfkit.errors import SceneError
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 
 _FLOAT, _UINT32 = 5126, 5125
 _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
+_REPEAT, _CLAMP_TO_EDGE = 10497, 33071
+# What a file may need: these are read, or say nothing about geometry and colours.
+_HARMLESS = ("KHR_materials_", "KHR_lights_", "KHR_mesh_quantization", "EXT_texture_webp")
+_NORMALISED = {5120: ("i1", 127), 5121: ("u1", 255), 5122: ("<i2", 32767), 5123: ("<u2", 65535)}  # what stands for 1
 
 
 def split_corners(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,13 +40,19 @@ def split_corners(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def to_glb(mesh: Mesh, texture_png: bytes | None, surface_png: bytes | None = None) -> bytes:
     """The mesh with smooth normals, and its UVs and texture (as an embedded PNG) or its vertex colours, as a GLB file.
 
-    glTF measures v downwards and stores vertex colours linear, texture colours sRGB; both are converted here.
+    glTF measures v downwards and stores vertex colours linear, texture colours sRGB; both are converted here. The
+    texture repeats where some UV lies outside [0,1].
 
     Args:
         texture_png: the base colour.
         surface_png: how metallic (blue) and rough (green) the surface is, over the same UVs; None where it is plain
             and matt. Viewers that know the unlit extension, which stays, do not look at it.
+
+    Raises:
+        SceneError: no faces, which the format cannot hold.
     """
+    if not len(mesh.faces):
+        raise SceneError("a GLB file cannot hold a mesh without faces; write it as OBJ or PLY")
     vertices = mesh.vertices.detach().cpu()
     normals = vertex_normals(vertices, mesh.faces.cpu())
     normals[normals.norm(dim=-1) < 0.5] = torch.tensor([0.0, 0.0, 1.0])  # the format demands unit length
@@ -71,7 +83,9 @@ def to_glb(mesh: Mesh, texture_png: bytes | None, surface_png: bytes | None = No
         if surface_png is not None:
             slots["metallicRoughnessTexture"] = surface_png
             surface["metallicFactor"] = 1.0  # what multiplies the texture's own
-        document["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}]
+        outside = mesh.corner_uvs is not None and bool(((mesh.corner_uvs < 0) | (mesh.corner_uvs > 1)).any())
+        wrap = _REPEAT if outside else _CLAMP_TO_EDGE
+        document["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": wrap, "wrapT": wrap}]
         document["textures"] = [{"source": k, "sampler": 0} for k in range(len(slots))]
         document["images"] = []
         for k, (slot, png) in enumerate(slots.items()):
@@ -80,11 +94,68 @@ def to_glb(mesh: Mesh, texture_png: bytes | None, surface_png: bytes | None = No
     document |= {"accessors": builder.accessors, "bufferViews": builder.views}
     document["buffers"] = [{"byteLength": len(builder.data)}]
 
+    return _packed(document, bytes(builder.data))
+
+
+def _packed(document: dict, binary: bytes) -> bytes:
+    """A GLB file of the two chunks."""
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    binary = bytes(builder.data)
     chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def read_glb(path: Path) -> tuple[bytes, list[str]]:
+    """A GLB file in the form that readers without an understanding of normalised integers need, and notes.
+
+    Positions and UVs that are normalised integers are made float32; the notes say what is passed over.
+
+    Raises:
+        SceneError: it is not GLB 2.0, is cut off, or needs an extension without which it reads as something else.
+    """
+    content = path.read_bytes()
+    if len(content) < 20 or content[:4] != b"glTF" or content[16:20] != b"JSON":
+        raise SceneError(f"{path}: it cannot be read as GLB, which begins with glTF and JSON; export it again")
+    version, total, length = struct.unpack_from("<3I", content, 4)
+    if version != 2 or len(content) < total:
+        what = f"{len(content)} of {total} bytes are there" if version == 2 else f"it is glTF {version}, expected 2"
+        raise SceneError(f"{path}: it cannot be read as a mesh ({what}); export it again")
+    document = json.loads(content[20 : 20 + length])
+    needed = [name for name in document.get("extensionsRequired", []) if not name.startswith(_HARMLESS)]
+    if needed:
+        raise SceneError(
+            f"{path}: it needs {', '.join(needed)}, which is not read here; export it without compression and "
+            "extensions"
+        )
+    moved = "KHR_texture_transform" in document.get("extensionsUsed", [])
+    notes = ["passed over KHR_texture_transform: the texture may be out of place"] if moved else []
+    binary = bytearray(content[28 + length : total])  # behind the chunk's own length and name
+    return (_packed(document, bytes(binary)) if _make_floats(document, binary) else content), notes
+
+
+def _make_floats(document: dict, binary: bytearray) -> bool:
+    """Turns normalised integers of positions and UVs into float32 behind ``binary``; whether there were some."""
+    attributes = [p.get("attributes", {}) for mesh in document.get("meshes", []) for p in mesh["primitives"]]
+    used = {found[name] for found in attributes for name in ("POSITION", "TEXCOORD_0") if name in found}
+    accessors = [document["accessors"][number] for number in sorted(used)]
+    accessors = [accessor for accessor in accessors if accessor.get("normalized") and "bufferView" in accessor]
+    for accessor in accessors:
+        kind, one = _NORMALISED[accessor["componentType"]]
+        size, width = np.dtype(kind).itemsize, int(accessor["type"][-1])
+        view = document["bufferViews"][accessor["bufferView"]]
+        start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
+        strides = (view.get("byteStride", size * width), size)
+        table = np.ndarray((accessor["count"], width), kind, bytes(binary), start, strides)
+        values = np.maximum(table.astype("<f4") / np.float32(one), -1)  # the lowest integer is -1, too
+        binary += b"\0" * (-len(binary) % 4)
+        document["bufferViews"].append({"buffer": 0, "byteOffset": len(binary), "byteLength": values.nbytes})
+        binary += values.tobytes()
+        for key in ("normalized", "byteOffset", "min", "max"):
+            accessor.pop(key, None)
+        accessor |= {"bufferView": len(document["bufferViews"]) - 1, "componentType": _FLOAT}
+    if accessors:
+        document["buffers"][0]["byteLength"] = len(binary)
+    return bool(accessors)
 
 
 def srgb_to_linear(colour: np.ndarray) -> np.ndarray:

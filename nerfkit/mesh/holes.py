@@ -32,6 +32,9 @@ def fill_holes(mesh: Mesh, max_sides: int | None = None) -> Mesh:
     Loops of up to 64 sides take the triangulation of least area and short sides (dynamic programming over the loop, as
     in Barequet & Sharir 1995), without vertices of their own. Longer ones, and those that cannot be closed without
     doubling an edge, take a fan about their centroid. New corners take the UVs and colours of the loop's.
+
+    Where several fans of faces touch in a vertex, a loop may pass it twice and double an edge there: split such
+    vertices first (``split_non_manifold``; ``close_surface`` does).
     """
     device = mesh.faces.device
     faces = mesh.faces.cpu()

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -11,12 +12,14 @@ import numpy as np
 import torch
 import trimesh
 from torch import Tensor
+from trimesh.resolvers import FilePathResolver
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.gltf import linear_to_srgb, to_glb
+from nerfkit.mesh.gltf import linear_to_srgb, read_glb, to_glb
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.obj import read_obj
-from nerfkit.mesh.repair import same_places
+from nerfkit.mesh.ply import read_ply
+from nerfkit.mesh.repair import merge_vertices
 
 LOG = logging.getLogger("nerfkit.mesh")
 FORMATS = ("glb", "obj", "ply")
@@ -39,6 +42,7 @@ def save_mesh(
 
     Raises:
         ValueError: a format other than glb, obj and ply.
+        SceneError: a GLB of a mesh without faces, which the format cannot hold.
         OSError: the folder cannot be written; no file is left half written.
     """
     stem = Path(stem)
@@ -67,12 +71,14 @@ def load_mesh(path: str | Path) -> Mesh:
     """Read an OBJ, PLY or GLB file; polygons are cut into triangles, and the parts of a file joined into one mesh.
 
     Vertices of a GLB or PLY with UVs that differ in nothing but their UV become one again, so that seams leave the
-    surface whole. What was mended on the way (missing materials or textures, UVs that do not fit) is logged as a
-    warning of ``nerfkit.mesh`` and listed in ``provenance["notes"]``. Odd connectivity is let in: see ``repair``.
+    surface whole. A GLB's vertex colours are read as 8 bits of linear light, dark ones to within 0.03. What was mended
+    on the way (missing materials or textures, UVs that do not fit) is logged as a warning of ``nerfkit.mesh`` and
+    listed in ``provenance["notes"]``. Odd connectivity is let in: see ``repair``.
 
     Raises:
-        SceneError: the file is missing, of another format, unreadable, or holds no triangle; an index is out of range,
-            or a coordinate NaN, infinite or too large.
+        SceneError: the file is missing, of another format, cut off, unreadable, or holds no triangle; it needs an
+            extension of glTF that is not read, such as compression; an index is out of range, or a coordinate NaN,
+            infinite or too large.
     """
     path = Path(path)
     if path.suffix.lower()[1:] not in FORMATS:
@@ -83,8 +89,12 @@ def load_mesh(path: str | Path) -> Mesh:
     try:
         if path.suffix.lower() == ".obj":
             mesh, notes = read_obj(path)
+        elif path.suffix.lower() == ".ply":
+            mesh, notes = read_ply(path)
+            if mesh.corner_uvs is not None:
+                mesh = merge_vertices(mesh)  # seams must not split the surface
         else:
-            mesh, notes = _read_with_trimesh(path)
+            mesh, notes = _read_glb(path)
     except SceneError as error:
         raise error if str(error).startswith(str(path)) else SceneError(f"{path}: {error}") from error
     except Exception as error:  # the readers raise whatever a malformed file makes them stumble over
@@ -94,41 +104,48 @@ def load_mesh(path: str | Path) -> Mesh:
     return replace(mesh, provenance=mesh.provenance | {"notes": notes}) if notes else mesh
 
 
-def _read_with_trimesh(path: Path) -> tuple[Mesh, list[str]]:
-    """The mesh of a PLY or GLB file, and notes on what was mended."""
-    loaded = trimesh.load(path, process=False, force="mesh")
-    if path.suffix.lower() == ".glb" and getattr(loaded.visual, "uv", None) is None:
+def _read_glb(path: Path) -> tuple[Mesh, list[str]]:
+    """The mesh of a GLB file, and notes on what was mended."""
+    content, notes = read_glb(path)
+    words = {"file_type": "glb", "process": False, "force": "mesh", "resolver": FilePathResolver(str(path))}
+    loaded = trimesh.load(BytesIO(content), **words)
+    base = None
+    if isinstance(loaded, trimesh.Trimesh) and getattr(loaded.visual, "uv", None) is None:
+        base = getattr(getattr(loaded.visual, "material", None), "baseColorFactor", None)
         # with a material but no UVs, trimesh would drop the vertex colours
-        loaded = trimesh.load(path, process=False, force="mesh", skip_materials=True)
+        loaded = trimesh.load(BytesIO(content), skip_materials=True, **words)
     if not isinstance(loaded, trimesh.Trimesh) or not len(loaded.faces):
         raise SceneError(f"{path}: it holds no triangles; expected a surface mesh")
     with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which Mesh refuses
-        vertices = np.asarray(loaded.vertices, dtype=np.float32)
-    faces = np.asarray(loaded.faces, dtype=np.int64)
-    notes = []
-    corner_uvs = colours = texture = None
-    if faces.max() < len(vertices):  # else Mesh says what is wrong
-        uv = getattr(loaded.visual, "uv", None)
-        if uv is not None and (len(uv) != len(vertices) or not np.isfinite(uv).all()):
-            notes.append(f"dropped the UVs: {len(uv)} for {len(vertices)} vertices, expected one finite pair for each")
-        elif uv is not None:
-            corner_uvs = torch.from_numpy(np.asarray(uv, dtype=np.float32)[faces])
-            texture = _texture(loaded)
-            first, inverse = same_places(vertices)  # seams must not split the surface
-            vertices, faces = vertices[first], inverse[faces]
-        elif loaded.visual.kind == "vertex":
-            colour = np.asarray(loaded.visual.vertex_colors)[:, :3].astype(np.float32) / 255
-            colours = torch.from_numpy(linear_to_srgb(colour) if path.suffix.lower() == ".glb" else colour)
-    tensors = (torch.from_numpy(vertices), torch.from_numpy(faces))
-    return Mesh(*tensors, corner_uvs, colours, texture, {"path": str(path)}), notes
+        vertices = torch.from_numpy(np.asarray(loaded.vertices, dtype=np.float32))
+    mesh = Mesh(vertices, torch.from_numpy(np.asarray(loaded.faces, np.int64)), provenance={"path": str(path)})
+    uv, linear = getattr(loaded.visual, "uv", None), None
+    if uv is not None:
+        if len(uv) == len(vertices) and np.isfinite(uv).all():
+            corner_uvs = torch.from_numpy(np.asarray(uv, dtype=np.float32))[mesh.faces]
+            # seams must not split the surface
+            return merge_vertices(replace(mesh, corner_uvs=corner_uvs, texture=_texture(loaded))), notes
+        notes.append(f"dropped the UVs: {len(uv)} for {len(vertices)} vertices, expected one finite pair for each")
+    if loaded.visual.kind == "vertex":
+        linear = np.asarray(loaded.visual.vertex_colors)[:, :3]
+    elif base is not None and (base[:3] < 255).any():
+        linear = np.broadcast_to(base[:3], (len(vertices), 3))
+    if linear is not None:
+        mesh = replace(mesh, colours=torch.from_numpy(linear_to_srgb(linear.astype(np.float32) / 255)))
+    return mesh, notes
 
 
 def texture_colours(mesh: Mesh) -> Tensor:
-    """Vertex colours (V,3) from the texture: the texel under each vertex, averaged over the corners that meet there."""
+    """Vertex colours (V,3) from the texture: the texel under each vertex, averaged over the corners that meet there.
+
+    The texture repeats where some UV lies outside [0,1].
+    """
     if mesh.texture is None or mesh.corner_uvs is None:
         raise ValueError("the mesh has no texture to take colours from")
     height, width = mesh.texture.shape[:2]
     uv = mesh.corner_uvs.reshape(-1, 2)  # (3F, 2)
+    if ((uv < 0) | (uv > 1)).any():
+        uv = uv - uv.floor()
     column = (uv[:, 0] * width).long().clamp(0, width - 1)
     row = ((1 - uv[:, 1]) * height).long().clamp(0, height - 1)
     corner = mesh.faces.flatten()

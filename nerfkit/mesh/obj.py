@@ -3,15 +3,17 @@
 What is broken beyond guessing raises ``SceneError`` with the line; what can be mended is, and said in the notes.
 """
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import imageio.v3 as imageio
 import numpy as np
 import torch
 
 from nerfkit.errors import SceneError
+from nerfkit.mesh.materials import texture_of
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.polygons import triangulate
 
 BLOCK = 100_000  # lines parsed at a time: as Python objects they take some twenty times their size
 NONE = np.iinfo(np.int64).min  # a corner without texture coordinate
@@ -39,16 +41,17 @@ class _Lines:
 def read_obj(path: Path) -> tuple[Mesh, list[str]]:
     """The mesh of an OBJ file, and notes on what was mended.
 
-    Polygons are cut into fans of triangles, which is right for convex ones. UVs stay with the corners, so that seams
-    leave the surface whole. Where several materials with textures are used, these are put side by side into one
-    texture; a material without texture becomes a patch of its colour there. Vertex colours are read where every vertex
-    has one. Groups, normals, lines and points are passed over.
+    Polygons are cut into triangles, concave ones too. UVs stay with the corners, so that seams leave the surface whole.
+    Where several materials with textures are used, these are put side by side into one texture; a material without
+    texture becomes a patch of its colour there. Materials without any texture become such patches where the faces have
+    no UVs and the vertices no colours. Vertex colours are read where every vertex has one. Groups, normals, lines and
+    points are passed over.
 
     Raises:
         SceneError: a line that cannot be read, a face that names a vertex which is not there, or no faces.
     """
     read = _Lines(path)
-    lines = path.read_bytes().replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").splitlines()
+    lines = path.read_bytes().removeprefix(BOM_UTF8).replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").splitlines()
     for begin in range(0, len(lines), BLOCK):
         _read_block(read, lines[begin : begin + BLOCK], begin + 1)
     if not read.sizes or not sum(len(sizes) for sizes in read.sizes):
@@ -63,10 +66,7 @@ def read_obj(path: Path) -> tuple[Mesh, list[str]]:
     notes = []
     if read.short:
         notes.append(f"dropped {read.short} faces with fewer than three corners")
-    start = np.cumsum(sizes) - sizes
-    polygon = np.repeat(np.arange(len(sizes)), sizes - 2)  # (F,) of each triangle
-    step = np.arange(len(polygon)) - np.repeat(np.cumsum(sizes - 2) - (sizes - 2), sizes - 2)
-    triangle = np.stack([start[polygon], start[polygon] + step + 1, start[polygon] + step + 2], -1)  # (F, 3) corners
+    triangle, polygon = triangulate(positions, vertex, sizes)
     material = np.concatenate(read.materials)[polygon]
 
     corner_uvs = None
@@ -74,7 +74,8 @@ def read_obj(path: Path) -> tuple[Mesh, list[str]]:
     if named.any():
         coordinates = np.concatenate([*read.uvs, np.zeros((0, 2))])
         if uv[named].min() < 0 or uv[named].max() >= len(coordinates):
-            notes.append(f"dropped the UVs: faces name vt {uv[named].max() + 1}, but there are {len(coordinates)}")
+            wrong = (uv[named].min() if uv[named].min() < 0 else uv[named].max()) + 1
+            notes.append(f"dropped the UVs: faces name vt {wrong}, but there are {len(coordinates)}")
         elif not np.isfinite(coordinates[uv[named]]).all():
             notes.append("dropped the UVs: some are NaN or infinite")
         else:
@@ -84,15 +85,17 @@ def read_obj(path: Path) -> tuple[Mesh, list[str]]:
             bare = int((~named[triangle]).any(1).sum())
             if bare:
                 notes.append(f"{bare} faces have corners without UV: they lie at (0, 0)")
-    texture = None
-    if corner_uvs is not None and read.libraries:
-        texture, corner_uvs = _texture(read, material, corner_uvs, notes)
+    texture, colours = None, _colours(read, notes)
+    if read.libraries:
+        texture, corner_uvs = texture_of(
+            path.parent, read.libraries, read.names, material, corner_uvs, colours is not None, notes
+        )
     with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which Mesh refuses
         vertices = torch.from_numpy(positions.astype(np.float32))
         uv_tensor = None if corner_uvs is None else torch.from_numpy(corner_uvs.astype(np.float32))
     texture_tensor = None if texture is None else torch.from_numpy(texture)
     faces = torch.from_numpy(vertex[triangle])
-    return Mesh(vertices, faces, uv_tensor, _colours(read, notes), texture_tensor, {"path": str(path)}), notes
+    return Mesh(vertices, faces, uv_tensor, colours, texture_tensor, {"path": str(path)}), notes
 
 
 def _read_block(read: _Lines, lines: list[bytes], number: int) -> None:
@@ -175,10 +178,15 @@ def _corners(path: Path, words: list[bytes]) -> np.ndarray:
                 if len(parts) > 1 and parts[1]:
                     corners[i, 1] = int(parts[1]) - 1
     except (ValueError, OverflowError):
-        wrong = next((word for word in words if not all(part.isdigit() for part in word.split(b"/") if part)), words[0])
+        wrong = next((word for word in words if not all(_index(part) for part in word.split(b"/") if part)), words[0])
         what = wrong.decode(errors="replace")[:40]
         raise SceneError(f"{path}: {what!r} is not a corner of a face, such as 3 or 3/1; export it again") from None
     return corners
+
+
+def _index(part: bytes) -> bool:
+    """Whether it is a whole number that fits into 64 bits."""
+    return part.isdigit() and int(part) < 2**63
 
 
 def _absolute(path: Path, line: int, word: bytes, seen: tuple[int, int]) -> bytes:
@@ -206,83 +214,3 @@ def _colours(read: _Lines, notes: list[str]) -> torch.Tensor | None:
         notes.append("read the vertex colours as bytes: some exceed 1")
         colours = colours / 255
     return torch.from_numpy(colours.astype(np.float32))
-
-
-def _texture(
-    read: _Lines, material: np.ndarray, corner_uvs: np.ndarray, notes: list[str]
-) -> tuple[np.ndarray | None, np.ndarray]:
-    """The texture (A,B,3) of the materials (F,) in use, if there is one, and the UVs (F,3,2) that belong to it."""
-    maps, plain = _materials(read, notes)
-    images: dict[str, np.ndarray] = {}
-    used = [read.names[number] for number in np.unique(material)]
-    for name in used:
-        if name in maps:
-            image = _image(read.path.parent, maps[name])
-            if image is None:
-                notes.append(f"the texture {maps[name]!r} is not there or cannot be read: its faces have none")
-            else:
-                images[name] = image
-    if not images:
-        return None, corner_uvs
-    if len(used) == 1:
-        return images[used[0]], corner_uvs
-    for name in used:
-        if name not in images:
-            images[name] = np.full((4, 4, 3), plain.get(name, (1.0, 1.0, 1.0)), np.float32)
-    atlas = np.zeros((max(len(image) for image in images.values()), sum(i.shape[1] for i in images.values()), 3))
-    packed, left = corner_uvs.copy(), 0
-    for name, image in images.items():
-        height, width = image.shape[:2]
-        atlas[:height, left : left + width] = image
-        mine = material == read.names.index(name)
-        uv = packed[mine] - np.floor(packed[mine].mean(1, keepdims=True))  # textures repeat; an atlas does not
-        uv = np.clip(uv, [0.5 / width, 0.5 / height], [1 - 0.5 / width, 1 - 0.5 / height])
-        packed[mine] = np.stack(
-            [(left + uv[..., 0] * width) / atlas.shape[1], 1 - (1 - uv[..., 1]) * height / atlas.shape[0]], -1
-        )
-        left += width
-    notes.append(f"put the textures of {len(images)} materials side by side into one")
-    return atlas.astype(np.float32), packed
-
-
-def _materials(read: _Lines, notes: list[str]) -> tuple[dict[str, str], dict[str, list[float]]]:
-    """File names of textures (map_Kd) and colours (Kd), by material, of all libraries."""
-    maps: dict[str, str] = {}
-    plain: dict[str, list[float]] = {}
-    for library in dict.fromkeys(read.libraries):
-        try:
-            text = (read.path.parent / library.replace("\\", "/")).read_text(errors="replace")
-        except (OSError, ValueError):
-            notes.append(f"the material file {library!r} is not there: its textures are missing")
-            continue
-        name = ""
-        for line in text.splitlines():
-            words = line.split(None, 1)
-            if len(words) < 2:
-                continue
-            key, rest = words[0].lower(), words[1].strip()
-            if key == "newmtl":
-                name = rest
-            elif key == "map_kd":
-                maps[name] = rest
-            elif key == "kd":
-                try:
-                    plain[name] = [min(max(float(word), 0.0), 1.0) for word in rest.split()[:3]]
-                except ValueError:
-                    notes.append(f"passed over the colour {rest[:40]!r} of material {name!r}")
-                if len(plain.get(name, [])) != 3:
-                    plain.pop(name, None)
-    return maps, plain
-
-
-def _image(folder: Path, name: str) -> np.ndarray | None:
-    """The picture (A,B,3) float32 in [0,1], or None. Before its name there may be options, like ``-s 1 1 1``."""
-    for candidate in (name, name.split()[-1]):
-        file = folder / candidate.replace("\\", "/")
-        try:
-            if file.is_file():
-                image = np.asarray(imageio.imread(file, mode="RGB"))
-                return image.astype(np.float32) / 255 if image.ndim == 3 and image.size else None
-        except Exception:  # the readers raise whatever a malformed picture makes them stumble over
-            return None
-    return None

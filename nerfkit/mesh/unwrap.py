@@ -1,5 +1,6 @@
 """UV charts by xatlas."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import xatlas
 
 from nerfkit.errors import SceneError
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.topology import degenerate_faces
 
 
 def unwrap(mesh: Mesh, size: int = 1024, padding: int = 2) -> Mesh:
@@ -18,11 +20,21 @@ def unwrap(mesh: Mesh, size: int = 1024, padding: int = 2) -> Mesh:
     Args:
         size: the texture's height and width, for which the charts are laid out.
         padding: texels left free around each chart, so that bilinear lookups never reach another chart.
+
+    Raises:
+        SceneError: the mesh has no face with an area.
     """
-    if not len(mesh.faces):
-        raise SceneError("unwrap: the mesh has no faces")
+    if degenerate_faces(mesh).all():  # or none at all
+        raise SceneError("unwrap: the mesh has no face with an area")
+    vertices = mesh.vertices.detach().cpu().double()
+    low, high = vertices.amin(0), vertices.amax(0)
+    # xatlas squares float32 lengths, and crashes where they overflow. A power of two changes nothing else, and meshes
+    # about 2 wide, as normalised ones are, stay as they are.
+    scale = 2.0 ** -round(math.log2(float((high - low).max()) / 2))
+    if scale != 1:
+        vertices = (vertices - (low + high) / 2) * scale
     atlas = xatlas.Atlas()
-    atlas.add_mesh(mesh.vertices.detach().cpu().numpy(), mesh.faces.cpu().numpy().astype(np.uint32))
+    atlas.add_mesh(vertices.float().numpy(), mesh.faces.cpu().numpy().astype(np.uint32))
     packing = xatlas.PackOptions()
     packing.resolution, packing.padding, packing.bilinear = size, padding, True
     atlas.generate(xatlas.ChartOptions(), packing)

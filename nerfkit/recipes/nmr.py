@@ -158,26 +158,25 @@ def camera(config: DictConfig, record: Run, device: torch.device) -> None:
         view = Cameras(pose, true.intrinsics, o.size, o.size)
         return render(mesh.vertices, mesh.faces, view, visibility=visibility, supersampling=SUPERSAMPLING).alpha[0]
 
-    best = {"error": math.inf, "steps": 0}
-
     def step(share: float) -> dict[str, float]:
-        if best["error"] < o.enough:
-            return {"silhouette": best["error"]}
-        terms = descend([optimizer], {"silhouette": (silhouette() - target).square().sum()})
-        best["error"] = terms["silhouette"]
-        best["steps"] += 1
-        return terms
+        return descend([optimizer], {"silhouette": (silhouette() - target).square().sum()})
 
-    optimise("nmr_camera", step, steps=steps_of(config), run=record)
+    done = optimise(
+        "nmr_camera",
+        step,
+        steps=steps_of(config),
+        run=record,
+        until=lambda terms: terms["silhouette"] < o.enough,
+    )
     with torch.no_grad():
         found = silhouette()
     error = (found - target).square().sum().item()
     away = (position.detach() - true.positions[0]).norm().item()
-    figures = {"silhouette_error": error, "steps": best["steps"], "visibility": visibility.name}
+    figures = {"silhouette_error": error, "steps": done, "visibility": visibility.name}
     figures["position_error"] = away
     record.update_metrics({"nmr_camera": figures})
     record.log(
-        f"nmr_camera: sum of squared differences {error:.1f} after {best['steps']} steps; the camera is "
+        f"nmr_camera: sum of squared differences {error:.1f} after {done} steps; the camera is "
         f"{away:.3f} units from the true place, {DISTANCE} from the object"
     )
     write_strip(record.folder / "images" / "nmr_camera.png", [_grey(found), _grey(target)])

@@ -12,6 +12,7 @@ from nerfkit.mesh.clean import decimate
 from nerfkit.mesh.io import load_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.repair import merge_vertices
+from nerfkit.mesh.topology import degenerate_faces
 from nerfkit.scenes import clock_model
 
 CLOCK_FACES = 6000  # of 107,544: fewer than 4000 tear its thin parts
@@ -21,7 +22,7 @@ def target_mesh(path: str | None) -> Mesh:
     """The mesh in ``path``, or the project's own clock; its box is centred and its longest side is 2 units long.
 
     Raises:
-        SceneError: the file cannot be read as a mesh, or it has no extent.
+        SceneError: the file cannot be read as a mesh, or none of its faces has an area.
     """
     if path is not None:
         mesh = load_mesh(path)
@@ -29,10 +30,10 @@ def target_mesh(path: str | None) -> Mesh:
         vertices, faces, _ = clock_model.truth()
         mesh = Mesh(torch.tensor(vertices, dtype=torch.float32), torch.tensor(faces, dtype=torch.int64))
         mesh = decimate(merge_vertices(mesh), CLOCK_FACES)  # its faces do not share vertices where they are shaded flat
+    if degenerate_faces(mesh).all():
+        raise SceneError(f"{path}: no face has an area; expected a surface. Check the file that it comes from")
     low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
     side = (high - low).max()
-    if not side > 0:
-        raise SceneError(f"{path}: all of its vertices lie in one point; expected a mesh with some extent")
     return mesh.transformed(lambda points: (points - (low + high) / 2) * (2 / side))
 
 
@@ -60,8 +61,8 @@ def _read(path: str | Path) -> Tensor:
         raise SceneError(f"{path}: there is no such picture; check the path")
     try:
         pixels = np.asarray(iio.imread(path))
-    except Exception as error:  # the readers raise whatever a malformed file makes them stumble over
-        raise SceneError(f"{path}: it cannot be read as a picture ({error}); save it again as PNG") from error
+    except Exception as error:  # the readers raise whatever a malformed file makes them stumble over, on many lines
+        raise SceneError(f"{path}: it cannot be read as a picture; save it again as PNG") from error
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
     if pixels.ndim == 2:

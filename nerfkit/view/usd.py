@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nerfkit.errors import ConfigError
+from nerfkit.mesh.gltf import srgb_to_linear
 from nerfkit.mesh.io import texture_colours
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.runs.files import replacing
@@ -18,8 +19,8 @@ from nerfkit.runs.files import replacing
 class UsdSequence:
     """A mesh whose points, faces and colours are time samples, one a snapshot.
 
-    Colours are ``displayColor`` of the vertices, taken from the texture where the mesh has one. Faces are written again
-    only where they change.
+    Colours are ``displayColor`` of the vertices, taken from the texture where the mesh has one, and linear as USD
+    expects them. Faces are written again only where they change.
 
     Args:
         fps: time codes a second.
@@ -65,7 +66,8 @@ class UsdSequence:
             self.faces = faces
         colours = texture_colours(mesh) if mesh.texture is not None else mesh.colours
         if colours is not None:
-            self.colour.Set(vec3(np.ascontiguousarray(colours.detach().cpu().numpy(), dtype=np.float32)), time)
+            linear = srgb_to_linear(colours.detach().cpu().numpy())
+            self.colour.Set(vec3(np.ascontiguousarray(linear, dtype=np.float32)), time)
         self.count += 1
 
     def write(self, path: Path) -> Path:

@@ -26,6 +26,18 @@ def test_a_bound_in_seconds_ends_it_and_watching_is_free():
     assert 2 <= done <= 11
 
 
+def test_it_ends_where_that_was_enough():
+    losses, looks = iter((5.0, 3.0, 1.0, 0.5)), []
+    done = optimise(
+        "fit",
+        lambda _: {"image": next(losses)},
+        steps=100,
+        watches=[Watch(1.0, looks.append)],
+        until=lambda terms: terms["image"] < 2,
+    )
+    assert (done, looks, next(losses)) == (3, [0, 3], 0.5)
+
+
 def test_a_loss_that_is_not_finite_names_its_term():
     with pytest.raises(FloatingPointError, match=r"deform: .*term: edge.* step 0"):
         optimise("deform", lambda _: {"image": 1.0, "edge": float("nan")}, steps=3)

@@ -34,8 +34,19 @@ def test_unwrapping_keeps_faces_and_refuses_nothing_to_unwrap() -> None:
     unwrapped = unwrap(mesh, size=64)
     assert torch.equal(unwrapped.faces, mesh.faces)
     assert torch.equal(unwrapped.vertices, mesh.vertices)
-    with pytest.raises(SceneError, match="no faces"):
+    with pytest.raises(SceneError, match="no face with an area"):
         unwrap(Mesh(torch.zeros(3, 3), torch.zeros(0, 3, dtype=torch.int64)))
+    with pytest.raises(SceneError, match="no face with an area"):
+        unwrap(Mesh(torch.zeros(3, 3), torch.tensor([[0, 1, 2]])))
+
+
+@pytest.mark.parametrize("scale", [2.0**-60, 2.0**-3, 2.0**5, 2.0**55])
+def test_unwrapping_does_not_depend_on_the_unit(scale: float) -> None:
+    """Such lengths make xatlas stumble, huge ones crash."""
+    mesh = sphere(2)
+    scaled = unwrap(mesh.transformed(lambda points: points * scale), size=64)
+    assert torch.equal(scaled.vertices, mesh.vertices * scale)
+    assert torch.equal(scaled.corner_uvs, unwrap(mesh, size=64).corner_uvs)
 
 
 def test_texel_map_places_texel_centres() -> None:

@@ -69,6 +69,8 @@ def test_decimation_keeps_shape_and_watertightness() -> None:
     true = signed_volume(mesh.vertices, mesh.faces).item()
     assert signed_volume(small.vertices, small.faces).item() == pytest.approx(true, rel=0.01)
     assert (small.vertices.norm(dim=-1) - 1).abs().max() < 0.02
+    learned = Mesh(mesh.vertices.clone().requires_grad_(), mesh.faces)  # a mesh in the middle of a fit
+    assert torch.equal(decimate(learned, 1000).faces, small.faces)
 
 
 def test_decimation_leaves_small_meshes_alone() -> None:

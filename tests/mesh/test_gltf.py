@@ -1,4 +1,4 @@
-"""Roughness in a GLB: the second texture of its material."""
+"""GLB files: roughness as the second texture, what repeats, plain colours, and files that cannot be read."""
 
 import io
 import json
@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import imageio.v3 as iio
+import numpy as np
+import pytest
 import torch
 import trimesh
 
-from nerfkit.mesh.io import save_mesh
+from nerfkit.errors import SceneError
+from nerfkit.mesh.io import load_mesh, save_mesh, texture_colours
 from nerfkit.mesh.mesh import Mesh
 
 UVS = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
@@ -54,3 +57,108 @@ def test_without_it_the_material_is_plain(tmp_path: Path) -> None:
     bare = Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]))
     (path,) = save_mesh(bare, tmp_path / "bare", ["glb"], torch.ones(2, 2))
     assert "images" not in document(path), "without a texture there is nowhere to put it"
+
+
+def rewritten(path: Path, **changes: Any) -> bytes:
+    """The file with other keys in its JSON."""
+    content = path.read_bytes()
+    length = struct.unpack("<I", content[12:16])[0]
+    text = json.dumps(json.loads(content[20 : 20 + length]) | changes).encode()
+    text += b" " * (-len(text) % 4)
+    rest = content[20 + length :]
+    return struct.pack("<4s3I4s", b"glTF", 2, 20 + len(text) + len(rest), len(text), b"JSON") + text + rest
+
+
+def test_a_texture_repeats_where_uvs_leave_it(tmp_path: Path) -> None:
+    for shift, wrap in ((0.0, 33071), (1.0, 10497)):
+        mesh = Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]), UVS * 0.9 + 0.05 + shift, texture=torch.rand(4, 8, 3))
+        (path,) = save_mesh(mesh, tmp_path / "mesh", ["glb"])
+        assert document(path)["samplers"][0]["wrapS"] == document(path)["samplers"][0]["wrapT"] == wrap
+        inside = Mesh(mesh.vertices, mesh.faces, UVS * 0.9 + 0.05, texture=mesh.texture)
+        assert torch.equal(texture_colours(mesh), texture_colours(inside))
+
+
+def test_a_mesh_without_faces_is_refused_with_a_reason(tmp_path: Path) -> None:
+    empty = Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64))
+    with pytest.raises(SceneError, match="cannot hold a mesh without faces"):
+        save_mesh(empty, tmp_path / "mesh", ["glb"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_plain_colour_of_a_material_is_read(tmp_path: Path) -> None:
+    bare = Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]))
+    (path,) = save_mesh(bare, tmp_path / "bare", ["glb"])
+    material = {"pbrMetallicRoughness": {"baseColorFactor": [1.0, 0.0, 0.21404, 1.0]}}
+    path.write_bytes(rewritten(path, materials=[material]))
+    loaded = load_mesh(path)
+    assert loaded.colours is not None
+    assert torch.allclose(loaded.colours, torch.tensor([1.0, 0.0, 0.5]).expand(3, 3), atol=0.005)  # linear to sRGB
+
+
+@pytest.mark.parametrize("name", ["KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_texture_basisu"])
+def test_an_extension_that_the_file_needs_is_named(tmp_path: Path, name: str) -> None:
+    (path,) = save_mesh(triangle(), tmp_path / "mesh", ["glb"])
+    good = path.read_bytes()
+    path.write_bytes(rewritten(path, extensionsRequired=["KHR_materials_unlit"]))
+    assert len(load_mesh(path).faces) == 1
+    path.write_bytes(good)
+    path.write_bytes(rewritten(path, extensionsUsed=["KHR_texture_transform"]))
+    assert "KHR_texture_transform" in load_mesh(path).provenance["notes"][0]
+    path.write_bytes(good)
+    path.write_bytes(rewritten(path, extensionsRequired=["KHR_materials_unlit", name]))
+    with pytest.raises(SceneError, match=f"mesh.glb: it needs {name}, which is not read"):
+        load_mesh(path)
+
+
+def test_a_file_that_is_cut_off_says_so(tmp_path: Path) -> None:
+    (path,) = save_mesh(triangle(), tmp_path / "mesh", ["glb"])
+    content = path.read_bytes()
+    for length in (0, 4, 19, 20, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(SceneError, match=rf"mesh\.glb: .*({length} of {len(content)} bytes|begins with glTF)"):
+            load_mesh(path)
+    path.write_bytes(content[:4] + struct.pack("<I", 1) + content[8:])
+    with pytest.raises(SceneError, match="glTF 1, expected 2"):
+        load_mesh(path)
+
+
+@pytest.mark.parametrize(("kind", "code", "one"), [("u1", 5121, 255), ("<u2", 5123, 65535), ("<i2", 5122, 32767)])
+def test_normalised_integers_are_shares_of_one(tmp_path: Path, kind: str, code: int, one: int) -> None:
+    """UVs may be such by the core format, positions with KHR_mesh_quantization."""
+    positions = np.zeros((3, 4), kind)  # padded rows, as the format demands
+    positions[:, :3] = np.eye(3) * one
+    uvs = np.array([[0, 0], [one, 0], [0, one]], kind)
+    uvs = np.pad(uvs, ((0, 0), (0, 4 // uvs.itemsize - 2)))
+    (path,) = save_mesh(triangle(), tmp_path / "mesh", ["glb"])
+    content = path.read_bytes()
+    length = struct.unpack("<I", content[12:16])[0]
+    old, binary = json.loads(content[20 : 20 + length]), content[28 + length :]
+    attributes = old["meshes"][0]["primitives"][0]["attributes"]
+    for name, table, type in (("POSITION", positions, "VEC3"), ("TEXCOORD_0", uvs, "VEC2")):
+        view = {"buffer": 0, "byteOffset": len(binary), "byteLength": table.nbytes, "byteStride": table.strides[0]}
+        binary += table.tobytes()
+        attributes[name] = len(old["accessors"])
+        old["accessors"].append({"bufferView": len(old["bufferViews"]), "componentType": code, "normalized": True})
+        old["accessors"][-1] |= {"count": 3, "type": type}
+        old["bufferViews"].append(view)
+    old["buffers"][0]["byteLength"] = len(binary)
+    old["extensionsRequired"] = ["KHR_mesh_quantization"]
+    text = json.dumps(old).encode()
+    text += b" " * (-len(text) % 4)
+    binary += b"\0" * (-len(binary) % 4)
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
+    path.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks)
+    loaded = load_mesh(path)
+    assert torch.equal(loaded.vertices[loaded.faces], torch.eye(3)[None])
+    assert loaded.corner_uvs is not None
+    assert loaded.corner_uvs.tolist() == [[[0, 1], [1, 1], [0, 0]]]  # v is measured downwards there
+
+
+def test_a_picture_beside_the_file_is_found(tmp_path: Path) -> None:
+    (path,) = save_mesh(triangle(), tmp_path / "mesh", ["glb"])
+    iio.imwrite(tmp_path / "skin.png", document(path)["png"][0])
+    expected = load_mesh(path).texture
+    path.write_bytes(rewritten(path, images=[{"uri": "skin.png"}]))
+    found = load_mesh(path).texture
+    assert found is not None and expected is not None
+    assert torch.equal(found, expected)

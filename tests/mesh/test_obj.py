@@ -31,6 +31,9 @@ def load(folder: Path, text: str) -> tuple[Mesh, list[str]]:
         ("f 1//1 2//1 3//1\n", [[0, 1, 2]]),
         ("f 1 2 \\\n3 # corner\n", [[0, 1, 2]]),
         ("g a\ns off\nl 1 2\nf 1 2 3\n", [[0, 1, 2]]),
+        ("v -0.25 0.5 0\nf 1 2 3 4 5\n", [[0, 1, 2], [0, 2, 3], [0, 3, 4]]),
+        ("v 0.25 0.25 0\nf 1 2 5 4\n", [[0, 1, 4], [0, 4, 3]]),
+        ("v 0.25 0.25 0\nf 4 1 2 5\n", [[4, 3, 0], [4, 0, 1]]),  # concave: a fan would turn a face over
     ],
 )
 def test_faces_in_all_their_spellings(tmp_path: Path, faces: str, expected: list[list[int]]) -> None:
@@ -73,13 +76,18 @@ def test_vertex_colours_as_numbers_and_as_bytes(tmp_path: Path) -> None:
         (SQUARE + UVS + "mtllib m.mtl\nusemtl lost\nf 1/1 2/2 3/3\n", "texture 'lost.png' is not there"),
         (SQUARE + UVS + "mtllib m.mtl\nusemtl broken\nf 1/1 2/2 3/3\n", "texture 'broken.png' is not there or cannot"),
         (SQUARE + "vt 0 0\nf 1/1 2/2 3/3\n", "dropped the UVs: faces name vt 3, but there are 1"),
+        (SQUARE + "vt 0 0\nf 1/1 2/0 3/1\n", "dropped the UVs: faces name vt 0, but there are 1"),
+        (SQUARE + UVS + "mtllib m.mtl\nusemtl plain\nf 1/1 2/2 3/3\n", "the colour of material 'plain' is not used"),
+        (SQUARE + "mtllib m.mtl\nusemtl lost\nf 1 2 3\n", "the texture 'lost.png' is not used: the faces have no UVs"),
         (SQUARE + "vt nan 0\nf 1/1 2/1 3/1\n", "dropped the UVs: some are NaN"),
         (SQUARE + UVS + "f 1/1 2/2 3/3\nf 1 3 4\n", "1 faces have corners without UV"),
         (SQUARE + "f 1 2\nf 1 2 3\n", "dropped 1 faces with fewer than three corners"),
     ],
 )
 def test_what_is_mended_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, note: str) -> None:
-    (tmp_path / "m.mtl").write_text("newmtl lost\nmap_Kd lost.png\nnewmtl broken\nmap_Kd broken.png\n")
+    (tmp_path / "m.mtl").write_text(
+        "newmtl lost\nmap_Kd lost.png\nnewmtl broken\nmap_Kd broken.png\nnewmtl plain\nKd 1 0 0\n"
+    )
     (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing else")
     mesh, notes = load(tmp_path, text)
     assert len(notes) == 1 and note in notes[0]
@@ -95,6 +103,7 @@ def test_what_is_mended_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture
         (SQUARE + "f 0 1 2\n", "vertex 0, but there are 4"),
         (SQUARE + "f 1 2 -9\n", "line 5 counts back"),
         (SQUARE + "f 1 2 x\n", "'x' is not a corner"),
+        (SQUARE + "f 1 2 99999999999999999999\n", "'99999999999999999999' is not a corner"),
         (SQUARE + "f 1.5 2 3\n", "'1.5' is not a corner"),
         (SQUARE + "v 1 oops 2\nf 1 2 3\n", "line 5: 'oops' is not a number"),
         ("v 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "line 1 has too few numbers"),
@@ -129,6 +138,27 @@ def test_materials_are_put_side_by_side(tmp_path: Path) -> None:
     row = ((1 - mesh.corner_uvs[..., 1]) * height).long().clamp(max=height - 1)
     seen = mesh.texture[row, column].tolist()
     assert seen == [[[1, 0, 0], [1, 0, 0], [1, 1, 0]], [[0, 1, 0]] * 3, [[0, 0, 1]] * 3]
+
+
+@pytest.mark.parametrize("line", ["mtllib one.mtl two.mtl\n", "mtllib one.mtl\nmtllib two.mtl\n"])
+def test_plain_colours_of_materials_become_a_texture(tmp_path: Path, line: str) -> None:
+    """Faces without UVs show their materials' colours, sharp at the border; colours of vertices come first."""
+    (tmp_path / "one.mtl").write_bytes(b"\xef\xbb\xbfnewmtl red\nKd 1 0 0\n")
+    (tmp_path / "two.mtl").write_text("newmtl blue\nKd 0 0 1\n")
+    faces = "usemtl red\nf 1 2 3\nusemtl blue\nf 1 3 4\n"
+    mesh, notes = load(tmp_path, line + SQUARE + faces)
+    assert mesh.texture is not None and mesh.corner_uvs is not None
+    assert notes == ["put the colours of 2 materials side by side into one"]
+    height, width = mesh.texture.shape[:2]
+    column, row = (mesh.corner_uvs[..., 0] * width).long(), ((1 - mesh.corner_uvs[..., 1]) * height).long()
+    assert mesh.texture[row, column].tolist() == [[[1, 0, 0]] * 3, [[0, 0, 1]] * 3]
+    mesh, _ = load(tmp_path, line + SQUARE.replace("0\n", "0 1 1 0\n") + faces)
+    assert mesh.texture is None and mesh.colours is not None
+
+
+def test_a_byte_order_mark_does_not_hide_the_first_vertex(tmp_path: Path) -> None:
+    (tmp_path / "m.obj").write_bytes(b"\xef\xbb\xbf" + SQUARE.encode() + b"f 1 2 3\n")
+    assert load_mesh(tmp_path / "m.obj").vertices.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]
 
 
 def test_blocks_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,16 @@ def test_bad_words(tmp_path: Path, views: Path) -> None:
         run("mesh_deform", tmp_path, "recipe.mesh=nowhere.obj")
     with pytest.raises(SceneError, match="no such picture"):
         run("nmr_vertices", tmp_path, "recipe.target=nowhere.png")
+    line = tmp_path / "line.obj"
+    line.write_text("v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n")
+    for name in ("mesh_deform", "nmr_vertices", "nmr_textures"):
+        with pytest.raises(SceneError, match=r"line\.obj: no face has an area"):
+            run(name, tmp_path, f"recipe.mesh={line}")
+    line.unlink()
+    (tmp_path / "none.png").write_text("not a picture")
+    with pytest.raises(SceneError, match=r"none\.png: it cannot be read as a picture; save it again as PNG$"):
+        run("nmr_vertices", tmp_path, f"recipe.target={tmp_path / 'none.png'}")
+    (tmp_path / "none.png").unlink()
     with pytest.raises(ConfigError, match=r"recipe\.variants=\[smoth\]"):
         run("silhouette_fit", tmp_path, "scene=kaolin", f"scene.root={views}", "recipe.variants=[smoth]")
     assert not list(tmp_path.iterdir())

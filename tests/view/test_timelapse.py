@@ -8,6 +8,7 @@ import trimesh
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.errors import ConfigError
+from nerfkit.mesh.gltf import srgb_to_linear
 from nerfkit.mesh.io import load_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.scenes.scene import Similarity
@@ -43,6 +44,9 @@ def test_files_video_and_usd(tmp_path):
     assert shape.GetPointsAttr().GetTimeSamples() == [0.0, 1.0, 2.0]
     assert shape.GetFaceVertexIndicesAttr().GetTimeSamples() == [0.0, 2.0]
     np.testing.assert_allclose(shape.GetPointsAttr().Get(1.0), units.invert(snapshots[1].vertices).numpy(), atol=1e-6)
+    colour = UsdGeom.PrimvarsAPI(shape).GetPrimvar("displayColor")
+    linear = srgb_to_linear(snapshots[2].colours.numpy())  # what USD's viewers take it for
+    np.testing.assert_allclose(colour.Get(2.0), linear, atol=1e-6)
     assert len(iio.imread(video)) == 3
     first, second = (iio.imread(tmp_path / "lapse" / "frames" / f"{k:04d}.png") for k in range(2))
     covered = [(frame < 250).any(-1).mean() for frame in (first, second)]
