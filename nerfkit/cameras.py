@@ -19,6 +19,9 @@ class Cameras:
         camera_to_world: (N,3,4) float32, [rotation | position]; the rotation is right-handed and orthonormal.
         intrinsics: (N,4) float32, fx, fy, cx, cy in pixels.
         height, width: image size in pixels.
+
+    Raises:
+        ValueError: on creation, where a shape is another one.
     """
 
     camera_to_world: Tensor
@@ -26,13 +29,20 @@ class Cameras:
     height: int
     width: int
 
+    def __post_init__(self) -> None:
+        pose, intrinsics = tuple(self.camera_to_world.shape), tuple(self.intrinsics.shape)
+        if len(pose) != 3 or pose[1:] != (3, 4):
+            raise ValueError(f"camera_to_world: expected (N,3,4), got {pose}")
+        if intrinsics != (pose[0], 4):
+            raise ValueError(f"intrinsics: expected ({pose[0]},4), fx, fy, cx, cy of every camera, got {intrinsics}")
+
     def __len__(self) -> int:
         return self.camera_to_world.shape[0]
 
     def __getitem__(self, index: int | slice | list[int] | Tensor) -> "Cameras":
-        if isinstance(index, int):
-            index = [index]
-        return replace(self, camera_to_world=self.camera_to_world[index], intrinsics=self.intrinsics[index])
+        """Some of the cameras, in a row; a number, which may be a tensor, gives one."""
+        pose, intrinsics = self.camera_to_world[index], self.intrinsics[index]
+        return replace(self, camera_to_world=pose.reshape(-1, 3, 4), intrinsics=intrinsics.reshape(-1, 4))
 
     def to(self, device: torch.device | str) -> "Cameras":
         return replace(self, camera_to_world=self.camera_to_world.to(device), intrinsics=self.intrinsics.to(device))
@@ -56,7 +66,8 @@ class Cameras:
     def world_to_view(self, points: Tensor) -> Tensor:
         """World points (V,3) in each camera's frame, (N,V,3): x right, y up, z backwards (z < 0 is visible)."""
         rotation, position = self.camera_to_world[:, :, :3], self.camera_to_world[:, :, 3]
-        return (points[None] - position[:, None]) @ rotation  # (N, V, 3)
+        with full_precision(points):
+            return (points[None] - position[:, None]) @ rotation  # (N, V, 3)
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Pixel coordinates x, y (N,V,2) and distance in front of the camera plane (N,V) of world points (V,3)."""
@@ -78,8 +89,14 @@ class Cameras:
             -1,
         ).reshape(-1, 3)
         pose = self.camera_to_world[view]
-        directions = torch.nn.functional.normalize(local @ pose[:, :3].T, dim=-1)
+        with full_precision(local):
+            directions = torch.nn.functional.normalize(local @ pose[:, :3].T, dim=-1)
         return pose[:, 3].expand_as(directions), directions
+
+
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """A block without autocast on the tensor's device: products of positions need all of float32."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ import torch
 from torch import Tensor
 
 from ..backend import backend_for
-from .checks import check_pairs, check_shown, check_vertices, of_views
+from .checks import check_image, check_pairs, check_shown, check_vertices, of_views
 from .pixels import antialias_pixels, blend_pixels, find_pixel_pairs
 
 __all__ = ["antialias", "antialias_pixels", "blend", "blend_pixels", "find_pairs", "find_pixel_pairs"]
@@ -118,5 +118,11 @@ def antialias(
     near: float = 1e-3,
     creases: Tensor | None = None,
 ) -> Tensor:
-    """``blend`` over ``find_pairs``: the antialiased image (N,H,W,C)."""
-    return blend(image, points, *find_pairs(points.detach(), faces, edges, face, near, creases))
+    """``blend`` over ``find_pairs``: the antialiased image (N,H,W,C).
+
+    Raises:
+        ValueError: as those two; the image and ``face`` are of different sizes.
+    """
+    pairs, slopes = find_pairs(points.detach(), faces, edges, face, near, creases)
+    check_image(image, face)
+    return blend(image, points, pairs, slopes)

@@ -49,6 +49,12 @@ def check_shown(face: Tensor, count: int) -> None:
         raise ValueError(f"face: expected numbers below {count}, the number of faces, got {int(face.max())}")
 
 
+def check_image(image: Tensor, face: Tensor) -> None:
+    """Raise ``ValueError`` unless ``image`` is (N,H,W,C) of the size of ``face`` (N,H,W)."""
+    if image.shape[:-1] != face.shape:
+        raise ValueError(f"image: expected ({','.join(map(str, face.shape))},C), got {tuple(image.shape)}")
+
+
 def check_pairs(pairs: Tensor, image: Tensor, vertices: int) -> None:
     """Raise ``ValueError`` unless ``pairs`` is (P,4), and, on a CPU, its numbers are of pixels and vertices."""
     if pairs.ndim != 2 or pairs.shape[-1] != 4:

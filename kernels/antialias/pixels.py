@@ -24,7 +24,7 @@ from importlib import import_module
 from torch import Tensor
 
 from ..backend import backend_for
-from .checks import check_pairs, check_shown, check_vertices, of_views
+from .checks import check_image, check_pairs, check_shown, check_vertices, of_views
 
 SOFTENING = 1e-3
 """Added to a side's extent along the pixels' other axis, in pixels, where the gradient divides by it."""
@@ -84,6 +84,11 @@ def blend_pixels(image: Tensor, points: Tensor, pairs: Tensor) -> Tensor:
 def antialias_pixels(
     image: Tensor, points: Tensor, faces: Tensor, opposite: Tensor, face: Tensor, depth: Tensor, near: float = 1e-3
 ) -> Tensor:
-    """nvdiffrast's antialiasing of ``image`` (N,H,W,C): ``blend_pixels`` over ``find_pixel_pairs``."""
+    """nvdiffrast's antialiasing of ``image`` (N,H,W,C): ``blend_pixels`` over ``find_pixel_pairs``.
+
+    Raises:
+        ValueError: as those two; the image and ``face`` are of different sizes.
+    """
     pairs = find_pixel_pairs(points.detach(), faces, opposite, face, depth.detach(), near)
+    check_image(image, face)
     return blend_pixels(image, points, pairs)

@@ -124,7 +124,7 @@ def _check(image: Tensor, points: Tensor, faces: Tensor, face: Tensor) -> None:
     if face.ndim != 3 or face.shape[0] != views:
         raise ValueError(f"face: expected ({views},H,W), got {tuple(face.shape)}")
     if image.ndim != 4 or image.shape[:3] != face.shape:
-        raise ValueError(f"image: expected {(*face.shape, 'C')}, got {tuple(image.shape)}")
+        raise ValueError(f"image: expected ({','.join(map(str, face.shape))},C), got {tuple(image.shape)}")
 
 
 class _Estimate(torch.autograd.Function):

@@ -89,7 +89,7 @@ def backward_kernel(face, barycentrics, faces, attributes, grad_image, grad_bary
 
 def forward(face, barycentrics, faces, attributes):
     """The image, (N,H,W,C)."""
-    image = torch.empty(*face.shape, attributes.shape[-1])
+    image = attributes.new_empty(*face.shape, attributes.shape[-1])
     wrong = forward_kernel(*(x.numpy() for x in (face, barycentrics, faces, attributes, image)))
     if wrong:
         there = f"{faces.shape[1]} faces and {attributes.shape[1]} rows of attributes"

@@ -33,8 +33,8 @@ def forward(points, faces, height, width, near):
     """Face, barycentrics, depth; float64 inside."""
     views, count = points.shape[0], faces.shape[-2]
     face = torch.empty(views, height, width, dtype=torch.int32)
-    barycentrics = torch.empty(views, height, width, 3)
-    depth = torch.empty(views, height, width)
+    barycentrics = torch.empty(views, height, width, 3, dtype=torch.float32)
+    depth = torch.empty(views, height, width, dtype=torch.float32)
     bands, rows = pieces(views, height, TASKS)
     boxes = np.empty((views, count, 4), dtype=np.int32)
     counts = np.empty((views, bands, max(-(-count // CHUNK), 1)), dtype=np.int64)
@@ -50,10 +50,11 @@ def backward(points, faces, face, grad_barycentrics, grad_depth):
     vertices = points.shape[1]
     count, rows = pieces(views, height, min(2 * TASKS, max(PART_NUMBERS // max(vertices, 1), 4)))
     parts = np.empty((views, count, vertices, 3))
-    grad_points = torch.empty(points.shape)
+    grad_points = torch.empty(points.shape, dtype=torch.float32)
     has = (grad_barycentrics is not None, grad_depth is not None)
-    grad_barycentrics = torch.empty(0, 0, 0, 3) if grad_barycentrics is None else grad_barycentrics.contiguous()
-    grad_depth = torch.empty(0, 0, 0) if grad_depth is None else grad_depth.contiguous()
+    nothing = grad_points.new_empty(0, 0, 0, 3)
+    grad_barycentrics = nothing if grad_barycentrics is None else grad_barycentrics.contiguous()
+    grad_depth = nothing[..., 0] if grad_depth is None else grad_depth.contiguous()
     incoming = (face.numpy(), grad_barycentrics.numpy(), grad_depth.numpy())
     gradients(*exactly(points, faces), *incoming, *has, rows, parts, grad_points.numpy())
     return grad_points.to(points.dtype)

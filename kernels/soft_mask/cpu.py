@@ -257,7 +257,7 @@ def bands_per_view(views: int, height: int) -> int:
 def dibr_forward(corners, boxes, face, sigmainv, boxlen, knum):
     """The mask (N,H,W) and what ``dibr_backward`` needs: what the faces leave, the last face's number."""
     views, height, _ = face.shape
-    mask, missed = torch.empty(face.shape), torch.ones(face.shape, dtype=torch.float64)
+    mask, missed = torch.empty(face.shape, dtype=torch.float32), torch.ones(face.shape, dtype=torch.float64)
     taken, last = torch.zeros(face.shape, dtype=torch.int32), torch.full(face.shape, -1, dtype=torch.int32)
     inputs = (x.numpy() for x in (corners, boxes, face))
     outputs = (x.numpy() for x in (mask, missed, taken, last))
@@ -279,7 +279,7 @@ def soft_forward(
     """The picture (N,H,W,C+1) and the pixels' totals that ``soft_backward`` needs."""
     views, channels = corners.shape[0], values.shape[-1]
     size = (views, height, width)
-    picture = torch.empty(*size, channels + 1)
+    picture = values.new_empty(*size, channels + 1)
     totals = [torch.empty(size, dtype=torch.float64) for _ in range(3)]
     totals.append(torch.empty(*size, channels, dtype=torch.float64))
     inputs = (x.numpy() for x in (corners, boxes, values, background))

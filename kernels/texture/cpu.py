@@ -222,10 +222,10 @@ def forward(texture, uv, covered, level):
     """The image (P,C), and the texels of the coarser levels that were read, which ``backward`` needs besides."""
     channels = texture.shape[-1]
     table, needed = _table(texture, level)
-    coarse, levels = _coarse_levels(texture, table[:needed], torch.empty)
+    coarse, levels = _coarse_levels(texture, table[:needed], texture.new_empty)
     for k in range(1, needed):
         halve_into(levels[k - 1], levels[k])
-    image = torch.empty(len(uv), channels)
+    image = texture.new_empty(len(uv), channels)
     arrays = (texture.view(-1, channels).numpy(), coarse.numpy(), table, uv.numpy(), covered.numpy())
     forward_kernel(*arrays, _NONE if level is None else level.numpy(), _share(texture, uv), image.numpy())
     return image, coarse
@@ -239,12 +239,12 @@ def backward(texture, coarse, uv, covered, level, grad_image, *, to_texture=True
     samples = (table, uv.numpy(), covered.numpy(), places, _share(texture, uv), grad_image.numpy())
     grad_texture = grad_uv = grad_level = None
     if to_uv or to_level:
-        grad_uv, grad_level = torch.empty_like(uv), torch.empty(len(places))
+        grad_uv, grad_level = torch.empty_like(uv), uv.new_empty(len(places))
         texels = (texture.view(-1, channels).numpy(), coarse.numpy())
         slopes_kernel(*texels, *samples, grad_uv.numpy(), grad_level.numpy())
     if to_texture:
         grad_texture = torch.zeros_like(texture)
-        grad_coarse, levels = _coarse_levels(grad_texture, table[:needed], torch.zeros)
+        grad_coarse, levels = _coarse_levels(grad_texture, table[:needed], texture.new_zeros)
         texels_kernel(*samples, grad_texture.view(-1, channels).numpy(), grad_coarse.numpy())
         for k in range(needed - 1, 0, -1):
             halve_transposed_into(levels[k], levels[k - 1])

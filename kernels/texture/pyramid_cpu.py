@@ -1,7 +1,6 @@
 """Numba: a level of a pyramid from the one before it, and back; parallel over rows of texels."""
 
 import numpy as np
-import torch
 from numba import prange
 
 from ..jit import inline, jit
@@ -73,13 +72,13 @@ def halve_transposed_into(smaller, texture):
 def halve(texture):
     """The next level (N,A',B',C) of a texture (N,A,B,C)."""
     count, height, width, channels = texture.shape
-    smaller = torch.empty(count, max(1, height // 2), max(1, width // 2), channels)
+    smaller = texture.new_empty(count, max(1, height // 2), max(1, width // 2), channels)
     halve_into(texture.numpy(), smaller.numpy())
     return smaller
 
 
 def halve_transposed(gradient, shape):
     """Gradient of the texture, of the given shape, from that of its next level."""
-    texture = torch.zeros(shape)
+    texture = gradient.new_zeros(shape)
     halve_transposed_into(gradient.numpy(), texture.numpy())
     return texture

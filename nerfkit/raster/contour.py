@@ -55,7 +55,7 @@ def crease_edges(faces: Tensor, corner_values: Tensor, tolerance: float = 1e-3) 
     # Side 3 f + k runs from corner k of face f to the next one: in an edge's two faces mostly the opposite way.
     start = sides.clamp(min=0)
     end = torch.where(start % 3 == 2, start - 2, start + 1)
-    corners = faces.reshape(*faces.shape[:-2], -1).expand(*sides.shape[:-2], -1)
+    corners = faces.flatten(-2).expand(*sides.shape[:-2], -1)
     flat = values.flatten(-3, -2)  # (..., 3F, C)
     ends = torch.stack([start, end], -1)  # (..., E, 2 faces, 2 ends)
     vertices = _take(corners[..., None], ends)[..., 0]
@@ -169,7 +169,7 @@ def opposite_vertices(faces: Tensor) -> Tensor:
 def _opposite(faces: Tensor) -> Tensor:
     """``opposite_vertices`` of one mesh."""
     faces = faces.long()  # keys below are products of two vertex numbers
-    result = torch.full_like(faces, -1)
+    result = faces.new_full(faces.shape, -1)  # contiguous, whatever ``faces`` is
     ends = torch.stack([faces.roll(-1, -1), faces.roll(-2, -1)], -1).reshape(-1, 2)  # (3F, 2), facing each corner
     real = (faces >= 0).all(-1) & (faces != faces.roll(1, -1)).all(-1)  # (F,)
     side = torch.arange(faces.numel(), device=faces.device)[real.reshape(-1).repeat_interleave(3)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nerfkit.cameras import Cameras
+from nerfkit.cameras import Cameras, full_precision
 from nerfkit.kernels import interpolate as interpolate_kernel
 from nerfkit.kernels import rasterize as rasterize_kernel
 
@@ -49,14 +49,21 @@ def homogeneous_points(vertices: Tensor, cameras: Cameras) -> Tensor:
     The points are (V,3), the same in every view, or (N,V,3).
 
     The same projection as ``Cameras.project`` before its division, so a point beside or behind the camera is no special
-    case. An affine map: p = A (v - position) with A = K R^T.
+    case. An affine map: p = A (v - position) with A = K R^T. Autocast does not round it.
+
+    Raises:
+        ValueError: the points' shape is wrong.
     """
+    if vertices.ndim not in (2, 3) or vertices.shape[-1] != 3 or vertices.shape[:-2] not in ((), (len(cameras),)):
+        expected = f"(V,3) or (N,V,3) with N = {len(cameras)} cameras"
+        raise ValueError(f"vertices: expected {expected}, got {tuple(vertices.shape)}")
     fx, fy, cx, cy = cameras.intrinsics.to(vertices).unbind(-1)
     zero, one = torch.zeros_like(fx), torch.ones_like(fx)
     rows = (torch.stack([fx, zero, -cx], -1), torch.stack([zero, -fy, -cy], -1), torch.stack([zero, zero, -one], -1))
     pose = cameras.camera_to_world.to(vertices)
-    matrix = pose[:, :, :3] @ torch.stack(rows, -2).transpose(1, 2)  # (N, 3, 3), acts on row vectors
-    return torch.baddbmm(-pose[:, None, :, 3] @ matrix, vertices.expand(len(cameras), -1, -1), matrix)
+    with full_precision(vertices):
+        matrix = pose[:, :, :3] @ torch.stack(rows, -2).transpose(1, 2)  # (N, 3, 3), acts on row vectors
+        return torch.baddbmm(-pose[:, None, :, 3] @ matrix, vertices.expand(len(cameras), -1, -1), matrix)
 
 
 def rasterize(vertices: Tensor, faces: Tensor, cameras: Cameras, near: float = 1e-3) -> Fragments:
@@ -89,7 +96,12 @@ def interpolate_corners(fragments: Fragments, corner_attributes: Tensor) -> Tens
     """Attributes of the faces' corners, (F,3,C) (texture coordinates with seams, say), at every pixel: (N,H,W,C).
 
     (N,F,3,C) are each view's own. Differentiable as ``interpolate`` is.
+
+    Raises:
+        ValueError: the attributes' shape is wrong.
     """
+    if corner_attributes.ndim not in (3, 4) or corner_attributes.shape[-2] != 3:
+        raise ValueError(f"corner_attributes: expected (F,3,C) or (N,F,3,C), got {tuple(corner_attributes.shape)}")
     count, _, channels = corner_attributes.shape[-3:]
     corners = torch.arange(3 * count, device=corner_attributes.device).view(count, 3)
     flat = corner_attributes.reshape(*corner_attributes.shape[:-3], 3 * count, channels)

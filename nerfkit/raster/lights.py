@@ -16,6 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nerfkit.cameras import full_precision
+
 CLAMPED_COSINE = (1.0, 2 / 3, 1 / 4)
 """What degree 0, 1 and 2 of the incoming light become by the cosine of a diffuse surface, divided by pi.
 
@@ -116,14 +118,14 @@ def shade(
         raise ValueError(f"camera_positions: expected ({albedo.shape[0]}, 3), got {tuple(camera_positions.shape)}")
     material = material or Material()
     normals = unit(normals)
-    views = unit(per_view(camera_positions, 3) - positions)
+    views = unit(camera_positions[:, None, None] - positions)
     if two_sided:
         normals = torch.where((normals * views).sum(-1, keepdim=True) < 0, -normals, normals)
     received = torch.zeros_like(albedo)
     mirrored = torch.zeros_like(albedo)
     for light in lights:
         if isinstance(light, Ambient):
-            received = received + per_view(light.colour, 3)
+            received = received + per_view(light, "colour", len(positions))
         elif isinstance(light, SphericalHarmonics):
             received = received + material.diffuse * irradiance(light, normals)
         else:
@@ -138,10 +140,10 @@ def shade(
 
 def arriving(light: Directional | Point, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Unit direction to the light and its colour at positions (N,H,W,3), both of a shape that broadcasts to that."""
-    colour = per_view(light.colour, 3)
+    colour = per_view(light, "colour", len(positions))
     if isinstance(light, Directional):
-        return unit(per_view(light.direction, 3)), colour
-    away = per_view(light.position, 3) - positions
+        return unit(per_view(light, "direction", len(positions))), colour
+    away = per_view(light, "position", len(positions)) - positions
     if light.attenuation == "inverse_square":
         colour = colour / away.square().sum(-1, keepdim=True).clamp(min=1e-12)
     return unit(away), colour
@@ -151,10 +153,11 @@ def irradiance(light: SphericalHarmonics, normals: Tensor) -> Tensor:
     """What a diffuse surface with unit ``normals`` (N,H,W,3) receives, over pi: (N,H,W,3); 0 for a zero normal."""
     a0, a1, a2 = CLAMPED_COSINE
     scale = normals.new_tensor([a0] + [a1] * 3 + [a2] * 5)[:, None]
-    coefficients = light.coefficients * scale  # (9, 3) or (N, 9, 3)
-    coefficients = coefficients if coefficients.ndim == 2 else coefficients[:, None]
+    each = per_view(light, "coefficients", len(normals), (9, 3))[:, 0] * scale  # (1 or N, 1, 9, 3)
+    coefficients = each[0, 0] if len(each) == 1 else each
     there = normals.detach().square().sum(-1, keepdim=True) > 0
-    return sh_basis(normals) @ coefficients * there
+    with full_precision(normals):
+        return sh_basis(normals) @ coefficients * there
 
 
 def sh_basis(directions: Tensor) -> Tensor:
@@ -191,8 +194,10 @@ def unit(vectors: Tensor) -> Tensor:
     return torch.where(there, vectors * torch.where(there, squared, 1.0).rsqrt(), 0.0)
 
 
-def per_view(values: Tensor, channels: int) -> Tensor:
-    """(C,) or (N,C) of each view as (1 or N,1,1,C)."""
-    if values.ndim not in (1, 2) or values.shape[-1] != channels:
-        raise ValueError(f"light: expected ({channels},) or (N,{channels}), got {tuple(values.shape)}")
-    return values.view(-1, 1, 1, channels)
+def per_view(light: Light, name: str, views: int, shape: tuple[int, ...] = (3,)) -> Tensor:
+    """The light's tensor of that name, of ``shape`` or one for each of N views, as (1 or N,1,1,*shape)."""
+    values: Tensor = getattr(light, name)
+    found, each = tuple(values.shape), (views, *shape)
+    if found not in (shape, (1, *shape), each):
+        raise ValueError(f"light: expected {type(light).__name__}.{name} of shape {shape} or {each}, got {found}")
+    return values.reshape(-1, 1, 1, *shape)

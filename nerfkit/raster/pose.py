@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nerfkit.cameras import Cameras, look_at
+from nerfkit.cameras import Cameras, full_precision, look_at
 
 SERIES_TERMS = 10
 """Of the power series of a, b and c, used for t < 1: the first one left out is below the rounding of float64."""
@@ -34,9 +34,10 @@ def se3_exp(twist: Tensor) -> Tensor:
     zero = torch.zeros_like(squared)
     x, y, z = w.unbind(-1)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
-    twice = cross @ cross
     one = torch.eye(3, dtype=twist.dtype, device=twist.device)
-    return torch.cat([one + a * cross + b * twice, (one + b * cross + c * twice) @ v[..., None]], -1)
+    with full_precision(twist):
+        twice = cross @ cross
+        return torch.cat([one + a * cross + b * twice, (one + b * cross + c * twice) @ v[..., None]], -1)
 
 
 def _series(squared: Tensor, first: int) -> Tensor:
@@ -89,12 +90,15 @@ class CameraParameters(nn.Module):
     def cameras(self, indices: Tensor | Sequence[int] | slice | None = None) -> Cameras:
         """The cameras as they stand, all or those of ``indices``; differentiable by ``twist`` and ``log_focal``."""
         chosen: Tensor | list[int] | slice = slice(None)
-        if indices is not None:
-            chosen = indices if isinstance(indices, Tensor | slice) else list(indices)
+        if isinstance(indices, Tensor):
+            chosen = indices.reshape(-1)  # a single number may come without a dimension
+        elif indices is not None:
+            chosen = indices if isinstance(indices, slice) else list(indices)
         pose, intrinsics = self.camera_to_world[chosen], self.intrinsics[chosen]
         if self.twist is not None:
             motion = se3_exp(self.twist[chosen])  # (N, 3, 4)
-            moved = pose[..., :3] @ motion
+            with full_precision(motion):
+                moved = pose[..., :3] @ motion
             pose = torch.cat([moved[..., :3], moved[..., 3:] + pose[..., 3:]], -1)
         if self.log_focal is not None:
             factor = self.log_focal.expand(len(self), 1)[chosen].exp()  # (N, 1)

@@ -53,40 +53,43 @@ def render(
         cameras: N cameras.
         colours: (V,3) or (N,V,3) of the vertices; or
         corner_colours: (F,3,3) or (N,F,3,3) of the faces' corners: they may jump from face to face; or
-        corner_uvs, texture: (F,3,2) and (A,B,3), see ``sample_texture``. With none of them the mesh is white.
+        corner_uvs, texture: (F,3,2) and (A,B,3), or (N,F,3,2) and (N,A,B,3), see ``sample_texture``. With none of them
+            the mesh is white.
         mipmaps: look the texture up trilinearly, at the level of detail of every pixel.
         lights, material: see ``nerfkit.raster.lights.shade``; colours are as they are without lights.
         flat: lit by the faces' normals, not by normals interpolated from the vertices.
         background: (3,), (N,1,1,3) or (N,H,W,3) colour behind the mesh; none leaves rgb premultiplied.
         visibility: one of ``nerfkit.raster.visibility``, or its name: how outlines get a gradient.
-        supersampling: the picture is rasterized this many times finer each way and averaged; ``fragments`` are the fine
-            ones.
+        supersampling: the picture is rasterized this many times finer each way, 1 or more, and averaged; ``fragments``
+            are the fine ones.
         near: smallest visible distance in front of the camera plane. The masks of ``dibr`` and ``softras`` know only
             their own rules: faces that reach beyond it still blur.
 
     Raises:
         ValueError: more than one of the ways to give colours, or half of one, or not one for each vertex or corner; an
-            unknown visibility.
+            unknown visibility; a shape is wrong.
     """
     if (corner_uvs is None) != (texture is None):
         raise ValueError("render: corner_uvs and texture go together; one of them is missing")
     if sum(given is not None for given in (colours, corner_colours, texture)) > 1:
         raise ValueError("render: give colours, or corner_colours, or corner_uvs and texture, or none of them")
-    if colours is not None and colours.shape[-2] != vertices.shape[-2]:
-        raise ValueError(f"colours: expected {vertices.shape[-2]} rows, one a vertex, got {tuple(colours.shape)}")
-    for name, values in (("corner_colours", corner_colours), ("corner_uvs", corner_uvs)):
-        if values is not None and (values.ndim < 3 or values.shape[-3:-1] != (faces.shape[-2], 3)):
-            expected = f"({faces.shape[-2]},3,...), three corners a face"
-            raise ValueError(f"{name}: expected {expected}, got {tuple(values.shape)}")
+    if supersampling < 1:
+        raise ValueError(f"supersampling: expected a whole number, at least 1, got {supersampling}")
     chosen = pick_visibility(visibility)
     fine = cameras
     if supersampling != 1:
         fine = cameras.resized(supersampling * cameras.height, supersampling * cameras.width)
     fragments = rasterize(vertices, faces, fine.padded(chosen.margin), near)
+    views, corners = len(cameras), (faces.shape[-2], 3)
+    _expect("colours", colours, views, (vertices.shape[-2], 3), "RGB of every vertex")
+    _expect("corner_colours", corner_colours, views, (*corners, 3), "RGB of every face's three corners")
+    _expect("corner_uvs", corner_uvs, views, (*corners, 2), "UV of every face's three corners")
+    size = ("A", "B") if texture is None or texture.ndim < 3 else texture.shape[-3:-1]
+    _expect("texture", texture, views, (*size, 3), "RGB of every texel")
     covered = fragments.covered[..., None].to(vertices)  # (N, H, W, 1)
     if texture is not None and corner_uvs is not None:
         uv = interpolate_corners(fragments, corner_uvs)
-        level = texture_levels(fragments, faces, corner_uvs, texture.shape[:2]) if mipmaps else None
+        level = texture_levels(fragments, faces, corner_uvs, texture.shape[-3:-1]) if mipmaps else None
         rgb = sample_texture(texture, uv, fragments.covered, level)
     elif corner_colours is not None:
         rgb = interpolate_corners(fragments, corner_colours)
@@ -109,10 +112,27 @@ def render(
         rgba = rgba[:, chosen.margin : -chosen.margin, chosen.margin : -chosen.margin]
     if supersampling != 1:
         rgba = rgba.unflatten(2, (-1, supersampling)).unflatten(1, (-1, supersampling)).mean((2, 4))
-    rgb, alpha = rgba[..., :3], rgba[..., 3]
+    rgb, alpha = rgba.split([3, 1], -1)  # one backward pass for both
     if background is not None:
-        rgb = rgb + (1 - alpha)[..., None] * torch.as_tensor(background, dtype=rgb.dtype, device=rgb.device)
-    return Rendering(rgb, alpha, fragments.cropped(chosen.margin))
+        rgb = rgb + (1 - alpha) * _behind(background, rgb)
+    return Rendering(rgb, alpha[..., 0], fragments.cropped(chosen.margin))
+
+
+def _expect(name: str, values: Tensor | None, views: int, shape: tuple[int | str, ...], what: str) -> None:
+    """Raises ``ValueError`` unless ``values``, where given, are of ``shape`` or one such for each view."""
+    if values is not None and tuple(values.shape) not in (shape, (views, *shape)):
+        one, each = (f"({','.join(map(str, sizes))})" for sizes in (shape, (views, *shape)))
+        raise ValueError(f"{name}: expected {one}, {what}, or {each}, got {tuple(values.shape)}")
+
+
+def _behind(background: Tensor | Sequence[float], rgb: Tensor) -> Tensor:
+    """The background as a tensor that broadcasts to ``rgb`` (N,H,W,3); two dimensions could be views or columns."""
+    behind = torch.as_tensor(background, dtype=rgb.dtype, device=rgb.device)
+    sizes = zip(reversed(behind.shape), reversed(rgb.shape), strict=False)
+    if behind.ndim not in (1, 3, 4) or behind.shape[-1] != 3 or any(own not in (1, full) for own, full in sizes):
+        expected = f"(3,), {(len(rgb), 1, 1, 3)} or {tuple(rgb.shape)}"
+        raise ValueError(f"background: expected {expected}, got {tuple(behind.shape)}")
+    return behind
 
 
 def _normals(vertices: Tensor, faces: Tensor, flat: bool) -> Tensor:

@@ -41,7 +41,13 @@ def texture_levels(
 
     Returns:
         (N,H,W) float32, at least 0; 0 where no face is and where a face has no area in the picture. Not differentiable.
+
+    Raises:
+        ValueError: the UVs are not those of these faces.
     """
+    if corner_uvs.ndim not in (3, 4) or corner_uvs.shape[-3:] != (faces.shape[-2], 3, 2):
+        expected = f"({faces.shape[-2]},3,2), or that for each view"
+        raise ValueError(f"corner_uvs: expected {expected}, got {tuple(corner_uvs.shape)}")
     height, width = (texture_size, texture_size) if isinstance(texture_size, int) else texture_size
     points, count = fragments.points.detach(), faces.shape[-2]
     levels = points.new_zeros(fragments.face.shape, dtype=torch.float32)
@@ -88,7 +94,13 @@ def pad_texture(texture: Tensor, covered: Tensor, pixels: int | None = None) -> 
 
     Returns:
         (A,B,C), differentiable with respect to the texels inside charts.
+
+    Raises:
+        ValueError: ``covered`` is not of the texture's size.
     """
+    if texture.ndim != 3 or covered.shape != texture.shape[:2]:
+        found = f"{tuple(texture.shape)} and {tuple(covered.shape)}"
+        raise ValueError(f"texture, covered: expected (A,B,C) and (A,B), got {found}")
     filled = fill_outside(texture, covered)
     if pixels is None:
         return filled

@@ -271,6 +271,9 @@ def test_numbers_that_lead_nowhere():
         find_pairs(points, torch.tensor([[0, 1, 2], [3, 4, 2**40]]), edges, face)
     with pytest.raises(ValueError, match="face: expected numbers below 2"):
         find_pairs(points, faces, edges, torch.full((1, 4, 4), 2, dtype=torch.int32))
+    for shape in ((1, 4, 5, 1), (1, 6, 4, 1), (4, 4, 1)):
+        with pytest.raises(ValueError, match=r"image: expected \(1,4,4,C\)"):
+            antialias(torch.ones(shape), points, faces, edges, face)
     for pair in ([0, 1, 0, 6], [16, 1, 0, 1], [0, 2**40, 0, 1], [0, 1, -1, 1]):
         with pytest.raises(ValueError, match="pairs"):
             blend(torch.ones(1, 4, 4, 1), points, torch.tensor([pair]), torch.ones(1))

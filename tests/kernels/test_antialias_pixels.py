@@ -219,6 +219,8 @@ def test_bad_input():
         find_pixel_pairs(points, faces, opposite[1:], face, depth)
     with pytest.raises(ValueError, match="depth"):
         find_pixel_pairs(points, faces, opposite, face, depth[:, 1:])
+    with pytest.raises(ValueError, match=r"image: expected \(1,4,4,C\)"):
+        antialias_pixels(torch.ones(1, 4, 5, 1), points, faces, opposite, face, depth)
     pairs = find_pixel_pairs(points, faces, opposite, face, depth)
     with pytest.raises(ValueError, match="image"):
         blend_pixels(torch.ones(2, 4, 4, 1), points, pairs)

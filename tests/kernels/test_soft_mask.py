@@ -190,6 +190,18 @@ def test_nothing_to_draw(backend, views, vertices, faces):
     assert not mask["d_points"].any() and not picture["d_points"].any() and not picture["d_colours"].any()
 
 
+def test_the_default_dtype_changes_nothing():
+    points, faces = soup(1, 3)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        mask = dibr_mask(points, faces, torch.full((1, 3, 4), -1, dtype=torch.int32))
+        picture = soft_rasterize(points, faces, None, 3, 4)
+    finally:
+        torch.set_default_dtype(before)
+    assert mask.dtype == picture.dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -109,3 +109,11 @@ def test_backends_agree(ball):
     with use("reference"):
         exact = rasterize(vertices, faces, cameras)
     assert (fast.face == exact.face).float().mean() > 0.999
+
+
+def test_corner_attributes_have_three_corners(ball):
+    vertices, faces = ball
+    fragments = rasterize(vertices, faces, make_cameras(2, 4, 4))
+    for shape in ((len(faces), 3), (len(faces), 4, 2)):
+        with pytest.raises(ValueError, match="corner_attributes: expected"):
+            interpolate_corners(fragments, torch.zeros(shape))

@@ -200,7 +200,15 @@ def test_wrong_shapes():
         shade(albedo, normals[:, :1], positions, cameras, [])
     with pytest.raises(ValueError, match="camera_positions"):
         shade(albedo, normals, positions, cameras[:1], [])
-    with pytest.raises(ValueError, match="light"):
-        shade(albedo, normals, positions, cameras, [Ambient(torch.ones(4))])
+    views = len(cameras)
+    for wrong, name in (
+        (Ambient(torch.ones(4)), "Ambient.colour"),
+        (Directional(torch.ones(3), torch.ones(views + 1, 3)), "Directional.colour"),
+        (Point(torch.ones(views + 1, 3), torch.ones(3)), "Point.position"),
+        (SphericalHarmonics(torch.ones(3, 9)), "SphericalHarmonics.coefficients"),
+        (SphericalHarmonics(torch.ones(views + 1, 9, 3)), "SphericalHarmonics.coefficients"),
+    ):
+        with pytest.raises(ValueError, match=f"light: expected {name}"):
+            shade(albedo, normals, positions, cameras, [wrong])
     with pytest.raises(ValueError, match="attenuation"):
         Point(torch.ones(3), torch.ones(3), "linear")

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -191,3 +192,31 @@ def test_a_pose_and_a_focal_length_are_recovered_from_a_picture():
     shift, focal = apart()
     assert shift < 0.5
     assert focal < 0.01
+
+
+def test_one_camera_by_a_number_of_any_kind():
+    cameras = make_cameras(3, 5, 4)
+    for index in (1, -2, torch.tensor(1), np.int64(1), [1], slice(1, 2)):
+        chosen = cameras[index]
+        assert torch.equal(chosen.camera_to_world, cameras.camera_to_world[1:2])
+        assert torch.equal(chosen.intrinsics, cameras.intrinsics[1:2])
+    guess = CameraParameters(cameras, focal="each")
+    assert torch.equal(guess.cameras(torch.tensor(1)).camera_to_world, cameras.camera_to_world[1:2])
+
+
+def test_cameras_of_wrong_shapes():
+    pose, intrinsics = torch.eye(4)[:3].expand(2, -1, -1), torch.ones(2, 4)
+    for wrong in (torch.eye(4).expand(2, -1, -1), pose[0]):
+        with pytest.raises(ValueError, match=r"^camera_to_world: expected \(N,3,4\)"):
+            Cameras(wrong, intrinsics, 4, 4)
+    for wrong in (intrinsics[:1], intrinsics[0], torch.eye(3).expand(2, -1, -1)):
+        with pytest.raises(ValueError, match=r"^intrinsics: expected \(2,4\)"):
+            Cameras(pose, wrong, 4, 4)
+
+
+def test_autocast_rounds_no_ray_and_no_projection():
+    cameras, points = make_cameras(2, 5, 4), torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    exact = [*cameras.project(points), *cameras.image_rays(1)]
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = [*cameras.project(points), *cameras.image_rays(1)]
+    assert all(map(torch.equal, exact, cast))

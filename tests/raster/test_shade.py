@@ -5,8 +5,9 @@ import torch
 from torch.testing import assert_close
 
 from nerfkit.mesh.mesh import Mesh
-from nerfkit.raster import render, render_channels, sample_texture
-from nerfkit.raster.lights import Ambient, Directional, Point
+from nerfkit.raster import VISIBILITIES, render, render_channels, sample_texture
+from nerfkit.raster.lights import Ambient, Directional, Point, SphericalHarmonics
+from nerfkit.raster.pose import CameraParameters
 from tests.raster.conftest import make_cameras
 
 
@@ -47,6 +48,33 @@ def test_one_colour_for_each_vertex_or_corner(ball, name):
     texture = torch.ones(4, 4, 3) if name == "corner_uvs" else None
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         render(vertices, faces, make_cameras(1, 4, 4), texture=texture, **{name: given[name]})
+
+
+@pytest.mark.parametrize("name", ["colours", "corner_colours", "texture", "corner_uvs"])
+def test_a_fourth_channel_is_no_alpha(ball, name):
+    vertices, faces = ball
+    given = {"colours": torch.ones(len(vertices), 4), "corner_colours": torch.ones(len(faces), 3, 4)}
+    given |= {"texture": torch.ones(4, 4, 4), "corner_uvs": torch.ones(len(faces), 3, 3)}
+    arguments = {name: given[name]}
+    if name in ("texture", "corner_uvs"):
+        arguments = {"corner_uvs": torch.ones(len(faces), 3, 2), "texture": torch.ones(4, 4, 3)} | arguments
+    with pytest.raises(ValueError, match=f"^{name}: expected .* got"):
+        render(vertices, faces, make_cameras(2, 4, 4), **arguments)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3), (4, 3), (3, 1, 1, 3), (2, 4, 5, 3)])
+def test_backgrounds_that_do_not_fit(ball, shape):
+    with pytest.raises(ValueError, match=r"^background: expected"):
+        render(*ball, make_cameras(2, 4, 4), background=torch.zeros(shape))
+
+
+def test_vertices_and_supersampling_that_do_not_fit(ball):
+    vertices, faces = ball
+    for wrong in (vertices[None], vertices.expand(3, -1, -1), vertices[:, :2], vertices[0]):
+        with pytest.raises(ValueError, match=r"^vertices: expected"):
+            render(wrong, faces, make_cameras(2, 4, 4))
+    with pytest.raises(ValueError, match=r"^supersampling: expected"):
+        render(vertices, faces, make_cameras(2, 4, 4), supersampling=0)
 
 
 @pytest.mark.parametrize("given", ["uvs", "texture", "both"])
@@ -153,10 +181,12 @@ def test_flat_normals_and_corner_colours_of_one_mesh_or_a_batch(ball):
     assert_close(look(vertices, colours.expand(2, -1, -1, -1)), alone)
 
 
+@pytest.mark.parametrize("listed", [False, True])
 @pytest.mark.parametrize("flat", [False, True])
-def test_no_views(ball, flat):
+def test_no_views(ball, flat, listed):
     vertices, faces = ball
     lights = [Ambient(torch.ones(3))]
+    faces = faces.expand(0, -1, -1) if listed else faces
     drawn = render(vertices.expand(0, -1, -1), faces, make_cameras(2, 5, 4)[[]], lights=lights, flat=flat)
     assert drawn.rgb.shape == (0, 5, 4, 3)
 
@@ -171,3 +201,68 @@ def test_mipmaps_average_a_fine_checker(ball):
     inside = drawn[0].alpha == 1
     sharp, soft = ((x.rgb[inside] - 0.5).abs().mean().item() for x in drawn)
     assert soft < 0.05 < sharp
+
+
+@pytest.mark.parametrize("mipmaps", [False, True])
+def test_a_texture_for_each_view(ball, mipmaps):
+    vertices, faces = ball
+    generator = torch.Generator().manual_seed(4)
+    uvs, textures = torch.rand(2, len(faces), 3, 2, generator=generator), torch.rand(2, 64, 32, 3, generator=generator)
+    cameras = make_cameras(2, 24, 24)
+    both = render(vertices, faces, cameras, corner_uvs=uvs, texture=textures, mipmaps=mipmaps).rgb
+    for k in range(2):
+        alone = render(vertices, faces, cameras[k], corner_uvs=uvs[k], texture=textures[k], mipmaps=mipmaps).rgb
+        assert_close(both[k], alone[0])
+
+
+@pytest.mark.parametrize("name", list(VISIBILITIES))
+def test_autocast_rounds_nothing(ball, name):
+    vertices, faces = ball
+    guess = CameraParameters(make_cameras(2, 24, 24), focal="each")
+    with torch.no_grad():
+        guess.twist.normal_(0, 0.05, generator=torch.Generator().manual_seed(0))
+    harmonics = torch.rand(9, 3, generator=torch.Generator().manual_seed(1))
+    found = []
+    for rounding in (False, True):
+        leaf = vertices.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=rounding):
+            lights = [SphericalHarmonics(harmonics), Point(torch.tensor([1.0, 2.0, 3.0]), torch.ones(3))]
+            drawn = render(leaf, faces, guess.cameras(), lights=lights, visibility=name)
+        (drawn.rgb.square().sum() + drawn.alpha.square().sum()).backward()
+        found.append((drawn.rgb, drawn.alpha, leaf.grad, guess.twist.grad.clone()))
+        guess.zero_grad()
+    for exact, cast in zip(*found, strict=True):
+        assert torch.equal(exact, cast)
+
+
+@pytest.mark.parametrize("name", list(VISIBILITIES))
+def test_faces_need_not_be_contiguous(ball, name):
+    vertices, faces = ball
+    strided = faces.T.contiguous().T
+    assert not strided.is_contiguous()
+    pictures = [render(vertices, own, make_cameras(1, 16, 16), visibility=name).alpha for own in (faces, strided)]
+    assert torch.equal(*pictures)
+
+
+@pytest.mark.parametrize("name", list(VISIBILITIES))
+def test_the_default_dtype_changes_nothing(ball, name):
+    vertices, faces = ball
+    generator = torch.Generator().manual_seed(5)
+    uvs, texture = torch.rand(len(faces), 3, 2, generator=generator), torch.rand(16, 8, 3, generator=generator)
+    cameras = make_cameras(2, 16, 16)
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        leaves = [x.clone().requires_grad_() for x in (vertices, uvs, texture)]
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            drawn = render(
+                leaves[0], faces, cameras, corner_uvs=leaves[1], texture=leaves[2], mipmaps=True, visibility=name
+            )
+            (drawn.rgb.square().sum() + drawn.fragments.depth.sum()).backward()
+        finally:
+            torch.set_default_dtype(before)
+        found.append((drawn.rgb, drawn.alpha, *(leaf.grad for leaf in leaves)))
+    for usual, other in zip(*found, strict=True):
+        assert torch.equal(usual, other)
+        assert usual.dtype == other.dtype

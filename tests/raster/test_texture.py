@@ -174,3 +174,14 @@ def test_the_texture_learns_through_padding_and_pyramid():
     sample_texture(pad_texture(texture, covered), uv, inside, level).sum().backward()
     assert not texture.grad[~covered].any()
     assert_close(texture.grad.sum(), 3.0 * inside.sum())
+
+
+def test_sizes_that_do_not_fit(ball):
+    vertices, faces = ball
+    fragments = rasterize(vertices, faces, make_cameras(1, 4, 4))
+    for shape in ((len(vertices), 2), (len(faces), 3, 3), (len(faces) - 1, 3, 2)):
+        with pytest.raises(ValueError, match="corner_uvs: expected"):
+            texture_levels(fragments, faces, torch.zeros(shape), 8)
+    for texture, covered in (((8, 8, 3), (8, 7)), ((8, 8), (8, 8)), ((2, 8, 8, 3), (8, 8))):
+        with pytest.raises(ValueError, match="texture, covered: expected"):
+            pad_texture(torch.zeros(texture), torch.ones(covered, dtype=torch.bool))
