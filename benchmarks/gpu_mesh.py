@@ -137,6 +137,7 @@ def results(
         print(f"  {part:<11} {name:<16} {summary(found[part][name])}", flush=True)
 
     def step_of(method: Visibility) -> dict[str, Any]:
+        picture = Picture(studied, device)
         picture.step(method)
         row = timed({"step": lambda: picture.step(method)}, device)["step"]
         memory = peak_bytes(lambda: picture.step(method), device)
@@ -144,7 +145,6 @@ def results(
 
     for case in cases:
         keep("sizes", case.name, lambda case=case: size_row(case, device, peaks))  # type: ignore[misc]
-    picture = Picture(studied, device)
     for name, method in METHODS.items():
         keep("visibility", name, lambda method=method: step_of(method))  # type: ignore[misc]
     for case in cases:

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from nerfkit.cameras import Cameras
 from nerfkit.fit.build import load_scene
 from nerfkit.mesh.io import load_mesh
-from nerfkit.options import load
 from nerfkit.raster.shade import MeshSource
+from nerfkit.resume import load
 from nerfkit.runs.folder import find
 from nerfkit.view.colours import picture
 from nerfkit.view.paths import orbit

@@ -14,7 +14,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
-from nerfkit import options
+from nerfkit import options, resume
 from nerfkit.errors import ConfigError, UserError
 from nerfkit.runs.folder import check_output, find
 
@@ -71,7 +71,7 @@ def _command(name: str, task: Callable[[DictConfig], None]) -> None:
 def _resume(words: list[str], show: bool) -> None:
     """Goes on with a run. Its own config takes the place of what Hydra would compose; ``show`` prints it instead."""
     folder = next(word.split("=", 1)[1] for word in words if word.startswith("resume="))
-    config = options.resumed(find(folder), words)
+    config = resume.resumed(find(folder), words)
     if show:
         print(OmegaConf.to_yaml(config), end="")
     else:

@@ -9,7 +9,6 @@ import contextlib
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nerfkit.errors import CheckpointError, ConfigError
+from nerfkit.errors import ConfigError
 
 STAGES = ("field", "extract", "refine", "export", "video")
 VIDEO_CHOICES = {
@@ -73,82 +72,35 @@ def compose(name: str, overrides: Sequence[str] = ()) -> DictConfig:
         ConfigError: a word that is not ``key=value``, an unknown key or group option, a value of the wrong type.
     """
     overrides = with_preset(overrides) if name == "train" else list(overrides)
-    with initialize_config_module("nerfkit.conf", version_base="1.3"):
+    with hydra_here():
         parsed = parse(overrides)
         groups = [word for word, override in zip(overrides, parsed, strict=True) if is_group(override)]
         for override in parsed:
             check_group_option(override)
-        defaults = _compose(name, groups)
+        defaults = compose_unchecked(name, groups)
         for override in parsed:
             if not (override.is_hydra_override() or is_group(override)):
                 check_key(override, defaults)
-        config = _compose(name, overrides)
+        config = compose_unchecked(name, overrides)
     check_values(config, defaults)
     return config
 
 
-def resumed(folder: Path, overrides: Sequence[str]) -> DictConfig:
-    """The config that a stopped run was started with, with the value ``overrides`` of this command on top.
-
-    Groups stay as they were: another field or sampler would not fit the checkpoint.
-
-    Args:
-        folder: the run folder, with its config.yaml.
-        overrides: this command's words, ``resume=...`` among them.
-
-    Raises:
-        CheckpointError: the folder has no readable config.yaml.
-        ConfigError: a group override, or a key or value that does not fit the saved config.
-    """
-    saved = load(folder)
-    config = saved.copy()
-    with initialize_config_module("nerfkit.conf", version_base="1.3"):
-        for override in parse(overrides):
-            if is_group(override):
-                raise ConfigError(
-                    f"{override.input_line}: a resumed run keeps its {override.key_or_group}; "
-                    "only single values can change. Start a new run to change a group."
-                )
-            check_key(override, saved)
-            OmegaConf.update(config, override.key_or_group, override.value())
-    config.resume = str(folder)
-    check_values(config, saved)
-    return config
-
-
-def load(folder: Path) -> DictConfig:
-    """The config saved in a run folder; keys that are younger than the run have their present defaults.
-
-    Raises:
-        CheckpointError: the folder has no readable config.yaml.
-    """
-    path = folder / "config.yaml"
+@contextlib.contextmanager
+def hydra_here() -> Iterator[None]:
+    """A block in which Hydra looks into nerfkit's conf, whatever program of Hydra's it runs in."""
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
     try:
-        config = OmegaConf.load(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder}: not a run folder: it has no config.yaml") from None
-    except Exception as error:  # PyYAML and OmegaConf have no common base
-        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-    if not isinstance(config, DictConfig):
-        raise CheckpointError(f"{path}: expected keys and values")
-    return _completed(config)
-
-
-def _completed(saved: DictConfig) -> DictConfig:
-    """The defaults of the groups that a run was started with, and its own values on top."""
-    inside = GlobalHydra.instance().is_initialized()  # Hydra runs the command: it looks into the same conf
-    with contextlib.nullcontext() if inside else initialize_config_module("nerfkit.conf", version_base="1.3"):
-        names = {group: OmegaConf.select(saved, f"{group}.name") for group in ("scene", "field", "sampler")}
-        groups = [f"{group}={name}" for group, name in names.items() if name in _options(group)]
-        defaults = OmegaConf.create(OmegaConf.to_container(_compose("train", groups)))  # open to keys that are gone
-    completed = OmegaConf.merge(defaults, saved)
-    assert isinstance(completed, DictConfig)
-    return completed
+        with initialize_config_module("nerfkit.conf", version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def expand(overrides: Sequence[str]) -> Iterator[list[str]]:
     """The overrides of every job of a sweep: ``seed=1,2`` stands for two jobs; words without a sweep are kept."""
-    with initialize_config_module("nerfkit.conf", version_base="1.3"):
+    with hydra_here():
         alternatives = [
             [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
             if override.is_discrete_sweep()
@@ -192,14 +144,14 @@ def parse(overrides: Sequence[str], sweeps: bool = False) -> list[Override]:
 
 def is_group(override: Override) -> bool:
     """Whether the key is a folder of conf/: ``scene=clock`` is, ``scene.root=x`` is not."""
-    return bool(_options(override.key_or_group)) and not override.is_hydra_override()
+    return bool(group_options(override.key_or_group)) and not override.is_hydra_override()
 
 
 def check_group_option(override: Override) -> None:
     """Raises ConfigError where a group has no such file; ``null`` is only for ``experiment``."""
     if not is_group(override):
         return
-    group, value, options = override.key_or_group, override.value(), _options(override.key_or_group)
+    group, value, options = override.key_or_group, override.value(), group_options(override.key_or_group)
     if override.is_delete():
         raise ConfigError(f"{override.input_line}: a group cannot be removed")
     if value is None and group == "experiment":
@@ -282,11 +234,13 @@ def _loader() -> ConfigLoaderImpl:
     return hydra.config_loader
 
 
-def _options(group: str) -> list[str]:
+def group_options(group: str) -> list[str]:
+    """The files of a folder of conf/, inside ``hydra_here``; none where there is no such folder."""
     return _loader().get_group_options(group)
 
 
-def _compose(name: str, overrides: list[str]) -> DictConfig:
+def compose_unchecked(name: str, overrides: list[str]) -> DictConfig:
+    """What Hydra makes of the words, inside ``hydra_here``."""
     try:
         return hydra_compose(name, overrides)
     except (HydraException, OmegaConfBaseException) as error:

@@ -20,10 +20,10 @@ from nerfkit.mesh.io import load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import refine_stage
 from nerfkit.options import STAGES
-from nerfkit.options import load as load_config
 from nerfkit.raster.shade import MeshSource
 from nerfkit.recipes import find_recipe
 from nerfkit.recipes.checks import check_recipe
+from nerfkit.resume import load as load_config
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.threads import set_threads

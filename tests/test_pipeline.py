@@ -9,7 +9,7 @@ import torch
 import trimesh
 from omegaconf import OmegaConf
 
-from nerfkit import options, pipeline
+from nerfkit import options, pipeline, resume
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.runs import checkpoints
 from tests.scenes.builders import Sphere, ring, write_kaolin
@@ -92,14 +92,14 @@ def test_render_field_and_mesh(run_folder: Path, tmp_path: Path) -> None:
 def test_a_finished_run_can_go_on(run_folder: Path) -> None:
     before = checkpoints.steps(run_folder)[0]
     words = [f"resume={run_folder}", f"trainer.max_steps={before + 10}", "stages=[field]"]
-    pipeline.run(options.resumed(run_folder, words))
+    pipeline.run(resume.resumed(run_folder, words))
     assert checkpoints.steps(run_folder)[0] == before + 10
     assert json.loads((run_folder / "metrics.json").read_text())["field"]["steps"] == before + 10
 
 
 def test_later_stages_alone(run_folder: Path) -> None:
     words = [f"resume={run_folder}", "stages=[extract,export]", "export.formats=[ply]", "extract.faces=300"]
-    pipeline.run(options.resumed(run_folder, words))
+    pipeline.run(resume.resumed(run_folder, words))
     assert len(trimesh.load(run_folder / "mesh" / "mesh.ply", force="mesh").faces) <= 300
 
 
@@ -112,11 +112,11 @@ def test_files_of_an_earlier_mesh_do_not_stay(run_folder: Path) -> None:
     for name in (*pipeline.EXPORTS, "mesh.blend"):
         (mesh / name).write_text("an earlier one")
     words = [f"resume={run_folder}", "stages=[extract,export]", "export.formats=[ply]"]
-    pipeline.run(options.resumed(run_folder, words))
+    pipeline.run(resume.resumed(run_folder, words))
     assert exported(run_folder) == {"mesh.ply", "mesh.blend"}  # the user's own file is nobody else's to remove
 
     words = [f"resume={run_folder}", "stages=[export]", "export.formats=[obj]"]
-    pipeline.run(options.resumed(run_folder, words))  # the same mesh once more
+    pipeline.run(resume.resumed(run_folder, words))  # the same mesh once more
     assert exported(run_folder) == {"mesh.ply", "mesh.obj", "mesh.blend"}
     (mesh / "mesh.blend").unlink()
 

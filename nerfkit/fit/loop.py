@@ -33,7 +33,7 @@ def optimise(
     watches: Sequence[Watch] = (),
     until: Callable[[dict[str, float]], bool] | None = None,
 ) -> int:
-    """Calls ``step`` until ``steps`` or ``max_seconds`` is reached, whichever comes first; returns the steps done.
+    """Calls ``step`` until ``steps`` or ``max_seconds`` is reached or ``until`` says so; returns the steps done.
 
     Args:
         title: what is being fitted; curves are ``TITLE/TERM`` and ``TITLE/loss``, the sum of the terms.

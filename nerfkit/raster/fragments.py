@@ -49,7 +49,8 @@ def homogeneous_points(vertices: Tensor, cameras: Cameras) -> Tensor:
     The points are (V,3), the same in every view, or (N,V,3).
 
     The same projection as ``Cameras.project`` before its division, so a point beside or behind the camera is no special
-    case. An affine map: p = A (v - position) with A = K R^T. Autocast does not round it.
+    case. An affine map: p = A (v - position) with A = K R^T. Autocast does not round it, nor its gradient, if backward
+    is called outside the block, as PyTorch asks. 16-bit points become float32.
 
     Raises:
         ValueError: the points' shape is wrong.
@@ -57,6 +58,8 @@ def homogeneous_points(vertices: Tensor, cameras: Cameras) -> Tensor:
     if vertices.ndim not in (2, 3) or vertices.shape[-1] != 3 or vertices.shape[:-2] not in ((), (len(cameras),)):
         expected = f"(V,3) or (N,V,3) with N = {len(cameras)} cameras"
         raise ValueError(f"vertices: expected {expected}, got {tuple(vertices.shape)}")
+    if vertices.dtype in (torch.float16, torch.bfloat16):
+        vertices = vertices.float()
     fx, fy, cx, cy = cameras.intrinsics.to(vertices).unbind(-1)
     zero, one = torch.zeros_like(fx), torch.ones_like(fx)
     rows = (torch.stack([fx, zero, -cx], -1), torch.stack([zero, -fy, -cy], -1), torch.stack([zero, zero, -one], -1))

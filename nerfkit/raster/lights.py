@@ -197,7 +197,8 @@ def unit(vectors: Tensor) -> Tensor:
 def per_view(light: Light, name: str, views: int, shape: tuple[int, ...] = (3,)) -> Tensor:
     """The light's tensor of that name, of ``shape`` or one for each of N views, as (1 or N,1,1,*shape)."""
     values: Tensor = getattr(light, name)
-    found, each = tuple(values.shape), (views, *shape)
+    each = (views, *shape)
+    found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
     if found not in (shape, (1, *shape), each):
         raise ValueError(f"light: expected {type(light).__name__}.{name} of shape {shape} or {each}, got {found}")
     return values.reshape(-1, 1, 1, *shape)

@@ -87,13 +87,13 @@ class CameraParameters(nn.Module):
     def __len__(self) -> int:
         return self.camera_to_world.shape[0]
 
-    def cameras(self, indices: Tensor | Sequence[int] | slice | None = None) -> Cameras:
+    def cameras(self, indices: Tensor | Sequence[int] | slice | int | None = None) -> Cameras:
         """The cameras as they stand, all or those of ``indices``; differentiable by ``twist`` and ``log_focal``."""
-        chosen: Tensor | list[int] | slice = slice(None)
-        if isinstance(indices, Tensor):
-            chosen = indices.reshape(-1)  # a single number may come without a dimension
+        chosen: Tensor | slice = slice(None)
+        if isinstance(indices, slice):
+            chosen = indices
         elif indices is not None:
-            chosen = indices if isinstance(indices, slice) else list(indices)
+            chosen = torch.as_tensor(indices).reshape(-1)  # a single number may come without a dimension
         pose, intrinsics = self.camera_to_world[chosen], self.intrinsics[chosen]
         if self.twist is not None:
             motion = se3_exp(self.twist[chosen])  # (N, 3, 4)

@@ -58,7 +58,7 @@ def render(
         mipmaps: look the texture up trilinearly, at the level of detail of every pixel.
         lights, material: see ``nerfkit.raster.lights.shade``; colours are as they are without lights.
         flat: lit by the faces' normals, not by normals interpolated from the vertices.
-        background: (3,), (N,1,1,3) or (N,H,W,3) colour behind the mesh; none leaves rgb premultiplied.
+        background: (3,), (H,W,3), (N,1,1,3) or (N,H,W,3) colour behind the mesh; none leaves rgb premultiplied.
         visibility: one of ``nerfkit.raster.visibility``, or its name: how outlines get a gradient.
         supersampling: the picture is rasterized this many times finer each way, 1 or more, and averaged; ``fragments``
             are the fine ones.
@@ -73,7 +73,7 @@ def render(
         raise ValueError("render: corner_uvs and texture go together; one of them is missing")
     if sum(given is not None for given in (colours, corner_colours, texture)) > 1:
         raise ValueError("render: give colours, or corner_colours, or corner_uvs and texture, or none of them")
-    if supersampling < 1:
+    if not isinstance(supersampling, int) or supersampling < 1:
         raise ValueError(f"supersampling: expected a whole number, at least 1, got {supersampling}")
     chosen = pick_visibility(visibility)
     fine = cameras
@@ -130,7 +130,7 @@ def _behind(background: Tensor | Sequence[float], rgb: Tensor) -> Tensor:
     behind = torch.as_tensor(background, dtype=rgb.dtype, device=rgb.device)
     sizes = zip(reversed(behind.shape), reversed(rgb.shape), strict=False)
     if behind.ndim not in (1, 3, 4) or behind.shape[-1] != 3 or any(own not in (1, full) for own, full in sizes):
-        expected = f"(3,), {(len(rgb), 1, 1, 3)} or {tuple(rgb.shape)}"
+        expected = f"(3,), {tuple(rgb.shape[1:])}, {(len(rgb), 1, 1, 3)} or {tuple(rgb.shape)}"
         raise ValueError(f"background: expected {expected}, got {tuple(behind.shape)}")
     return behind
 

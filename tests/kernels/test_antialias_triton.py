@@ -11,6 +11,7 @@ from nerfkit.raster.contour import contour_candidates, opposite_vertices
 from tests.kernels import ladder
 from tests.kernels.test_antialias import soup
 from tests.kernels.test_antialias_surfaces import balls, project, rectangles
+from tests.kernels.test_edge_peers import scene
 
 
 def ordered(pairs, *values):
@@ -82,6 +83,19 @@ def test_contours_equal_reference(name):
     compare(found, exact)
     again = gradients(lambda i, p: blend(i, p, pairs, slopes), image, points, weight, "triton")
     assert all(torch.equal(one, two) for one, two in zip(found, again, strict=True))
+
+
+@pytest.mark.interpreted
+def test_of_two_sides_that_meet_the_later_one_counts():
+    """Corners in pixels' centres: with the first one there are 72 pairs."""
+    given = scene("aligned")
+    arguments = given.faces, opposite_vertices(given.faces), given.face, given.depth
+    with use("triton"):
+        pairs = find_pixel_pairs(given.points.float(), *arguments)
+    with use("reference"):
+        expected = find_pixel_pairs(given.points, *arguments)
+    assert len(expected) == 70
+    assert sorted(pairs.tolist()) == sorted(expected.tolist())
 
 
 @pytest.mark.interpreted

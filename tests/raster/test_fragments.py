@@ -117,3 +117,15 @@ def test_corner_attributes_have_three_corners(ball):
     for shape in ((len(faces), 3), (len(faces), 4, 2)):
         with pytest.raises(ValueError, match="corner_attributes: expected"):
             interpolate_corners(fragments, torch.zeros(shape))
+
+
+def test_sixteen_bit_vertices_are_drawn_in_float32():
+    vertices = torch.tensor([[-1.0, -1.1, 0], [1.3, -0.7, 0.2], [0.1, 1, 0]])
+    cameras = make_cameras(1, 48, 64)
+    for dtype in (torch.float16, torch.bfloat16):
+        leaf = vertices.to(dtype).requires_grad_()
+        found, exact = (rasterize(x, torch.tensor([[0, 1, 2]]), cameras) for x in (leaf, leaf.detach().float()))
+        assert found.points.dtype == torch.float32
+        assert torch.equal(found.points, exact.points) and torch.equal(found.face, exact.face)
+        found.depth.sum().backward()
+        assert leaf.grad is not None and leaf.grad.dtype == dtype

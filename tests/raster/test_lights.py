@@ -203,6 +203,7 @@ def test_wrong_shapes():
     views = len(cameras)
     for wrong, name in (
         (Ambient(torch.ones(4)), "Ambient.colour"),
+        (Ambient([1.0, 1.0, 1.0]), "Ambient.colour"),
         (Directional(torch.ones(3), torch.ones(views + 1, 3)), "Directional.colour"),
         (Point(torch.ones(views + 1, 3), torch.ones(3)), "Point.position"),
         (SphericalHarmonics(torch.ones(3, 9)), "SphericalHarmonics.coefficients"),

@@ -201,7 +201,8 @@ def test_one_camera_by_a_number_of_any_kind():
         assert torch.equal(chosen.camera_to_world, cameras.camera_to_world[1:2])
         assert torch.equal(chosen.intrinsics, cameras.intrinsics[1:2])
     guess = CameraParameters(cameras, focal="each")
-    assert torch.equal(guess.cameras(torch.tensor(1)).camera_to_world, cameras.camera_to_world[1:2])
+    for index in (1, -2, torch.tensor(1), np.int64(1), [1], slice(1, 2)):
+        assert torch.equal(guess.cameras(index).camera_to_world, cameras.camera_to_world[1:2])
 
 
 def test_cameras_of_wrong_shapes():

@@ -75,6 +75,8 @@ def test_vertices_and_supersampling_that_do_not_fit(ball):
             render(wrong, faces, make_cameras(2, 4, 4))
     with pytest.raises(ValueError, match=r"^supersampling: expected"):
         render(vertices, faces, make_cameras(2, 4, 4), supersampling=0)
+    with pytest.raises(ValueError, match=r"^supersampling: expected"):
+        render(vertices, faces, make_cameras(2, 4, 4), supersampling=1.5)
 
 
 @pytest.mark.parametrize("given", ["uvs", "texture", "both"])
