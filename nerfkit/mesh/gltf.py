@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nerfkit.errors import SceneError
 from nerfkit.mesh.mesh import Mesh, vertex_normals
@@ -19,6 +20,7 @@ _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 _REPEAT, _CLAMP_TO_EDGE = 10497, 33071
 # What a file may need: these are read, or say nothing about geometry and colours.
 _HARMLESS = ("KHR_materials_", "KHR_lights_", "KHR_mesh_quantization", "EXT_texture_webp")
+_READ = ("POSITION", "TEXCOORD_0", "COLOR_0")
 _NORMALISED = {5120: ("i1", 127), 5121: ("u1", 255), 5122: ("<i2", 32767), 5123: ("<u2", 65535)}  # what stands for 1
 
 
@@ -35,6 +37,11 @@ def split_corners(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     key = np.column_stack([corner.astype(np.float64), uv])
     unique, inverse = np.unique(key, axis=0, return_inverse=True)
     return unique[:, 0].astype(np.int64), unique[:, 1:].astype(np.float32), inverse.reshape(-1, 3)
+
+
+def outside(uvs: Tensor) -> Tensor:
+    """Which UVs (...,) bool lie outside [0,1] by more than rounding, 1e-4, so that a texture repeats there."""
+    return (uvs < -1e-4) | (uvs > 1 + 1e-4)
 
 
 def to_glb(mesh: Mesh, texture_png: bytes | None, surface_png: bytes | None = None) -> bytes:
@@ -83,8 +90,8 @@ def to_glb(mesh: Mesh, texture_png: bytes | None, surface_png: bytes | None = No
         if surface_png is not None:
             slots["metallicRoughnessTexture"] = surface_png
             surface["metallicFactor"] = 1.0  # what multiplies the texture's own
-        outside = mesh.corner_uvs is not None and bool(((mesh.corner_uvs < 0) | (mesh.corner_uvs > 1)).any())
-        wrap = _REPEAT if outside else _CLAMP_TO_EDGE
+        repeats = mesh.corner_uvs is not None and bool(outside(mesh.corner_uvs).any())
+        wrap = _REPEAT if repeats else _CLAMP_TO_EDGE
         document["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": wrap, "wrapT": wrap}]
         document["textures"] = [{"source": k, "sampler": 0} for k in range(len(slots))]
         document["images"] = []
@@ -108,7 +115,8 @@ def _packed(document: dict, binary: bytes) -> bytes:
 def read_glb(path: Path) -> tuple[bytes, list[str]]:
     """A GLB file in the form that readers without an understanding of normalised integers need, and notes.
 
-    Positions and UVs that are normalised integers are made float32; the notes say what is passed over.
+    Positions, UVs and vertex colours that are normalised integers are made float32. Where no material is named, a plain
+    one is: UVs would not be read otherwise. The notes say what is passed over.
 
     Raises:
         SceneError: it is not GLB 2.0, is cut off, or needs an extension without which it reads as something else.
@@ -130,13 +138,26 @@ def read_glb(path: Path) -> tuple[bytes, list[str]]:
     moved = "KHR_texture_transform" in document.get("extensionsUsed", [])
     notes = ["passed over KHR_texture_transform: the texture may be out of place"] if moved else []
     binary = bytearray(content[28 + length : total])  # behind the chunk's own length and name
-    return (_packed(document, bytes(binary)) if _make_floats(document, binary) else content), notes
+    changed = [_make_floats(document, binary), _name_material(document)]
+    return (_packed(document, bytes(binary)) if any(changed) else content), notes
+
+
+def _name_material(document: dict) -> bool:
+    """Gives the parts of a file with UVs but without any material a plain one; whether it did."""
+    parts = [part for mesh in document.get("meshes", []) for part in mesh["primitives"]]
+    with_uvs = any("TEXCOORD_0" in part.get("attributes", {}) for part in parts)
+    if not with_uvs or any("material" in part for part in parts):
+        return False
+    document["materials"] = [{}]
+    for part in parts:
+        part["material"] = 0
+    return True
 
 
 def _make_floats(document: dict, binary: bytearray) -> bool:
-    """Turns normalised integers of positions and UVs into float32 behind ``binary``; whether there were some."""
+    """Turns normalised integers of what is read into float32 behind ``binary``; whether there were some."""
     attributes = [p.get("attributes", {}) for mesh in document.get("meshes", []) for p in mesh["primitives"]]
-    used = {found[name] for found in attributes for name in ("POSITION", "TEXCOORD_0") if name in found}
+    used = {found[name] for found in attributes for name in _READ if name in found}
     accessors = [document["accessors"][number] for number in sorted(used)]
     accessors = [accessor for accessor in accessors if accessor.get("normalized") and "bufferView" in accessor]
     for accessor in accessors:

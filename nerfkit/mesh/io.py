@@ -15,11 +15,11 @@ from torch import Tensor
 from trimesh.resolvers import FilePathResolver
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.gltf import linear_to_srgb, read_glb, to_glb
+from nerfkit.mesh.gltf import linear_to_srgb, outside, read_glb, to_glb
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.obj import read_obj
 from nerfkit.mesh.ply import read_ply
-from nerfkit.mesh.repair import merge_vertices
+from nerfkit.mesh.repair import same_places
 
 LOG = logging.getLogger("nerfkit.mesh")
 FORMATS = ("glb", "obj", "ply")
@@ -70,10 +70,12 @@ def save_mesh(
 def load_mesh(path: str | Path) -> Mesh:
     """Read an OBJ, PLY or GLB file; polygons are cut into triangles, and the parts of a file joined into one mesh.
 
-    Vertices of a GLB or PLY with UVs that differ in nothing but their UV become one again, so that seams leave the
-    surface whole. A GLB's vertex colours are read as 8 bits of linear light, dark ones to within 0.03. What was mended
-    on the way (missing materials or textures, UVs that do not fit) is logged as a warning of ``nerfkit.mesh`` and
-    listed in ``provenance["notes"]``. Odd connectivity is let in: see ``repair``.
+    Read are PLY as text or binary, GLB without compression, and OBJ with its MTL. Vertices of a GLB or PLY with UVs
+    that agree in place and colour become one again, so that seams leave the surface whole. A GLB's vertex colours, of
+    whatever type, and colours of materials are rounded to 8 bits of linear light: dark ones are right to within 0.03.
+    An OBJ whose materials are plain colours gets UVs that are no unwrap: all corners of a material lie in one point.
+    What was mended on the way (missing materials or textures, UVs that do not fit) is logged as a warning of
+    ``nerfkit.mesh`` and listed in ``provenance["notes"]``. Odd connectivity is let in: see ``repair``.
 
     Raises:
         SceneError: the file is missing, of another format, cut off, unreadable, or holds no triangle; it needs an
@@ -92,7 +94,7 @@ def load_mesh(path: str | Path) -> Mesh:
         elif path.suffix.lower() == ".ply":
             mesh, notes = read_ply(path)
             if mesh.corner_uvs is not None:
-                mesh = merge_vertices(mesh)  # seams must not split the surface
+                mesh = _without_seams(mesh)
         else:
             mesh, notes = _read_glb(path)
     except SceneError as error:
@@ -109,43 +111,51 @@ def _read_glb(path: Path) -> tuple[Mesh, list[str]]:
     content, notes = read_glb(path)
     words = {"file_type": "glb", "process": False, "force": "mesh", "resolver": FilePathResolver(str(path))}
     loaded = trimesh.load(BytesIO(content), **words)
-    base = None
-    if isinstance(loaded, trimesh.Trimesh) and getattr(loaded.visual, "uv", None) is None:
-        base = getattr(getattr(loaded.visual, "material", None), "baseColorFactor", None)
-        # with a material but no UVs, trimesh would drop the vertex colours
+    visual = getattr(loaded, "visual", None)
+    uv, material = getattr(visual, "uv", None), getattr(visual, "material", None)
+    texture = None if uv is None else _texture(material)
+    if isinstance(loaded, trimesh.Trimesh) and texture is None:
+        # with a material, trimesh would drop the vertex colours
         loaded = trimesh.load(BytesIO(content), skip_materials=True, **words)
     if not isinstance(loaded, trimesh.Trimesh) or not len(loaded.faces):
         raise SceneError(f"{path}: it holds no triangles; expected a surface mesh")
     with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which Mesh refuses
         vertices = torch.from_numpy(np.asarray(loaded.vertices, dtype=np.float32))
     mesh = Mesh(vertices, torch.from_numpy(np.asarray(loaded.faces, np.int64)), provenance={"path": str(path)})
-    uv, linear = getattr(loaded.visual, "uv", None), None
-    if uv is not None:
-        if len(uv) == len(vertices) and np.isfinite(uv).all():
-            corner_uvs = torch.from_numpy(np.asarray(uv, dtype=np.float32))[mesh.faces]
-            # seams must not split the surface
-            return merge_vertices(replace(mesh, corner_uvs=corner_uvs, texture=_texture(loaded))), notes
+    linear, base = None, getattr(material, "baseColorFactor", None)
+    if uv is not None and not (len(uv) == len(vertices) and np.isfinite(uv).all()):
         notes.append(f"dropped the UVs: {len(uv)} for {len(vertices)} vertices, expected one finite pair for each")
+        uv = texture = None
     if loaded.visual.kind == "vertex":
         linear = np.asarray(loaded.visual.vertex_colors)[:, :3]
-    elif base is not None and (base[:3] < 255).any():
+    elif texture is None and base is not None and (base[:3] < 255).any():
         linear = np.broadcast_to(base[:3], (len(vertices), 3))
     if linear is not None:
         mesh = replace(mesh, colours=torch.from_numpy(linear_to_srgb(linear.astype(np.float32) / 255)))
-    return mesh, notes
+    if uv is None:
+        return mesh, notes
+    corner_uvs = torch.from_numpy(np.asarray(uv, dtype=np.float32))[mesh.faces]
+    return _without_seams(replace(mesh, corner_uvs=corner_uvs, texture=texture)), notes
+
+
+def _without_seams(mesh: Mesh) -> Mesh:
+    """The mesh with one vertex, the first, for those that agree in place and colour: seams must not split it."""
+    tables = [mesh.vertices] if mesh.colours is None else [mesh.vertices, mesh.colours]
+    first, inverse = same_places(torch.cat(tables, 1).numpy())
+    colours = None if mesh.colours is None else mesh.colours[first]
+    return replace(mesh, vertices=mesh.vertices[first], faces=torch.from_numpy(inverse)[mesh.faces], colours=colours)
 
 
 def texture_colours(mesh: Mesh) -> Tensor:
     """Vertex colours (V,3) from the texture: the texel under each vertex, averaged over the corners that meet there.
 
-    The texture repeats where some UV lies outside [0,1].
+    The texture repeats where a UV lies outside [0,1].
     """
     if mesh.texture is None or mesh.corner_uvs is None:
         raise ValueError("the mesh has no texture to take colours from")
     height, width = mesh.texture.shape[:2]
     uv = mesh.corner_uvs.reshape(-1, 2)  # (3F, 2)
-    if ((uv < 0) | (uv > 1)).any():
-        uv = uv - uv.floor()
+    uv = torch.where(outside(uv), uv - uv.floor(), uv)
     column = (uv[:, 0] * width).long().clamp(0, width - 1)
     row = ((1 - uv[:, 1]) * height).long().clamp(0, height - 1)
     corner = mesh.faces.flatten()
@@ -154,8 +164,7 @@ def texture_colours(mesh: Mesh) -> Tensor:
     return total / count[:, None]
 
 
-def _texture(loaded: trimesh.Trimesh) -> Tensor | None:
-    material = loaded.visual.material
+def _texture(material: object) -> Tensor | None:
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
     if image is None:
         return None

@@ -1,4 +1,4 @@
-"""Materials of OBJ files (MTL): their textures and colours, as one texture."""
+"""Colours of files: materials of OBJ (MTL) as one texture, pictures, and vertex colours in [0,1]."""
 
 from pathlib import Path
 
@@ -18,6 +18,7 @@ def texture_of(
     """The texture (A,B,3) of the materials in use, if there is one, and the UVs (F,3,2) that belong to it.
 
     Several textures are put side by side into one; a material without texture becomes a patch of its colour there.
+    Without UVs all materials become such patches, those with textures too.
 
     Args:
         folder: of the OBJ file.
@@ -41,7 +42,7 @@ def texture_of(
             else:
                 images[name] = image
     if not images:
-        plain_ones = [name for name in used if name in plain and name not in maps]
+        plain_ones = [name for name in used if name in plain and (corner_uvs is None or name not in maps)]
         if plain_ones and corner_uvs is not None and not coloured:
             notes.append(f"the colour of material {plain_ones[0]!r} is not used: the faces have UVs, but no texture")
         if not plain_ones or corner_uvs is not None or coloured:
@@ -66,7 +67,8 @@ def texture_of(
             [(left + uv[..., 0] * width) / atlas.shape[1], 1 - (1 - uv[..., 1]) * height / atlas.shape[0]], -1
         )
         left += width
-    notes.append(f"put the {what} of {len(images)} materials side by side into one")
+    if len(images) > 1:
+        notes.append(f"put the {what} of {len(images)} materials side by side into one")
     return atlas.astype(np.float32), packed
 
 
@@ -92,11 +94,13 @@ def _materials(folder: Path, libraries: list[str], notes: list[str]) -> tuple[di
                 maps[name] = rest
             elif key == "kd":
                 try:
-                    plain[name] = [min(max(float(word), 0.0), 1.0) for word in rest.split()[:3]]
+                    colour = [float(word) for word in rest.split()[:3]]
                 except ValueError:
-                    notes.append(f"passed over the colour {rest[:40]!r} of material {name!r}")
-                if len(plain.get(name, [])) != 3:
-                    plain.pop(name, None)
+                    colour = []
+                if len(colour) == 3 and np.isfinite(colour).all():
+                    plain[name] = [min(max(value, 0.0), 1.0) for value in colour]
+                else:
+                    notes.append(f"passed over the colour {rest[:40]!r} of material {name!r} in {library!r}")
     return maps, plain
 
 
@@ -111,6 +115,20 @@ def _libraries(folder: Path, line: str) -> list[str]:
 
 def _beside(folder: Path, name: str) -> Path:
     return folder / name.replace("\\", "/")
+
+
+def unit_colours(colours: np.ndarray, notes: list[str]) -> np.ndarray | None:
+    """Vertex colours (n,3) in [0,1] from those of a file, or None where they are no colours.
+
+    They are bytes where some exceed 1 by more than rounding, 1e-3. What was mended is added to ``notes``.
+    """
+    if not np.isfinite(colours).all() or colours.min() < 0 or colours.max() > 255:
+        notes.append("dropped the vertex colours: some are outside [0, 1]")
+        return None
+    if colours.max() > 1 + 1e-3:
+        notes.append("read the vertex colours as bytes: some exceed 1")
+        colours = colours / 255
+    return np.minimum(colours, 1)
 
 
 def read_image(folder: Path, name: str) -> np.ndarray | None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.materials import texture_of
+from nerfkit.mesh.materials import texture_of, unit_colours
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.polygons import triangulate
 
@@ -43,9 +43,9 @@ def read_obj(path: Path) -> tuple[Mesh, list[str]]:
 
     Polygons are cut into triangles, concave ones too. UVs stay with the corners, so that seams leave the surface whole.
     Where several materials with textures are used, these are put side by side into one texture; a material without
-    texture becomes a patch of its colour there. Materials without any texture become such patches where the faces have
-    no UVs and the vertices no colours. Vertex colours are read where every vertex has one. Groups, normals, lines and
-    points are passed over.
+    texture becomes a patch of its colour there. Where the faces have no UVs and the vertices no colours, all materials
+    become such patches; the UVs made for them are no unwrap, since all corners of a material lie in one point. Vertex
+    colours are read where every vertex has one. Groups, normals, lines and points are passed over.
 
     Raises:
         SceneError: a line that cannot be read, a face that names a vertex which is not there, or no faces.
@@ -207,10 +207,5 @@ def _colours(read: _Lines, notes: list[str]) -> torch.Tensor | None:
     if not read.colours or any(colours is None for colours in read.colours):
         return None
     colours = np.concatenate([colours for colours in read.colours if colours is not None])
-    if not np.isfinite(colours).all() or colours.min() < 0 or colours.max() > 255:
-        notes.append("dropped the vertex colours: some are outside [0, 1]")
-        return None
-    if colours.max() > 1:
-        notes.append("read the vertex colours as bytes: some exceed 1")
-        colours = colours / 255
-    return torch.from_numpy(colours.astype(np.float32))
+    found = unit_colours(colours, notes)
+    return None if found is None else torch.from_numpy(found.astype(np.float32))

@@ -1,5 +1,6 @@
 """Reading PLY files, as text or binary of either byte order: http://paulbourke.net/dataformats/ply/."""
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.materials import read_image
+from nerfkit.mesh.materials import read_image, unit_colours
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.polygons import triangulate
 
@@ -20,6 +21,7 @@ TYPES = {
 ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
 RGB = ("red", "green", "blue")
 UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
+READ = ("x", "y", "z", *RGB, *(name for pair in UVS for name in pair))  # single numbers; others are passed over
 
 
 class _Property(NamedTuple):
@@ -50,14 +52,15 @@ def read_ply(path: Path) -> tuple[Mesh, list[str]]:
     """The mesh of a PLY file, and notes on what was mended.
 
     Polygons are cut into triangles. Colours of faces are averaged at their vertices. Colours that are whole numbers
-    fill their type's range; others are in [0,1], or in [0,255] where some exceed 1. UVs are those of faces
-    (``texcoord``), else of vertices; the texture is the picture that a ``comment TextureFile`` names. Other elements
-    and properties are passed over.
+    fill their type's range; others are in [0,1], or in [0,255] where some exceed 1 by more than 1e-3. UVs are those of
+    faces (``texcoord``), else of vertices; the texture is the picture that a ``comment TextureFile`` names. Other
+    elements and properties are passed over.
 
     Raises:
-        SceneError: not a PLY file, a file that ends too early, a face that names no vertex, or no faces.
+        SceneError: not a PLY file, a file that ends too early, a face that names no vertex, or no faces; a number that
+            does not fit its integer type.
     """
-    content = path.read_bytes()
+    content = path.read_bytes().removeprefix(BOM_UTF8)
     order, elements, pictures, body = _header(path, content)
     columns = _columns(path, order, elements, body)
     vertex, face = columns.get("vertex", {}), columns.get("face", {})
@@ -71,22 +74,19 @@ def read_ply(path: Path) -> tuple[Mesh, list[str]]:
     proper = polygons.sizes > 2
     if not proper.all():
         notes.append(f"dropped {int((~proper).sum())} faces with fewer than three corners")
-    corner = polygons.items[np.repeat(proper, polygons.sizes)].astype(np.int64)
+    corner = _typed(path, "faces' vertex numbers", polygons.items[np.repeat(proper, polygons.sizes)], "i8")
     if corner.min() < 0 or corner.max() >= len(points):
         wrong = corner[(corner < 0) | (corner >= len(points))][0]
         there = f"but there are {len(points)} (numbered from 0)"
         raise SceneError(f"{path}: a face names vertex {wrong}, {there}; export it again")
     triangle, polygon = triangulate(points, corner, polygons.sizes[proper])
     faces = corner[triangle]
-    colours = _colours(vertex)
-    if colours is None and (of_faces := _colours(face)) is not None:
+    colours = _colours(vertex, notes)
+    if colours is None and (of_faces := _colours(face, notes)) is not None:
         notes.append("averaged the colours of faces at their vertices")
         total, count = np.zeros((len(points), 3)), np.bincount(faces.ravel(), minlength=len(points))
         np.add.at(total, faces, of_faces[proper][polygon][:, None])
         colours = total / np.maximum(count, 1)[:, None]
-    if colours is not None and not (np.isfinite(colours).all() and colours.min() >= 0 and colours.max() <= 1):
-        notes.append("dropped the vertex colours: some are outside [0, 1]")
-        colours = None
     uvs = _uvs(vertex, face, polygons.sizes, proper, corner, notes)
     texture = None
     if uvs is not None and len(pictures) == 1:
@@ -184,10 +184,21 @@ def _columns(path: Path, order: str, elements: list[_Element], body: bytes) -> d
             found, at = _uneven_rows(path, element, types, body, at)
         for p in element.properties:
             column = found[p.name]
-            if text and isinstance(column, np.ndarray):
-                found[p.name] = column.astype(p.type)
+            if text and isinstance(column, np.ndarray) and p.name in READ:
+                found[p.name] = _typed(path, f"{element.name} {p.name}", column, p.type)
         columns[element.name] = found
     return columns
+
+
+def _typed(path: Path, name: str, values: np.ndarray, kind: str) -> np.ndarray:
+    """The numbers as NumPy's type ``kind``, which has to hold them if it is one of integers."""
+    if np.dtype(kind).kind in "iu":
+        limits = np.iinfo(kind)
+        wrong = values[~((values >= limits.min) & (values < limits.max + 1.0))]
+        if len(wrong):
+            expected = f"expected whole numbers from {limits.min} to {limits.max}"
+            raise SceneError(f"{path}: its {name} hold {wrong[0]:g}, {expected}; export it again")
+    return values.astype(kind)
 
 
 def _even_rows(types: list[_Type], length: int, body: bytes, at: int) -> tuple[Columns, int] | None:
@@ -200,11 +211,11 @@ def _even_rows(types: list[_Type], length: int, body: bytes, at: int) -> tuple[C
             place = at + np.dtype(fields).itemsize
             if place + np.dtype(count).itemsize > len(body):
                 return None
-            size = int(np.frombuffer(body, count, 1, place)[0])
+            size = np.frombuffer(body, count, 1, place)[0]
             if not 0 <= size <= len(body):
                 return None
             fields.append((f"{name} length", count, ()))
-            fields.append((name, kind, (size,)))
+            fields.append((name, kind, (int(size),)))
         else:
             fields.append((name, kind, ()))
     row = np.dtype(fields)
@@ -217,10 +228,10 @@ def _even_rows(types: list[_Type], length: int, body: bytes, at: int) -> tuple[C
         if count is None:
             found[name] = table[name]
             continue
-        sizes = table[f"{name} length"].astype(np.int64)
+        sizes = table[f"{name} length"]
         if len(sizes) and (sizes != sizes[0]).any():
             return None
-        found[name] = _List(sizes, table[name].reshape(-1))
+        found[name] = _List(sizes.astype(np.int64), table[name].reshape(-1))
     return found, end
 
 
@@ -251,13 +262,12 @@ def _uneven_rows(path: Path, element: _Element, types: list[_Type], body: bytes,
     return found, at
 
 
-def _colours(element: Columns) -> np.ndarray | None:
+def _colours(element: Columns, notes: list[str]) -> np.ndarray | None:
     """Colours (n,3) in [0,1] of an element that has some."""
     found = [element.get(name) for name in RGB]
     channels = [channel for channel in found if isinstance(channel, np.ndarray)]
     if len(channels) < 3 or not len(channels[0]):
         return None
     if all(channel.dtype.kind in "iu" for channel in channels):
-        return np.stack([channel / np.iinfo(channel.dtype).max for channel in channels], -1)
-    colours = np.stack(channels, -1).astype(np.float64)
-    return colours / 255 if colours.max() > 1 else colours
+        channels = [channel / np.iinfo(channel.dtype).max for channel in channels]
+    return unit_colours(np.stack(channels, -1).astype(np.float64), notes)

@@ -8,9 +8,9 @@ from nerfkit.kernels.jit import jit
 def triangulate(points: np.ndarray, vertex: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Triangles over the corners of polygons, which keep their direction and gain no vertices.
 
-    A polygon becomes the fan about its first corner. Where that would turn a triangle over, ears are clipped instead
-    (Meisters 1975), in the plane of the coordinates in which the polygon is largest. A polygon that crosses itself has
-    no right answer: it gets some triangles, as many as any other.
+    A polygon becomes the fan about its first corner. Where that would turn a triangle over or leave it without area,
+    ears are clipped instead (Meisters 1975), in the plane of the coordinates in which the polygon is largest. A polygon
+    that crosses itself has no right answer: it gets some triangles, as many as any other.
 
     Args:
         points: (V,3) float64.
@@ -22,7 +22,8 @@ def triangulate(points: np.ndarray, vertex: np.ndarray, sizes: np.ndarray) -> tu
     """
     start = np.cumsum(sizes) - sizes
     polygon = np.repeat(np.arange(len(sizes)), sizes - 2)  # (F,)
-    step = np.arange(len(polygon)) - np.repeat(np.cumsum(sizes - 2) - (sizes - 2), sizes - 2)
+    first = np.cumsum(sizes - 2) - (sizes - 2)  # each polygon's first triangle
+    step = np.arange(len(polygon)) - first[polygon]
     triangle = np.stack([start[polygon], start[polygon] + step + 1, start[polygon] + step + 2], -1)  # (F, 3)
     several = (sizes > 3)[polygon]
     if not several.any():
@@ -32,11 +33,11 @@ def triangulate(points: np.ndarray, vertex: np.ndarray, sizes: np.ndarray) -> tu
         cross = np.cross(b - a, c - a)  # (f, 3)
         normal = np.zeros((len(sizes), 3))
         np.add.at(normal, polygon[several], cross)
-        turned = (cross * normal[polygon[several]]).sum(-1) < 0
+        turned = (cross * normal[polygon[several]]).sum(-1) <= 0
     for number in np.unique(polygon[several][turned]):
         corners = start[number] + np.arange(sizes[number])
         flat = np.delete(points[vertex[corners]], np.abs(normal[number]).argmax(), 1)  # (n, 2)
-        triangle[polygon == number] = corners[_ears(np.ascontiguousarray(flat))]
+        triangle[first[number] : first[number] + sizes[number] - 2] = corners[_ears(np.ascontiguousarray(flat))]
     return triangle, polygon
 
 

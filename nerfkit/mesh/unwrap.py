@@ -27,7 +27,9 @@ def unwrap(mesh: Mesh, size: int = 1024, padding: int = 2) -> Mesh:
     if degenerate_faces(mesh).all():  # or none at all
         raise SceneError("unwrap: the mesh has no face with an area")
     vertices = mesh.vertices.detach().cpu().double()
-    low, high = vertices.amin(0), vertices.amax(0)
+    used = vertices[mesh.faces.cpu().flatten()]  # (3F, 3)
+    low, high = used.amin(0), used.amax(0)
+    vertices = vertices.clamp(low, high)  # moves those only that no face uses, which may lie anywhere
     # xatlas squares float32 lengths, and crashes where they overflow. A power of two changes nothing else, and meshes
     # about 2 wide, as normalised ones are, stay as they are.
     scale = 2.0 ** -round(math.log2(float((high - low).max()) / 2))

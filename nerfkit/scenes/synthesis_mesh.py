@@ -8,6 +8,7 @@ from torch import Tensor
 from nerfkit.scenes.synthesis import Surface
 from nerfkit.scenes.synthesis_kernels import blend_normals
 
+ROUNDING = 1e-4  # of texture coordinates
 CREASE = 60.0  # degrees; faces that turn more do not share a normal: a cube keeps its edges, a ball is round
 
 
@@ -33,7 +34,8 @@ def surface_of(
 ) -> Surface:
     """``mesh`` with a vertex of its own for every corner, coloured by its texture, else its colours, else white.
 
-    The texture repeats if some coordinate lies outside [0,1], and is clamped otherwise; it is kept in 8 bits.
+    The texture repeats if some coordinate lies outside [0,1] by more than ``ROUNDING``, and is clamped otherwise; it is
+    kept in 8 bits.
 
     Args:
         turn: a rotation (3,3) of the mesh; none by default.
@@ -58,7 +60,7 @@ def surface_of(
         texture,
         specular=np.full((len(corners), 3), specular) if specular else None,
         shininess=np.full(len(corners), shininess),
-        repeat=uvs is not None and bool((uvs < 0).any() or (uvs > 1).any()),
+        repeat=uvs is not None and bool((uvs < -ROUNDING).any() or (uvs > 1 + ROUNDING).any()),
     )
 
 

@@ -49,6 +49,15 @@ def test_unwrapping_does_not_depend_on_the_unit(scale: float) -> None:
     assert torch.equal(scaled.corner_uvs, unwrap(mesh, size=64).corner_uvs)
 
 
+@pytest.mark.parametrize("far", [1e6, 1e17])
+def test_vertices_that_no_face_uses_do_not_change_the_charts(far: float) -> None:
+    mesh = sphere(2)
+    more = Mesh(torch.cat([mesh.vertices, torch.full((1, 3), far)]), mesh.faces)
+    unwrapped = unwrap(more, size=64)
+    assert torch.equal(unwrapped.vertices, more.vertices)
+    assert torch.equal(unwrapped.corner_uvs, unwrap(mesh, size=64).corner_uvs)
+
+
 def test_texel_map_places_texel_centres() -> None:
     mesh = quad()
     assert mesh.corner_uvs is not None

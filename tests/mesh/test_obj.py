@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.io import load_mesh
+from nerfkit.mesh.io import load_mesh, texture_colours
 from nerfkit.mesh.mesh import Mesh
 
 SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
@@ -67,6 +67,9 @@ def test_vertex_colours_as_numbers_and_as_bytes(tmp_path: Path) -> None:
     assert mesh.colours is not None
     assert mesh.colours[0].tolist() == pytest.approx([1, 0, 0.2])
     assert "bytes" in notes[0]
+    mesh, notes = load(tmp_path, "v 0 0 0 1.0001 0 0.5\nv 1 0 0 0 0 0\nv 0 1 0 0 0 0\nf 1 2 3\n")
+    assert mesh.colours is not None and notes == []
+    assert mesh.colours[0].tolist() == [1, 0, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,10 @@ def test_vertex_colours_as_numbers_and_as_bytes(tmp_path: Path) -> None:
         (SQUARE + "vt 0 0\nf 1/1 2/2 3/3\n", "dropped the UVs: faces name vt 3, but there are 1"),
         (SQUARE + "vt 0 0\nf 1/1 2/0 3/1\n", "dropped the UVs: faces name vt 0, but there are 1"),
         (SQUARE + UVS + "mtllib m.mtl\nusemtl plain\nf 1/1 2/2 3/3\n", "the colour of material 'plain' is not used"),
+        (
+            SQUARE + "mtllib m.mtl\nusemtl nan\nf 1 2 3\n",
+            "passed over the colour 'nan 0 0' of material 'nan' in 'm.mtl'",
+        ),
         (SQUARE + "mtllib m.mtl\nusemtl lost\nf 1 2 3\n", "the texture 'lost.png' is not used: the faces have no UVs"),
         (SQUARE + "vt nan 0\nf 1/1 2/1 3/1\n", "dropped the UVs: some are NaN"),
         (SQUARE + UVS + "f 1/1 2/2 3/3\nf 1 3 4\n", "1 faces have corners without UV"),
@@ -87,6 +94,7 @@ def test_vertex_colours_as_numbers_and_as_bytes(tmp_path: Path) -> None:
 def test_what_is_mended_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, note: str) -> None:
     (tmp_path / "m.mtl").write_text(
         "newmtl lost\nmap_Kd lost.png\nnewmtl broken\nmap_Kd broken.png\nnewmtl plain\nKd 1 0 0\n"
+        + ("newmtl nan\nKd nan 0 0\n" if "usemtl nan" in text else "")
     )
     (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing else")
     mesh, notes = load(tmp_path, text)
@@ -154,6 +162,17 @@ def test_plain_colours_of_materials_become_a_texture(tmp_path: Path, line: str) 
     assert mesh.texture[row, column].tolist() == [[[1, 0, 0]] * 3, [[0, 0, 1]] * 3]
     mesh, _ = load(tmp_path, line + SQUARE.replace("0\n", "0 1 1 0\n") + faces)
     assert mesh.texture is None and mesh.colours is not None
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_without_uvs_a_material_with_a_texture_shows_its_colour(tmp_path: Path, other: bool) -> None:
+    (tmp_path / "m.mtl").write_text("newmtl skin\nKd 0 1 0\nmap_Kd skin.png\nnewmtl plain\nKd 0 0 1\n")
+    faces = "usemtl skin\nf 1 2 3\n" + ("usemtl plain\nf 1 3 4\n" if other else "")
+    mesh, notes = load(tmp_path, "mtllib m.mtl\n" + SQUARE + faces)
+    assert mesh.texture is not None
+    assert texture_colours(mesh)[1].tolist() == [0, 1, 0]
+    expected = ["the texture 'skin.png' is not used: the faces have no UVs"]
+    assert notes == expected + ["put the colours of 2 materials side by side into one"] * other
 
 
 def test_a_byte_order_mark_does_not_hide_the_first_vertex(tmp_path: Path) -> None:

@@ -79,21 +79,26 @@ def test_properties_in_any_order_and_of_any_type(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("type", "values", "expected"),
+    ("type", "values", "expected", "note"),
     [
-        ("uchar", [255, 51, 0], [1, 0.2, 0]),
-        ("ushort", [65535, 13107, 0], [1, 0.2, 0]),
-        ("float", [1, 0.2, 0], [1, 0.2, 0]),
-        ("float", [255, 51, 0], [1, 0.2, 0]),
-        ("float", [1, -0.5, 0], None),
+        ("uchar", [255, 51, 0], [1, 0.2, 0], ""),
+        ("ushort", [65535, 13107, 0], [1, 0.2, 0], ""),
+        ("float", [1, 0.2, 0], [1, 0.2, 0], ""),
+        ("float", [1.0001, 0.2, 0], [1, 0.2, 0], ""),
+        ("float", [255, 51, 0], [1, 0.2, 0], "as bytes"),
+        ("float", [1, -0.5, 0], None, "dropped the vertex colours"),
+        ("float", [1, "nan", 0], None, "dropped the vertex colours"),
     ],
 )
-def test_colours_of_all_types(tmp_path: Path, type: str, values: list[float], expected: list[float] | None) -> None:
+def test_colours_of_all_types(
+    tmp_path: Path, type: str, values: list[float], expected: list[float] | None, note: str
+) -> None:
     names = XYZ + [f"{type} {name}" for name in ("red", "green", "blue")]
     content = header("ascii", 4, 1, names, [INDICES]) + text([[*p, *values] for p in POINTS[:4]]) + "3 0 1 2\n"
     mesh, notes = load(tmp_path, content)
+    assert len(notes) == (1 if note else 0) and note in "".join(notes)
     if expected is None:
-        assert mesh.colours is None and "dropped the vertex colours" in notes[0]
+        assert mesh.colours is None
     else:
         assert mesh.colours is not None
         assert torch.allclose(mesh.colours, torch.tensor(expected).expand(4, 3).float())
@@ -126,6 +131,31 @@ def test_uvs_of_vertices_and_of_corners(tmp_path: Path) -> None:
         assert notes == []
     _, notes = load(tmp_path, of_corners.replace("the red", "gone"))
     assert notes == ["dropped the texture gone.png: such files cannot be read"]
+
+
+def test_seams_are_closed_but_not_between_colours(tmp_path: Path) -> None:
+    """Two triangles with vertices of their own: of one colour they share a side, red and blue they keep apart."""
+    names = [*XYZ, "uchar red", "uchar green", "uchar blue", "float s", "float t"]
+    places = [0, 1, 2, 0, 2, 3]
+    red, blue = [255, 0, 0], [0, 0, 255]
+    for second, left in ((red, 4), (blue, 6)):
+        colours = [red] * 3 + [second] * 3
+        rows = [[*POINTS[p], *colour, k, 0] for k, (p, colour) in enumerate(zip(places, colours, strict=True))]
+        mesh, _ = load(tmp_path, header("ascii", 6, 2, names, [INDICES]) + text(rows) + "3 0 1 2\n3 3 4 5\n")
+        assert len(mesh.vertices) == left
+        assert mesh.colours is not None and mesh.corner_uvs is not None
+        assert (mesh.colours[mesh.faces] * 255).tolist() == [[red] * 3, [second] * 3]
+        assert mesh.vertices[mesh.faces].tolist() == [
+            [list(POINTS[p]) for p in places[:3]],
+            [list(POINTS[p]) for p in places[3:]],
+        ]
+        assert mesh.corner_uvs[..., 0].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_a_byte_order_mark_is_passed_over_and_so_are_properties_that_nobody_reads(tmp_path: Path) -> None:
+    content = header("ascii", 3, 1, [*XYZ, "uchar label"], [INDICES]) + "0 0 0 -1\n1 0 0 300\n0 1 0 nan\n3 0 1 2\n"
+    mesh, notes = load(tmp_path, b"\xef\xbb\xbf" + content.encode())
+    assert mesh.faces.tolist() == [[0, 1, 2]] and notes == []
 
 
 def test_an_independent_writer_is_read_back(tmp_path: Path) -> None:
@@ -168,6 +198,22 @@ def test_a_file_that_is_cut_off_is_refused_wherever_the_cut_is(tmp_path: Path, f
         (header("ascii", 3, 1, XYZ, [INDICES]) + "0 0 0\n1 0 0\n0 1 0\n3 0 1 -1\n", "vertex -1, but there are 3"),
         (header("ascii", 3, 1, XYZ, [INDICES]) + "0 0 0\n1 0 0\n0 one 0\n3 0 1 2\n", "is not one"),
         (header("ascii", 3, 1, XYZ, [INDICES]) + "0 0 0\n1 0 0\n0 nan 0\n3 0 1 2\n", "NaN or infinite"),
+        (header("ascii", 3, 1, XYZ, [INDICES]) + "0 0 0\n1 0 0\n0 1 0\n3 0 1 nan\n", "vertex numbers hold nan"),
+        (header("ascii", 3, 1, XYZ, [INDICES]) + "0 0 0\n1 0 0\n0 1 0\n3 0 1 1e30\n", r"vertex numbers hold 1e\+30"),
+        (
+            header("ascii", 3, 1, XYZ, [INDICES]) + "0 0 0\n1 0 0\n0 1 0\nnan 0 1 2\n",
+            "not what its header says: 0 of 1",
+        ),
+        (
+            header("ascii", 3, 1, ["short x", *XYZ[1:]], [INDICES]) + "0 0 0\n40000 0 0\n0 1 0\n3 0 1 2\n",
+            "x hold 40000",
+        ),
+        (header("ascii", 3, 1, ["int x", *XYZ[1:]], [INDICES]) + "0 0 0\n1 0 0\nnan 1 0\n3 0 1 2\n", "x hold nan"),
+        (
+            header("ascii", 3, 1, [*XYZ, *(f"uchar {name}" for name in ("red", "green", "blue"))], [INDICES])
+            + "0 0 0 256 0 0\n1 0 0 0 0 0\n0 1 0 0 0 0\n3 0 1 2\n",
+            "vertex red hold 256, expected whole numbers from 0 to 255",
+        ),
     ],
 )
 def test_what_cannot_be_mended_is_refused(tmp_path: Path, content: bytes | str, message: str) -> None:

@@ -44,6 +44,28 @@ def test_convex_polygons_become_fans_and_corners_are_numbered_through() -> None:
     assert {tuple(sorted(corners)) for corners in triangle[3:].tolist()} == {(7, 8, 10), (8, 9, 10)}
 
 
+def test_a_first_corner_on_a_line_leaves_no_triangle_without_area() -> None:
+    flat = np.array([(0, 0), (1, 0), (2, 0), (2, 2), (0, 2)], dtype=float)
+    for first in range(5):
+        outline = np.roll(flat, first, 0)
+        triangle, _ = triangulate(np.pad(outline, ((0, 0), (0, 1))), np.arange(5), np.array([5]))
+        areas = [signed_area(outline[corners]) for corners in triangle]
+        assert min(areas) > 0 and sum(areas) == 4
+
+
+def test_concave_polygons_among_others_get_their_own_triangles() -> None:
+    """Sizes that differ, so that a polygon's first triangle is not its number times anything."""
+    outlines = [L_SHAPE, [(0, 0), (1, 0), (0, 1)], ARROW[1:] + ARROW[:1], COMB, [(0, 0), (1, 0), (1, 1), (0, 1)], ARROW]
+    points = np.concatenate([np.array(outline, dtype=float) for outline in outlines])
+    sizes = np.array([len(outline) for outline in outlines])
+    triangle, polygon = triangulate(np.pad(points, ((0, 0), (0, 1))), np.arange(len(points)), sizes)
+    assert np.array_equal(polygon, np.repeat(np.arange(6), sizes - 2))
+    areas = np.array([signed_area(points[corners]) for corners in triangle])
+    assert areas.min() > 0
+    whole = [signed_area(np.array(outline, dtype=float)) for outline in outlines]
+    assert np.bincount(polygon, areas).tolist() == pytest.approx(whole)
+
+
 @pytest.mark.parametrize(
     "outline",
     [

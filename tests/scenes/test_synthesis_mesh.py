@@ -93,6 +93,8 @@ def test_a_texture_repeats_where_coordinates_leave_the_unit_square() -> None:
     inside = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
     clamped = surface_of(square([inside[:3], [inside[0], inside[2], inside[3]]], texture))
     assert not clamped.repeat
+    inside[2][0] = 1 + 1e-6  # rounding
+    assert not surface_of(square([inside[:3], [inside[0], inside[2], inside[3]]], texture)).repeat
     np.testing.assert_allclose(render(clamped, FRONT, 1, DAYLIGHT).rgb[0, 0, 0], (1, 0, 0), atol=1e-6)
 
 
