@@ -19,7 +19,7 @@ from nerfkit.kernels.edge_gradient import edge_grad, neural_renderer
 from nerfkit.kernels.rasterize.reference import rasterize
 from nerfkit.raster.contour import opposite_vertices
 
-BACKENDS = ("reference", "cpu")
+BACKENDS = ("reference", "cpu", pytest.param("triton", marks=pytest.mark.interpreted))
 SIZE = 16
 PEERS = json.loads(Path(__file__).with_name("edge_peers.json").read_text())
 

@@ -18,7 +18,7 @@ from nerfkit.kernels import use
 from nerfkit.kernels.soft_mask import dibr_mask, soft_rasterize
 from tests.kernels.soft_mask_cases import from_ndc
 
-BACKENDS = ("reference", "cpu")
+BACKENDS = ("reference", "cpu", pytest.param("triton", marks=pytest.mark.interpreted))
 PEERS = json.loads(Path(__file__).with_name("soft_mask_peers.json").read_text())
 SIZE = 16  # SoftRas' pictures are square
 BACKGROUND = (0.25, 0.5, 0.875)
@@ -101,8 +101,8 @@ def leaf(tensor: Tensor, backend: str) -> Tensor:
 
 def check(actual: Tensor, expected: list[float], guard: float = 0.0) -> None:
     """7 digits are kept: up to 5e-7 of a number. Results in float32 add 2^-24 of it, and their sums that nearly cancel
-    a few times 2^-24 of the largest. ``guard``, relative to the largest: what a term against division by zero in the
-    project's backward pass changes there, found by running it without the term."""
+    a few times 2^-24 of the largest. ``guard``, relative to the largest: what a backend's own rounding adds, and what a
+    term against division by zero in the project's backward pass changes, found by running it without the term."""
     wanted = torch.tensor(expected, dtype=torch.float64)
     scale = wanted.abs().max().item()
     assert scale > 0.1
@@ -127,7 +127,13 @@ def test_dibr_mask_as_kaolin(name, backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", SOFTRAS)
 def test_soft_rasterize_as_softras(name, backend):
-    """SoftRas' background counts as the formula's with twice its ``eps``: see ``soft_rasterize``."""
+    """SoftRas' background counts as the formula's with twice its ``eps``: see ``soft_rasterize``.
+
+    Triton's exponentials are float32: with arguments of up to some 30, half a unit of these is 30 x 2^-24 of a result.
+    In ``sphere``, where gamma is 1e-4, the gradient by depth is a difference of such colours, and several times that.
+    """
+    rounding = 3e-6 if backend == "triton" else 0.0
+    by_depth = 1e-5 if backend == "triton" and name == "sphere" else rounding
     expected = PEERS["soft_rasterize"]["scenes"][name]
     points, faces, colours, weight, settings = softras_case(name)
     points, colours = leaf(points, backend), leaf(colours, backend)
@@ -136,6 +142,6 @@ def test_soft_rasterize_as_softras(name, backend):
         picture = soft_rasterize(points, faces, colours, SIZE, SIZE, **settings, **more)
     picture.backward(weight.to(picture))
     assert ((picture[..., 3] > 0.01) & (picture[..., 3] < 0.99)).sum() > 10
-    check(picture, expected["picture"])
-    check(points.grad, expected["grad_points"], guard=1e-8)  # it divides by no less than 1e-6 for 1 - D
-    check(colours.grad, expected["grad_colours"])
+    check(picture, expected["picture"], rounding)
+    check(points.grad, expected["grad_points"], by_depth + 1e-8)  # it divides by no less than 1e-6 for 1 - D
+    check(colours.grad, expected["grad_colours"], rounding)
