@@ -123,7 +123,8 @@ class SoftRas:
     hard picture instead, and the mask alone is soft.
 
     Attributes:
-        sigma, gamma: softness across the screen and in depth. eps, near, far, dist_eps: as there.
+        sigma, gamma: softness across the screen and in depth. near, far, dist_eps: as there.
+        eps: as SoftRas' own, whose kernel counts it twice: the background weighs exp(2 eps / gamma).
         through_barycentrics: False leaves out the part of the derivative that SoftRas leaves out.
     """
 
@@ -139,13 +140,14 @@ class SoftRas:
 
     def apply(self, drawn: Drawn) -> Tensor:
         image, corners = drawn.image, drawn.corner_colours is not None
+        settings = {field.name: getattr(self, field.name) for field in fields(self)} | {"eps": 2 * self.eps}
         soft = soft_rasterize(
             drawn.fragments.points,
             drawn.faces,
             drawn.corner_colours if corners else drawn.vertex_colours,
             *image.shape[1:3],
             corners=corners,
-            **{field.name: getattr(self, field.name) for field in fields(self)},
+            **settings,
         ).to(image)  # (N, H, W, C + 1), C = 0 without colours
         return soft if soft.shape[-1] == image.shape[-1] else torch.cat([image[..., :-1], soft[..., -1:]], -1)
 

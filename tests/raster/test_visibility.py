@@ -3,8 +3,9 @@ import torch
 
 from nerfkit import options
 from nerfkit.cameras import Cameras, look_at
+from nerfkit.kernels.soft_mask import soft_rasterize
 from nerfkit.mesh.shapes import icosphere
-from nerfkit.raster import render
+from nerfkit.raster import homogeneous_points, render
 from nerfkit.raster.visibility import DIBR, VISIBILITIES, SoftRas, pick_visibility, visibility_of
 
 
@@ -91,3 +92,19 @@ def test_names_and_settings():
     assert visibility_of(config.rasterizer) == SoftRas(sigma=0.01)
     for name, kind in VISIBILITIES.items():  # the config's defaults are the classes'
         assert visibility_of(options.compose("train", [f"rasterizer.visibility={name}"]).rasterizer) == kind()
+
+
+def test_softras_counts_eps_twice_as_the_project_does(ball):
+    """Where gamma is large the background shows through: with SoftRas' own numbers it weighs exp(2 eps / gamma)."""
+    vertices, faces = ball
+    view = cameras(16)
+    colours = (vertices - vertices.amin(0)) / (vertices.amax(0) - vertices.amin(0))
+    softness = {"gamma": 0.1, "near": 1.0, "far": 5.0}
+    found = render(vertices, faces, view, colours=colours, visibility=SoftRas(eps=0.02, **softness)).rgb
+    points = homogeneous_points(vertices, view)
+    exact, other = (
+        soft_rasterize(points, faces, colours, 16, 16, eps=eps, through_barycentrics=False, **softness)[..., :3]
+        for eps in (0.04, 0.02)
+    )
+    assert torch.equal(found, exact)
+    assert (found - other).abs().max() > 1e-3
