@@ -150,7 +150,7 @@ def soft_backward_kernel(
             tl.store(part + 5, -tl.sum(by_inverse * b1, 0) / (z1 * z1))
             tl.store(part + 8, -tl.sum(by_inverse * b2, 0) / (z2 * z2))
             if SLOPES:
-                bounded = area * height * width > 4 * _MIN_AREA
+                bounded = area * (height * width) > 4 * _MIN_AREA
                 h0, h1, h2 = weight * g0 + by_inverse / z0, weight * g1 + by_inverse / z1, weight * g2 + by_inverse / z2
                 mean = h0 * b0 + h1 * b1 + h2 * b2
                 factor = tl.where(bounded, scale, 0.0) / clipped
