@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: clock test lint types floors unit gpu typing-tree clean
+.PHONY: clock test lint types layers unit gpu clean
 
 clock: $(STAMP)
 	$(BIN)/python train.py scene=clock
 
-test: lint types floors unit
+test: lint types layers unit
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -20,17 +20,11 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy and import-linter read folders, not editable installs: show them the package as it installs.
-typing-tree: $(STAMP)
-	rm -rf build/tree && mkdir -p build/tree/nerfkit
-	ln -s $(CURDIR)/nerfkit/* build/tree/nerfkit/
-	ln -s $(CURDIR)/kernels $(CURDIR)/conf build/tree/nerfkit/
+types: $(STAMP)
+	$(BIN)/mypy -p nerfkit
 
-types: typing-tree
-	MYPYPATH=build/tree $(BIN)/mypy --explicit-package-bases -p nerfkit
-
-floors: typing-tree
-	cd build/tree && $(CURDIR)/$(BIN)/lint-imports --no-cache --config $(CURDIR)/pyproject.toml
+layers: $(STAMP)
+	$(BIN)/lint-imports --no-cache
 
 unit: $(STAMP)
 	$(BIN)/python -m pytest

@@ -1,4 +1,4 @@
-"""Compositing, forward and backward, on the CPU: our kernel against two ways to write it in vectorised PyTorch.
+"""Compositing, forward and backward, on the CPU: our kernel against two ways to write it in vectorized PyTorch.
 
 ``padded`` is the project's own reference (rays padded to the longest); ``packed`` keeps the samples packed and takes
 prefix sums over all of them at once, as nerfacc does without CUDA.
@@ -19,7 +19,7 @@ Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def packed_inputs(lengths: Tensor, device: str = "cpu") -> Inputs:
-    """Seeded density, colour, t_start, t_end and offsets for rays of these ``lengths`` (R,), with gradients wanted."""
+    """Seeded density, color, t_start, t_end and offsets for rays of these ``lengths`` (R,), with gradients wanted."""
     generator = torch.Generator().manual_seed(0)
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])  # (R + 1,)
     samples = int(offsets[-1])
@@ -27,9 +27,9 @@ def packed_inputs(lengths: Tensor, device: str = "cpu") -> Inputs:
     within = torch.arange(samples) - torch.repeat_interleave(offsets[:-1], lengths)  # (S,)
     t_start = 0.5 + step * within  # (S,)
     density = 30 * torch.rand(samples, generator=generator)  # (S,)
-    colour = torch.rand(samples, 3, generator=generator)  # (S, 3)
-    density, colour = density.to(device).requires_grad_(), colour.to(device).requires_grad_()
-    return density, colour, t_start.to(device), (t_start + step).to(device), offsets.to(device)
+    color = torch.rand(samples, 3, generator=generator)  # (S, 3)
+    density, color = density.to(device).requires_grad_(), color.to(device).requires_grad_()
+    return density, color, t_start.to(device), (t_start + step).to(device), offsets.to(device)
 
 
 def training_rays() -> Tensor:
@@ -42,20 +42,20 @@ def lockstep_rays() -> Tensor:
     return torch.full((1024,), 128)
 
 
-def packed_pytorch(density: Tensor, colour: Tensor, t_start: Tensor, t_end: Tensor, offsets: Tensor) -> list[Tensor]:
-    """Colour (R, 3), opacity (R,) from prefix sums over all samples; float64 sums, or late rays lose their digits."""
+def packed_pytorch(density: Tensor, color: Tensor, t_start: Tensor, t_end: Tensor, offsets: Tensor) -> list[Tensor]:
+    """Color (R, 3), opacity (R,) from prefix sums over all samples; float64 sums, or late rays lose their digits."""
     lengths = offsets.diff()
     ray = torch.repeat_interleave(torch.arange(len(lengths), device=offsets.device), lengths)  # (S,)
     tau = density * (t_end - t_start)  # (S,)
     total = torch.nn.functional.pad(tau.double().cumsum(0), (1, 0))  # (S + 1,)
     transmittance = torch.exp(total[offsets[:-1]][ray] - total[:-1]).to(tau)  # (S,)
     weights = torch.where(transmittance >= EARLY_STOP, transmittance * -torch.expm1(-tau), 0)  # (S,)
-    pixel = colour.new_zeros(len(lengths), 3).index_add(0, ray, weights[:, None] * colour)  # (R, 3)
+    pixel = color.new_zeros(len(lengths), 3).index_add(0, ray, weights[:, None] * color)  # (R, 3)
     return [pixel, tau.new_zeros(len(lengths)).index_add(0, ray, weights)]
 
 
 def step(function: Callable[..., Sequence[Tensor]], inputs: Inputs) -> Callable[[], tuple[Tensor, ...]]:
-    """One forward and backward from colour and opacity, the way a training step asks for it."""
+    """One forward and backward from color and opacity, the way a training step asks for it."""
     rays = len(inputs[-1]) - 1
     incoming = (torch.ones(rays, 3, device=inputs[0].device), torch.ones(rays, device=inputs[0].device))
 

@@ -116,9 +116,9 @@ def tutorial_rays(count: int) -> tuple[Batch, Tensor]:
 
 
 def packed_pixels(batch: Batch, depth: Tensor, weights: FieldWeights) -> tuple[Tensor, Tensor]:
-    """Colour (R,3) and opacity (R,) by the project's operations, on whatever backend they are told to use."""
-    density, colour = harmonic_field(*batch, weights, TUTORIAL)
-    return composite(density, colour, depth, depth, batch[1], opacity="raw")[:2]
+    """Color (R,3) and opacity (R,) by the project's operations, on whatever backend they are told to use."""
+    density, color = harmonic_field(*batch, weights, TUTORIAL)
+    return composite(density, color, depth, depth, batch[1], opacity="raw")[:2]
 
 
 def reference_pixels(batch: Batch, depth: Tensor, weights: FieldWeights) -> tuple[Tensor, Tensor]:
@@ -142,11 +142,11 @@ def tutorial_pixels(batch: Batch, depth: Tensor, weights: FieldWeights) -> tuple
     seen = torch.cat([features, waves(directions)[:, None].expand(*points.shape[:2], -1)], -1)
     both = torch.cat([weights.feature[0], weights.direction], 1)
     hidden = functional.softplus(functional.linear(seen, both, weights.feature[1]), TUTORIAL.beta)
-    colours = functional.linear(hidden, *weights.colour).sigmoid()  # (R, 128, 3)
+    colors = functional.linear(hidden, *weights.color).sigmoid()  # (R, 128, 3)
     opacity = 1 - torch.exp(-raw)
     passed = torch.cumprod(1 - opacity + 1e-10, -1)
     light = opacity * torch.cat([torch.ones_like(passed[:, :1]), passed[:, :-1]], -1)
-    return (light[..., None] * colours).sum(1), light.sum(1)
+    return (light[..., None] * colors).sum(1), light.sum(1)
 
 
 CONTESTANTS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {

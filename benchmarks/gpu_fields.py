@@ -144,17 +144,17 @@ def storing(case: Case) -> Pixels:
 def two_kernels(case: Case) -> Pixels:
     """The field of every sample to memory, then compositing."""
     shape, (x, samples, directions) = case.shape, case.batch
-    density, colour = harmonic_field(x, samples.offsets, directions, case.weights, shape.spec)
+    density, color = harmonic_field(x, samples.offsets, directions, case.weights, shape.spec)
     opacity = "density" if shape.by_length else "raw"
-    return composite(density, colour, samples.t_start, samples.t_end, samples.offsets, opacity=opacity)[:2]  # type: ignore[arg-type]
+    return composite(density, color, samples.t_start, samples.t_end, samples.offsets, opacity=opacity)[:2]  # type: ignore[arg-type]
 
 
 def plain(case: Case) -> Pixels:
     """The project's references in the precision of their inputs: the oracle."""
     shape, (x, samples, directions) = case.shape, case.batch
-    density, colour = field_reference.harmonic_field(x, samples.ray_index, directions, case.weights, shape.spec)
+    density, color = field_reference.harmonic_field(x, samples.ray_index, directions, case.weights, shape.spec)
     ends = samples.t_start, samples.t_end, samples.offsets
-    return composite_reference.composite(density, colour, *ends, shape.by_length, 0.0)[:2]
+    return composite_reference.composite(density, color, *ends, shape.by_length, 0.0)[:2]
 
 
 def pytorch(case: Case) -> Pixels:
@@ -165,13 +165,13 @@ def pytorch(case: Case) -> Pixels:
     """
     shape, (x, (ray_index, t_start, t_end, offsets), directions) = case.shape, case.batch
     with torch.autocast(x.device.type, dtype=torch.bfloat16):
-        density, colour = field_reference.harmonic_field(x, ray_index, directions, case.weights, shape.spec)
-    density, colour = density.float(), colour.float()
+        density, color = field_reference.harmonic_field(x, ray_index, directions, case.weights, shape.spec)
+    density, color = density.float(), color.float()
     tau = density * (t_end - t_start) if shape.by_length else density  # (S,)
     total = functional.pad(tau.double().cumsum(0), (1, 0))  # (S + 1,)
     transmittance = torch.exp(total[offsets[:-1]][ray_index] - total[:-1]).float()  # (S,)
     weights = transmittance * -torch.expm1(-tau)  # (S,)
-    pixel = colour.new_zeros(len(directions), 3).index_add(0, ray_index, weights[:, None] * colour)  # (R, 3)
+    pixel = color.new_zeros(len(directions), 3).index_add(0, ray_index, weights[:, None] * color)  # (R, 3)
     return pixel, weights.new_zeros(len(directions)).index_add(0, ray_index, weights)
 
 

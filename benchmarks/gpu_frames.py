@@ -21,16 +21,16 @@ MEMORY_LIMIT = 1e9  # bytes above the weights
 def whole_view(
     field: Field, sampler: Sampler, cameras: Cameras, view: int, waves: Waves | None
 ) -> tuple[torch.Tensor, int]:
-    """Colours (H*W,3) of a view by the waves given (None: the device's own), and the samples it evaluated."""
+    """Colors (H*W,3) of a view by the waves given (None: the device's own), and the samples it evaluated."""
     origins, directions = cameras.image_rays(view)
-    colours, evaluated = [], 0
+    colors, evaluated = [], 0
     at_once = RAYS_AT_ONCE_ON_GPU if origins.is_cuda else RAYS_AT_ONCE
     for o, d in zip(origins.split(at_once), directions.split(at_once), strict=True):
         o, d = o.contiguous(), d.contiguous()
         rendered, count = render_waves(field, sampler.sample(o, d, None), o, d, sampler.opacity, EARLY_STOP, waves)
-        colours.append(rendered.colour)
+        colors.append(rendered.color)
         evaluated += count
-    return torch.cat(colours), evaluated
+    return torch.cat(colors), evaluated
 
 
 EVERYTHING = Waves(1 << 62, 1)  # all samples in one wave: none is left out
@@ -98,7 +98,7 @@ def backward_memory(device: torch.device, picture: Picture | None = None) -> dic
     def gradient() -> tuple[torch.Tensor, ...]:
         origins, directions = (t.contiguous() for t in cameras.image_rays(0))
         rendered, _ = render_rays(field, sampler, origins, directions, piece=p.piece)
-        return torch.autograd.grad(rendered.colour.square().mean() + rendered.opacity.mean(), weights)
+        return torch.autograd.grad(rendered.color.square().mean() + rendered.opacity.mean(), weights)
 
     first = [float(t.abs().sum()) for t in gradient()]
     found: dict[str, Any] = p._asdict() | {"finite": all(abs(value) < float("inf") for value in first)}

@@ -1,7 +1,7 @@
-"""The rasterizer on a GPU: a coloured torus, in pictures and their gradients, by size and by visibility gradient.
+"""The rasterizer on a GPU: a colored torus, in pictures and their gradients, by size and by visibility gradient.
 
 Of each size: ``hard``, the z-buffer alone; ``forward``, the antialiased picture (contour); ``step``, the same with the
-gradients of vertices and colours, in milliseconds, with the share of the time in which the GPU has nothing to do; the
+gradients of vertices and colors, in milliseconds, with the share of the time in which the GPU has nothing to do; the
 step's memory; whether two steps give the same bits. The z-buffer stands against its floor in bytes,
 
     30 faces x views + 20 pixels
@@ -57,14 +57,14 @@ ON_CPU = 100_000
 
 
 class Picture:
-    """A case's mesh, colours and cameras on ``device``."""
+    """A case's mesh, colors and cameras on ``device``."""
 
     def __init__(self, case: Case, device: str | torch.device) -> None:
         across = max(3, round(math.sqrt(case.faces / 4)))
         vertices, faces = torus(2 * across, across)
-        colours = 0.5 + 0.5 * torch.sin(7 * vertices)
+        colors = 0.5 + 0.5 * torch.sin(7 * vertices)
         self.vertices = vertices.float().to(device).requires_grad_()
-        self.colours = colours.float().to(device).requires_grad_()
+        self.colors = colors.float().to(device).requires_grad_()
         self.faces = faces.to(device)
         one = four_cameras(case.size)
         self.cameras: Cameras = one[[view % len(one) for view in range(case.views)]].to(device)
@@ -77,12 +77,12 @@ class Picture:
     @torch.no_grad()
     def forward(self) -> object:
         """The antialiased picture."""
-        return render(self.vertices, self.faces, self.cameras, colours=self.colours)
+        return render(self.vertices, self.faces, self.cameras, colors=self.colors)
 
     def step(self, visibility: Visibility | str = "contour") -> Gradients:
-        """The picture and the gradients of vertices and colours."""
-        rgb, alpha, _ = render(self.vertices, self.faces, self.cameras, colours=self.colours, visibility=visibility)
-        return torch.autograd.grad(rgb.square().mean() + alpha.square().mean(), (self.vertices, self.colours))
+        """The picture and the gradients of vertices and colors."""
+        rgb, alpha, _ = render(self.vertices, self.faces, self.cameras, colors=self.colors, visibility=visibility)
+        return torch.autograd.grad(rgb.square().mean() + alpha.square().mean(), (self.vertices, self.colors))
 
 
 def timed(calls: dict[str, Callable[[], object]], device: str | torch.device) -> dict[str, Entry]:

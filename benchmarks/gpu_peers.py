@@ -33,13 +33,13 @@ def imported(name: str) -> ModuleType:
 def nerfacc(inputs: composite.Inputs) -> Callable[[], object]:
     """NerfAcc's compositing of packed samples, forward and backward; it has no early stop, and counts every sample."""
     volrend = imported("nerfacc.volrend")
-    density, colour, t_start, t_end, offsets = inputs
+    density, color, t_start, t_end, offsets = inputs
     rays = len(offsets) - 1
     ray_index = torch.repeat_interleave(offsets.diff(), output_size=len(density))  # (S,)
 
     def pixels(*_: Tensor) -> list[Tensor]:
         weights = volrend.render_weight_from_density(t_start, t_end, density, ray_indices=ray_index, n_rays=rays)[0]
-        summed = volrend.accumulate_along_rays(weights, colour, ray_indices=ray_index, n_rays=rays)  # (R, 3)
+        summed = volrend.accumulate_along_rays(weights, color, ray_indices=ray_index, n_rays=rays)  # (R, 3)
         return [summed, volrend.accumulate_along_rays(weights, None, ray_indices=ray_index, n_rays=rays)[:, 0]]
 
     return composite.step(pixels, inputs)

@@ -9,11 +9,11 @@ from omegaconf import OmegaConf
 
 from nerfkit.cameras import Cameras
 from nerfkit.fit.build import load_scene
-from nerfkit.mesh.io import load_mesh
+from nerfkit.mesh.files.io import load_mesh
 from nerfkit.raster.shade import MeshSource
 from nerfkit.resume import load
 from nerfkit.runs.folder import find
-from nerfkit.view.colours import picture
+from nerfkit.view.colors import picture
 from nerfkit.view.paths import orbit
 from nerfkit.view.video import write_video
 
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     folder = find(arguments.run)
     config = load(folder)
     scene = load_scene(config)
-    mesh = load_mesh(folder / "mesh" / "mesh.glb").transformed(scene.normalisation.apply)
+    mesh = load_mesh(folder / "mesh" / "mesh.glb").transformed(scene.normalization.apply)
     source = MeshSource(mesh, (1.0, 1.0, 1.0))
     FOLDER.mkdir(parents=True, exist_ok=True)
 

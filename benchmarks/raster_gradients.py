@@ -13,9 +13,9 @@ both 1 for exact derivatives. The other shape has a relief of its own, so that t
 gradients are biased there, by how much depends on the shapes: 24 deformations of each of eight pairs are taken, and
 beside the figures over all of them stands the span of those of each pair.
 
-**torus**, **balls**, **patches**: the same for the loss of the colours, 8 x 8 samples a pixel, for the gradients that
+**torus**, **balls**, **patches**: the same for the loss of the colors, 8 x 8 samples a pixel, for the gradients that
 keep the shading sharp. The torus passes in front of itself, one of the two balls in front of the other, both with
-smooth colours; the patches are a ball whose faces have one of 40 colours each, so that the colour jumps along edges.
+smooth colors; the patches are a ball whose faces have one of 40 colors each, so that the color jumps along edges.
 
 Run: ``python -m benchmarks raster_gradients``, or with names of rows (``mask torus``) and numbers of subdivisions
 (``2 3``) a part of it, which is not saved. It fails where contour antialiasing is outside cosine >= 0.998 or
@@ -69,11 +69,11 @@ PEERS = {
 
 
 class Subject(NamedTuple):
-    """A shape (V,3), its faces, the colours of their corners (None: white) and the shape that it is compared with."""
+    """A shape (V,3), its faces, the colors of their corners (None: white) and the shape that it is compared with."""
 
     vertices: Tensor
     faces: Tensor
-    colours: Tensor | None
+    colors: Tensor | None
     other: Tensor
 
 
@@ -120,7 +120,7 @@ def describe(row: dict) -> str:
 def compare(kind: str, subdivisions: int) -> list[dict]:
     """Cosine and slope of every method at one face count."""
     start = time.perf_counter()
-    methods = {name: METHODS[name] for name in SHARP} if kind in COLOURED else METHODS
+    methods = {name: METHODS[name] for name in SHARP} if kind in COLORED else METHODS
     analytic: dict[str, list[float]] = {name: [] for name in methods}
     measured: list[float] = []
     for seed in range(SHAPES[kind]):
@@ -163,13 +163,13 @@ def differentiate(
     measured: list[float],
 ) -> None:
     """Appends the derivatives of one subject's loss along ``directions`` random deformations."""
-    vertices, faces, colours, other = subject
+    vertices, faces, colors, other = subject
     cameras = four_cameras(SIZE)
 
     def pictures(shape: Tensor) -> Tensor:
-        if colours is None:
+        if colors is None:
             return supersample.masks(shape, faces, cameras, samples)
-        return supersample.colours(shape, faces, colours, cameras, samples)
+        return supersample.colors(shape, faces, colors, cameras, samples)
 
     target = pictures(other)
     gradients = {name: gradient(subject, cameras, target, method) for name, method in methods.items()}
@@ -187,9 +187,9 @@ def differentiate(
 def gradient(subject: Subject, cameras: Cameras, target: Tensor, visibility: Visibility) -> Tensor:
     """dL/dv (V,3) float64."""
     vertices = subject.vertices.float().requires_grad_()
-    colours = None if subject.colours is None else subject.colours.float()
-    rgb, alpha, _ = render(vertices, subject.faces, cameras, corner_colours=colours, visibility=visibility)
-    loss = ((alpha if colours is None else rgb).double() - target).square().mean()
+    colors = None if subject.colors is None else subject.colors.float()
+    rgb, alpha, _ = render(vertices, subject.faces, cameras, corner_colors=colors, visibility=visibility)
+    loss = ((alpha if colors is None else rgb).double() - target).square().mean()
     return torch.autograd.grad(loss, vertices)[0].double()
 
 
@@ -234,23 +234,23 @@ def near_subject(subdivisions: int, generator: torch.Generator) -> Subject:
 
 
 def patches_subject(subdivisions: int, generator: torch.Generator) -> Subject:
-    """A bumpy ball in patches of one colour each: every face has the colour of the nearest of 40 random points."""
+    """A bumpy ball in patches of one color each: every face has the color of the nearest of 40 random points."""
     sphere, faces = unit_ball(subdivisions)
     shape, other = bumpy(sphere, generator), bumpy(sphere, generator)
     seeds = torch.nn.functional.normalize(torch.randn(40, 3, generator=generator, dtype=torch.float64), dim=1)
     patch = (sphere[faces].mean(1) @ seeds.T).argmax(1)  # (F,)
-    colours = torch.rand(40, 3, generator=generator, dtype=torch.float64)[patch]
-    return Subject(shape, faces, colours[:, None].expand(-1, 3, -1), other)
+    colors = torch.rand(40, 3, generator=generator, dtype=torch.float64)[patch]
+    return Subject(shape, faces, colors[:, None].expand(-1, 3, -1), other)
 
 
 def smooth_subject(base: Tensor, faces: Tensor, generator: torch.Generator) -> Subject:
-    """``base`` with a relief and smooth colours."""
+    """``base`` with a relief and smooth colors."""
     shape, other = bumpy(base, generator), bumpy(base, generator)
     return Subject(shape, faces, (0.5 + 0.35 * waves(base, generator, 3)).clamp(0, 1)[faces], other)
 
 
 def balls_subject(subdivisions: int, generator: torch.Generator) -> Subject:
-    """Two coloured bumpy balls, one in front of the other in most views."""
+    """Two colored bumpy balls, one in front of the other in most views."""
     sphere, faces = unit_ball(subdivisions)
     offset = torch.tensor([0.35, 0.1, 0.2])
     both = torch.cat([0.5 * sphere + offset, 0.5 * sphere - offset])
@@ -270,7 +270,7 @@ def torus(around: int, across: int) -> tuple[Tensor, Tensor]:
 
 
 def torus_subject(subdivisions: int, generator: torch.Generator) -> Subject:
-    """A coloured bumpy torus of 20 x 4^s faces, which hides parts of itself in every view."""
+    """A colored bumpy torus of 20 x 4^s faces, which hides parts of itself in every view."""
     return smooth_subject(*torus(5 * 2**subdivisions, 2 ** (subdivisions + 1)), generator)
 
 
@@ -281,4 +281,4 @@ SUBJECTS = {
     "balls": balls_subject,
     "patches": patches_subject,
 }
-COLOURED = ("torus", "balls", "patches")
+COLORED = ("torus", "balls", "patches")

@@ -1,8 +1,8 @@
 """How long rasterizing takes, and a whole differentiable render forward and backward.
 
 Icospheres of 5,120, 20,480 and 81,920 faces fill half of a picture of 256, 512 and 1024 pixels a side. ``hard`` is the
-z-buffer alone (faces, barycentrics, depth); ``forward`` is ``render`` with vertex colours and contour antialiasing;
-``step`` adds the backward pass to vertices and colours. First, the size of PyTorch3D's mesh-fitting tutorial: 1,280
+z-buffer alone (faces, barycentrics, depth); ``forward`` is ``render`` with vertex colors and contour antialiasing;
+``step`` adds the backward pass to vertices and colors. First, the size of PyTorch3D's mesh-fitting tutorial: 1,280
 faces, 128 x 128. Last, the mesh refinement's load: 20,480 faces, 256 x 256, 4 views a step.
 """
 
@@ -36,7 +36,7 @@ def prepare(subdivisions: int, size: int, views: int) -> tuple[dict[str, Callabl
     ball = trimesh.creation.icosphere(subdivisions)
     vertices = torch.tensor(ball.vertices, dtype=torch.float32, requires_grad=True)
     faces = torch.tensor(ball.faces)
-    colours = torch.rand(vertices.shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    colors = torch.rand(vertices.shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
     cameras = four_cameras(size)[:views]
 
     def hard() -> object:
@@ -45,10 +45,10 @@ def prepare(subdivisions: int, size: int, views: int) -> tuple[dict[str, Callabl
 
     def forward() -> object:
         with torch.no_grad():
-            return render(vertices, faces, cameras, colours=colours)
+            return render(vertices, faces, cameras, colors=colors)
 
     def step() -> object:
-        rgb, alpha, _ = render(vertices, faces, cameras, colours=colours)
-        return torch.autograd.grad(rgb.square().mean() + alpha.square().mean(), (vertices, colours))
+        rgb, alpha, _ = render(vertices, faces, cameras, colors=colors)
+        return torch.autograd.grad(rgb.square().mean() + alpha.square().mean(), (vertices, colors))
 
     return {"hard": hard, "forward": forward, "step": step}, len(faces)

@@ -18,9 +18,9 @@ METHODS = {
 ROWS = {
     "mask": "silhouette",
     "near": "silhouette, nearly in place",
-    "torus": "colours, torus in front of itself",
-    "balls": "colours, a ball in front of another",
-    "patches": "colours, faces of 40 colours",
+    "torus": "colors, torus in front of itself",
+    "balls": "colors, a ball in front of another",
+    "patches": "colors, faces of 40 colors",
 }
 
 

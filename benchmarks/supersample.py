@@ -1,7 +1,7 @@
 """Witnesses of the rasterizer's benchmarks: hard pictures with many samples a pixel, by scanlines.
 
 They share no code with the rasterizer: a face covers the span between its sides on each line of samples. Masks OR the
-spans; colours keep, of the faces at a sample, the one with the greatest inverse depth, which is linear on the screen,
+spans; colors keep, of the faces at a sample, the one with the greatest inverse depth, which is linear on the screen,
 as attributes times inverse depth are.
 """
 
@@ -25,14 +25,14 @@ def masks(vertices: Tensor, faces: Tensor, cameras: Cameras, samples: int) -> Te
     return torch.from_numpy(counts).double() / samples**2
 
 
-def colours(vertices: Tensor, faces: Tensor, corner_colours: Tensor, cameras: Cameras, samples: int) -> Tensor:
-    """Mean colour over each pixel's sample points, black where nothing is, (N,H,W,C) float64."""
+def colors(vertices: Tensor, faces: Tensor, corner_colors: Tensor, cameras: Cameras, samples: int) -> Tensor:
+    """Mean color over each pixel's sample points, black where nothing is, (N,H,W,C) float64."""
     corners, depth = project(vertices, faces, cameras, samples)
-    channels = corner_colours.shape[-1]
+    channels = corner_colors.shape[-1]
     pictures = np.empty((len(cameras), cameras.height, cameras.width, channels))
-    values = np.ascontiguousarray(corner_colours.double().numpy())
+    values = np.ascontiguousarray(corner_colors.double().numpy())
     for view, far, picture in zip(corners, depth, pictures, strict=True):
-        mean_colours(view, 1 / far, values, samples, picture)
+        mean_colors(view, 1 / far, values, samples, picture)
     return torch.from_numpy(pictures)
 
 
@@ -46,7 +46,7 @@ def project(vertices: Tensor, faces: Tensor, cameras: Cameras, samples: int) -> 
 
 @inline
 def span(corners, y, width):  # type: ignore[no-untyped-def]
-    """First and last sample of a line whose centres a triangle covers."""
+    """First and last sample of a line whose centers a triangle covers."""
     left, right = np.inf, -np.inf
     for k in range(3):
         (x0, y0), (x1, y1) = corners[k], corners[(k + 1) % 3]
@@ -87,8 +87,8 @@ def weights(corners, x, y):  # type: ignore[no-untyped-def]
 
 
 @jit
-def mean_colours(corners, inverse, values, samples, picture):  # type: ignore[no-untyped-def]
-    """A row of pixels at a time: which face each of its samples sees, then what colour that has there."""
+def mean_colors(corners, inverse, values, samples, picture):  # type: ignore[no-untyped-def]
+    """A row of pixels at a time: which face each of its samples sees, then what color that has there."""
     height, width, channels = picture.shape
     for row in prange(height):
         nearest = np.zeros((samples, width * samples))

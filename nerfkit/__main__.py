@@ -1,8 +1,9 @@
 """``python -m nerfkit COMMAND``, and the console script ``nerfkit``."""
 
-import difflib
 import sys
 from collections.abc import Callable
+
+from nerfkit.errors import did_you_mean
 
 USAGE = """usage: python -m nerfkit COMMAND
 
@@ -21,9 +22,7 @@ def main() -> None:
         return
     commands = {"train": _train, "render": _render, "synthesize": _synthesize, "doctor": _doctor}
     if words[0] not in commands:
-        near = difflib.get_close_matches(words[0], commands, n=1)
-        question = f"; did you mean {near[0]}?" if near else "."
-        print(f"error: unknown command {words[0]}{question} Known: {', '.join(commands)}", file=sys.stderr)
+        print(f"error: {words[0]}: unknown command{did_you_mean(words[0], commands)}", file=sys.stderr)
         sys.exit(2)
     sys.argv = [f"nerfkit {words[0]}", *words[1:]]
     run: Callable[[], None] = commands[words[0]]

@@ -31,7 +31,7 @@ def render() -> None:
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turns what the user can mend into one line and exit code 2, and Ctrl-C into 130."""
+    """Turns what the user can fix into one line and exit code 2, and Ctrl-C into 130."""
     try:
         yield
     except UserError as error:
@@ -80,7 +80,7 @@ def _resume(words: list[str], show: bool) -> None:
 
 def _train(config: DictConfig) -> None:
     with exit_codes():
-        from nerfkit import pipeline  # it imports every room; `--help` and a mistyped key need not wait for that
+        from nerfkit import pipeline  # it imports everything; `--help` and a mistyped key need not wait for that
 
         pipeline.run(config)
 

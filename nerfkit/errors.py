@@ -1,8 +1,11 @@
 """The three errors that bad input raises. A command prints their message alone and exits with code 2."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
-    """Bad input. The message says which file or key, what is wrong there, what was expected, and how to mend it."""
+    """Bad input. The message says which file or key, what is wrong there, what was expected, and how to fix it."""
 
 
 class SceneError(UserError):
@@ -15,3 +18,16 @@ class ConfigError(UserError):
 
 class CheckpointError(UserError):
     """A run folder or checkpoint that cannot be used."""
+
+
+def problem(where: str, wrong: str, expected: str, remedy: str) -> SceneError:
+    """The error for bad input: where it is, what is wrong there, what was expected, how to fix it."""
+    return SceneError(f"{where}: {wrong}; expected {expected}. {remedy}")
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """``"; did you mean X? Known: X, Y, Z"``, the question only where one of ``known`` is near ``word``."""
+    names = list(known)
+    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
+    question = f"; did you mean {near[0]}?" if near else "."
+    return f"{question} Known: {', '.join(names)}"

@@ -8,14 +8,14 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.fields.field import Field
-from nerfkit.fit.extract import surface_colours
+from nerfkit.fit.extract import surface_colors
 from nerfkit.fit.refine import MeshWatch, refine_mesh
 from nerfkit.fit.refine_measure import evaluate_mesh
 from nerfkit.fit.refine_targets import field_depth
 from nerfkit.fit.specular import Specular
 from nerfkit.fit.specular_fit import fit_specular
+from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.intersections import self_intersections
-from nerfkit.mesh.io import load_mesh
 from nerfkit.mesh.measures import surface_distance
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.topology import topology_report
@@ -52,21 +52,21 @@ def refine_stage(
     """The refined mesh and its highlights, None where it does without; metrics, curves and pictures go to ``record``.
 
     Args:
-        coarse: with vertex colours, in normalised units.
+        coarse: with vertex colors, in normalized units.
     """
     o, seed = config.refine, int(config.seed)
     before = evaluate_mesh(coarse, scene, scene.test)
     start = time.perf_counter()
 
-    def colour(points: Tensor, normals: Tensor) -> Tensor:
-        return surface_colours(field, sampler, points, normals, device)
+    def color(points: Tensor, normals: Tensor) -> Tensor:
+        return surface_colors(field, sampler, points, normals, device)
 
     depth = field_depth(field, sampler, scene, device) if o.depth_weight else None
-    lapse = _timelapse(config, scene, record)
-    watches = [] if lapse is None else [MeshWatch(1 / config.timelapse.snapshots, lapse.add)]
+    film = _timelapse(config, scene, record)
+    watches = [] if film is None else [MeshWatch(1 / config.timelapse.snapshots, film.add)]
     visibility = visibility_of(config.rasterizer)
-    refined = refine_mesh(coarse, scene, o, record, seed, colour, depth=depth, visibility=visibility, watches=watches)
-    for path in lapse.close() if lapse is not None else ():
+    refined = refine_mesh(coarse, scene, o, record, seed, color, depth=depth, visibility=visibility, watches=watches)
+    for path in film.close() if film is not None else ():
         record.log(f"wrote {path}")
     specular, highlights = fit_specular(refined, scene, o, record, seed) if o.specular else (None, {})
     seconds = time.perf_counter() - start
@@ -93,7 +93,7 @@ def _surface(mesh: Mesh, scene: Scene) -> dict[str, Any]:
         "self_intersections": len(self_intersections(mesh)),
     }
     if scene.truth is not None:
-        own = mesh.transformed(scene.normalisation.invert)
+        own = mesh.transformed(scene.normalization.invert)
         distance = surface_distance(own, load_mesh(scene.truth), threshold=(0.005, 0.01))
         found |= {"chamfer": round(distance.chamfer, 6), "normal_error": round(distance.normal_error, 3)}
         found |= {"f_score": round(distance.f_score, 4), "f_score_1": round(distance.f_scores[0.01], 4)}
@@ -107,7 +107,7 @@ def _timelapse(config: DictConfig, scene: Scene, record: Run) -> Timelapse | Non
         return None
     path = orbit(scene.cameras, 2 * o.snapshots, up=scene.up)
     folder = record.folder / "timelapse"
-    return Timelapse(folder, list(o.formats), path, scene.background, scene.normalisation, o.fps, scene.up)
+    return Timelapse(folder, list(o.formats), path, scene.background, scene.normalization, o.fps, scene.up)
 
 
 def _table(found: dict[str, Any]) -> str:

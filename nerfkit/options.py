@@ -7,7 +7,7 @@ a config names code.
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nerfkit.errors import ConfigError
+from nerfkit.errors import ConfigError, did_you_mean
 
 STAGES = ("field", "extract", "refine", "export", "video")
 VIDEO_CHOICES = {
@@ -157,7 +157,7 @@ def check_group_option(override: Override) -> None:
     if value is None and group == "experiment":
         return
     if value not in options:
-        raise ConfigError(f"{group}={_show(value)}: unknown {group}{suggestion(value, options)}")
+        raise ConfigError(f"{group}={_show(value)}: unknown {group}{did_you_mean(value, options)}")
 
 
 def check_key(override: Override, config: DictConfig) -> None:
@@ -175,7 +175,7 @@ def check_key(override: Override, config: DictConfig) -> None:
     siblings = [name for name in known if name.rpartition(".")[0] == parent]
     names = siblings if parent and siblings else list(map(str, config))
     near = difflib.get_close_matches(key, [*known, *names], n=1, cutoff=0.6)
-    raise ConfigError(f"{key}: unknown key{suggestion(key, dict.fromkeys(near + names))}")
+    raise ConfigError(f"{key}: unknown key{did_you_mean(key, dict.fromkeys(near + names))}")
 
 
 def check_values(config: DictConfig, defaults: DictConfig) -> None:
@@ -201,7 +201,7 @@ def check_values(config: DictConfig, defaults: DictConfig) -> None:
                     f"{key}={_show(value)}: expected {TYPE_NAMES[_element_type(default)]} in place of {_show(element)}"
                 )
             if choices and element not in choices:
-                raise ConfigError(f"{key}: unknown value {_show(element)}{suggestion(element, choices)}")
+                raise ConfigError(f"{key}: unknown value {_show(element)}{did_you_mean(element, choices)}")
         if name in POSITIVE and not value > 0:
             raise ConfigError(f"{key}={_show(value)}: expected a number greater than 0")
     trainer = config.get("trainer")
@@ -217,14 +217,6 @@ def leaves(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
-
-
-def suggestion(word: object, known: Iterable[str]) -> str:
-    """``"; did you mean X? Known: X, Y, Z"``, the question only where one of ``known`` is near ``word``."""
-    names = list(known)
-    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
-    question = f"; did you mean {near[0]}?" if near else "."
-    return f"{question} Known: {', '.join(names)}"
 
 
 def _loader() -> ConfigLoaderImpl:

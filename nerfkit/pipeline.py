@@ -16,7 +16,7 @@ from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.specular import Specular, SpecularSource
-from nerfkit.mesh.io import load_mesh, save_mesh
+from nerfkit.mesh.files.io import load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import refine_stage
 from nerfkit.options import STAGES
@@ -150,10 +150,10 @@ def _exported(folder: Path) -> Path | None:
 
 
 def _mesh_source(folder: Path, scene: Scene) -> tuple[Source, str]:
-    """The exported mesh, back in normalised units, with its highlights where it has some, and when it was written."""
+    """The exported mesh, back in normalized units, with its highlights where it has some, and when it was written."""
     path = _exported(folder)
     assert path is not None  # ``pick_source`` has seen it
-    mesh = load_mesh(path).transformed(scene.normalisation.apply)
+    mesh = load_mesh(path).transformed(scene.normalization.apply)
     identity = f"{path.name} {path.stat().st_mtime_ns}"
     highlights = path.with_name(SPECULAR)
     if highlights.exists() and mesh.texture is not None:
@@ -262,14 +262,14 @@ class _Stages:
 
     def _save(self, mesh: Mesh, stem: str, formats: tuple[str, ...], roughness: Tensor | None = None) -> list[Path]:
         """Written in the scene's own units."""
-        own = replace(mesh, vertices=self.scene.normalisation.invert(mesh.vertices))
+        own = replace(mesh, vertices=self.scene.normalization.invert(mesh.vertices))
         return save_mesh(own, self.record.folder / "mesh" / stem, formats, roughness)
 
     def _load(self, file: str, stage: str) -> Mesh:
         path = self.record.folder / "mesh" / file
         if not path.exists():
             raise CheckpointError(f"{path}: not there yet; add {stage} to stages")
-        return load_mesh(path).transformed(self.scene.normalisation.apply)
+        return load_mesh(path).transformed(self.scene.normalization.apply)
 
 
 def _plain(provenance: dict[str, Any]) -> dict[str, Any]:

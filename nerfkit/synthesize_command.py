@@ -1,16 +1,16 @@
 """``python -m nerfkit synthesize MESH FOLDER KEY=VALUE ...``: photos of a mesh as a data set.
 
-The keys are the arguments of ``nerfkit.scenes.synthesize.synthesize``, whose defaults say what their types are.
+The keys are the arguments of ``nerfkit.studio.synthesize.synthesize``, whose defaults say what their types are.
 """
 
 import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from nerfkit.errors import ConfigError
-from nerfkit.mesh.io import load_mesh
-from nerfkit.options import TYPE_NAMES, suggestion
-from nerfkit.scenes.synthesize import synthesize
+from nerfkit.errors import ConfigError, did_you_mean
+from nerfkit.mesh.files.io import load_mesh
+from nerfkit.options import TYPE_NAMES
+from nerfkit.studio.synthesize import synthesize
 
 USAGE = """usage: python -m nerfkit synthesize MESH FOLDER KEY=VALUE ...
 
@@ -23,7 +23,7 @@ FOLDER/kaolin for `train.py scene=kaolin scene.root=FOLDER/kaolin`, FOLDER/blend
   seed={seed}          turns the cameras around the object
   holdout={holdout}      every tenth view is a test view
   fov={fov}        angle of view in degrees
-  light={light}      none: colours as they are; studio: lights with a highlight
+  light={light}      none: colors as they are; studio: lights with a highlight
   specular={specular}    strength of the highlight, 0 to 1
   shininess={shininess}  its exponent
   up={up}            which of the mesh's axes points up, y or z
@@ -71,7 +71,7 @@ def parse(word: str, defaults: dict[str, Any]) -> tuple[str, Any]:
     """
     key, text = word.split("=", 1)
     if key not in defaults:
-        raise ConfigError(f"{key}: unknown key{suggestion(key, defaults)}")
+        raise ConfigError(f"{key}: unknown key{did_you_mean(key, defaults)}")
     kind = type(defaults[key])
     try:
         return key, kind(text)

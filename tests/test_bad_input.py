@@ -337,7 +337,7 @@ def test_a_disk_that_is_full_for_tensorboard(
 
 
 def test_a_disk_without_room_for_the_clock(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nerfkit.scenes import clock
+    from nerfkit.studio import clock
 
     def full(folder: Path, *rest: Any) -> list[Path]:
         (folder / "0_rgb.png").write_bytes(b"half")

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from nerfkit import options
 from nerfkit.errors import ConfigError
-from nerfkit.view.colours import CHANNELS
+from nerfkit.view.colors import CHANNELS
 from nerfkit.view.paths import PATHS
 
 CONF = Path(options.__file__).parent.parent / "conf"
@@ -52,7 +52,7 @@ def test_values_take_their_place() -> None:
         ("trainer.max_second=3", r"trainer.max_second: unknown key; did you mean trainer.max_seconds\?"),
         ("max_steps=3", r"max_steps: unknown key; did you mean trainer.max_steps\?"),
         ("sead=3", r"sead: unknown key; did you mean seed\? Known: .*stages.*scene"),
-        ("+colour=red", r"colour: unknown key"),
+        ("+color=red", r"color: unknown key"),
         ("++trainer.speed=9", r"trainer.speed: unknown key"),
         ("~seed", r"~seed: a key cannot be removed"),
         ("~scene", r"~scene: a group cannot be removed"),

@@ -56,7 +56,7 @@ def test_meshes_are_in_the_scene_s_own_units(run_folder: Path) -> None:
     sphere = Sphere()
     for name in ("mesh.glb", "mesh.obj", "mesh.ply", "coarse.ply"):
         mesh = trimesh.load(run_folder / "mesh" / name, force="mesh")
-        assert mesh.bounds.mean(0) == pytest.approx(sphere.centre, abs=0.1 * sphere.radius), name
+        assert mesh.bounds.mean(0) == pytest.approx(sphere.center, abs=0.1 * sphere.radius), name
         assert mesh.extents / 2 == pytest.approx([sphere.radius] * 3, rel=0.15), name
 
 
@@ -65,7 +65,7 @@ def test_the_timelapse_shows_the_refinement(run_folder: Path) -> None:
     meshes = sorted(folder.glob("mesh_*.ply"))
     assert len(meshes) >= 3 and len(iio.imread(folder / "mesh.mp4")) == len(meshes)
     first, last = (trimesh.load(path, force="mesh") for path in (meshes[0], meshes[-1]))
-    assert first.bounds.mean(0) == pytest.approx(Sphere().centre, abs=0.1 * Sphere().radius)
+    assert first.bounds.mean(0) == pytest.approx(Sphere().center, abs=0.1 * Sphere().radius)
     assert not (last.bounds == first.bounds).all()
 
 

@@ -2,9 +2,9 @@
 
 **Contour antialiasing** (``antialias``). A *contour edge* is a mesh edge with one face, or one whose two faces project
 to the same side of it (a fold as seen from the camera). Where a contour edge crosses the segment between two
-neighbouring pixels' centres and the picture changes there from the edge's own surface (the owner's) to the background,
+neighboring pixels' centers and the picture changes there from the edge's own surface (the owner's) to the background,
 or to a surface behind, the two pixels blend by the area that the owner covers. With the crossing at t in [0,1] from the
-owner's centre and m the edge's slope (its shift along the segment per pixel across it), the owner covers F(t + 1/2) of
+owner's center and m the edge's slope (its shift along the segment per pixel across it), the owner covers F(t + 1/2) of
 its own pixel and F(t - 1/2) of the other's:
 
     F(z) = integral of clip(z + m y, 0, 1) over y from -1/2 to 1/2
@@ -21,7 +21,7 @@ depth, which is linear on the screen:
 - Against an empty pixel: those whose owner is the covered one.
 - Between two surfaces: those that lie in front of the plane of the face that the other pixel shows. A hidden contour
   lies behind it and changes nothing.
-- A *crease* is an edge across which the colour jumps though both faces look the same way. The caller flags it. It
+- A *crease* is an edge across which the color jumps though both faces look the same way. The caller flags it. It
   counts where both pixels are covered and no contour counts, if it lies on the visible surface: within what the planes
   of the two pixels' faces, and the straight line between them, say about the inverse depth at the crossing.
 
@@ -29,7 +29,7 @@ Of several contour edges between two pixels those owned by the nearer pixel go f
 lower edge number; of several creases the one nearest to the middle.
 
 A pixel that takes part in several blends with weights that sum to more than 1 has them divided by their sum: every
-pixel stays a convex combination of its own and its neighbours' colours.
+pixel stays a convex combination of its own and its neighbors' colors.
 
 **nvdiffrast's rule** is ``antialias_pixels``, in ``pixels.py``.
 """
@@ -49,7 +49,7 @@ __all__ = ["antialias", "antialias_pixels", "blend", "blend_pixels", "find_pairs
 def find_pairs(
     points: Tensor, faces: Tensor, edges: Tensor, face: Tensor, near: float = 1e-3, creases: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Pairs of neighbouring pixels between which a contour or a crease lies. Not differentiable.
+    """Pairs of neighboring pixels between which a contour or a crease lies. Not differentiable.
 
     Args:
         points: (N,V,3) homogeneous pixel coordinates (w x, w y, w) of the vertices.
@@ -58,7 +58,7 @@ def find_pairs(
             the last -1 where it has one face only. Rows that begin with -1 are padding.
         face: (N,H,W) int32, the rasterized face, -1 where there is none.
         near: edges with an end nearer than this are ignored.
-        creases: (E,) or (N,E) bool, edges across which the colour jumps; none if not given.
+        creases: (E,) or (N,E) bool, edges across which the color jumps; none if not given.
 
     Returns:
         pairs (P,4) int64: the owner's and the other pixel's number in the flattened (N,H,W), and the edge's vertices;

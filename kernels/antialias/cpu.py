@@ -65,7 +65,7 @@ def inverse_depths(points, faces, f, x, y, x_there, y_there):
 
 
 @inline
-def judge(points, faces, face_a, face_b, axis, line, first, u, kind, towards, inverse, steep):
+def judge(points, faces, face_a, face_b, axis, line, first, u, kind, toward, inverse, steep):
     """What a crossing at ``u`` between the pixels ``first`` and ``first + 1`` of a line means to them.
 
     Returns its rank (``NOTHING`` where it changes nothing), its merit and the owner, 0 or 1.
@@ -73,23 +73,23 @@ def judge(points, faces, face_a, face_b, axis, line, first, u, kind, towards, in
     at = u - first
     if face_a < 0 or face_b < 0:
         owner = 0 if face_b < 0 else 1
-        if face_a == face_b or not kind & CONTOUR or towards * (owner - 0.5) < 0:
+        if face_a == face_b or not kind & CONTOUR or toward * (owner - 0.5) < 0:
             return NOTHING, 0.0, 0
         return 0, at if owner == 0 else 1 - at, owner
     a0, b0 = first + 0.5, line + 0.5
     if axis == 0:
-        centre_a, beside_a = inverse_depths(points, faces, face_a, a0, b0, u + 0.5, b0)
-        centre_b, beside_b = inverse_depths(points, faces, face_b, a0 + 1, b0, u + 0.5, b0)
+        center_a, beside_a = inverse_depths(points, faces, face_a, a0, b0, u + 0.5, b0)
+        center_b, beside_b = inverse_depths(points, faces, face_b, a0 + 1, b0, u + 0.5, b0)
     else:
-        centre_a, beside_a = inverse_depths(points, faces, face_a, b0, a0, b0, u + 0.5)
-        centre_b, beside_b = inverse_depths(points, faces, face_b, b0, a0 + 1, b0, u + 0.5)
-    if kind & CONTOUR and towards != 0:
-        owner = 0 if towards < 0 else 1
+        center_a, beside_a = inverse_depths(points, faces, face_a, b0, a0, b0, u + 0.5)
+        center_b, beside_b = inverse_depths(points, faces, face_b, b0, a0 + 1, b0, u + 0.5)
+    if kind & CONTOUR and toward != 0:
+        owner = 0 if toward < 0 else 1
         if inverse > (beside_b if owner == 0 else beside_a) * (1 + CLEARANCE):
-            nearer = centre_a >= centre_b if owner == 0 else centre_b >= centre_a
+            nearer = center_a >= center_b if owner == 0 else center_b >= center_a
             return 0 if nearer else 1, at if owner == 0 else 1 - at, owner
     if kind & CREASE and steep:
-        chord = centre_a + at * (centre_b - centre_a)
+        chord = center_a + at * (center_b - center_a)
         low, high = min(chord, beside_a, beside_b), max(chord, beside_a, beside_b)
         margin = SLACK * (high - low) + CLEARANCE * inverse
         if low - margin <= inverse <= high + margin:
@@ -128,20 +128,20 @@ def search(points, faces, edges, kinds, sides, face):
                 continue
             along, across = abs(u1 - u0), abs(s1 - s0)
             steep = along < across or (along == across and axis == 0)
-            towards = sides[n, e] * (s0 - s1 if axis == 0 else s1 - s0)
+            toward = sides[n, e] * (s0 - s1 if axis == 0 else s1 - s0)
             for line in range(math.ceil(low), math.floor(high) + 1):
                 share = (line + 0.5 - s0) / (s1 - s0)
                 u = u0 + share * (u1 - u0) - 0.5
                 if not (u > -1 and u < places):
                     continue
                 inverse = (1 - share) / w0 + share / w1
-                for first in range(math.ceil(u) - 1, math.floor(u) + 1):  # two pairs if through a centre
+                for first in range(math.ceil(u) - 1, math.floor(u) + 1):  # two pairs if through a center
                     if first < 0 or first > places - 2:
                         continue
                     i, j = (line, first) if axis == 0 else (first, line)
                     face_a, face_b = face[n, i, j], face[n, i + axis, j + 1 - axis]
                     rank, merit, owner = judge(
-                        points[n], own_faces, face_a, face_b, axis, line, first, u, kind, towards, inverse, steep
+                        points[n], own_faces, face_a, face_b, axis, line, first, u, kind, toward, inverse, steep
                     )
                     if rank == NOTHING:
                         continue
@@ -204,7 +204,7 @@ def covered_share(z, slope):
 @jit(parallel=False)
 def forward(image, points, pairs, slopes, height, width, weights, rates, totals, out):
     """Fills ``out``, which comes in as a copy of ``image`` (N*H*W,C); for the backward pass the weights (P,2) with
-    which the owner and the other pixel take the other's colour, their derivatives by t, and each pixel's sum of
+    which the owner and the other pixel take the other's color, their derivatives by t, and each pixel's sum of
     weights."""
     for k in range(pairs.shape[0]):
         owner, other = pairs[k, 0], pairs[k, 1]
@@ -239,7 +239,7 @@ def backward(image, out, points, pairs, height, width, weights, rates, totals, g
             for c in range(image.shape[1]):
                 grad_image[target, c] = max(0.0, 1 - totals[target]) * grad_out[target, c]
     for k in range(pairs.shape[0]):
-        g = 0.0  # of the crossing, towards +x or +y
+        g = 0.0  # of the crossing, toward +x or +y
         for side in range(2):
             target, source = pairs[k, side], pairs[k, 1 - side]
             scale = 1 / max(1.0, totals[target])
@@ -309,5 +309,5 @@ def find_pairs(
 
 
 def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tensor:
-    """See ``nerfkit.kernels.antialias.blend``. Float32 colours, positions in float64 inside."""
+    """See ``nerfkit.kernels.antialias.blend``. Float32 colors, positions in float64 inside."""
     return Blend.apply(image, points, pairs, slopes)

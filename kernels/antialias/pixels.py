@@ -1,21 +1,21 @@
 """nvdiffrast's antialiasing (Laine et al. 2020, "Modular primitives for high-performance differentiable rendering",
 section 3.6), with the choices of its implementation.
 
-Where two neighbouring pixels show different triangles, the nearer one is taken (the only one against the background; of
+Where two neighboring pixels show different triangles, the nearer one is taken (the only one against the background; of
 two equally near ones that of the right or lower pixel). Of its three sides the one counts that the segment from its
-pixel's centre towards the other's leaves it by; of two that meet there, the one facing the later corner. If that side
+pixel's center toward the other's leaves it by; of two that meet there, the one facing the later corner. If that side
 is a silhouette (it has no other face, or both faces lie on the same side of it), is steep for pixels of a row and
 shallow for pixels of a column (both at 45 degrees), and is crossed at x in [0,1] of the segment, give or take 1/16,
 then with x clipped to [0,1]
 
     own += max(0, 1/2 - x) (other - own)                  other += max(0, x - 1/2) (own - other)
 
-Blends are added up, so a pixel with several can leave the range of the colours around it. The gradient to the side's
+Blends are added up, so a pixel with several can leave the range of the colors around it. The gradient to the side's
 two vertices divides by the side's extent plus ``SOFTENING``, and is nothing where x was clipped.
 
 nvdiffrast's own code agrees in pictures and gradients, but for what it does by accident. A triangle with a corner
-nearer than ``near`` blends nothing here, and which side of a face its neighbour lies on is found without dividing by w;
-there such corners are projected through the camera, and swap sides. A crossing exactly half way between two centres
+nearer than ``near`` blends nothing here, and which side of a face its neighbor lies on is found without dividing by w;
+there such corners are projected through the camera, and swap sides. A crossing exactly half way between two centers
 blends nothing and has no gradient; there the right or lower pixel's triangle gets one, by the sign of a zero.
 """
 
@@ -33,7 +33,7 @@ SOFTENING = 1e-3
 def find_pixel_pairs(
     points: Tensor, faces: Tensor, opposite: Tensor, face: Tensor, depth: Tensor, near: float = 1e-3
 ) -> Tensor:
-    """Pairs of neighbouring pixels that a silhouette of the nearer one's triangle separates. Not differentiable.
+    """Pairs of neighboring pixels that a silhouette of the nearer one's triangle separates. Not differentiable.
 
     Args:
         points: (N,V,3) homogeneous pixel coordinates (w x, w y, w) of the vertices.

@@ -21,9 +21,9 @@ def negative(x):
 
 
 @inline
-def side_towards(points, faces, opposite, f, x, y, axis, direction, near):
-    """The corner (0, 1, 2) facing the side that separates the pixel centre (x, y), which shows face ``f``, from its
-    neighbour in a ``direction`` (-1 or 1) along ``axis``; -1 where none does."""
+def side_toward(points, faces, opposite, f, x, y, axis, direction, near):
+    """The corner (0, 1, 2) facing the side that separates the pixel center (x, y), which shows face ``f``, from its
+    neighbor in a ``direction`` (-1 or 1) along ``axis``; -1 where none does."""
     found, furthest = -1, -math.inf
     for k in range(3):
         p = points[faces[f, k]]
@@ -50,8 +50,8 @@ def side_towards(points, faces, opposite, f, x, y, axis, direction, near):
 
 @jit
 def mark(points, faces, opposite, face, depth, near, codes):
-    """``codes`` (2,N,H,W) int8 of every pixel with its right and its lower neighbour: 0, or 1 + corner if the pixel's
-    own triangle blends them, 4 + corner if the neighbour's does."""
+    """``codes`` (2,N,H,W) int8 of every pixel with its right and its lower neighbor: 0, or 1 + corner if the pixel's
+    own triangle blends them, 4 + corner if the neighbor's does."""
     views, height, width = face.shape
     for task in prange(views * height):
         n = task // height
@@ -71,7 +71,7 @@ def mark(points, faces, opposite, face, depth, near, codes):
                     f, x, y, direction, code = face[n, i, j], j + 0.5, i + 0.5, 1, 1
                 else:
                     f, x, y, direction, code = face[n, i2, j2], j2 + 0.5, i2 + 0.5, -1, 4
-                k = side_towards(points[n], own_faces, own_opposite, f, x, y, axis, direction, near)
+                k = side_toward(points[n], own_faces, own_opposite, f, x, y, axis, direction, near)
                 if k >= 0:
                     codes[axis, n, i, j] = code + k
 
@@ -101,7 +101,7 @@ def collect(codes, faces, face, pairs):
 
 @inline
 def place(points, pair, height, width):
-    """The side's ends along the pair's axis and across it, from the own pixel's centre; the axis; the direction."""
+    """The side's ends along the pair's axis and across it, from the own pixel's center; the axis; the direction."""
     own = pair[0]
     n = own // (height * width)
     axis = 0 if own // width == pair[1] // width else 1
@@ -117,7 +117,7 @@ def place(points, pair, height, width):
 @jit(parallel=False)
 def forward(image, points, pairs, height, width, weights, out):
     """Fills ``out``, which comes in as a copy of ``image`` (N*H*W,C), and for the backward pass ``weights`` (P,): above
-    0 what the own pixel takes of the other's colour, below 0 the reverse."""
+    0 what the own pixel takes of the other's color, below 0 the reverse."""
     for k in range(pairs.shape[0]):
         x1, y1, x2, y2, _, direction = place(points, pairs[k], height, width)
         at = direction * (x1 * (y2 - y1) - y1 * (x2 - x1)) / (y2 - y1)
@@ -133,7 +133,7 @@ def backward(image, points, pairs, height, width, weights, grad_out, grad_image,
     for k in range(pairs.shape[0]):
         own, other = pairs[k, 0], pairs[k, 1]
         target, source = (own, other) if weights[k] > 0 else (other, own)
-        slope = 0.0  # of the loss by the weight, which moves both cases the same way: towards the other pixel's colour
+        slope = 0.0  # of the loss by the weight, which moves both cases the same way: toward the other pixel's color
         for c in range(image.shape[1]):
             share = abs(weights[k]) * grad_out[target, c]
             grad_image[target, c] -= share
@@ -194,5 +194,5 @@ def find_pairs(points: Tensor, faces: Tensor, opposite: Tensor, face: Tensor, de
 
 
 def blend(image: Tensor, points: Tensor, pairs: Tensor) -> Tensor:
-    """See ``blend_pixels``. Float32 colours, positions in float64 inside."""
+    """See ``blend_pixels``. Float32 colors, positions in float64 inside."""
     return BlendPixels.apply(image, points, pairs)

@@ -1,4 +1,4 @@
-"""The oracle of nvdiffrast's rule: all neighbouring pixels at once, in plain PyTorch."""
+"""The oracle of nvdiffrast's rule: all neighboring pixels at once, in plain PyTorch."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from . import pixels
 
 REACH = 1 / 16
-"""A crossing may lie this far off the segment between the two centres."""
+"""A crossing may lie this far off the segment between the two centers."""
 
 
 def find_pairs(points: Tensor, faces: Tensor, opposite: Tensor, face: Tensor, depth: Tensor, near: float) -> Tensor:
@@ -26,7 +26,7 @@ def find_pairs(points: Tensor, faces: Tensor, opposite: Tensor, face: Tensor, de
 
 
 def pairs_along(points, faces, opposite, face, depth, near, a, b, width):  # type: ignore[no-untyped-def]
-    """Of the neighbours a and b (P,) those that blend, (P',4)."""
+    """Of the neighbors a and b (P,) those that blend, (P',4)."""
     face_a, face_b = face[a].long(), face[b].long()
     own_is_a = torch.where((face_a >= 0) & (face_b >= 0), depth[a] < depth[b], face_a >= 0)
     own, other = torch.where(own_is_a, a, b), torch.where(own_is_a, b, a)
@@ -44,8 +44,8 @@ def pairs_along(points, faces, opposite, face, depth, near, a, b, width):  # typ
 
     silhouette = torch.signbit(turn(wings)) == torch.signbit(turn(p))  # (P, 3)
     in_row = (a // width == b // width)[:, None]
-    centre = torch.stack([own % width + 0.5, own % pixels_a_view // width + 0.5], -1)
-    place = p[..., :2] / p[..., 2:] - centre[:, None]  # (P, 3, 2) from the own pixel's centre
+    center = torch.stack([own % width + 0.5, own % pixels_a_view // width + 0.5], -1)
+    place = p[..., :2] / p[..., 2:] - center[:, None]  # (P, 3, 2) from the own pixel's center
     x, y = (torch.where(in_row, place[..., k], place[..., 1 - k]) for k in (0, 1))  # along the pair and across
     x1, x2, y1, y2 = x.roll(-1, 1), x.roll(-2, 1), y.roll(-1, 1), y.roll(-2, 1)
     dx, dy = x2 - x1, y2 - y1
@@ -61,7 +61,7 @@ def pairs_along(points, faces, opposite, face, depth, near, a, b, width):  # typ
 
 
 def crossing(points: Tensor, pairs: Tensor, height: int, width: int) -> Tensor:
-    """Where each pair's side crosses, as the share of the way from the own centre to the other's, (P,).
+    """Where each pair's side crosses, as the share of the way from the own center to the other's, (P,).
 
     Its derivative is that of the same quotient with ``SOFTENING`` added to the divisor.
     """

@@ -1,4 +1,4 @@
-"""nvdiffrast's rule in Triton: a lane a pixel looks at its right and lower neighbour; what counts is compacted in
+"""nvdiffrast's rule in Triton: a lane a pixel looks at its right and lower neighbor; what counts is compacted in
 order. The blend: ``triton_blend.py``. The number of pairs is read back, which waits for the device."""
 
 import torch
@@ -48,8 +48,8 @@ def mark_kernel(
     views, faces, vertices, own_faces, own_opposite, height, width,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """``code`` (2,N,H,W) int8 of a pixel and its right or lower neighbour: 0, or 1 + corner if the pixel's own triangle
-    blends them, 4 + corner if the neighbour's does."""
+    """``code`` (2,N,H,W) int8 of a pixel and its right or lower neighbor: 0, or 1 + corner if the pixel's own triangle
+    blends them, 4 + corner if the neighbor's does."""
     pixel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     down = tl.program_id(1)
     pixels = views.to(tl.int64) * height * width

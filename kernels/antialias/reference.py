@@ -51,7 +51,7 @@ def find_pairs(
                     continue
                 slope = abs((u1 - u0) / (s1 - s0))
                 steep = slope < 1 or (slope == 1 and axis == 0)
-                towards = edge.side * (s0 - s1 if axis == 0 else s1 - s0)  # where along u the edge's faces lie
+                toward = edge.side * (s0 - s1 if axis == 0 else s1 - s0)  # where along u the edge's faces lie
                 for line in range((height, width)[axis]):
                     share = (line + 0.5 - s0) / (s1 - s0)
                     if not 0 <= share <= 1:
@@ -59,12 +59,12 @@ def find_pairs(
                     u = u0 + share * (u1 - u0) - 0.5
                     inverse = (1 - share) / edge.p0[2] + share / edge.p1[2]
                     here = (u + 0.5, line + 0.5) if axis == 0 else (line + 0.5, u + 0.5)
-                    for first in range(math.ceil(u) - 1, math.floor(u) + 1):  # two pairs if through a centre
+                    for first in range(math.ceil(u) - 1, math.floor(u) + 1):  # two pairs if through a center
                         if not 0 <= first < (width, height)[axis] - 1:
                             continue
                         cells = [(line, first), (line, first + 1)] if axis == 0 else [(first, line), (first + 1, line)]
                         seen = [planes[shown[i][j]] if shown[i][j] >= 0 else None for i, j in cells]
-                        verdict = judge(edge, cells, seen, towards, here, inverse, u - first, steep)
+                        verdict = judge(edge, cells, seen, toward, here, inverse, u - first, steep)
                         if verdict is None:
                             continue
                         rank, merit, owner = verdict
@@ -103,30 +103,30 @@ def inverse_depth_plane(corners: Tensor) -> list[float]:
     return (normals.sum(0) / (corners[0] @ normals[0])).tolist()
 
 
-def judge(edge, cells, seen, towards, here, inverse, at, steep):  # type: ignore[no-untyped-def]
+def judge(edge, cells, seen, toward, here, inverse, at, steep):  # type: ignore[no-untyped-def]
     """What a crossing means to the pair of pixels that it lies between: None if nothing, else (rank, merit, owner).
 
     Args:
         edge: the Edge. cells: the two pixels (i, j). seen: the planes of the faces that they show, None where empty.
-        towards: above 0 if the edge's faces lie on the second pixel's side, below 0 on the first's.
-        here, inverse: the crossing (x, y) and the edge's inverse depth there. at: where it lies between the centres.
+        toward: above 0 if the edge's faces lie on the second pixel's side, below 0 on the first's.
+        here, inverse: the crossing (x, y) and the edge's inverse depth there. at: where it lies between the centers.
         steep: whether the edge blends pixels along this axis at all.
     """
     if seen[0] is None or seen[1] is None:
         owner = 0 if seen[1] is None else 1
-        if seen[owner] is None or not edge.contour or towards * (owner - 0.5) < 0:
+        if seen[owner] is None or not edge.contour or toward * (owner - 0.5) < 0:
             return None
         return 0, at if owner == 0 else 1 - at, owner
     beside = [a * here[0] + b * here[1] + c for a, b, c in seen]  # what the two planes say about the crossing
-    if edge.contour and towards != 0:
-        owner = 0 if towards < 0 else 1
+    if edge.contour and toward != 0:
+        owner = 0 if toward < 0 else 1
         if inverse > beside[1 - owner] * (1 + CLEARANCE):
-            centres = [a * (j + 0.5) + b * (i + 0.5) + c for (a, b, c), (i, j) in zip(seen, cells, strict=True)]
-            nearer = centres[owner] >= centres[1 - owner]
+            centers = [a * (j + 0.5) + b * (i + 0.5) + c for (a, b, c), (i, j) in zip(seen, cells, strict=True)]
+            nearer = centers[owner] >= centers[1 - owner]
             return 0 if nearer else 1, at if owner == 0 else 1 - at, owner
     if edge.crease and steep:
-        centres = [a * (j + 0.5) + b * (i + 0.5) + c for (a, b, c), (i, j) in zip(seen, cells, strict=True)]
-        chord = centres[0] + at * (centres[1] - centres[0])
+        centers = [a * (j + 0.5) + b * (i + 0.5) + c for (a, b, c), (i, j) in zip(seen, cells, strict=True)]
+        chord = centers[0] + at * (centers[1] - centers[0])
         low, high = min(chord, *beside), max(chord, *beside)
         margin = SLACK * (high - low) + CLEARANCE * inverse
         if low - margin <= inverse <= high + margin:
@@ -135,7 +135,7 @@ def judge(edge, cells, seen, towards, here, inverse, at, steep):  # type: ignore
 
 
 def crossing(points: Tensor, pairs: Tensor, height: int, width: int) -> Tensor:
-    """Where each pair's edge crosses, as the share t of the way from the owner's centre to the other's, (P,)."""
+    """Where each pair's edge crosses, as the share t of the way from the owner's center to the other's, (P,)."""
     owner, other, v0, v1 = pairs.unbind(-1)
     view = owner // (height * width)
     p0, p1 = points[view, v0], points[view, v1]  # (P, 3)

@@ -1,8 +1,8 @@
 """Contour antialiasing in Triton: the search for pairs. The blend: ``triton_blend.py``.
 
-1. ``sort_kernel``, a lane an edge and view: contour, crease or neither, and how many lines of pixel centres it crosses
+1. ``sort_kernel``, a lane an edge and view: contour, crease or neither, and how many lines of pixel centers it crosses
    along rows and along columns.
-2. A prefix sum; ``judge_kernel``, two lanes a crossing (it lies between two centres, or on one and so in two pairs):
+2. A prefix sum; ``judge_kernel``, two lanes a crossing (it lies between two centers, or on one and so in two pairs):
    what it means to its pair of pixels.
 3. Stable sorts of the crossings that count, by merit, then by pair and rank; the first of each pair stays. Crossings
    are emitted in the order of their edges, so ties go to the lower edge number.
@@ -29,7 +29,7 @@ MORE_SIZES = ["lanes", "views", "edges_a_view", "faces", "vertices", "own_edges"
 
 @triton.jit
 def lines_of(s0, s1, lines):
-    """First line of pixel centres between two places, and their number."""
+    """First line of pixel centers between two places, and their number."""
     low = tl.ceil(tl.maximum(tl.minimum(s0, s1) - 0.5, 0.0))
     high = tl.floor(tl.minimum(tl.maximum(s0, s1) - 0.5, lines.to(tl.float64) - 1))
     count = tl.where((low <= high) & (s0 != s1), high - low + 1, 0.0)
@@ -140,14 +140,14 @@ def judge_kernel(
     kind = tl.load(kind_ptr + number, inside, other=0).to(tl.int32)
     contour, crease = (kind & 1) != 0, (kind & 2) != 0
     side = (kind // 4 - 1).to(tl.float64)
-    towards = side * tl.where(column, s1 - s0, s0 - s1)
+    toward = side * tl.where(column, s1 - s0, s0 - s1)
     away = u - first.to(tl.float64)
     along, across = tl.abs(u1 - u0), tl.abs(s1 - s0)
     steep = (along < across) | ((along == across) & (item < all_edges))
 
     covered_a, covered_b = face_a >= 0, face_b >= 0
     owner = tl.where(covered_b, 1, 0)
-    right_way = towards * (owner.to(tl.float64) - 0.5) >= 0
+    right_way = toward * (owner.to(tl.float64) - 0.5) >= 0
     outer = counts & contour & (covered_a != covered_b) & right_way
 
     both = counts & covered_a & covered_b
@@ -156,24 +156,24 @@ def judge_kernel(
     xa, ya = tl.where(column, there, here), tl.where(column, here, there)
     x, y = tl.where(column, there, u + 0.5), tl.where(column, u + 0.5, there)
     one = tl.where(column, 0.0, 1.0).to(tl.float64)
-    centre_a, beside_a = inverse_depths(points_ptr, faces_ptr, face_a, both, xa, ya, x, y)
-    centre_b, beside_b = inverse_depths(points_ptr, faces_ptr, face_b, both, xa + one, ya + 1 - one, x, y)
-    second = towards > 0  # the owner in front of another surface
+    center_a, beside_a = inverse_depths(points_ptr, faces_ptr, face_a, both, xa, ya, x, y)
+    center_b, beside_b = inverse_depths(points_ptr, faces_ptr, face_b, both, xa + one, ya + 1 - one, x, y)
+    second = toward > 0  # the owner in front of another surface
     in_front = inverse > tl.where(second, beside_a, beside_b) * (1 + _CLEARANCE)
-    inner = both & contour & (towards != 0) & in_front
-    nearer = tl.where(second, centre_b >= centre_a, centre_a >= centre_b)
+    inner = both & contour & (toward != 0) & in_front
+    nearer = tl.where(second, center_b >= center_a, center_a >= center_b)
     owner = tl.where(inner, tl.where(second, 1, 0), owner)
 
-    chord = centre_a + away * (centre_b - centre_a)
+    chord = center_a + away * (center_b - center_a)
     low = tl.minimum(tl.minimum(chord, beside_a), beside_b)
     high = tl.maximum(tl.maximum(chord, beside_a), beside_b)
     margin = _SLACK * (high - low) + _CLEARANCE * inverse
-    colour = both & (inner == 0) & crease & steep & (low - margin <= inverse) & (inverse <= high + margin)
+    color = both & (inner == 0) & crease & steep & (low - margin <= inverse) & (inverse <= high + margin)
 
     rank = tl.where(outer | (inner & nearer), 0, tl.where(inner, 1, 2))
-    owner = tl.where(colour, 0, owner)
-    merit = tl.where(colour, -tl.abs(away - 0.5), tl.where(owner == 0, away, 1 - away))
-    verdict = tl.where(outer | inner | colour, rank + 4 * owner + tl.where(steep, 8, 0), 255)
+    owner = tl.where(color, 0, owner)
+    merit = tl.where(color, -tl.abs(away - 0.5), tl.where(owner == 0, away, 1 - away))
+    verdict = tl.where(outer | inner | color, rank + 4 * owner + tl.where(steep, 8, 0), 255)
     pixels = views.to(tl.int64) * height * width
     tl.store(pair_ptr + lane, pixel + tl.where(column, pixels, 0), inside)
     tl.store(verdict_ptr + lane, verdict.to(tl.uint8), inside)

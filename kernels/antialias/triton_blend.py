@@ -1,8 +1,8 @@
 """The blend of both antialiasings in Triton: what pairs of pixels take of each other, gathered per pixel.
 
-A pixel has at most four pairs, one with each neighbour, so a table (pixel, direction) -> pair turns the scatter over
+A pixel has at most four pairs, one with each neighbor, so a table (pixel, direction) -> pair turns the scatter over
 pairs into a gather, forward and backward, without atomics. Gradients of the edges' ends are found per pair and summed
-by vertex in a fixed order. Positions are float64, colours as they come. Memory: 16 bytes a pixel for the table.
+by vertex in a fixed order. Positions are float64, colors as they come. Memory: 16 bytes a pixel for the table.
 """
 
 import torch
@@ -24,7 +24,7 @@ _LEAST_SLOPE = tl.constexpr(LEAST_SLOPE)
 
 @triton.jit
 def place(points_ptr, pairs_ptr, k, inside, vertices, height, width):
-    """A pair's pixels; its edge's ends (vertex rows; along the pair and across it, from the own pixel's centre; w), the
+    """A pair's pixels; its edge's ends (vertex rows; along the pair and across it, from the own pixel's center; w), the
     axis (1: a column) and the direction of the other pixel."""
     own = tl.load(pairs_ptr + 4 * k, inside, other=0)
     other = tl.load(pairs_ptr + 4 * k + 1, inside, other=1)
@@ -64,7 +64,7 @@ def weigh_kernel(
     points_ptr, pairs_ptr, slopes_ptr, weights_ptr, rates_ptr, table_ptr, pairs, vertices, height, width,
     AREAS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """What the own and the other pixel take of each other's colour, (P,2), its derivative by the crossing, and the
+    """What the own and the other pixel take of each other's color, (P,2), its derivative by the crossing, and the
     table's two entries. ``AREAS``: by covered areas, else by nvdiffrast's rule."""
     k = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = k < pairs
@@ -88,10 +88,10 @@ def weigh_kernel(
     tl.store(rates_ptr + 2 * k, lost_rate, inside)
     tl.store(rates_ptr + 2 * k + 1, gained_rate, inside)
     # Directions: 0 right, 1 left, 2 down, 3 up. An entry is 2 pair + side + 1.
-    towards = tl.where(across, 2, 0)
+    toward = tl.where(across, 2, 0)
     back = tl.where(direction > 0, 0, 1)
-    tl.store(table_ptr + 4 * own + towards + back, (2 * k + 1).to(tl.int32), inside)
-    tl.store(table_ptr + 4 * other + towards + 1 - back, (2 * k + 2).to(tl.int32), inside)
+    tl.store(table_ptr + 4 * own + toward + back, (2 * k + 1).to(tl.int32), inside)
+    tl.store(table_ptr + 4 * other + toward + 1 - back, (2 * k + 2).to(tl.int32), inside)
 
 
 @triton.jit(do_not_specialize=["pixels", "width", "channels"])
@@ -99,7 +99,7 @@ def gather_kernel(
     values_ptr, weights_ptr, table_ptr, totals_ptr, result_ptr, pixels, width, channels,
     SHARE: tl.constexpr, BACKWARD: tl.constexpr, BLOCK: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """Forward: every pixel of ``values`` with what it takes of its neighbours, and the sum of its weights ``totals``.
+    """Forward: every pixel of ``values`` with what it takes of its neighbors, and the sum of its weights ``totals``.
 
     ``BACKWARD``: of the gradients ``values`` what comes back to each pixel. ``SHARE``: weights above 1 in sum are
     divided by their sum.
@@ -123,7 +123,7 @@ def gather_kernel(
         entry = tl.load(table_ptr + 4 * pixel + d, inside, other=0).to(tl.int64)
         step = (1 - 2 * (d % 2)) * (1 if d < 2 else width)
         there = pixel + step
-        # Of the neighbour's colour a pixel takes its own side's weight; of its gradient, what the neighbour took.
+        # Of the neighbor's color a pixel takes its own side's weight; of its gradient, what the neighbor took.
         index = (entry - 1) ^ 1 if BACKWARD else entry - 1
         weight = tl.load(weights_ptr + index, entry > 0, other=0.0)
         if BACKWARD:

@@ -1,4 +1,4 @@
-"""Emission-absorption compositing of packed samples along rays: colour, opacity, depth and weights.
+"""Emission-absorption compositing of packed samples along rays: color, opacity, depth and weights.
 
 With the optical depth ``tau_i`` of sample ``i`` of a ray, front to back (Max 1995, "Optical models for direct volume
 rendering"; Mildenhall et al. 2020, eq. 3)::
@@ -9,18 +9,18 @@ rendering"; Mildenhall et al. 2020, eq. 3)::
     alpha_i = 1 - exp(-tau_i)
     w_i     = T_i alpha_i  if T_i >= early_stop, else 0
 
-    colour = sum w_i c_i      opacity = sum w_i      depth = sum w_i m_i      m_i = (t_start_i + t_end_i) / 2
+    color = sum w_i c_i      opacity = sum w_i      depth = sum w_i m_i      m_i = (t_start_i + t_end_i) / 2
 
 An interval of 1e10 or longer, up to no end at all (``t_end = inf``, an infinite far plane), counts as 1e10 long, as
 Mildenhall et al.'s own code takes the last interval of a ray, and its ``m_i`` is its ``t_start``. An interval without
 length holds nothing, whatever its density.
 
-Backward, derived by hand. Everything is linear in the weights, so let ``h_i = g_colour . c_i + g_depth m_i + g_w_i``
+Backward, derived by hand. Everything is linear in the weights, so let ``h_i = g_color . c_i + g_depth m_i + g_w_i``
 be what the loss gains per unit of ``w_i``, leaving the opacity out. Since ``dw_k/dtau_k = T_{k+1}`` and
 ``dw_i/dtau_k = -w_i`` for ``i > k``::
 
     d tau_k = T_{k+1} h_k - sum_{i>k} w_i h_i + g_opacity T_end
-    d c_k   = w_k g_colour
+    d c_k   = w_k g_color
 
 over the samples that contribute; the others get zero. ``T_end`` is the transmittance behind the last of them. The
 kernels walk a ray back to front with ``T_{k+1} = T_end + sum_{i>k} w_i``: a sum of positive numbers, so there is no
@@ -40,10 +40,19 @@ ENDLESS = 1e10
 """The length that any longer interval counts as."""
 
 
-class Composite(NamedTuple):
-    """What ``composite`` returns. The colour is premultiplied by the opacity and contains no background."""
+class Rendered(NamedTuple):
+    """Pixels: ``color`` (R,3) premultiplied (over the background where one was given), ``opacity`` (R,), ``depth``
+    (R,) as the sum of weight times distance."""
 
-    colour: torch.Tensor  # (R, 3)
+    color: torch.Tensor
+    opacity: torch.Tensor
+    depth: torch.Tensor
+
+
+class Composite(NamedTuple):
+    """What ``composite`` returns. The color is premultiplied by the opacity and contains no background."""
+
+    color: torch.Tensor  # (R, 3)
     opacity: torch.Tensor  # (R,)
     depth: torch.Tensor  # (R,)
     weights: torch.Tensor  # (S,)
@@ -51,7 +60,7 @@ class Composite(NamedTuple):
 
 def composite(
     density: torch.Tensor,
-    colour: torch.Tensor,
+    color: torch.Tensor,
     t_start: torch.Tensor,
     t_end: torch.Tensor,
     offsets: torch.Tensor,
@@ -61,14 +70,14 @@ def composite(
 ) -> Composite:
     """Composite the samples ``offsets[r]`` to ``offsets[r + 1]`` of each ray ``r``; the formula heads this module.
 
-    Gradients flow from all four results to ``density`` and ``colour``; the distances get none. Results and gradients
+    Gradients flow from all four results to ``density`` and ``color``; the distances get none. Results and gradients
     do not depend on the number of threads. A ray without samples gives zeros. A NaN stays in its ray. An infinite
     optical depth gives opacity 1 and finite gradients. Density is taken to be non-negative: below zero a weight is
     negative, and ``early_stop`` above 0 means nothing.
 
     Args:
         density: (S,), float32 (any float dtype with the reference), per unit of t, or without unit if ``"raw"``.
-        colour: (S, 3), same dtype.
+        color: (S, 3), same dtype.
         t_start: (S,), same dtype, finite, where each sample begins along its ray.
         t_end: (S,), same dtype, where it ends; may be infinite.
         offsets: (R + 1,), int64, from 0 to S, never decreasing. The end points are checked on the CPU only: on a GPU
@@ -77,7 +86,7 @@ def composite(
         early_stop: samples behind a transmittance lower than this count for nothing.
 
     Returns:
-        Colour (R, 3) premultiplied and without background, opacity (R,), depth (R,) as ``sum w_i m_i`` (divide by the
+        Color (R, 3) premultiplied and without background, opacity (R,), depth (R,) as ``sum w_i m_i`` (divide by the
         opacity for the mean distance), weights (S,).
 
     Raises:
@@ -86,7 +95,7 @@ def composite(
     if opacity not in ("density", "raw"):
         raise ValueError(f"opacity must be 'density' or 'raw', not {opacity!r}")
     samples = density.shape[0] if density.ndim == 1 else -1
-    shapes = {"colour": (colour, (samples, 3)), "t_start": (t_start, (samples,)), "t_end": (t_end, (samples,))}
+    shapes = {"color": (color, (samples, 3)), "t_start": (t_start, (samples,)), "t_end": (t_end, (samples,))}
     if samples < 0:
         raise ValueError(f"density must be (S,), not {tuple(density.shape)}")
     for name, (tensor, expected) in shapes.items():
@@ -99,7 +108,7 @@ def composite(
         raise ValueError(f"offsets must run from 0 to {samples}, not {offsets[0].item()} to {offsets[-1].item()}")
 
     backend = backend_for(density)
-    arguments = (density, colour, t_start, t_end, offsets, opacity == "density", float(early_stop))
+    arguments = (density, color, t_start, t_end, offsets, opacity == "density", float(early_stop))
     if backend == "reference":
         from . import reference
 
@@ -115,20 +124,20 @@ class _Composite(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, kernels: ModuleType, density: torch.Tensor, *others: Any) -> tuple[torch.Tensor, ...]:
         ctx.set_materialize_grads(False)
-        colour, t_start, t_end, offsets, by_length, early_stop = others
-        *results, behind, used = kernels.forward(density, colour, t_start, t_end, offsets, by_length, early_stop)
-        ctx.save_for_backward(colour, t_start, t_end, offsets, results[-1], behind, used)
+        color, t_start, t_end, offsets, by_length, early_stop = others
+        *results, behind, used = kernels.forward(density, color, t_start, t_end, offsets, by_length, early_stop)
+        ctx.save_for_backward(color, t_start, t_end, offsets, results[-1], behind, used)
         ctx.kernels, ctx.by_length = kernels, by_length
         return tuple(results)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *incoming: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-        to_density, to_colour = ctx.needs_input_grad[1:3]
+        to_density, to_color = ctx.needs_input_grad[1:3]
         gradients = ctx.kernels.backward(
-            *ctx.saved_tensors, ctx.by_length, *incoming, to_density=to_density, to_colour=to_colour
+            *ctx.saved_tensors, ctx.by_length, *incoming, to_density=to_density, to_color=to_color
         )
         return None, *gradients, None, None, None, None, None
 
 
-__all__ = ["Composite", "composite"]
+__all__ = ["Composite", "Rendered", "composite"]

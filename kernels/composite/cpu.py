@@ -39,7 +39,7 @@ def _step(near, far, by_length):
 
 @jit
 def _forward_kernel(
-    density, colour, t_start, t_end, offsets, by_length, early_stop, parts, pixel, opacity, depth, weights, behind, used
+    density, color, t_start, t_end, offsets, by_length, early_stop, parts, pixel, opacity, depth, weights, behind, used
 ):
     """Also writes, per ray, how many samples contribute (``used``) and the transmittance ``behind`` the last one."""
     for part in prange(parts):
@@ -55,9 +55,9 @@ def _forward_kernel(
                 weight = transmittance * alpha
                 transmittance *= 1.0 - alpha
                 weights[i] = weight
-                red += weight * colour[i, 0]
-                green += weight * colour[i, 1]
-                blue += weight * colour[i, 2]
+                red += weight * color[i, 0]
+                green += weight * color[i, 1]
+                blue += weight * color[i, 2]
                 opaque += weight
                 distance += weight * middle
                 i += np.uintp(1)
@@ -74,8 +74,8 @@ def _forward_kernel(
 
 @jit
 def _backward_kernel(
-    colour, t_start, t_end, offsets, by_length, parts, weights, behind, used,
-    d_pixel, d_colour, d_opacity, d_depth, d_weights, d_density,
+    color, t_start, t_end, offsets, by_length, parts, weights, behind, used,
+    d_pixel, d_color, d_opacity, d_depth, d_weights, d_density,
 ):  # fmt: skip
     """Back to front: ``transmittance`` is T_{k+1} and ``later`` the sum of w_i h_i behind the sample at hand."""
     for part in prange(parts):
@@ -95,51 +95,51 @@ def _backward_kernel(
                 weight = np.float64(weights[i])
                 if d_density.size:
                     step, middle = _step(t_start[i], t_end[i], by_length)
-                    gain = red * colour[i, 0] + green * colour[i, 1] + blue * colour[i, 2]
+                    gain = red * color[i, 0] + green * color[i, 1] + blue * color[i, 2]
                     gain += distance * middle
                     if d_weights.size:
                         gain += d_weights[i]
                     d_density[i] = (transmittance * gain - later + opaque) * step if i < stop else 0.0
                     later += weight * gain
                     transmittance += weight
-                if d_colour.size:
-                    d_colour[i, 0] = weight * red
-                    d_colour[i, 1] = weight * green
-                    d_colour[i, 2] = weight * blue
+                if d_color.size:
+                    d_color[i, 0] = weight * red
+                    d_color[i, 1] = weight * green
+                    d_color[i, 2] = weight * blue
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
-def forward(density, colour, t_start, t_end, offsets, by_length, early_stop):
-    """Colour, opacity, depth, weights, and what ``backward`` needs besides: ``behind`` (R,), ``used`` (R,) int32."""
+def forward(density, color, t_start, t_end, offsets, by_length, early_stop):
+    """Color, opacity, depth, weights, and what ``backward`` needs besides: ``behind`` (R,), ``used`` (R,) int32."""
     rays = offsets.shape[0] - 1
     pixel, weights = torch.empty(rays, 3), torch.empty(density.shape[0])
     opacity, depth, behind = torch.empty(rays), torch.empty(rays), torch.empty(rays)
     used = torch.empty(rays, dtype=torch.int32)
-    inputs = [_array(x) for x in (density, colour, t_start, t_end, offsets)]
+    inputs = [_array(x) for x in (density, color, t_start, t_end, offsets)]
     outputs = (pixel, opacity, depth, weights, behind, used)
     _forward_kernel(*inputs, by_length, early_stop, get_num_threads(), *(x.numpy() for x in outputs))
     return outputs
 
 
 def backward(
-    colour, t_start, t_end, offsets, weights, behind, used, by_length, d_pixel, d_opacity, d_depth, d_weights=None,
-    *, to_density=True, to_colour=True,
+    color, t_start, t_end, offsets, weights, behind, used, by_length, d_pixel, d_opacity, d_depth, d_weights=None,
+    *, to_density=True, to_color=True,
 ):  # fmt: skip
-    """Gradients of density (S,) and colour (S, 3), each None where not asked for or, for the colour, always zero.
+    """Gradients of density (S,) and color (S, 3), each None where not asked for or, for the color, always zero.
 
     Args:
-        colour, t_start, t_end, offsets, by_length: as ``forward`` had them.
+        color, t_start, t_end, offsets, by_length: as ``forward`` had them.
         weights, behind, used: what it returned.
         d_pixel, d_opacity, d_depth, d_weights: the loss's gradients, each None where there is none.
     """
     d_density = torch.empty(weights.shape) if to_density else None
-    d_colour = torch.empty(colour.shape) if to_colour and d_pixel is not None else None
-    inputs = [_array(x) for x in (colour, t_start, t_end, offsets)]
+    d_color = torch.empty(color.shape) if to_color and d_pixel is not None else None
+    inputs = [_array(x) for x in (color, t_start, t_end, offsets)]
     saved = [_array(x) for x in (weights, behind, used)]
-    rgb = [_array(_ABSENT_RGB if x is None else x) for x in (d_pixel, d_colour)]
+    rgb = [_array(_ABSENT_RGB if x is None else x) for x in (d_pixel, d_color)]
     others = [_array(_ABSENT if x is None else x) for x in (d_opacity, d_depth, d_weights, d_density)]
     _backward_kernel(*inputs, by_length, get_num_threads(), *saved, *rgb, *others)
-    return d_density, d_colour
+    return d_density, d_color

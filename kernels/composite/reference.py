@@ -14,7 +14,7 @@ def _steps(t_start: torch.Tensor, t_end: torch.Tensor, by_length: bool) -> tuple
 
 def composite(
     density: torch.Tensor,
-    colour: torch.Tensor,
+    color: torch.Tensor,
     t_start: torch.Tensor,
     t_end: torch.Tensor,
     offsets: torch.Tensor,
@@ -39,7 +39,7 @@ def composite(
     alpha = -torch.expm1(-tau)  # (R, K)
     weights = torch.where(transmittance >= early_stop, transmittance * alpha, 0)  # (R, K)
     return (
-        (weights[..., None] * pad(colour)).sum(1),  # (R, 3)
+        (weights[..., None] * pad(color)).sum(1),  # (R, 3)
         weights.sum(1),  # (R,)
         (weights * pad(middle)).sum(1),  # (R,)
         weights[inside],  # (S,)

@@ -43,7 +43,7 @@ def interval(near, far, BY_LENGTH: tl.constexpr):
 
 @triton.jit
 def forward_kernel(
-    density_ptr, colour_ptr, t_start_ptr, t_end_ptr, offsets_ptr, early_stop,
+    density_ptr, color_ptr, t_start_ptr, t_end_ptr, offsets_ptr, early_stop,
     pixel_ptr, opacity_ptr, depth_ptr, weights_ptr, behind_ptr, used_ptr,
     BY_LENGTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -67,9 +67,9 @@ def forward_kernel(
         contributes = inside & (transmittance >= early_stop)
         weight = tl.where(contributes, transmittance * one_minus_exp_of_minus(tau), 0.0)
         tl.store(weights_ptr + i, weight, inside)
-        red += tl.sum(weight * tl.load(colour_ptr + 3 * i, inside, other=0.0))
-        green += tl.sum(weight * tl.load(colour_ptr + 3 * i + 1, inside, other=0.0))
-        blue += tl.sum(weight * tl.load(colour_ptr + 3 * i + 2, inside, other=0.0))
+        red += tl.sum(weight * tl.load(color_ptr + 3 * i, inside, other=0.0))
+        green += tl.sum(weight * tl.load(color_ptr + 3 * i + 1, inside, other=0.0))
+        blue += tl.sum(weight * tl.load(color_ptr + 3 * i + 2, inside, other=0.0))
         opacity += tl.sum(weight)
         depth += tl.sum(weight * middle)
         used += tl.sum(contributes.to(tl.int32))
@@ -86,10 +86,10 @@ def forward_kernel(
 
 @triton.jit
 def backward_kernel(
-    colour_ptr, t_start_ptr, t_end_ptr, offsets_ptr, weights_ptr, behind_ptr, used_ptr,
-    d_pixel_ptr, d_opacity_ptr, d_depth_ptr, d_weights_ptr, d_density_ptr, d_colour_ptr,
+    color_ptr, t_start_ptr, t_end_ptr, offsets_ptr, weights_ptr, behind_ptr, used_ptr,
+    d_pixel_ptr, d_opacity_ptr, d_depth_ptr, d_weights_ptr, d_density_ptr, d_color_ptr,
     BY_LENGTH: tl.constexpr, HAS_PIXEL: tl.constexpr, HAS_OPACITY: tl.constexpr, HAS_DEPTH: tl.constexpr,
-    HAS_WEIGHTS: tl.constexpr, TO_DENSITY: tl.constexpr, TO_COLOUR: tl.constexpr, BLOCK: tl.constexpr,
+    HAS_WEIGHTS: tl.constexpr, TO_DENSITY: tl.constexpr, TO_COLOR: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Back to front: lane 0 of the first block is the last sample of the ray."""
     ray = tl.program_id(0)
@@ -118,9 +118,9 @@ def backward_kernel(
             step, middle = interval(near, far, BY_LENGTH)
             gain = distance * middle
             if HAS_PIXEL:
-                gain += red * tl.load(colour_ptr + 3 * i, inside, other=0.0)
-                gain += green * tl.load(colour_ptr + 3 * i + 1, inside, other=0.0)
-                gain += blue * tl.load(colour_ptr + 3 * i + 2, inside, other=0.0)
+                gain += red * tl.load(color_ptr + 3 * i, inside, other=0.0)
+                gain += green * tl.load(color_ptr + 3 * i + 1, inside, other=0.0)
+                gain += blue * tl.load(color_ptr + 3 * i + 2, inside, other=0.0)
             if HAS_WEIGHTS:
                 gain += tl.load(d_weights_ptr + i, inside, other=0.0)
             zero = tl.zeros_like(weight)
@@ -130,16 +130,16 @@ def backward_kernel(
             tl.store(d_density_ptr + i, tl.where(i < stop, d_tau * step, 0.0), inside)
             transmittance += tl.sum(weight)
             later += tl.sum(share)
-        if TO_COLOUR:
-            tl.store(d_colour_ptr + 3 * i, weight * red, inside)
-            tl.store(d_colour_ptr + 3 * i + 1, weight * green, inside)
-            tl.store(d_colour_ptr + 3 * i + 2, weight * blue, inside)
+        if TO_COLOR:
+            tl.store(d_color_ptr + 3 * i, weight * red, inside)
+            tl.store(d_color_ptr + 3 * i + 1, weight * green, inside)
+            tl.store(d_color_ptr + 3 * i + 2, weight * blue, inside)
 
 
-def forward(density, colour, t_start, t_end, offsets, by_length, early_stop):
-    """Colour, opacity, depth, weights, and what ``backward`` needs besides: ``behind`` (R,), ``used`` (R,) int32."""
+def forward(density, color, t_start, t_end, offsets, by_length, early_stop):
+    """Color, opacity, depth, weights, and what ``backward`` needs besides: ``behind`` (R,), ``used`` (R,) int32."""
     rays = offsets.shape[0] - 1
-    inputs = [x.contiguous() for x in (density, colour, t_start, t_end, offsets)]
+    inputs = [x.contiguous() for x in (density, color, t_start, t_end, offsets)]
     pixel, weights = density.new_empty(rays, 3), torch.empty_like(inputs[0])
     opacity, depth, behind = (density.new_empty(rays) for _ in range(3))
     used = density.new_empty(rays, dtype=torch.int32)
@@ -150,27 +150,27 @@ def forward(density, colour, t_start, t_end, offsets, by_length, early_stop):
 
 
 def backward(
-    colour, t_start, t_end, offsets, weights, behind, used, by_length, d_pixel, d_opacity, d_depth, d_weights=None,
-    *, to_density=True, to_colour=True,
+    color, t_start, t_end, offsets, weights, behind, used, by_length, d_pixel, d_opacity, d_depth, d_weights=None,
+    *, to_density=True, to_color=True,
 ):  # fmt: skip
-    """Gradients of density (S,) and colour (S, 3), each None where not asked for or, for the colour, always zero.
+    """Gradients of density (S,) and color (S, 3), each None where not asked for or, for the color, always zero.
 
     Args:
-        colour, t_start, t_end, offsets, by_length: as ``forward`` had them.
+        color, t_start, t_end, offsets, by_length: as ``forward`` had them.
         weights, behind, used: what it returned.
         d_pixel, d_opacity, d_depth, d_weights: the loss's gradients, each None where there is none.
     """
-    inputs = [x.contiguous() for x in (colour, t_start, t_end, offsets, weights, behind, used)]
+    inputs = [x.contiguous() for x in (color, t_start, t_end, offsets, weights, behind, used)]
     incoming = [None if x is None else x.contiguous() for x in (d_pixel, d_opacity, d_depth, d_weights)]
-    to_colour = to_colour and d_pixel is not None
+    to_color = to_color and d_pixel is not None
     d_density = torch.empty_like(inputs[4]) if to_density else None
-    d_colour = torch.empty_like(inputs[0]) if to_colour else None
+    d_color = torch.empty_like(inputs[0]) if to_color else None
     rays = offsets.shape[0] - 1
     if rays:
         pixel, opacity, depth, by_weights = (x is not None for x in incoming)
         backward_kernel[(rays,)](
-            *inputs, *incoming, d_density, d_colour,
+            *inputs, *incoming, d_density, d_color,
             BY_LENGTH=by_length, HAS_PIXEL=pixel, HAS_OPACITY=opacity, HAS_DEPTH=depth, HAS_WEIGHTS=by_weights,
-            TO_DENSITY=to_density, TO_COLOUR=to_colour, BLOCK=BLOCK, num_warps=WARPS,
+            TO_DENSITY=to_density, TO_COLOR=to_color, BLOCK=BLOCK, num_warps=WARPS,
         )  # fmt: skip
-    return d_density, d_colour
+    return d_density, d_color

@@ -10,7 +10,7 @@ from numba import prange
 
 from ..jit import inline, jit
 from .corners import pixel_positions, seen_faces, to_points
-from .reference import ON_CENTRE
+from .reference import ON_CENTER
 
 
 @inline
@@ -135,16 +135,16 @@ def edge_grad(image, grad, points, faces, face, barycentrics, near, max_dp_dr):
 
 
 @jit(parallel=False, fastmath=True)
-def outwards(image, grad, inner, begin, end, place, stretch0, stretch1, margin, gain):
-    """Sums over the pixels ``begin`` to ``end`` of a line (C,P) of what they gain by the colour at ``inner``, over
+def outward(image, grad, inner, begin, end, place, stretch0, stretch1, margin, gain):
+    """Sums over the pixels ``begin`` to ``end`` of a line (C,P) of what they gain by the color at ``inner``, over
     their distances stretched for either end of the edge. ``gain`` is scratch."""
     count = end - begin
     for k in range(count):
         gain[k] = 0.0
     for c in range(image.shape[0]):
-        new, colours, weights = image[c, inner], image[c, begin:end], grad[c, begin:end]
+        new, colors, weights = image[c, inner], image[c, begin:end], grad[c, begin:end]
         for k in range(count):
-            gain[k] += (colours[k] - new) * weights[k]
+            gain[k] += (colors[k] - new) * weights[k]
     sum0 = sum1 = 0.0
     first = begin - place
     for k in range(count):
@@ -187,7 +187,7 @@ def walks(rows, columns, view, number, positions, eps, moves):
                     if not (place > -1 and place < places):
                         continue
                     nearest = float(math.floor(place + 0.5))
-                    place = nearest if abs(place - nearest) < ON_CENTRE else place
+                    place = nearest if abs(place - nearest) < ON_CENTER else place
                     inner = math.floor(place) if out > 0 else math.ceil(place)
                     outer = inner + out
                     if min(inner, outer) < 0 or max(inner, outer) >= places:
@@ -200,7 +200,7 @@ def walks(rows, columns, view, number, positions, eps, moves):
                         begin, stop = (max(outer, low), high + 1) if out > 0 else (low, min(outer, high) + 1)
                         if begin < stop:
                             pictures = image[n, line], grad[n, line]
-                            sum0, sum1 = outwards(
+                            sum0, sum1 = outward(
                                 *pictures, inner, begin, stop, place, stretch0, stretch1, margin, scratch
                             )
                             move0 -= out * kept0 * sum0

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from .corners import face_vertices, pixel_positions, seen_faces, to_points
 
-ON_CENTRE = 1e-9
-"""An edge that passes a pixel's centre by less, in pixels, goes through it: else rounding would choose a side."""
+ON_CENTER = 1e-9
+"""An edge that passes a pixel's center by less, in pixels, goes through it: else rounding would choose a side."""
 
 
 def edge_grad(
@@ -31,24 +31,24 @@ def edge_grad(
     edges = torch.linalg.cross(whole.roll(-1, -2), whole.roll(-2, -2), dim=-1)  # (N, H, W, 3, 3), of each corner
     edges = edges * (edges[..., 0, :] * whole[..., 0, :]).sum(-1).sign()[..., None, None]
     y, x = torch.meshgrid(*(torch.arange(n).to(points) + 0.5 for n in face.shape[1:]), indexing="ij")
-    centre = torch.stack([x, y, torch.ones_like(x)], -1).expand(*face.shape, 3)
+    center = torch.stack([x, y, torch.ones_like(x)], -1).expand(*face.shape, 3)
     ahead = covered & (whole[..., 2] >= near).all(-1)
     corners = torch.where(ahead[..., None, None], whole, torch.ones(3, 3).to(points))
     position = torch.cat([pixel_positions(corners), corners[..., 2:]], -1)  # (N, H, W, 3, 3): x, y, w
     normal = torch.linalg.cross(position[..., 0, :] - position[..., 2, :], position[..., 1, :] - position[..., 0, :])
 
-    fragment = torch.zeros_like(centre)  # gradient by each pixel's fragment
+    fragment = torch.zeros_like(center)  # gradient by each pixel's fragment
     for dim, along, step in ((2, 0, 1), (2, 0, -1), (1, 1, 1), (1, 1, -1)):
 
         def other(values: Tensor, dim: int = dim, step: int = step) -> Tensor:
             return values.roll(-step, dim)
 
-        place = centre[..., along] + step
+        place = center[..., along] + step
         inside = (place > 0) & (place < face.shape[dim])
         pair = inside & ahead & (other(face) != face)
         moved = -step * ((other(image) - image) * (other(grad) + grad)).sum(-1).to(points) / 2
-        own_in_other = ((other(edges) * centre[..., None, :]).sum(-1) > 0).all(-1) & other(covered)
-        other_in_own = ((edges * other(centre)[..., None, :]).sum(-1) > 0).all(-1)
+        own_in_other = ((other(edges) * center[..., None, :]).sum(-1) > 0).all(-1) & other(covered)
+        other_in_own = ((edges * other(center)[..., None, :]).sum(-1) > 0).all(-1)
         ends = pair & (~other(covered) | (own_in_other & ~other_in_own))
         crossing = pair & own_in_other & other_in_own & other(ahead)
         plane = [along, 2]
@@ -85,9 +85,9 @@ def neural_renderer(
         picture = image[seen.view[k]], grad[seen.view[k]], face[seen.view[k]] == seen.number[k]
         for start, end in ((0, 1), (1, 2), (2, 0)):
             for along in (0, 1):  # what moves: x, on lines that are rows; or y, on columns
-                colours, weights, own = (x if along == 0 else x.transpose(0, 1) for x in picture)
+                colors, weights, own = (x if along == 0 else x.transpose(0, 1) for x in picture)
                 ends = position[[start, end]].flip(-1) if along == 0 else position[[start, end]]  # (2, 2): line, place
-                moves = walk(colours, weights, own, ends.tolist(), 1 - 2 * along, eps)
+                moves = walk(colors, weights, own, ends.tolist(), 1 - 2 * along, eps)
                 corners[k, start, along] += moves[0]
                 corners[k, end, along] += moves[1]
     rows = to_points(corners, seen.corners)
@@ -118,16 +118,16 @@ def walk(
     for line in range(max(math.ceil(min(line0, line1)), 0), min(math.floor(max(line0, line1)), lines - 1) + 1):
         share = (line - line0) / (line1 - line0)
         cross = place0 + share * (place1 - place0)
-        cross = round(cross) if abs(cross - round(cross)) < ON_CENTRE else cross
+        cross = round(cross) if abs(cross - round(cross)) < ON_CENTER else cross
         inner = math.floor(cross) if out > 0 else math.ceil(cross)
         outer = inner + out
         if min(inner, outer) < 0 or max(inner, outer) >= places:
             continue
-        outwards = (place - inner) * out > 0
-        counts = torch.where(outwards, own[line, inner], own[line])
-        new = torch.where(outwards[:, None], image[line, inner], image[line, outer])  # (P, C)
+        outward = (place - inner) * out > 0
+        counts = torch.where(outward, own[line, inner], own[line])
+        new = torch.where(outward[:, None], image[line, inner], image[line, outer])  # (P, C)
         gain = ((image[line] - new) * grad[line]).sum(-1).double().clamp(min=0) * counts
-        side = torch.where(outwards, -out, out)
+        side = torch.where(outward, -out, out)
         for end, weight in ((0, 1 - share), (1, share)):
             if weight > 0:
                 distance = (place - cross).abs() / weight + eps * places / 2

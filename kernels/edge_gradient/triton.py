@@ -7,9 +7,9 @@ import triton.language as tl
 
 from ..segments import segment_sum
 from .corners import face_vertices, pixel_positions, seen_faces, to_points
-from .reference import ON_CENTRE
+from .reference import ON_CENTER
 
-_ON_CENTRE = tl.constexpr(ON_CENTRE)
+_ON_CENTER = tl.constexpr(ON_CENTER)
 PIXELS = 128  # of a program of edge_grad
 PLACES = 64  # along a line, at once
 FRAGMENT_WARPS = 4
@@ -188,7 +188,7 @@ def walk_kernel(
         near_enough = (place > -1) & (place < places)
         place = tl.where(near_enough, place, -1.0)
         nearest = tl.floor(place + 0.5)
-        place = tl.where(tl.abs(place - nearest) < _ON_CENTRE, nearest, place)
+        place = tl.where(tl.abs(place - nearest) < _ON_CENTER, nearest, place)
         inner = tl.where(out > 0, tl.floor(place), tl.ceil(place)).to(tl.int32)
         outer = inner + out
         shown = near_enough & (tl.minimum(inner, outer) >= 0) & (tl.maximum(inner, outer) < places)
@@ -202,15 +202,15 @@ def walk_kernel(
             d = begin + tl.arange(0, PLACES)
             pixel = row + d * place_step
             here = d <= high
-            outwards = (d - inner) * out > 0
-            here = here & (outwards | (tl.load(face_ptr + pixel, here, other=-1) == number))
+            outward = (d - inner) * out > 0
+            here = here & (outward | (tl.load(face_ptr + pixel, here, other=-1) == number))
             gain = tl.zeros((PLACES,), tl.float64)
             for c in tl.static_range(C):
-                colour_in = tl.load(image_ptr + (row + inner * place_step) * C + c)
-                colour_out = tl.load(image_ptr + (row + outer * place_step) * C + c)
-                change = tl.load(image_ptr + pixel * C + c, here, other=0.0) - tl.where(outwards, colour_in, colour_out)
+                color_in = tl.load(image_ptr + (row + inner * place_step) * C + c)
+                color_out = tl.load(image_ptr + (row + outer * place_step) * C + c)
+                change = tl.load(image_ptr + pixel * C + c, here, other=0.0) - tl.where(outward, color_in, color_out)
                 gain += (change * tl.load(grad_ptr + pixel * C + c, here, other=0.0)).to(tl.float64)
-            gain = tl.where(here & (gain > 0), gain, 0.0) * tl.where(outwards, -out, out)
+            gain = tl.where(here & (gain > 0), gain, 0.0) * tl.where(outward, -out, out)
             distance = tl.abs(d - place)
             weight0 = tl.where(share < 1, 1 - share, 1.0)
             weight1 = tl.where(share > 0, share, 1.0)

@@ -1,4 +1,4 @@
-"""The harmonic radiance field: position and direction in, density and colour out.
+"""The harmonic radiance field: position and direction in, density and color out.
 
     h     = act(W_n ... act(W_1 e(x) + b_1) ... + b_n)
     sigma = density_activation(w_d . h + b_d)
@@ -11,13 +11,13 @@ e is the harmonic embedding of Mildenhall et al. 2020, equation 4 (``reference.e
 GPU it is one kernel from positions to pixels.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..backend import backend_for
-from ..composite import composite
+from ..composite import Rendered, composite
 from ..march import Samples
 from . import reference
 from .spec import ACTIVATIONS, DENSITY_ACTIVATIONS, PRECISIONS, FieldSpec, FieldWeights
@@ -28,20 +28,10 @@ __all__ = [
     "PRECISIONS",
     "FieldSpec",
     "FieldWeights",
-    "Rendered",
     "harmonic_density",
     "harmonic_field",
     "harmonic_render",
 ]
-
-
-class Rendered(NamedTuple):
-    """Pixels: ``colour`` (R,3) premultiplied (over the background where one was given), ``opacity`` (R,), ``depth``
-    (R,) as the sum of weight times distance."""
-
-    colour: Tensor
-    opacity: Tensor
-    depth: Tensor
 
 
 def _check(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> None:
@@ -51,7 +41,7 @@ def _check(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> None:
         raise ValueError(f"unknown activation {spec.activation!r} or density activation {spec.density_activation!r}")
     if spec.precision not in PRECISIONS:
         raise ValueError(f"unknown precision {spec.precision!r}; expected one of {', '.join(PRECISIONS)}")
-    depth, (colour_width, width) = len(weights.hidden), weights.feature[0].shape
+    depth, (color_width, width) = len(weights.hidden), weights.feature[0].shape
     if spec.skip is not None and not 1 <= spec.skip < depth:
         raise ValueError(f"skip must name a hidden layer from 1 to {depth - 1}, not {spec.skip}")
     for number, (matrix, bias) in enumerate(weights.hidden):
@@ -61,9 +51,9 @@ def _check(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> None:
             raise ValueError(f"hidden layer {number} takes {matrix.shape[1]} inputs, {what} {expected}")
         _check_layer(f"hidden layer {number}", matrix, bias, (width, expected))
     _check_layer("density", *weights.density, (1, width))
-    _check_layer("feature", *weights.feature, (colour_width, width))
-    _check_layer("direction", weights.direction, weights.feature[1], (colour_width, spec.direction_size))
-    _check_layer("colour", *weights.colour, (3, colour_width))
+    _check_layer("feature", *weights.feature, (color_width, width))
+    _check_layer("direction", weights.direction, weights.feature[1], (color_width, spec.direction_size))
+    _check_layer("color", *weights.color, (3, color_width))
 
 
 def _check_layer(name: str, matrix: Tensor, bias: Tensor, expected: tuple[int, int]) -> None:
@@ -119,7 +109,7 @@ def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tenso
 def harmonic_field(
     x: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec
 ) -> tuple[Tensor, Tensor]:
-    """Density and colour of packed samples.
+    """Density and color of packed samples.
 
     Args:
         x: (S,3) positions, sorted by ray.
@@ -129,7 +119,7 @@ def harmonic_field(
         weights, spec: the field.
 
     Returns:
-        density (S,) per unit length, colour (S,3) in [0,1]. Gradients flow to the weights and, where x or directions
+        density (S,) per unit length, color (S,3) in [0,1]. Gradients flow to the weights and, where x or directions
         ask for one, to them (on a CPU by the reference backend).
 
     Raises:
@@ -171,7 +161,7 @@ def harmonic_render(
         directions: (R,3) unit directions.
         weights, spec: the field.
         opacity, early_stop: as ``composite`` takes them.
-        background: (3,) or (R,3) colour behind the rays; None leaves the colour premultiplied.
+        background: (3,) or (R,3) color behind the rays; None leaves the color premultiplied.
         store: on a GPU, keep the layers' outputs for the backward instead of computing them again: faster, and
             2 width (depth + 1) bytes a sample in bf16.
 
@@ -190,11 +180,11 @@ def harmonic_render(
 
         pixels = triton.harmonic_render(x, samples, directions, weights, spec, opacity == "density", early_stop, store)
     else:
-        density, colour = harmonic_field(x, samples.offsets, directions, weights, spec)
+        density, color = harmonic_field(x, samples.offsets, directions, weights, spec)
         pixels = composite(
-            density, colour, samples.t_start, samples.t_end, samples.offsets, opacity=opacity, early_stop=early_stop
+            density, color, samples.t_start, samples.t_end, samples.offsets, opacity=opacity, early_stop=early_stop
         )[:3]
     rendered = Rendered(*pixels)
     if background is None:
         return rendered
-    return rendered._replace(colour=rendered.colour + (1 - rendered.opacity)[:, None] * background)
+    return rendered._replace(color=rendered.color + (1 - rendered.opacity)[:, None] * background)

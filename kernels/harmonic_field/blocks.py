@@ -14,8 +14,8 @@ from .layout import (
     BACKWARD,
     BIAS,
     BIAS_SUM,
-    COLOUR,
-    COLOUR_BIAS,
+    COLOR,
+    COLOR_BIAS,
     DENSITY,
     DENSITY_BIAS,
     END,
@@ -112,7 +112,7 @@ def _density_head(h, weights, bias, raw):
 
 
 @summing
-def _colour_head(z, weights, bias, rgb):
+def _color_head(z, weights, bias, rgb):
     for s in range(rgb.shape[0]):
         a, b, c = ZERO, ZERO, ZERO
         for j in range(weights.shape[1]):
@@ -124,8 +124,8 @@ def _colour_head(z, weights, bias, rgb):
 
 
 @rowwise
-def forward_block(tables, waves, packed, x, u, rays, memory, base, relu, beta, density_exp, colour, raw, sigma, rgb):
-    """raw (count,), sigma (count,) and, where ``colour``, rgb (count, 3) of samples x (count, 3)."""
+def forward_block(tables, waves, packed, x, u, rays, memory, base, relu, beta, density_exp, color, raw, sigma, rgb):
+    """raw (count,), sigma (count,) and, where ``color``, rgb (count, 3) of samples x (count, 3)."""
     slots, heads, count = tables.slots, tables.heads, x.shape[0]
     rows = (count + ROWS - 1) // ROWS * ROWS
     embed_rows(x, waves, memory[base + slots[0, OFFSET] :], slots[0, STRIDE])
@@ -133,7 +133,7 @@ def forward_block(tables, waves, packed, x, u, rays, memory, base, relu, beta, d
     e[:, slots[0, WIDTH] :] = 0
     e[count:] = 0
     depth = slots.shape[0] - 2
-    for number in range(depth + 1 if colour else depth):
+    for number in range(depth + 1 if color else depth):
         _layer(tables, number, packed, memory, base, u, rays, rows, relu, beta)
     start = heads[0, DENSITY]
     weights, bias = packed[start : start + slots[depth, PADDED]], packed[heads[0, DENSITY_BIAS]]
@@ -144,9 +144,9 @@ def forward_block(tables, waves, packed, x, u, rays, memory, base, relu, beta, d
             sigma[s] = elementary.exp(HIGHEST_RAW if v > HIGHEST_RAW else v)
         else:
             sigma[s] = elementary.softplus(v, beta)
-    if colour:
-        weights = matrix(packed, heads[0, COLOUR], 3, slots[depth + 1, PADDED])
-        _colour_head(_slot(tables, depth + 1, memory, base, rows), weights, packed[heads[0, COLOUR_BIAS] :], rgb)
+    if color:
+        weights = matrix(packed, heads[0, COLOR], 3, slots[depth + 1, PADDED])
+        _color_head(_slot(tables, depth + 1, memory, base, rows), weights, packed[heads[0, COLOR_BIAS] :], rgb)
         for s in range(count):
             for c in range(3):
                 rgb[s, c] = elementary.sigmoid(rgb[s, c])
@@ -158,23 +158,23 @@ def _heads_backward(tables, packed, memory, base, count, rows, g, sums, deltas):
     slots, heads, depth = tables.slots, tables.heads, tables.slots.shape[0] - 2
     h, z = _slot(tables, depth, memory, base, rows), _slot(tables, depth + 1, memory, base, rows)
     width, columns = slots[depth, PADDED], slots[depth + 1, PADDED]
-    weights = matrix(packed, heads[0, COLOUR], 3, columns)
-    of_colour = matrix(sums, heads[1, COLOUR], 3, columns)
-    of_colour_bias = sums[heads[1, COLOUR_BIAS] : heads[1, COLOUR_BIAS] + 3]
+    weights = matrix(packed, heads[0, COLOR], 3, columns)
+    of_color = matrix(sums, heads[1, COLOR], 3, columns)
+    of_color_bias = sums[heads[1, COLOR_BIAS] : heads[1, COLOR_BIAS] + 3]
     of_density = sums[heads[1, DENSITY] : heads[1, DENSITY] + width]
     for s in range(count):
         g0, g1, g2, g3 = g[s, 0], g[s, 1], g[s, 2], g[s, 3]
-        of_colour_bias[0] += g0
-        of_colour_bias[1] += g1
-        of_colour_bias[2] += g2
+        of_color_bias[0] += g0
+        of_color_bias[1] += g1
+        of_color_bias[2] += g2
         sums[heads[1, DENSITY_BIAS]] += g3
         for j in range(columns):
             deltas[s, j] = g0 * weights[0, j] + g1 * weights[1, j] + g2 * weights[2, j]
         for j in range(columns):
             v = z[s, j]
-            of_colour[0, j] += g0 * v
-            of_colour[1, j] += g1 * v
-            of_colour[2, j] += g2 * v
+            of_color[0, j] += g0 * v
+            of_color[1, j] += g1 * v
+            of_color[2, j] += g2 * v
         for j in range(width):
             of_density[j] += g3 * h[s, j]
     deltas[count:, :columns] = 0

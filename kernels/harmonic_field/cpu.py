@@ -25,7 +25,7 @@ CHUNK_BYTES = 24 << 20  # of what is kept for the backward: the C library gives 
 @jit
 def _forward(
     tables, size, waves, direction_waves, packed, x, offsets, directions, first, count, keep, memory,
-    relu, beta, density_exp, colour, raw, sigma, rgb,
+    relu, beta, density_exp, color, raw, sigma, rgb,
 ):  # fmt: skip
     """Samples first to first + count; the memory of every block is kept, or that of a group is used again."""
     for index in numba.prange((count + GROUP - 1) // GROUP):
@@ -34,7 +34,7 @@ def _forward(
         forward_group(
             tables, size, waves, direction_waves, packed, x, offsets, directions, first + start,
             min(GROUP, count - start), keep, memory, (start // BLOCK if keep else group) * size,
-            relu, beta, density_exp, colour, raw, sigma, rgb,
+            relu, beta, density_exp, color, raw, sigma, rgb,
         )  # fmt: skip
 
 
@@ -71,14 +71,14 @@ class _Call:
     """One evaluation: its arguments as the kernels take them, its results, and what is kept for the backward."""
 
     def __init__(
-        self, x: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec, colour: bool
+        self, x: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec, color: bool
     ) -> None:
         odd = next((t.dtype for t in weights.flat() if t.dtype != torch.float32), None)
         if odd is not None:
             raise ValueError(f"the cpu kernels take weights of torch.float32 like the positions, not {odd}")
         self.x, self.offsets = x.detach().contiguous().numpy(), offsets.contiguous().numpy()
         self.directions = directions.detach().contiguous().numpy()
-        self.shapes, self.colour = [t.shape for t in weights.flat()], colour
+        self.shapes, self.color = [t.shape for t in weights.flat()], color
         self.layout = layout_of(weights, spec)
         self.packed = _pack(weights, self.layout)
         self.waves = waves(spec.omega0, spec.octaves, spec.append_input)
@@ -90,14 +90,14 @@ class _Call:
         self.kept: list[tuple[int, int, np.ndarray]] = []
 
     def forward(self, keep: bool) -> None:
-        """Fill ``raw``, ``sigma`` and, with colours, ``rgb``; ``keep`` the layers for ``backward``."""
+        """Fill ``raw``, ``sigma`` and, with colors, ``rgb``; ``keep`` the layers for ``backward``."""
         size = self.layout.size
         blocks = GROUP // BLOCK if keep else 1  # of memory that a group has
         for first, count in _chunks(len(self.x), 4 * size * blocks):
             memory = np.empty(-(-count // GROUP) * blocks * size, np.float32)
             _forward(
                 self.layout.tables, size, self.waves, self.direction_waves, self.packed, self.x, self.offsets,
-                self.directions, first, count, keep, memory, *self.options, self.colour, self.raw, self.sigma, self.rgb,
+                self.directions, first, count, keep, memory, *self.options, self.color, self.raw, self.sigma, self.rgb,
             )  # fmt: skip
             if keep:
                 self.kept.append((first, count, memory))
@@ -122,7 +122,7 @@ class _HarmonicField(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, offsets, directions, spec, keep, *tensors):
-        ctx.call = _Call(x, offsets, directions, FieldWeights.unflatten(tensors), spec, colour=True)
+        ctx.call = _Call(x, offsets, directions, FieldWeights.unflatten(tensors), spec, color=True)
         ctx.call.forward(keep)
         # The call has arrays: an output kept as it is would hold its own graph node, and the node the output, until
         # the collector runs. Autograd is told of them all the same: it finds out whether somebody writes into them.
@@ -141,7 +141,7 @@ def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tenso
     """sigma(x) without a graph, (S,3) -> (S,)."""
     if spec.octaves > MOST_OCTAVES:
         return reference.harmonic_density(x, weights, spec)
-    call = _Call(x, torch.empty(0, dtype=torch.int64), x[:0], weights, spec, colour=False)
+    call = _Call(x, torch.empty(0, dtype=torch.int64), x[:0], weights, spec, color=False)
     call.forward(keep=False)
     return torch.from_numpy(call.sigma)
 

@@ -1,4 +1,4 @@
-"""Elementary functions in float32, without branches and tables: LLVM can vectorise the loops they are in.
+"""Elementary functions in float32, without branches and tables: LLVM can vectorize the loops they are in.
 
 Polynomials are least-squares fits at Chebyshev nodes, made when the module is imported; each function is within a few
 units in the last place of the exact one. NaN stays NaN.

@@ -45,15 +45,15 @@ def _embed_directions(directions, owners, numbers, waves):
 @rowwise
 def forward_group(
     tables, size, waves, direction_waves, packed, x, offsets, directions, first, count, keep, memory, base,
-    relu, beta, density_exp, colour, raw, sigma, rgb,
+    relu, beta, density_exp, color, raw, sigma, rgb,
 ):  # fmt: skip
-    """raw, sigma and, where ``colour``, rgb of ``count`` samples from ``first`` on.
+    """raw, sigma and, where ``color``, rgb of ``count`` samples from ``first`` on.
 
     The blocks' memory begins at ``base`` of ``memory``: one of ``size`` for each where it is to be kept, else one.
     """
     rays = np.zeros(GROUP, np.int64)
     u = np.empty((0, 0), np.float32)
-    if colour:
+    if color:
         owners = np.empty(GROUP, np.int64)
         numbers = _rays_of(offsets, first, count, rays, owners)
         e, stride, rows, width = _embed_directions(directions, owners, numbers, direction_waves)
@@ -69,7 +69,7 @@ def forward_group(
         here, end = first + start, first + min(count, start + BLOCK)
         forward_block(
             tables, waves, packed, x[here:end], u, rays[start : start + BLOCK], memory, base,
-            relu, beta, density_exp, colour, raw[here:end], sigma[here:end], rgb[here:end],
+            relu, beta, density_exp, color, raw[here:end], sigma[here:end], rgb[here:end],
         )  # fmt: skip
         if keep:
             base += size

@@ -1,7 +1,7 @@
 """Where everything lies that the CPU kernels read and write: flat arrays, and small tables of offsets into them.
 
 Columns are padded with zeros to multiples of COLUMNS. A block of BLOCK samples owns one stretch of memory with a slot
-a layer: the embedding, the hidden layers, the colour layer. The weights are gathered into one flat array, for every
+a layer: the embedding, the hidden layers, the color layer. The weights are gathered into one flat array, for every
 product as panels of COLUMNS columns, in the order in which ``products.tile`` reads them: once for x W^T and, where the
 input has a gradient, once for dz W.
 """
@@ -21,7 +21,7 @@ BLOCK = 128  # samples that go through the whole field together
 OFFSET, STRIDE, WIDTH, PADDED = range(4)  # slots
 BIAS, BIAS_SUM, FIRST, END = range(4)  # layers; their products are FIRST to END
 SOURCE, FORWARD, BACKWARD, GRADIENT = range(4)  # products
-DENSITY, DENSITY_BIAS, COLOUR, COLOUR_BIAS, DIRECTION = range(5)  # heads: a row of weights, one of their gradients
+DENSITY, DENSITY_BIAS, COLOR, COLOR_BIAS, DIRECTION = range(5)  # heads: a row of weights, one of their gradients
 
 
 class Tables(NamedTuple):
@@ -71,7 +71,7 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None) -> Layout:
     starts = np.cumsum([0, *counts])
     numbers = [start + np.arange(n).reshape(s) for start, n, s in zip(starts[:-1], counts, shapes, strict=True)]
     *hidden_and_heads, direction = numbers
-    *hidden, density, feature, colour = zip(hidden_and_heads[::2], hidden_and_heads[1::2], strict=True)
+    *hidden, density, feature, color = zip(hidden_and_heads[::2], hidden_and_heads[1::2], strict=True)
     widths = [hidden[0][0].shape[1], *(matrix.shape[0] for matrix, _ in hidden), feature[0].shape[0]]
 
     slots, end = [], 0
@@ -110,18 +110,18 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None) -> Layout:
             products.append(
                 (source, pack(_panels(part.T)), backward, sum_of(part, padded(len(part)), slots[source][PADDED]))
             )
-        # The colour layer's bias comes with the direction, once a ray.
+        # The color layer's bias comes with the direction, once a ray.
         packed_bias = pack(_panels(bias[None])) if number < len(hidden) else -1
         layers.append((packed_bias, sum_of(bias[None], 1, padded(len(bias))), first, len(products)))
-    rows = np.concatenate([_panels(row[None]) for row in colour[0]])
+    rows = np.concatenate([_panels(row[None]) for row in color[0]])
     ray = np.concatenate([direction, feature[1][:, None]], 1)  # (c, E_d + 1) by [e(d), 1]
     heads = [
-        [pack(_panels(density[0])), pack(density[1]), pack(rows), pack(colour[1]), pack(_panels(ray.T))],
+        [pack(_panels(density[0])), pack(density[1]), pack(rows), pack(color[1]), pack(_panels(ray.T))],
         [
             sum_of(density[0], 1, padded(widths[-2])),
             sum_of(density[1][None], 1, 1),
-            sum_of(colour[0], 3, padded(widths[-1])),
-            sum_of(colour[1][None], 1, 3),
+            sum_of(color[0], 3, padded(widths[-1])),
+            sum_of(color[1][None], 1, 3),
             sum_of(direction, padded(widths[-1]), padded(ray.shape[1])),
         ],
     ]

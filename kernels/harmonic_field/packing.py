@@ -151,8 +151,8 @@ def pack(weights: FieldWeights, spec: FieldSpec, packing: Packing) -> tuple[Tens
     for view, matrix in zip(_embedded(matrices, packing), _own_embedded(weights, packing), strict=True):
         view[:, place] = matrix.to(matrices.dtype)
     torch._foreach_copy_(_squares(matrices, packing), _own_squares(weights, packing))
-    small = [bias for _, bias in weights.hidden] + [weights.density[0][0], weights.colour[0].flatten()]
-    return matrices, torch.cat([*small, weights.density[1], weights.colour[1]])
+    small = [bias for _, bias in weights.hidden] + [weights.density[0][0], weights.color[0].flatten()]
+    return matrices, torch.cat([*small, weights.density[1], weights.color[1]])
 
 
 def unpack(flat: Tensor, weights: FieldWeights, spec: FieldSpec, packing: Packing) -> FieldWeights:
@@ -169,7 +169,7 @@ def unpack(flat: Tensor, weights: FieldWeights, spec: FieldSpec, packing: Packin
     biases, of_h, of_z, heads = flat[packing.matrices :].split([w * depth, HEADS * w, HEADS * w, HEADS])
     torch._foreach_copy_([bias for _, bias in grads.hidden], list(biases.view(depth, w)))
     grads.density[0].copy_(of_h.view(HEADS, w)[:1])
-    grads.colour[0].copy_(of_z.view(HEADS, w)[1:4])
+    grads.color[0].copy_(of_z.view(HEADS, w)[1:4])
     grads.density[1].copy_(heads[:1])
-    grads.colour[1].copy_(heads[1:4])
+    grads.color[1].copy_(heads[1:4])
     return grads

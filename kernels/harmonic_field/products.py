@@ -1,7 +1,7 @@
 """Matrix products inside Numba: a register tile written in LLVM's vector instructions, and panels of it.
 
 Products of 64 to 256 columns are too small for a library call each: here they are part of the kernel, so that a block
-of samples stays in the cache from its embedding to its colours. One tile keeps ROWS x 2 vectors of sums in registers;
+of samples stays in the cache from its embedding to its colors. One tile keeps ROWS x 2 vectors of sums in registers;
 a step of its depth is two loads, ROWS broadcasts and 2 ROWS fused multiply-adds. Strides are free, so the same tile
 serves x W^T, dz W and dz^T h.
 """

@@ -1,6 +1,6 @@
 """The oracle of the harmonic radiance field: plain PyTorch, any float dtype, autograd through everything.
 
-Symbols: x position, d unit direction, e(.) harmonic embedding, h hidden features, sigma density, c colour.
+Symbols: x position, d unit direction, e(.) harmonic embedding, h hidden features, sigma density, c color.
 """
 
 import math
@@ -63,5 +63,5 @@ def harmonic_field(
     e_d = embed(directions, spec.direction_octaves, spec.omega0, spec.append_input)
     u = functional.linear(e_d, weights.direction, weights.feature[1])  # (R, width)
     z = functional.linear(h, weights.feature[0]) + u.index_select(0, ray_index)  # (S, width)
-    rgb = functional.linear(activate(z, spec), weights.colour[0], weights.colour[1])
+    rgb = functional.linear(activate(z, spec), weights.color[0], weights.color[1])
     return sigma, rgb.sigmoid()

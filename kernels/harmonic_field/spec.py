@@ -47,19 +47,19 @@ class FieldWeights(NamedTuple):
     """Weights of a harmonic field of width w, matrices as (out, in).
 
     hidden: ((w,E), (w,)), then ((w,w), (w,)) a layer, (w,w+E) where the embedding is fed in again;
-    density: ((1,w), (1,)); feature: ((c,w), (c,)) into the colour layer; direction: (c, E_d), the same layer's part for
-    the direction; colour: ((3,c), (3,)).
+    density: ((1,w), (1,)); feature: ((c,w), (c,)) into the color layer; direction: (c, E_d), the same layer's part for
+    the direction; color: ((3,c), (3,)).
     """
 
     hidden: tuple[tuple[Tensor, Tensor], ...]
     density: tuple[Tensor, Tensor]
     feature: tuple[Tensor, Tensor]
     direction: Tensor
-    colour: tuple[Tensor, Tensor]
+    color: tuple[Tensor, Tensor]
 
     def flat(self) -> tuple[Tensor, ...]:
         """All tensors in one fixed order; ``unflatten`` is the inverse."""
-        pairs = (*self.hidden, self.density, self.feature, self.colour)
+        pairs = (*self.hidden, self.density, self.feature, self.color)
         return (*(t for pair in pairs for t in pair), self.direction)
 
     @staticmethod

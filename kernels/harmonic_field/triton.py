@@ -127,7 +127,7 @@ class _Saved(NamedTuple):
     ray_index: Tensor
     offsets: Tensor
     density: Tensor
-    colour: Tensor
+    color: Tensor
     layers: Tensor | None = None
 
 
@@ -138,7 +138,7 @@ def _layers(field: _Field, rows: int) -> Tensor:
 
 def _evaluate(
     field: _Field, x: Tensor, u: Tensor | None, ray_index: Tensor | None, first: int, count: int,
-    density: Tensor | None, colour: Tensor | None, layers: Tensor | None,
+    density: Tensor | None, color: Tensor | None, layers: Tensor | None,
 ) -> None:  # fmt: skip
     """Samples ``first`` to ``first + count``, into whichever of the last three is given."""
     if count == 0:
@@ -146,14 +146,14 @@ def _evaluate(
     nothing = field.small  # a pointer must point somewhere
     field_kernel[(triton.cdiv(count, field.tile.samples),)](
         x, nothing if ray_index is None else ray_index, nothing if u is None else u, field.matrices, field.small,
-        *field.tables, first, count, nothing if density is None else density, nothing if colour is None else colour,
+        *field.tables, first, count, nothing if density is None else density, nothing if color is None else color,
         nothing if layers is None else layers, 0 if layers is None else layers.shape[1],
-        COLOUR=u is not None, SAVE=density is not None, STORE=layers is not None, **field.forward,
+        COLOR=u is not None, SAVE=density is not None, STORE=layers is not None, **field.forward,
     )  # fmt: skip
 
 
 def _per_ray(directions: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:
-    """u (R, w): the direction's share of the colour layer and its bias, differentiable."""
+    """u (R, w): the direction's share of the color layer and its bias, differentiable."""
     e = reference.embed(directions, spec.direction_octaves, spec.omega0, spec.append_input)
     return torch.nn.functional.linear(e, weights.direction, weights.feature[1])
 
@@ -169,9 +169,9 @@ def _scale(spec: FieldSpec, *gradients: Tensor) -> Tensor:
 
 
 def _gradients(
-    field: _Field, saved: _Saved, d_density: Tensor, d_colour: Tensor, scale: Tensor, to_positions: bool
+    field: _Field, saved: _Saved, d_density: Tensor, d_color: Tensor, scale: Tensor, to_positions: bool
 ) -> tuple[Tensor | None, Tensor, FieldWeights]:
-    """dL/dx, dL/du and dL/dweights from dL/ddensity (S,) and dL/dcolour (S,3)."""
+    """dL/dx, dL/du and dL/dweights from dL/ddensity (S,) and dL/dcolor (S,3)."""
     packing, tile = field.packing, field.tile
     w, d, device = packing.width, packing.depth, saved.x.device
     total = saved.x.shape[0]
@@ -198,7 +198,7 @@ def _gradients(
             _evaluate(field, saved.x, saved.u, saved.ray_index, first, count, None, None, layers)
         stored = layers, layers.shape[1], layers_first
         backward_kernel[(triton.cdiv(count, tile.samples),)](
-            d_density, d_colour, saved.density, saved.colour, scale, field.matrices, field.small,
+            d_density, d_color, saved.density, saved.color, scale, field.matrices, field.small,
             *stored, d_layers, d_heads, chunk, first, count, **field.backward,
         )  # fmt: skip
         squares_kernel[(side * side, d, parts)](
@@ -229,41 +229,41 @@ def _gradients(
 
 
 class _HarmonicField(torch.autograd.Function):
-    """(x, u, ray_index, offsets, spec, keep, *weights) -> density (S,), colour (S,3)."""
+    """(x, u, ray_index, offsets, spec, keep, *weights) -> density (S,), color (S,3)."""
 
     @staticmethod
     def forward(ctx, x, u, ray_index, offsets, spec, keep, *tensors):
         field = _Field.of(FieldWeights.unflatten(tensors), spec)
         count, u = x.shape[0], u.to(field.matrices.dtype)
-        density, colour = torch.empty(count, device=x.device), torch.empty(count, 3, device=x.device)
-        _evaluate(field, x, u, ray_index, 0, count, density, colour, None)
+        density, color = torch.empty(count, device=x.device), torch.empty(count, 3, device=x.device)
+        _evaluate(field, x, u, ray_index, 0, count, density, color, None)
         if keep:
             ctx.field = field
-            ctx.save_for_backward(x, u, ray_index, offsets, density, colour)
-        return density, colour
+            ctx.save_for_backward(x, u, ray_index, offsets, density, color)
+        return density, color
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_density, d_colour):
-        d_density, d_colour = d_density.contiguous(), d_colour.contiguous()
-        scale = _scale(ctx.field.spec, d_density, d_colour)
+    def backward(ctx, d_density, d_color):
+        d_density, d_color = d_density.contiguous(), d_color.contiguous()
+        scale = _scale(ctx.field.spec, d_density, d_color)
         saved = _Saved(*ctx.saved_tensors)
-        d_x, d_u, grads = _gradients(ctx.field, saved, d_density, d_colour, scale, ctx.needs_input_grad[0])
+        d_x, d_u, grads = _gradients(ctx.field, saved, d_density, d_color, scale, ctx.needs_input_grad[0])
         return d_x, d_u, None, None, None, None, *grads.flat()
 
 
 class _HarmonicRender(torch.autograd.Function):
-    """(x, u, samples, spec, by_length, early_stop, keep, store, *weights) -> colour (R,3), opacity (R,), depth (R,)."""
+    """(x, u, samples, spec, by_length, early_stop, keep, store, *weights) -> color (R,3), opacity (R,), depth (R,)."""
 
     @staticmethod
     def forward(ctx, x, u, samples, spec, by_length, early_stop, keep, store, *tensors):
         field = _Field.of(FieldWeights.unflatten(tensors), spec)
         count, rays, device, u = x.shape[0], u.shape[0], x.device, u.to(field.matrices.dtype)
         pixel, opacity, depth = (torch.zeros(*shape, device=device) for shape in ((rays, 3), (rays,), (rays,)))
-        density, colour, weights, behind, used, layers = pixel, pixel, pixel, pixel, pixel, None
+        density, color, weights, behind, used, layers = pixel, pixel, pixel, pixel, pixel, None
         if keep:
             # Zeros: nothing is written behind an early stop, nor of rays without samples.
-            density, colour, weights = (torch.zeros(count, *shape, device=device) for shape in ((), (3,), ()))
+            density, color, weights = (torch.zeros(count, *shape, device=device) for shape in ((), (3,), ()))
             behind, used = torch.ones(rays, device=device), torch.zeros(rays, dtype=torch.int32, device=device)
             if store:
                 layers = _layers(field, count).zero_() if early_stop > 0 else _layers(field, count)
@@ -277,13 +277,13 @@ class _HarmonicRender(torch.autograd.Function):
             render_kernel[(programs,)](
                 x, samples.ray_index, u, field.matrices, field.small, *field.tables, starts, samples.offsets,
                 samples.t_start, samples.t_end, early_stop, pixel, opacity, depth, behind, used,
-                density, colour, weights, pixel if layers is None else layers, 0 if layers is None else count,
+                density, color, weights, pixel if layers is None else layers, 0 if layers is None else count,
                 BY_LENGTH=by_length, SAVE=keep, STORE=layers is not None, **field.forward,
             )  # fmt: skip
         if keep:
             ctx.field, ctx.by_length = field, by_length
             ctx.save_for_backward(
-                x, u, samples.ray_index, samples.offsets, density, colour, layers,
+                x, u, samples.ray_index, samples.offsets, density, color, layers,
                 samples.t_start, samples.t_end, weights, behind, used,
             )  # fmt: skip
         return pixel, opacity, depth
@@ -293,8 +293,8 @@ class _HarmonicRender(torch.autograd.Function):
     def backward(ctx, d_pixel, d_opacity, d_depth):
         *saved, t_start, t_end, weights, behind, used = ctx.saved_tensors
         state = _Saved(*saved)
-        d_density, d_colour = composite.backward(
-            state.colour,
+        d_density, d_color = composite.backward(
+            state.color,
             t_start,
             t_end,
             state.offsets,
@@ -307,7 +307,7 @@ class _HarmonicRender(torch.autograd.Function):
             d_depth,
         )
         scale = _scale(ctx.field.spec, d_pixel, d_opacity, d_depth)
-        d_x, d_u, grads = _gradients(ctx.field, state, d_density, d_colour, scale, ctx.needs_input_grad[0])
+        d_x, d_u, grads = _gradients(ctx.field, state, d_density, d_color, scale, ctx.needs_input_grad[0])
         return d_x, d_u, None, None, None, None, None, None, *grads.flat()
 
 
@@ -350,7 +350,7 @@ def harmonic_render(
     x: Tensor, samples: Samples, directions: Tensor, weights: FieldWeights, spec: FieldSpec,
     by_length: bool, early_stop: float, store: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Colour (R,3), opacity (R,) and depth (R,) of rays."""
+    """Color (R,3), opacity (R,) and depth (R,) of rays."""
     _check(x, weights, samples.t_start, samples.t_end)
     u = _per_ray(directions, weights, spec)
     if u.numel() > MOST_ELEMENTS:

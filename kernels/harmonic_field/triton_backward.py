@@ -59,7 +59,7 @@ def _two_layers_down(
 
 @triton.jit(do_not_specialize=["layers_rows", "layers_first", "rows", "first", "count"])
 def backward_kernel(
-    d_density_ptr, d_colour_ptr, density_ptr, colour_ptr, scale_ptr, matrices_ptr, small_ptr,
+    d_density_ptr, d_color_ptr, density_ptr, color_ptr, scale_ptr, matrices_ptr, small_ptr,
     layers_ptr, layers_rows, layers_first, d_layers_ptr, d_heads_ptr, rows, first, count,
     W: tl.constexpr, D: tl.constexpr, E: tl.constexpr, SOFTPLUS: tl.constexpr, BETA: tl.constexpr,
     EXP_DENSITY: tl.constexpr, HEADS: tl.constexpr, PRECISION: tl.constexpr, M: tl.constexpr, BN: tl.constexpr,
@@ -79,12 +79,12 @@ def backward_kernel(
     # exp(15) = 3269017, which raw is held below.
     slope = tl.where(density < 3269000.0, density, 0.0) if EXP_DENSITY else _slope(density, True, BETA)
     d_raw = scale * tl.load(d_density_ptr + sample, inside, other=0.0) * slope
-    red = tl.load(colour_ptr + sample * 3, inside, other=0.0)
-    green = tl.load(colour_ptr + sample * 3 + 1, inside, other=0.0)
-    blue = tl.load(colour_ptr + sample * 3 + 2, inside, other=0.0)
-    d_red = scale * tl.load(d_colour_ptr + sample * 3, inside, other=0.0) * (red * (1.0 - red))
-    d_green = scale * tl.load(d_colour_ptr + sample * 3 + 1, inside, other=0.0) * (green * (1.0 - green))
-    d_blue = scale * tl.load(d_colour_ptr + sample * 3 + 2, inside, other=0.0) * (blue * (1.0 - blue))
+    red = tl.load(color_ptr + sample * 3, inside, other=0.0)
+    green = tl.load(color_ptr + sample * 3 + 1, inside, other=0.0)
+    blue = tl.load(color_ptr + sample * 3 + 2, inside, other=0.0)
+    d_red = scale * tl.load(d_color_ptr + sample * 3, inside, other=0.0) * (red * (1.0 - red))
+    d_green = scale * tl.load(d_color_ptr + sample * 3 + 1, inside, other=0.0) * (green * (1.0 - green))
+    d_blue = scale * tl.load(d_color_ptr + sample * 3 + 2, inside, other=0.0) * (blue * (1.0 - blue))
 
     j = tl.arange(0, HEADS)
     heads = tl.where(j[None, :] == 0, d_raw[:, None], 0.0)
@@ -179,7 +179,7 @@ def heads_kernel(
     d_heads_ptr, layers_ptr, layers_rows, layers_first, partial_ptr, gradients, place, first, count, share,
     W: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, PRECISION: tl.constexpr, B: tl.constexpr, BS: tl.constexpr,
 ):  # fmt: skip
-    """sum of the outputs' gradients times the last hidden layer (axis 1: 0) and times the colour layer (1)."""
+    """sum of the outputs' gradients times the last hidden layer (axis 1: 0) and times the color layer (1)."""
     n = tl.program_id(0) * B + tl.arange(0, B)
     which = tl.program_id(1)
     part = tl.program_id(2).to(tl.int64)

@@ -1,4 +1,4 @@
-"""Positions to densities, colours and pixels: embedding, layers, heads and compositing in one Triton kernel.
+"""Positions to densities, colors and pixels: embedding, layers, heads and compositing in one Triton kernel.
 
 A program owns M samples at a time. Its features never leave the chip: layers go in pairs, as queries, keys and values
 do in FlashAttention (Dao et al. 2022). The first of a pair comes out BN columns at a time, and each block at once
@@ -55,16 +55,16 @@ def _field(
     x_ptr, sample, ray, inside, zero, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr, layers_ptr, row,
     rows, W: tl.constexpr, D: tl.constexpr, SKIP: tl.constexpr, OMEGA: tl.constexpr, OCTAVES: tl.constexpr,
     EXACT: tl.constexpr, CHUNKS: tl.constexpr, CHUNK: tl.constexpr, SOFTPLUS: tl.constexpr, BETA: tl.constexpr,
-    COLOUR: tl.constexpr, STORE: tl.constexpr, PRECISION: tl.constexpr, M: tl.constexpr, BN: tl.constexpr,
+    COLOR: tl.constexpr, STORE: tl.constexpr, PRECISION: tl.constexpr, M: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
-    """Raw density and the three logits of colour (M,) each; STORE writes every layer's output to ``row`` of its own."""
+    """Raw density and the three logits of color (M,) each; STORE writes every layer's output to ``row`` of its own."""
     E: tl.constexpr = CHUNKS * CHUNK
     x0 = tl.load(x_ptr + sample * 3, inside, other=0.0)
     x1 = tl.load(x_ptr + sample * 3 + 1, inside, other=0.0)
     x2 = tl.load(x_ptr + sample * 3 + 2, inside, other=0.0)
     k = tl.arange(0, W) + zero
     density_ptr = small_ptr + D * W
-    colour_ptr = density_ptr + W
+    color_ptr = density_ptr + W
     raw = tl.zeros((M,), tl.float32)
     red, green, blue = tl.zeros((M,), tl.float32), tl.zeros((M,), tl.float32), tl.zeros((M,), tl.float32)
 
@@ -91,7 +91,7 @@ def _field(
     if STORE:
         tl.store(layers_ptr + row[:, None] * W + k[None, :], h, inside[:, None])
 
-    LAST: tl.constexpr = D + 1 if COLOUR else D
+    LAST: tl.constexpr = D + 1 if COLOR else D
     for layer in tl.static_range(2, LAST + 1, 2):
         # ``layer`` by blocks of columns, ``layer + 1`` accumulated from them.
         first_ptr = matrices_ptr + W * E + (layer - 2) * W * W
@@ -121,9 +121,9 @@ def _field(
             if layer == D:
                 raw += tl.sum(y * tl.load(density_ptr + n)[None, :], 1)
             if layer == D + 1:
-                red += tl.sum(y * tl.load(colour_ptr + n)[None, :], 1)
-                green += tl.sum(y * tl.load(colour_ptr + W + n)[None, :], 1)
-                blue += tl.sum(y * tl.load(colour_ptr + 2 * W + n)[None, :], 1)
+                red += tl.sum(y * tl.load(color_ptr + n)[None, :], 1)
+                green += tl.sum(y * tl.load(color_ptr + W + n)[None, :], 1)
+                blue += tl.sum(y * tl.load(color_ptr + 2 * W + n)[None, :], 1)
             features = y.to(matrices_ptr.dtype.element_ty)
             if STORE:
                 tl.store(layers_ptr + ((layer - 1) * rows + row)[:, None] * W + n[None, :], features, inside[:, None])
@@ -135,17 +135,17 @@ def _field(
             if layer + 1 == D:
                 raw += tl.sum(full * tl.load(density_ptr + k)[None, :], 1)
             if layer + 1 == D + 1:
-                red += tl.sum(full * tl.load(colour_ptr + k)[None, :], 1)
-                green += tl.sum(full * tl.load(colour_ptr + W + k)[None, :], 1)
-                blue += tl.sum(full * tl.load(colour_ptr + 2 * W + k)[None, :], 1)
+                red += tl.sum(full * tl.load(color_ptr + k)[None, :], 1)
+                green += tl.sum(full * tl.load(color_ptr + W + k)[None, :], 1)
+                blue += tl.sum(full * tl.load(color_ptr + 2 * W + k)[None, :], 1)
             h = full.to(matrices_ptr.dtype.element_ty)
             if STORE:
                 tl.store(layers_ptr + (layer * rows + row)[:, None] * W + k[None, :], h, inside[:, None])
 
-    raw += tl.load(colour_ptr + 3 * W)
-    red += tl.load(colour_ptr + 3 * W + 1)
-    green += tl.load(colour_ptr + 3 * W + 2)
-    blue += tl.load(colour_ptr + 3 * W + 3)
+    raw += tl.load(color_ptr + 3 * W)
+    red += tl.load(color_ptr + 3 * W + 1)
+    green += tl.load(color_ptr + 3 * W + 2)
+    blue += tl.load(color_ptr + 3 * W + 3)
     return raw, red, green, blue
 
 
@@ -164,29 +164,29 @@ def _sigmoid(z):
 @triton.jit(do_not_specialize=["first", "count", "rows"], do_not_specialize_on_alignment=["x_ptr", "ray_ptr"])
 def field_kernel(
     x_ptr, ray_ptr, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr, first, count,
-    density_ptr, colour_ptr, layers_ptr, rows,
+    density_ptr, color_ptr, layers_ptr, rows,
     W: tl.constexpr, D: tl.constexpr, SKIP: tl.constexpr, OMEGA: tl.constexpr, OCTAVES: tl.constexpr,
     EXACT: tl.constexpr, CHUNKS: tl.constexpr, CHUNK: tl.constexpr, SOFTPLUS: tl.constexpr, BETA: tl.constexpr,
-    EXP_DENSITY: tl.constexpr, COLOUR: tl.constexpr, SAVE: tl.constexpr, STORE: tl.constexpr,
+    EXP_DENSITY: tl.constexpr, COLOR: tl.constexpr, SAVE: tl.constexpr, STORE: tl.constexpr,
     PRECISION: tl.constexpr, M: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
-    """Samples ``first`` to ``first + count``: density and colour where SAVE, the layers' outputs where STORE."""
+    """Samples ``first`` to ``first + count``: density and color where SAVE, the layers' outputs where STORE."""
     row = tl.program_id(0).to(tl.int64) * M + tl.arange(0, M)
     inside = row < count
     sample = first + row
     ray = row * 0
-    if COLOUR:
+    if COLOR:
         ray = tl.load(ray_ptr + sample, inside, other=0)
     raw, red, green, blue = _field(
         x_ptr, sample, ray, inside, 0, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr, layers_ptr, row,
-        rows, W, D, SKIP, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, SOFTPLUS, BETA, COLOUR, STORE, PRECISION, M, BN,
+        rows, W, D, SKIP, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, SOFTPLUS, BETA, COLOR, STORE, PRECISION, M, BN,
     )  # fmt: skip
     if SAVE:
         tl.store(density_ptr + sample, _density(raw, EXP_DENSITY, BETA), inside)
-        if COLOUR:
-            tl.store(colour_ptr + sample * 3, _sigmoid(red), inside)
-            tl.store(colour_ptr + sample * 3 + 1, _sigmoid(green), inside)
-            tl.store(colour_ptr + sample * 3 + 2, _sigmoid(blue), inside)
+        if COLOR:
+            tl.store(color_ptr + sample * 3, _sigmoid(red), inside)
+            tl.store(color_ptr + sample * 3 + 1, _sigmoid(green), inside)
+            tl.store(color_ptr + sample * 3 + 2, _sigmoid(blue), inside)
 
 
 @triton.jit
@@ -221,7 +221,7 @@ def render_kernel(
     x_ptr, ray_ptr, u_ptr, matrices_ptr, small_ptr, table_ptr, inverse_turn_ptr,
     starts_ptr, offsets_ptr, near_ptr, far_ptr, early_stop,
     pixel_ptr, opacity_ptr, depth_ptr, behind_ptr, used_ptr,
-    density_ptr, colour_ptr, weights_ptr, layers_ptr, rows,
+    density_ptr, color_ptr, weights_ptr, layers_ptr, rows,
     W: tl.constexpr, D: tl.constexpr, SKIP: tl.constexpr, OMEGA: tl.constexpr, OCTAVES: tl.constexpr,
     EXACT: tl.constexpr, CHUNKS: tl.constexpr, CHUNK: tl.constexpr, SOFTPLUS: tl.constexpr, BETA: tl.constexpr,
     EXP_DENSITY: tl.constexpr, BY_LENGTH: tl.constexpr, SAVE: tl.constexpr, STORE: tl.constexpr,
@@ -274,9 +274,9 @@ def render_kernel(
             weight = tl.where(counts, transmittance * one_minus_exp_of_minus(tau), 0.0)
             if SAVE:
                 tl.store(density_ptr + sample, density, inside)
-                tl.store(colour_ptr + sample * 3, red, inside)
-                tl.store(colour_ptr + sample * 3 + 1, green, inside)
-                tl.store(colour_ptr + sample * 3 + 2, blue, inside)
+                tl.store(color_ptr + sample * 3, red, inside)
+                tl.store(color_ptr + sample * 3 + 1, green, inside)
+                tl.store(color_ptr + sample * 3 + 2, blue, inside)
                 tl.store(weights_ptr + sample, weight, inside)
             red = _total(weight * red, new, red_so_far)
             green = _total(weight * green, new, green_so_far)

@@ -1,7 +1,7 @@
 """Where along a ray the field is looked at: marching through an occupancy grid, and lock-step samplers.
 
 Samples are intervals [t_start, t_end] of a ray o + t d, packed ray after ray. The field is evaluated at their middles.
-No gradient flows to t: where samples lie is a choice, not a function to be optimised.
+No gradient flows to t: where samples lie is a choice, not a function to be optimized.
 
 Marching walks the lattice
 
@@ -214,8 +214,8 @@ def positions(samples: Samples, origins: Tensor, directions: Tensor) -> Tensor:
 def stratified(near: Tensor, far: Tensor, count: int, *, jitter: Draw | tuple[int, int] | None = None) -> Samples:
     """``count`` samples on every ray, all rays in lock step: the depths of PyTorch3D's ray samplers.
 
-    z_i = near + (far - near) i / (count - 1). With jitter each is drawn uniformly between the middles towards its
-    neighbours; the first and the last stratum end at z_0 and z_{count-1}. Samples are points, t_start = t_end = z_i.
+    z_i = near + (far - near) i / (count - 1). With jitter each is drawn uniformly between the middles toward its
+    neighbors; the first and the last stratum end at z_0 and z_{count-1}. Samples are points, t_start = t_end = z_i.
 
     Args:
         near, far: (R,) float32.
@@ -252,7 +252,7 @@ def inverse_cdf(edges: Tensor, weights: Tensor, count: int, *, jitter: Draw | tu
         edges: (R,n+1) float32, not decreasing along a ray.
         weights: (R,n) float32, finite and not negative.
         count: draws a ray.
-        jitter: (seed, step) for Philox at (ray, i, step, INVERSE_CDF); None for the centres of the strata.
+        jitter: (seed, step) for Philox at (ray, i, step, INVERSE_CDF); None for the centers of the strata.
 
     Returns:
         (R,count) float32, sorted along a ray; no gradient flows to it.

@@ -24,7 +24,7 @@ STILL, FAR_AWAY = np.float32(1e-30), np.float32(1e30)
 BLOCK = 8  # cells along a side of a coarse block
 SHIFT = np.uint32(3)
 SHORT = np.float32(0.125)  # a step of fewer cells: worth finding the cell's wall, to take all steps before it at once
-RUNS = 8  # runs of neighbouring samples remembered for each ray; a ray with more is walked a second time
+RUNS = 8  # runs of neighboring samples remembered for each ray; a ray with more is walked a second time
 
 
 def _key(jitter):
@@ -153,7 +153,7 @@ def _block_distance(occupancy, distance):
                 for z in range(size):
                     if occupancy[x, y, z]:
                         distance[bx, y // BLOCK, z // BLOCK] = 0
-    for sweep in range(2):  # forwards, then backwards: each block learns from the 13 neighbours already visited
+    for sweep in range(2):  # forward, then backward: each block learns from the 13 neighbors already visited
         for i in range(n * n * n):
             b = i if sweep == 0 else n * n * n - 1 - i
             x, y, z = b // (n * n), b // n % n, b % n

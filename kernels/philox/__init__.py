@@ -4,7 +4,7 @@ Every random number of nerfkit is a pure function of a key and a counter, so eve
 order and however a batch is cut up. This is the one place where the layout is fixed:
 
     key      seed mod 2^32,  seed div 2^32
-    counter  ray (or element) number,  sample number within the ray,  step of the optimisation,  stream
+    counter  ray (or element) number,  sample number within the ray,  step of the optimization,  stream
 
 A stream is one use of randomness; two uses never share one. A block is four 32-bit words; a word w becomes a float32 in
 [0, 1) as (w >> 8) 2^-24, which is exact, and an integer in [0, n) as (w n) >> 32.
@@ -21,7 +21,7 @@ RAYS = 0  # which view, row and column a training ray looks through: words 0, 1,
 JITTER = 1  # where a ray's lattice of samples starts: word 0
 STRATIFIED = 2  # a sample's place within its stratum: word 0
 INVERSE_CDF = 3  # likewise, for samples drawn from a distribution: word 0
-BACKGROUND = 4  # a ray's random background colour: words 0, 1, 2
+BACKGROUND = 4  # a ray's random background color: words 0, 1, 2
 DENSITY_GRID = 5  # points at which an occupancy grid is brought up to date: words 0, 1, 2
 VIEWS = 6  # an order of the photos: word 0
 

@@ -1,7 +1,7 @@
 """Hard z-buffer rasterization with differentiable barycentrics and depth.
 
 Points are *homogeneous pixel coordinates* p = (w x, w y, w): x, y in pixels, w the distance in front of the camera
-plane. With q = (x, y, 1) at a pixel's centre and the corners p_0, p_1, p_2 of a face, the edge functions are
+plane. With q = (x, y, 1) at a pixel's center and the corners p_0, p_1, p_2 of a face, the edge functions are
 
     e_0 = (p_1 x p_2) . q        e_1 = (p_2 x p_0) . q        e_2 = (p_0 x p_1) . q
 
@@ -34,16 +34,16 @@ from .faces import check_faces, check_shape
 def rasterize(
     points: Tensor, faces: Tensor, height: int, width: int, near: float = 1e-3
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The nearest face at every pixel's centre.
+    """The nearest face at every pixel's center.
 
-    Front and back faces both count. A pixel's centre exactly on an edge belongs to both faces; of two fragments with
+    Front and back faces both count. A pixel's center exactly on an edge belongs to both faces; of two fragments with
     the same (float32) depth the lower face number wins. Fragments nearer than ``near`` are dropped, faces that project
     to no area or have a corner that is not finite as well.
 
     Results and gradients do not depend on the number of threads, and every run gives the same bits.
 
     Args:
-        points: (N,V,3) float, (w x, w y, w) of every vertex in every view; the centre of pixel (i,j) is at
+        points: (N,V,3) float, (w x, w y, w) of every vertex in every view; the center of pixel (i,j) is at
             x, y = (j+0.5, i+0.5).
         faces: (F,3) int64 or int32 vertex numbers, the same in every view; or (N,F,3), a mesh for each view. Rows of
             three -1 are padding.

@@ -19,7 +19,7 @@ def cross(a0, a1, a2, b0, b1, b2):
 
 @inline
 def pixel_range(low, high, size):
-    """First and last pixel in [0, size) whose centre lies in [low, high]; first > last where there is none."""
+    """First and last pixel in [0, size) whose center lies in [low, high]; first > last where there is none."""
     first = math.ceil(min(max(low - 0.5, 0.0), float(size)))
     last = math.floor(max(min(high - 0.5, size - 1.0), -1.0))
     return int(first), int(last)
@@ -27,7 +27,7 @@ def pixel_range(low, high, size):
 
 @inline
 def interleaved(task, bits):
-    """``task`` with its ``bits`` bits reversed: neighbouring tasks, which a thread takes together, lie far apart."""
+    """``task`` with its ``bits`` bits reversed: neighboring tasks, which a thread takes together, lie far apart."""
     result = 0
     for bit in range(bits):
         result = 2 * result + ((task >> bit) & 1)
@@ -88,12 +88,12 @@ def draw(points, faces, near, rows, boxes, counts, face, barycentrics, depth):
                     s = (near - aw) / (bw - aw)
                     x = (ax + s * (points[n, b, 0] - ax)) / near
                     y = (ay + s * (points[n, b, 1] - ay)) / near
-                    # A pixel's centre on the cut must not be lost to rounding.
+                    # A pixel's center on the cut must not be lost to rounding.
                     x_low, x_high = min(x_low, x - 1), max(x_high, x + 1)
                     y_low, y_high = min(y_low, y - 1), max(y_high, y + 1)
             if not finite or x_low > x_high:
                 continue
-            slack = 1e-6  # the box is found by division, the coverage without: never lose a centre on an edge
+            slack = 1e-6  # the box is found by division, the coverage without: never lose a center on an edge
             left, right = pixel_range(x_low - slack, x_high + slack, width)
             top, bottom = pixel_range(y_low - slack, y_high + slack, height)
             if left > right or top > bottom:

@@ -14,8 +14,8 @@ def edge_normals(corners: Tensor) -> Tensor:
     return a.roll(-1, -1) * b.roll(-2, -1) - a.roll(-2, -1) * b.roll(-1, -1)
 
 
-def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
-    """(x, y, 1) at every pixel's centre, (H,W,3)."""
+def pixel_centers(height: int, width: int, like: Tensor) -> Tensor:
+    """(x, y, 1) at every pixel's center, (H,W,3)."""
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     return torch.stack([x, y, torch.ones_like(x)], -1).to(like)
 
@@ -23,13 +23,13 @@ def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
 def rasterize(points: Tensor, faces: Tensor, height: int, width: int, near: float) -> tuple[Tensor, Tensor, Tensor]:
     """See ``nerfkit.kernels.rasterize.rasterize``."""
     views = points.shape[0]
-    centres = pixel_centres(height, width, points)  # (H, W, 3)
+    centers = pixel_centers(height, width, points)  # (H, W, 3)
     faces = faces.long().expand(views, -1, 3)  # (N, F, 3)
     if faces.numel() == 0 or points.numel() == 0:
-        empty = (points[:, :0].sum() + centres * 0).expand(views, -1, -1, -1)  # (N, H, W, 3), on points' graph
+        empty = (points[:, :0].sum() + centers * 0).expand(views, -1, -1, -1)  # (N, H, W, 3), on points' graph
         nothing = torch.full((views, height, width), -1, dtype=torch.int32, device=points.device)
         return nothing, empty, empty[..., 0]
-    face = nearest_face(points.detach(), faces, centres, near)  # (N, H, W)
+    face = nearest_face(points.detach(), faces, centers, near)  # (N, H, W)
     covered = face >= 0
 
     view = torch.arange(views, device=points.device)[:, None, None]
@@ -37,7 +37,7 @@ def rasterize(points: Tensor, faces: Tensor, height: int, width: int, near: floa
     corners = points[view[..., None], vertex]  # (N, H, W, 3, 3)
     corners = torch.where(covered[..., None, None], corners, 0)  # an invisible face's NaN must not reach a gradient
     normals = edge_normals(corners)
-    edge = (normals * centres[:, :, None]).sum(-1)  # (N, H, W, 3)
+    edge = (normals * centers[:, :, None]).sum(-1)  # (N, H, W, 3)
     total = torch.where(covered, edge.sum(-1), 1.0)
     barycentrics = torch.where(covered[..., None], edge / total[..., None], 0.0)
     det = (corners[..., 0, :] * normals[..., 0, :]).sum(-1)
@@ -46,7 +46,7 @@ def rasterize(points: Tensor, faces: Tensor, height: int, width: int, near: floa
     return face, barycentrics, (barycentrics * corners[..., 2]).sum(-1)
 
 
-def nearest_face(points: Tensor, faces: Tensor, centres: Tensor, near: float) -> Tensor:
+def nearest_face(points: Tensor, faces: Tensor, centers: Tensor, near: float) -> Tensor:
     """Number of the nearest of ``faces`` (N,F,3) at every pixel, (N,H,W) int32, -1 where there is none."""
     view = torch.arange(points.shape[0], device=points.device)[:, None, None]
     corners = points[view, faces.clamp(min=0)]  # (N, F, 3, 3)
@@ -54,7 +54,7 @@ def nearest_face(points: Tensor, faces: Tensor, centres: Tensor, near: float) ->
     normals = edge_normals(corners)
     det = (corners[:, :, 0] * normals[:, :, 0]).sum(-1)  # (N, F)
     a, b, c = (normals * det.sign()[..., None, None])[..., None, None].unbind(3)  # (N, F, 3, 1, 1)
-    edge = a * centres[..., 0] + (b * centres[..., 1] + c)  # (N, F, 3, H, W)
+    edge = a * centers[..., 0] + (b * centers[..., 1] + c)  # (N, F, 3, H, W)
     total = edge.sum(2)
     depth = (det.abs()[..., None, None] / total).float()  # ties are decided at the precision that is stored
     seen = (edge >= 0).all(2) & (total > 0) & (depth >= near) & drawn[..., None, None]

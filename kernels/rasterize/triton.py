@@ -1,7 +1,7 @@
 """Triton: faces are sorted into tiles of 16 x 16 pixels, and a program a tile draws its faces in order.
 
 1. ``count_kernel``, a lane a face: the pixel box (as on the CPU, near plane and all), from it the tiles, their number.
-   A face that is padding, not finite, of no area, or whose box holds no pixel's centre reaches no tile.
+   A face that is padding, not finite, of no area, or whose box holds no pixel's center reaches no tile.
 2. ``triton_tiles``: the tiles' lists, the faces in the order of their numbers.
 3. ``tile_kernel`` walks them with a strict depth test, so that the lower number wins ties, then writes face,
    barycentrics and depth.
@@ -35,15 +35,15 @@ def widen(low, high, p, w, other_p, other_w, near):
     cut = front != (other_w >= near)
     s = (near - w) / tl.where(cut, other_w - w, 1.0)
     at = (p + s * (other_p - p)) / near
-    # A pixel's centre on the cut must not be lost to rounding.
+    # A pixel's center on the cut must not be lost to rounding.
     return tl.where(cut, tl.minimum(low, at - 1.0), low), tl.where(cut, tl.maximum(high, at + 1.0), high)
 
 
 @triton.jit
 def pixel_range(low, high, size):
-    """First and last pixel in [0, size) whose centre lies in [low, high]; first > last where there is none."""
+    """First and last pixel in [0, size) whose center lies in [low, high]; first > last where there is none."""
     size = size.to(tl.float64)
-    slack = 1e-6  # the box is found by division, the coverage without: never lose a centre on an edge
+    slack = 1e-6  # the box is found by division, the coverage without: never lose a center on an edge
     first = tl.ceil(tl.minimum(tl.maximum(low - slack - 0.5, 0.0), size))
     last = tl.floor(tl.maximum(tl.minimum(high + slack - 0.5, size - 1.0), -1.0))
     return first.to(tl.int32), last.to(tl.int32)

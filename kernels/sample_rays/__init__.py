@@ -1,4 +1,4 @@
-"""Rays through pixel centres: of given pixels, and of pixels drawn at random for a training step.
+"""Rays through pixel centers: of given pixels, and of pixels drawn at random for a training step.
 
 The camera is a pinhole in OpenGL's axes: x right, y up, looking along -z; row 0 on top. With the pose [R | p] and
 fx, fy, cx, cy in pixels, pixel (row i, column j) has the ray
@@ -60,7 +60,7 @@ def _rays(camera_to_world: Tensor, intrinsics: Tensor, pixels: tuple[Tensor, Ten
 def rays_from_pixels(
     camera_to_world: Tensor, intrinsics: Tensor, view: Tensor, row: Tensor, column: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Rays through the centres of given pixels; differentiable in poses and intrinsics, deterministically.
+    """Rays through the centers of given pixels; differentiable in poses and intrinsics, deterministically.
 
     Args:
         camera_to_world: (N,3,4) float32, [rotation | position].

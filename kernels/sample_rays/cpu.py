@@ -32,7 +32,7 @@ def choose_pixels(draw, views, height, width, count):
 
 @inline
 def _along(pose, camera, row, column):
-    """Local x and y, and the unnormalised direction."""
+    """Local x and y, and the unnormalized direction."""
     x = (np.float32(column) + ONE_HALF - camera[2]) / camera[0]
     y = (camera[3] - np.float32(row) - ONE_HALF) / camera[1]
     return (

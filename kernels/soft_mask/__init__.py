@@ -1,6 +1,6 @@
 """Soft visibility: masks and pictures in which every face near a pixel takes part.
 
-Distances are in normalised device coordinates, which run over [-1, 1] across the picture's width and again up its
+Distances are in normalized device coordinates, which run over [-1, 1] across the picture's width and again up its
 height, as in both projects that the two operations come from: Kaolin's DIB-R and SoftRas. Their settings mean here what
 they mean there. Faces are taken as they project: there is no clipping, so a face with a corner behind the camera, or
 nearer than ``geometry.NEAREST``, is left out whole, as are padding and faces with a corner that is not finite.
@@ -21,7 +21,7 @@ from ..rasterize.faces import check_faces
 from . import geometry
 
 FLAT = 1e-10
-"""Twice the area, in normalised device coordinates, below which a face has no barycentrics, so no colour."""
+"""Twice the area, in normalized device coordinates, below which a face has no barycentrics, so no color."""
 
 MIN_AREA = 1e-3
 """Twice the projected area, in square pixels, below which barycentrics get no gradient: it has no bound."""
@@ -32,12 +32,12 @@ def dibr_mask(
 ) -> Tensor:
     """DIB-R's soft mask, as Kaolin's ``dibr_soft_mask`` computes it (Chen et al. 2019).
 
-    A covered pixel is 1 and gives no gradient. Elsewhere, with d_f the distance of the pixel's centre to the nearest
+    A covered pixel is 1 and gives no gradient. Elsewhere, with d_f the distance of the pixel's center to the nearest
     point of face f's three edges (a corner, where that is nearer than any perpendicular foot)::
 
         mask = 1 - prod_f (1 - exp(-sigmainv d_f^2))
 
-    over the first ``knum`` faces, by number, whose bounding box grown by ``boxlen`` on every side holds the centre
+    over the first ``knum`` faces, by number, whose bounding box grown by ``boxlen`` on every side holds the center
     (left and lower sides of the box included, right and upper ones not). Both bounds are Kaolin's: a face whose box
     does not reach the pixel is ignored however near it is, and so is the one after the ``knum``-th. Kaolin's backward
     pass adds 1e-7 to 1 - exp(-sigmainv d_f^2) before it divides by it; not so here, which is up to 3e-5 of a gradient.
@@ -79,7 +79,7 @@ def dibr_mask(
 def soft_rasterize(
     points: Tensor,
     faces: Tensor,
-    colours: Tensor | None,
+    colors: Tensor | None,
     height: int,
     width: int,
     *,
@@ -95,48 +95,48 @@ def soft_rasterize(
 ) -> Tensor:
     """SoftRas' picture: every face near a pixel takes part (Liu et al. 2019), with the project's default functions.
 
-    With d the distance of the pixel's centre to the nearest point of a face's edges, s = 1 inside the face and -1
+    With d the distance of the pixel's center to the nearest point of a face's edges, s = 1 inside the face and -1
     outside, and b its barycentrics on the screen, each clipped to [0, 1] and then divided by their sum::
 
         D      = sigmoid(s d^2 / sigma)            faces with s = -1 and d^2 >= sigma log(1 / dist_eps - 1) are left out
         alpha  = 1 - prod (1 - D)
-        depth  = 1 / sum_k (b_k / w_k)             colours of faces outside [near, far] are left out, their D is not
+        depth  = 1 / sum_k (b_k / w_k)             colors of faces outside [near, far] are left out, their D is not
         z      = (far - depth) / (far - near)
-        colour = (sum v sum_k b_k c_k + v_0 background) / (sum v + v_0),    v = D exp(z / gamma), v_0 = exp(eps / gamma)
+        color = (sum v sum_k b_k c_k + v_0 background) / (sum v + v_0),    v = D exp(z / gamma), v_0 = exp(eps / gamma)
 
-    Colours are not premultiplied by ``alpha`` and both sides of a face count (``fill_back=True`` there). SoftRas' own
+    Colors are not premultiplied by ``alpha`` and both sides of a face count (``fill_back=True`` there). SoftRas' own
     kernel starts its sum with exp(eps / gamma) for a maximum that is already eps, so its background counts as the
     formula's with 2 eps: exp(eps / gamma) times as much, which at the default gamma shows only within 0.1 % of the far
     plane. Of faces outside [near, far] its backward pass forgets the gradient of D, though alpha counts them; here it
     stays. It divides by 1e-6 where 1 - D is less: up to 3e-6 of a gradient.
 
-    A face of less area than ``FLAT``, seen edge-on for example, keeps its D, by its distance, and has no colour.
+    A face of less area than ``FLAT``, seen edge-on for example, keeps its D, by its distance, and has no color.
     SoftRas divides by a floor under the area there, which makes its barycentrics rounding errors.
 
     Args:
         points: (N,V,3) float, homogeneous pixel coordinates (w x, w y, w).
         faces: (F,3), or (N,F,3) with a topology for each view; rows of -1 are padding.
-        colours: of vertices, (V,C) or (N,V,C); with ``corners`` of the faces' corners, (F,3,C) or (N,F,3,C). None gives
+        colors: of vertices, (V,C) or (N,V,C); with ``corners`` of the faces' corners, (F,3,C) or (N,F,3,C). None gives
             the alpha alone, which costs less.
         height, width: image size in pixels.
-        corners: whether ``colours`` are the corners'.
+        corners: whether ``colors`` are the corners'.
         background: (C,), not differentiable; zeros if None.
         sigma, gamma: softness across the screen and in depth.
         eps: the background's place in depth, in the units of z.
         near, far: depths w, in the points' unit, that z runs between. The defaults are SoftRas', made for cameras some
             3 units from an object of unit size, as ours are from [-1,1]^3; ``gamma`` counts relative to far - near.
         dist_eps: faces that contribute less than this outside themselves are left out.
-        through_barycentrics: whether positions also get the gradient of b, that is of interpolated colours and of the
+        through_barycentrics: whether positions also get the gradient of b, that is of interpolated colors and of the
             depth's slope. It is part of the derivative, but SoftRas leaves it out: False is what SoftRas does.
 
-    Memory on top of the result: 89 bytes and the colours (12 C) a face and view and 24 + 8 C a pixel, with Triton 16,
+    Memory on top of the result: 89 bytes and the colors (12 C) a face and view and 24 + 8 C a pixel, with Triton 16,
     are kept for the backward pass; on the way some 200 a face and view forward, 300 + 12 C backward. With Triton faces
     are listed by tiles of pixels, a piece of the pictures at a time: at most 0.7 GB forward, 2.7 GB backward, and 0.07
-    GB kept (``triton_lists``). It takes colours 4 at a time, and keeps all of this for each 4.
+    GB kept (``triton_lists``). It takes colors 4 at a time, and keeps all of this for each 4.
 
     Returns:
         (N,H,W,C+1), float32 (the reference: the dtype of ``points``), alpha last; differentiable with respect to
-        ``points`` and ``colours``.
+        ``points`` and ``colors``.
 
     Raises:
         ValueError: a shape, dtype or setting is wrong.
@@ -151,7 +151,7 @@ def soft_rasterize(
         )
     backend = backend_for(points)
     kernels = None if backend == "reference" else import_module(f".{backend}", __name__)
-    values = _corner_colours(kernels, points, faces, colours, corners)  # (1 or N, F, 3, C)
+    values = _corner_colors(kernels, points, faces, colors, corners)  # (1 or N, F, 3, C)
     channels = values.shape[-1]
     behind = points.new_zeros(channels) if background is None else torch.as_tensor(background).detach().to(points)
     if behind.shape != (channels,):
@@ -178,19 +178,19 @@ def _check_mesh(points: Tensor, faces: Tensor) -> Tensor:
     return (faces if faces.ndim == 3 else faces[None]).long()
 
 
-def _corner_colours(
-    kernels: ModuleType | None, points: Tensor, faces: Tensor, colours: Tensor | None, corners: bool
+def _corner_colors(
+    kernels: ModuleType | None, points: Tensor, faces: Tensor, colors: Tensor | None, corners: bool
 ) -> Tensor:
-    """Colours of the faces' corners (1 or N,F,3,C)."""
-    if colours is None:
+    """Colors of the faces' corners (1 or N,F,3,C)."""
+    if colors is None:
         return points.new_zeros(1, faces.shape[1], 3, 0)
     views, count = points.shape[0], faces.shape[1] if corners else points.shape[1]
     inner = (count, 3) if corners else (count,)
-    values = colours if colours.ndim == len(inner) + 2 else colours[None]
-    if values.shape[1:-1] != inner or values.shape[0] not in (1, views) or not colours.is_floating_point():
+    values = colors if colors.ndim == len(inner) + 2 else colors[None]
+    if values.shape[1:-1] != inner or values.shape[0] not in (1, views) or not colors.is_floating_point():
         shape = "(F,3,C) or (N,F,3,C)" if corners else "(V,C) or (N,V,C)"
         expected = f"floats of shape {shape} with N = {views} and {'F' if corners else 'V'} = {count}"
-        raise ValueError(f"colours: expected {expected}, got {colours.dtype} {tuple(colours.shape)}")
+        raise ValueError(f"colors: expected {expected}, got {colors.dtype} {tuple(colors.shape)}")
     if corners:
         return values
     return geometry.gather(values, faces) if kernels is None else _Gather.apply(kernels, values, faces)
@@ -244,16 +244,16 @@ class _SoftRasterize(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, kernels: ModuleType, points: Tensor, faces: Tensor, colours: Tensor, height: int, width: int,
+        ctx: Any, kernels: ModuleType, points: Tensor, faces: Tensor, colors: Tensor, height: int, width: int,
         background: Tensor, settings: tuple[float, float, float, float, float, float, bool],
     ) -> Tensor:  # fmt: skip
         corners, usable = geometry.project(points.detach().double(), faces, height, width)
         boxes = geometry.pixel_boxes(corners, usable, math.sqrt(settings[5]), height, width)
-        values = colours.detach().float().contiguous()
+        values = colors.detach().float().contiguous()
         picture, *saved = kernels.soft_forward(corners, boxes, values, height, width, background.float(), *settings)
         ctx.save_for_backward(faces, corners, usable, boxes, values, *saved)
         ctx.kernels, ctx.settings, ctx.vertices = kernels, settings, points.shape[1]
-        ctx.dtypes = points.dtype, colours.dtype
+        ctx.dtypes = points.dtype, colors.dtype
         return picture
 
     @staticmethod
@@ -261,10 +261,10 @@ class _SoftRasterize(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         faces, corners, usable, boxes, values, *saved = ctx.saved_tensors
         gradient = gradient.float().contiguous()
-        by_corners, by_colours = ctx.kernels.soft_backward(corners, boxes, values, *saved, gradient, *ctx.settings)
+        by_corners, by_colors = ctx.kernels.soft_backward(corners, boxes, values, *saved, gradient, *ctx.settings)
         by_pixels = geometry.unproject_gradient(by_corners, corners, usable, *gradient.shape[1:3])
         by_points = ctx.kernels.scatter(by_pixels, faces, ctx.vertices).to(ctx.dtypes[0])
-        return None, by_points, None, by_colours.to(ctx.dtypes[1]), None, None, None, None
+        return None, by_points, None, by_colors.to(ctx.dtypes[1]), None, None, None, None
 
 
 __all__ = ["dibr_mask", "soft_rasterize"]

@@ -94,13 +94,13 @@ def dibr_backward_kernel(corners, boxes, face, missed, last, gradient, sigmainv,
 @jit
 def soft_forward_kernel(
     corners, boxes, values, background, sigma, gamma, eps, near, far, cutoff, bands,
-    picture, missed, highest, total, colour,
+    picture, missed, highest, total, color,
 ):  # fmt: skip
     """Besides the picture: the product of the faces' 1 - D, the highest z, the sum of D exp((z - highest) / gamma) and
-    the colour in float64."""
-    views, height, width, channels = colour.shape
+    the color in float64."""
+    views, height, width, channels = color.shape
     count = corners.shape[1]
-    step = 1 if values.shape[0] > 1 else 0  # whether each view has colours of its own
+    step = 1 if values.shape[0] > 1 else 0  # whether each view has colors of its own
     rows = (height + bands - 1) // bands
     for task in prange(views * bands):
         n = task // bands
@@ -111,7 +111,7 @@ def soft_forward_kernel(
             for j in range(width):
                 missed[n, i, j], highest[n, i, j], total[n, i, j] = 1.0, eps, 1.0
                 for c in range(channels):
-                    colour[n, i, j, c] = background[c]
+                    color[n, i, j, c] = background[c]
         for f in range(count):
             first, end = max(boxes[n, f, 0], top), min(boxes[n, f, 1] + 1, bottom)
             if first >= end:
@@ -146,28 +146,28 @@ def soft_forward_kernel(
                         highest[n, i, j] = z
                         total[n, i, j] *= fade
                         for c in range(channels):
-                            colour[n, i, j, c] *= fade
+                            color[n, i, j, c] *= fade
                     weight = math.exp((z - highest[n, i, j]) / gamma) * (share if inside else small * share)
                     total[n, i, j] += weight
                     for c in range(channels):
                         seen = b0 * values[m, f, 0, c] + b1 * values[m, f, 1, c] + b2 * values[m, f, 2, c]
-                        colour[n, i, j, c] += weight * seen
+                        color[n, i, j, c] += weight * seen
         for i in range(top, bottom):
             for j in range(width):
                 for c in range(channels):
-                    colour[n, i, j, c] /= total[n, i, j]
-                    picture[n, i, j, c] = colour[n, i, j, c]
+                    color[n, i, j, c] /= total[n, i, j]
+                    picture[n, i, j, c] = color[n, i, j, c]
                 picture[n, i, j, channels] = 1.0 - missed[n, i, j]
 
 
 @jit
 def soft_backward_kernel(
-    corners, boxes, values, missed, highest, total, colour, gradient, sigma, gamma, near, far, cutoff,
+    corners, boxes, values, missed, highest, total, color, gradient, sigma, gamma, near, far, cutoff,
     through_barycentrics, grad_corners, grad_values,
 ):  # fmt: skip
-    views, height, width, channels = colour.shape
+    views, height, width, channels = color.shape
     count = corners.shape[1]
-    step = 1 if values.shape[0] > 1 else 0  # whether each view has colours of its own
+    step = 1 if values.shape[0] > 1 else 0  # whether each view has colors of its own
     for f in prange(count):
         for n in range(views):
             m = n * step
@@ -207,7 +207,7 @@ def soft_backward_kernel(
                             for c in range(channels):
                                 g = weight * gradient[n, i, j, c]
                                 v0, v1, v2 = values[m, f, 0, c], values[m, f, 1, c], values[m, f, 2, c]
-                                gain += g * (b0 * v0 + b1 * v1 + b2 * v2 - colour[n, i, j, c])
+                                gain += g * (b0 * v0 + b1 * v1 + b2 * v2 - color[n, i, j, c])
                                 g0, g1, g2 = g0 + g * v0, g1 + g * v1, g2 + g * v2
                                 grad_values[m, f, 0, c] += g * b0
                                 grad_values[m, f, 1, c] += g * b1
@@ -266,7 +266,7 @@ def dibr_forward(corners, boxes, face, sigmainv, boxlen, knum):
 
 
 def dibr_backward(corners, boxes, face, missed, last, gradient, sigmainv, boxlen, knum):
-    """Gradient (N,F,3,3) of the corners in normalised device coordinates."""
+    """Gradient (N,F,3,3) of the corners in normalized device coordinates."""
     grad_corners = torch.zeros_like(corners)
     arrays = (x.numpy() for x in (corners, boxes, face, missed, last, gradient))
     dibr_backward_kernel(*arrays, sigmainv, boxlen, grad_corners.numpy())
@@ -289,13 +289,13 @@ def soft_forward(
 
 
 def soft_backward(
-    corners, boxes, values, missed, highest, total, colour, gradient,
+    corners, boxes, values, missed, highest, total, color, gradient,
     sigma, gamma, eps, near, far, cutoff, through_barycentrics,
 ):  # fmt: skip
-    """Gradients of the corners (N,F,3,3), in normalised device coordinates, and of ``values``."""
+    """Gradients of the corners (N,F,3,3), in normalized device coordinates, and of ``values``."""
     grad_corners = torch.zeros_like(corners)
     grad_values = torch.zeros(values.shape, dtype=torch.float64)
-    arrays = (x.numpy() for x in (corners, boxes, values, missed, highest, total, colour, gradient))
+    arrays = (x.numpy() for x in (corners, boxes, values, missed, highest, total, color, gradient))
     settings = (sigma, gamma, near, far, cutoff, through_barycentrics)
     soft_backward_kernel(*arrays, *settings, grad_corners.numpy(), grad_values.numpy())
     return grad_corners, grad_values

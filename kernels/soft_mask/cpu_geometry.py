@@ -1,4 +1,4 @@
-"""Numba: a pixel and a triangle, in normalised device coordinates."""
+"""Numba: a pixel and a triangle, in normalized device coordinates."""
 
 from ..jit import inline
 from . import FLAT
@@ -12,7 +12,7 @@ def inverse_length(ax, ay, bx, by):
 
 
 @inline
-def towards(x, y, ax, ay, bx, by, inverse):
+def toward(x, y, ax, ay, bx, by, inverse):
     """From (x, y) to the nearest point of an edge: how far along the edge it lies, and the step there."""
     t = min(max(((x - ax) * (bx - ax) + (y - ay) * (by - ay)) * inverse, 0.0), 1.0)
     return t, ax + t * (bx - ax) - x, ay + t * (by - ay) - y
@@ -20,15 +20,15 @@ def towards(x, y, ax, ay, bx, by, inverse):
 
 @inline
 def nearest_edge(x, y, x0, y0, x1, y1, x2, y2, inverse0, inverse1, inverse2):
-    """The nearest of a triangle's edges, the squared distance to it, and what ``towards`` says of it."""
+    """The nearest of a triangle's edges, the squared distance to it, and what ``toward`` says of it."""
     edge = 0
-    t, dx, dy = towards(x, y, x0, y0, x1, y1, inverse0)
+    t, dx, dy = toward(x, y, x0, y0, x1, y1, inverse0)
     squared = dx * dx + dy * dy
-    t1, dx1, dy1 = towards(x, y, x1, y1, x2, y2, inverse1)
+    t1, dx1, dy1 = toward(x, y, x1, y1, x2, y2, inverse1)
     if dx1 * dx1 + dy1 * dy1 < squared:
         edge, t, dx, dy = 1, t1, dx1, dy1
         squared = dx * dx + dy * dy
-    t2, dx2, dy2 = towards(x, y, x2, y2, x0, y0, inverse2)
+    t2, dx2, dy2 = toward(x, y, x2, y2, x0, y0, inverse2)
     if dx2 * dx2 + dy2 * dy2 < squared:
         edge, t, dx, dy = 2, t2, dx2, dy2
         squared = dx * dx + dy * dy

@@ -1,7 +1,7 @@
-"""What all backends share: the faces' corners in normalised device coordinates, the pixels near a face, the way back.
+"""What all backends share: the faces' corners in normalized device coordinates, the pixels near a face, the way back.
 
-Normalised device coordinates run over [-1, 1] across the picture's width and over [-1, 1] up its height, whatever its
-aspect: the centre of pixel (i, j) is at ((2 j + 1 - W) / W, (H - 1 - 2 i) / H).
+Normalized device coordinates run over [-1, 1] across the picture's width and over [-1, 1] up its height, whatever its
+aspect: the center of pixel (i, j) is at ((2 j + 1 - W) / W, (H - 1 - 2 i) / H).
 """
 
 import torch
@@ -21,7 +21,7 @@ def gather(attributes: Tensor, faces: Tensor) -> Tensor:
 
 
 def project(points: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Corners (N,F,3,3) of the faces as x and y in normalised device coordinates and depth w; which faces count (N,F).
+    """Corners (N,F,3,3) of the faces as x and y in normalized device coordinates and depth w; which faces count (N,F).
 
     A face counts if it is no padding and its corners are finite and no nearer than ``NEAREST``. The corners of the
     others are meaningless but finite.
@@ -42,9 +42,9 @@ def unproject_gradient(gradient: Tensor, corners: Tensor, usable: Tensor, height
 
 
 def pixel_boxes(corners: Tensor, usable: Tensor, reach: float, height: int, width: int) -> Tensor:
-    """First row, last row, first column, last column (N,F,4) int32 of the pixels whose centres lie within ``reach``.
+    """First row, last row, first column, last column (N,F,4) int32 of the pixels whose centers lie within ``reach``.
 
-    ``reach`` is a distance along either axis. No centre is missed through rounding; one just outside may come along.
+    ``reach`` is a distance along either axis. No center is missed through rounding; one just outside may come along.
     A face without pixels, or one that is not ``usable``, has its first row behind its last.
     """
     x, y = corners[..., 0], corners[..., 1]
@@ -63,8 +63,8 @@ def pixel_boxes(corners: Tensor, usable: Tensor, reach: float, height: int, widt
     return torch.stack([top, bottom, left, right], -1).int()
 
 
-def pixel_centres(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """x (W,) and y (H,1) of the pixels' centres in normalised device coordinates."""
+def pixel_centers(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """x (W,) and y (H,1) of the pixels' centers in normalized device coordinates."""
     column = torch.arange(width, device=like.device, dtype=like.dtype)
     row = torch.arange(height, device=like.device, dtype=like.dtype)
     return (2 * column + 1 - width) / width, ((height - 1 - 2 * row) / height)[:, None]

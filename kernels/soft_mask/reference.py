@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from . import FLAT, MIN_AREA
-from .geometry import pixel_centres, project
+from .geometry import pixel_centers, project
 
 
 def edge_distance(corners: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Squared distance (N,F,H,W) of every pixel's centre to the nearest of each triangle's three edges."""
+    """Squared distance (N,F,H,W) of every pixel's center to the nearest of each triangle's three edges."""
     squared = []
     for k in range(3):
         ax, ay = corners[:, :, k, 0, None, None], corners[:, :, k, 1, None, None]  # (N, F, 1, 1)
@@ -24,7 +24,7 @@ def dibr_mask(points: Tensor, faces: Tensor, face: Tensor, sigmainv: float, boxl
     """See ``nerfkit.kernels.soft_mask.dibr_mask``; faces are (1 or N,F,3)."""
     height, width = face.shape[1:]
     corners, usable = project(points, faces, height, width)
-    x, y = pixel_centres(height, width, points)  # (W,), (H, 1)
+    x, y = pixel_centers(height, width, points)  # (W,), (H, 1)
     low, high = corners[..., :2].detach().amin(2) - boxlen, corners[..., :2].detach().amax(2) + boxlen  # (N, F, 2)
     in_x = (x >= low[..., 0, None, None]) & (x < high[..., 0, None, None])  # (N, F, 1, W)
     in_y = (y >= low[..., 1, None, None]) & (y < high[..., 1, None, None])  # (N, F, H, 1)
@@ -48,12 +48,12 @@ def barycentrics(corners: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]
 
 
 def soft_rasterize(
-    points: Tensor, faces: Tensor, colours: Tensor, height: int, width: int, background: Tensor, sigma: float,
+    points: Tensor, faces: Tensor, colors: Tensor, height: int, width: int, background: Tensor, sigma: float,
     gamma: float, eps: float, near: float, far: float, cutoff: float, through_barycentrics: bool,
 ) -> Tensor:  # fmt: skip
-    """See ``nerfkit.kernels.soft_mask.soft_rasterize``; faces are (1 or N,F,3), colours (1 or N,F,3,C) of corners."""
+    """See ``nerfkit.kernels.soft_mask.soft_rasterize``; faces are (1 or N,F,3), colors (1 or N,F,3,C) of corners."""
     corners, usable = project(points, faces, height, width)
-    x, y = pixel_centres(height, width, points)
+    x, y = pixel_centers(height, width, points)
     distance = edge_distance(corners, x, y)  # (N, F, H, W)
     w, has_area = barycentrics(corners, x, y)  # (N, F, 3, H, W), (N, F, 1, 1)
     inside = ((w > 0) & (w < 1)).all(2)  # (N, F, H, W)
@@ -68,15 +68,15 @@ def soft_rasterize(
     clipped = clipped / torch.where(has_area[:, :, None], clipped.sum(2, keepdim=True), 1.0)
     inverse = (clipped / corners[..., 2, None, None]).sum(2)  # (N, F, H, W)
     depth = 1 / torch.where(has_area, inverse, 1.0)
-    coloured = chosen & has_area & (depth >= near) & (depth <= far)
+    colored = chosen & has_area & (depth >= near) & (depth <= far)
     score = torch.nn.functional.logsigmoid(signed) + (far - depth) / ((far - near) * gamma)
-    score = torch.where(coloured, score, -torch.inf)
+    score = torch.where(colored, score, -torch.inf)
     background_score = (
         torch.full_like(score[:, :1], eps / gamma)
         if score.shape[1]
         else score.new_full((points.shape[0], 1, height, width), eps / gamma)
     )
     weights = torch.softmax(torch.cat([score, background_score], 1), 1)  # (N, F + 1, H, W)
-    seen = torch.einsum("nfkhw,nfkc->nfhwc", clipped, colours.expand(points.shape[0], -1, -1, -1))
-    colour = (weights[:, :-1, ..., None] * seen).sum(1) + weights[:, -1, ..., None] * background
-    return torch.cat([colour, alpha[..., None]], -1)  # (N, H, W, C + 1)
+    seen = torch.einsum("nfkhw,nfkc->nfhwc", clipped, colors.expand(points.shape[0], -1, -1, -1))
+    color = (weights[:, :-1, ..., None] * seen).sum(1) + weights[:, -1, ..., None] * background
+    return torch.cat([color, alpha[..., None]], -1)  # (N, H, W, C + 1)

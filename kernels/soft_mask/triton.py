@@ -5,7 +5,7 @@ tile and face, which ``segments`` then adds up by face and by vertex, a piece of
 other. No atomics, no lists of fragments. Geometry and depth are float64, exponentials of what is left of them float32
 (DIB-R's: float64). Here is SoftRas' picture; DIB-R's mask: ``triton_dibr.py``.
 
-Memory on the way besides the lists, with C colours, at most ``MOST_CHANNELS``: backward, 72 + 12 C bytes a pair for its
+Memory on the way besides the lists, with C colors, at most ``MOST_CHANNELS``: backward, 72 + 12 C bytes a pair for its
 row and some 35 while rows are sorted by face, 2.7 GB in a full piece; some 160 + 12 C a face and view, the sums of all
 pieces and of one.
 """
@@ -22,7 +22,7 @@ from .triton_dibr import dibr_backward, dibr_forward
 from .triton_geometry import barycentrics, clip, nearest_edge, shares, tile_pixels
 from .triton_lists import BACKWARD_WARPS, FORWARD_WARPS, SIZES, by_face, over_pieces
 
-MOST_CHANNELS = 4  # of colours in one launch: 16 would not fit into registers
+MOST_CHANNELS = 4  # of colors in one launch: 16 would not fit into registers
 _FLAT = tl.constexpr(FLAT)
 _MIN_AREA = tl.constexpr(MIN_AREA)
 
@@ -46,8 +46,8 @@ def soft_forward_kernel(
         channel = tl.arange(0, BLOCK)
         highest = tl.zeros((TILE * TILE,), tl.float64) + eps
         total = tl.full((TILE * TILE,), 1.0, tl.float32)
-        colour = tl.zeros((TILE * TILE, BLOCK), tl.float32)
-        colour += tl.load(background_ptr + channel, channel < CHANNELS, other=0.0)[None, :]
+        color = tl.zeros((TILE * TILE, BLOCK), tl.float32)
+        color += tl.load(background_ptr + channel, channel < CHANNELS, other=0.0)[None, :]
         values_ptr += n * own * faces * (3 * CHANNELS)
     for k in range(begin, end):
         entry = tl.load(entries_ptr + k).to(tl.int64)
@@ -62,7 +62,7 @@ def soft_forward_kernel(
         if CHANNELS > 0:
             b0, b1, b2, _ = clip(w0, w1, w2)
             inverse = b0 / tl.load(corner + 2) + b1 / tl.load(corner + 5) + b2 / tl.load(corner + 8)
-            depth = 1 / tl.where(area < _FLAT, -1.0, inverse)  # nearer than ``near``: no colour
+            depth = 1 / tl.where(area < _FLAT, -1.0, inverse)  # nearer than ``near``: no color
             counts = counts & (depth >= near) & (depth <= far)
             z = (far - depth) / (far - near)
             peak = tl.where(counts, tl.maximum(z, highest), highest)
@@ -76,14 +76,14 @@ def soft_forward_kernel(
             v2 = tl.load(value + 2 * CHANNELS, channel < CHANNELS, other=0.0)
             c0, c1, c2 = (weight * b0).to(tl.float32), (weight * b1).to(tl.float32), (weight * b2).to(tl.float32)
             seen = c0[:, None] * v0[None, :] + c1[:, None] * v1[None, :] + c2[:, None] * v2[None, :]
-            colour = colour * fade[:, None] + seen
+            color = color * fade[:, None] + seen
     tl.store(missed_ptr + pixel, missed, exists)
     tl.store(picture_ptr + pixel * (CHANNELS + 1) + CHANNELS, 1 - missed, exists)
     if CHANNELS > 0:
         tl.store(highest_ptr + pixel, highest, exists)
         tl.store(total_ptr + pixel, total, exists)
         place = pixel[:, None] * (CHANNELS + 1) + channel[None, :]
-        tl.store(picture_ptr + place, colour / total[:, None], exists[:, None] & (channel < CHANNELS)[None, :])
+        tl.store(picture_ptr + place, color / total[:, None], exists[:, None] & (channel < CHANNELS)[None, :])
 
 
 @triton.jit(do_not_specialize=[*SIZES, "own"])
@@ -93,7 +93,7 @@ def soft_backward_kernel(
     first_view, faces, height, width, top, left, rows, columns, own,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr, SLOPES: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """Writes the tile's sums for each face of its list: corners (entries, 9), colours (entries, 3 C)."""
+    """Writes the tile's sums for each face of its list: corners (entries, 9), colors (entries, 3 C)."""
     pixel, exists, n, x, y = tile_pixels(first_view, height, width, top, left, rows, columns, TILE)
     corners_ptr += n * faces * 9
     sigma, gamma = tl.load(settings_ptr), tl.load(settings_ptr + 1)
@@ -107,8 +107,8 @@ def soft_backward_kernel(
         real = channel < CHANNELS
         place = pixel[:, None] * (CHANNELS + 1) + channel[None, :]
         gradient = tl.load(gradient_ptr + place, exists[:, None] & real[None, :], other=0.0)
-        colour = tl.load(picture_ptr + place, exists[:, None] & real[None, :], other=0.0)
-        by_colour = tl.sum(gradient * colour, 1)
+        color = tl.load(picture_ptr + place, exists[:, None] & real[None, :], other=0.0)
+        by_color = tl.sum(gradient * color, 1)
         highest = tl.load(highest_ptr + pixel, exists, other=0.0)
         inverse_total = 1 / tl.load(total_ptr + pixel, exists, other=1.0)
         values_ptr += n * own * faces * (3 * CHANNELS)
@@ -129,10 +129,10 @@ def soft_backward_kernel(
             z0, z1, z2 = tl.load(corner + 2), tl.load(corner + 5), tl.load(corner + 8)
             b0, b1, b2, clipped = clip(w0, w1, w2)
             inverse = b0 / z0 + b1 / z1 + b2 / z2
-            depth = 1 / tl.where(area < _FLAT, -1.0, inverse)  # nearer than ``near``: no colour
-            coloured = counts & (depth >= near) & (depth <= far)
-            z = tl.where(coloured, (far - depth) / (far - near) - highest, 0.0)
-            weight = tl.where(coloured, share * tl.exp((z / gamma).to(tl.float32)) * inverse_total, 0.0)
+            depth = 1 / tl.where(area < _FLAT, -1.0, inverse)  # nearer than ``near``: no color
+            colored = counts & (depth >= near) & (depth <= far)
+            z = tl.where(colored, (far - depth) / (far - near) - highest, 0.0)
+            weight = tl.where(colored, share * tl.exp((z / gamma).to(tl.float32)) * inverse_total, 0.0)
             value = values_ptr + entry * (3 * CHANNELS) + channel
             v0 = tl.load(value, real, other=0.0)
             v1 = tl.load(value + CHANNELS, real, other=0.0)
@@ -143,7 +143,7 @@ def soft_backward_kernel(
             tl.store(value_part, tl.sum((weight * b0).to(tl.float32)[:, None] * gradient, 0), real)
             tl.store(value_part + CHANNELS, tl.sum((weight * b1).to(tl.float32)[:, None] * gradient, 0), real)
             tl.store(value_part + 2 * CHANNELS, tl.sum((weight * b2).to(tl.float32)[:, None] * gradient, 0), real)
-            gain = weight * (b0 * g0 + b1 * g1 + b2 * g2 - by_colour)
+            gain = weight * (b0 * g0 + b1 * g1 + b2 * g2 - by_color)
             by_signed += (gain * rest).to(tl.float32)
             by_inverse = gain / (gamma * (far - near)) * depth * depth  # of one over the depth
             tl.store(part + 2, -tl.sum(by_inverse * b0, 0) / (z0 * z0))
@@ -195,7 +195,7 @@ def soft_backward(
     corners, boxes, values, picture, missed, highest, total, entries, offsets, gradient,
     sigma, gamma, eps, near, far, cutoff, through_barycentrics,
 ):  # fmt: skip
-    """Gradients of the corners (N,F,3,3), in normalised device coordinates, and of ``values``."""
+    """Gradients of the corners (N,F,3,3), in normalized device coordinates, and of ``values``."""
     count, (height, width) = boxes.shape[1], gradient.shape[1:3]
     channels, own = values.shape[-1], int(values.shape[0] > 1)
     corners = corners.contiguous()

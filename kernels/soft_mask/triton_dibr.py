@@ -95,7 +95,7 @@ def dibr_forward(corners, boxes, face, sigmainv, boxlen, knum):
 
 
 def dibr_backward(corners, boxes, face, missed, last, entries, offsets, gradient, sigmainv, boxlen, knum):
-    """Gradient (N,F,3,3) of the corners in normalised device coordinates."""
+    """Gradient (N,F,3,3) of the corners in normalized device coordinates."""
     count, (height, width) = boxes.shape[1], face.shape[1:]
     corners = corners.contiguous()
     by_corners = torch.zeros_like(corners)

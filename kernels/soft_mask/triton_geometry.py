@@ -1,4 +1,4 @@
-"""Triton: a tile's pixels and a triangle, in normalised device coordinates."""
+"""Triton: a tile's pixels and a triangle, in normalized device coordinates."""
 
 import triton
 import triton.language as tl
@@ -10,7 +10,7 @@ _FLAT = tl.constexpr(FLAT)
 
 @triton.jit
 def tile_pixels(first_view, height, width, top, left, rows, columns, TILE: tl.constexpr):
-    """Of this program's tile: the pixels' numbers, which exist, their view, and their centres' x and y.
+    """Of this program's tile: the pixels' numbers, which exist, their view, and their centers' x and y.
 
     A picture has less than 2^31 pixels; all views together may have more.
     """
@@ -27,7 +27,7 @@ def tile_pixels(first_view, height, width, top, left, rows, columns, TILE: tl.co
 
 
 @triton.jit
-def towards(x, y, ax, ay, bx, by):
+def toward(x, y, ax, ay, bx, by):
     """From (x, y) to the nearest point of an edge: how far along the edge it lies, the step there, its square."""
     ex, ey = bx - ax, by - ay
     length = ex * ex + ey * ey
@@ -40,9 +40,9 @@ def towards(x, y, ax, ay, bx, by):
 @triton.jit
 def nearest_edge(x, y, x0, y0, x1, y1, x2, y2):
     """Squared distance to the nearest of a triangle's edges, the step there, and what share of it each corner is."""
-    t, dx, dy, squared = towards(x, y, x0, y0, x1, y1)
-    t1, dx1, dy1, squared1 = towards(x, y, x1, y1, x2, y2)
-    t2, dx2, dy2, squared2 = towards(x, y, x2, y2, x0, y0)
+    t, dx, dy, squared = toward(x, y, x0, y0, x1, y1)
+    t1, dx1, dy1, squared1 = toward(x, y, x1, y1, x2, y2)
+    t2, dx2, dy2, squared2 = toward(x, y, x2, y2, x0, y0)
     second = squared1 < squared
     third = squared2 < tl.where(second, squared1, squared)
     s0 = tl.where(third, t2, tl.where(second, 0.0, 1 - t))

@@ -1,17 +1,17 @@
 """Texture look-ups: bilinear, and trilinear through a pyramid of mipmaps.
 
-The convention is OBJ's: u to the right, v up; texel (i,j) of A x B has its centre at u = (j + 0.5) / B,
+The convention is OBJ's: u to the right, v up; texel (i,j) of A x B has its center at u = (j + 0.5) / B,
 v = 1 - (i + 0.5) / A. With the texel coordinates x = u B - 0.5 and y = (1 - v) A - 0.5::
 
     bilinear  = sum_ij hat(y - i) hat(x - j) texture[i, j]        hat(z) = max(0, 1 - |z|)
     trilinear = (1 - f) bilinear of level k + f bilinear of level k + 1        k = floor(level), f = level - k
 
-Beyond the outermost texels' centres their own value counts. Level 0 is the texture; each further level halves both
+Beyond the outermost texels' centers their own value counts. Level 0 is the texture; each further level halves both
 sides, n to max(1, floor(n / 2)), down to one texel (Williams 1983, "Pyramidal parametrics"). A texel of the smaller
 level is the mean of the area under it, so that every level has the texture's mean; from an odd side n = 2 m + 1 it
 takes three texels with the weights (m - i, m, i + 1) / n, from an even one two halves.
 
-The derivative by u and v jumps at the texels' centres, and at the outermost ones, where clamping begins. There the mean
+The derivative by u and v jumps at the texels' centers, and at the outermost ones, where clamping begins. There the mean
 of both sides is returned, which is what central differences give.
 """
 

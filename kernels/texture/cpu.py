@@ -143,7 +143,7 @@ def texels_kernel(table, uv, covered, level, share, grad_image, grad_fine, grad_
                     continue
                 height = table[k + side, 1]
                 i, _, _, _, _ = _axis((1.0 - np.float64(uv[p, 1])) * height - 0.5, height)
-                # Bands are numbered so that neighbouring numbers are the same part of all levels: an even load.
+                # Bands are numbered so that neighboring numbers are the same part of all levels: an even load.
                 band = (p // share * height + i) // tall[k + side] * levels + k + side
                 bands[p, side] = band
                 starts[chunk, band] += 1

@@ -1,20 +1,19 @@
-"""What a radiance field is to the rest of the package: densities, colours, and rays composited through both."""
+"""What a radiance field is to the rest of the package: densities, colors, and rays composited through both."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from nerfkit.kernels.composite import composite
-from nerfkit.kernels.harmonic_field import Rendered
+from nerfkit.kernels.composite import Rendered, composite
 from nerfkit.kernels.march import Samples
 
 
 class Field(nn.Module):
-    """A density sigma(x) per unit length and a colour c(x, d).
+    """A density sigma(x) per unit length and a color c(x, d).
 
     A field has ``density`` and ``forward``. Where it knows a shorter way from positions to pixels than through the
-    density and the colour of every sample, it has a ``render`` of its own.
+    density and the color of every sample, it has a ``render`` of its own.
     """
 
     def density(self, positions: Tensor) -> Tensor:
@@ -22,7 +21,7 @@ class Field(nn.Module):
         raise NotImplementedError
 
     def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Density (S,) and colour (S,3) of packed samples.
+        """Density (S,) and color (S,3) of packed samples.
 
         Args:
             positions: (S,3), ray after ray.
@@ -47,11 +46,11 @@ class Field(nn.Module):
             directions: (R,3), unit.
 
         Returns:
-            premultiplied colour (R,3), opacity (R,), depth (R,); a ray without samples is empty.
+            premultiplied color (R,3), opacity (R,), depth (R,); a ray without samples is empty.
         """
-        density, colour = self(positions, samples.offsets, directions)
+        density, color = self(positions, samples.offsets, directions)
         pixels = composite(
-            density, colour, samples.t_start, samples.t_end, samples.offsets, opacity=opacity, early_stop=early_stop
+            density, color, samples.t_start, samples.t_end, samples.offsets, opacity=opacity, early_stop=early_stop
         )
         return Rendered(*pixels[:3])
 

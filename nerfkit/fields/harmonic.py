@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from nerfkit.fields.field import Field
+from nerfkit.kernels.composite import Rendered
 from nerfkit.kernels.harmonic_field import (
     FieldSpec,
     FieldWeights,
-    Rendered,
     harmonic_density,
     harmonic_field,
     harmonic_render,
@@ -20,7 +20,7 @@ from nerfkit.kernels.march import Samples
 
 
 class HarmonicField(Field):
-    """Density and view-dependent colour from an MLP over harmonic embeddings.
+    """Density and view-dependent color from an MLP over harmonic embeddings.
 
     Args:
         width: columns of every layer; depth: number of trunk layers.
@@ -77,7 +77,7 @@ class HarmonicField(Field):
             self.density_head = nn.Linear(width, 1)
             self.feature = nn.Linear(width, width)
             self.direction = nn.Linear(self.spec.direction_size, width, bias=False)
-            self.colour = nn.Linear(width, 3)
+            self.color = nn.Linear(width, 3)
             for layer in (*self.hidden, self.feature):
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
@@ -90,7 +90,7 @@ class HarmonicField(Field):
             (self.density_head.weight, self.density_head.bias),
             (self.feature.weight, self.feature.bias),
             self.direction.weight,
-            (self.colour.weight, self.colour.bias),
+            (self.color.weight, self.color.bias),
         )
 
     def density(self, positions: Tensor) -> Tensor:
@@ -101,15 +101,15 @@ class HarmonicField(Field):
             return reference.harmonic_density(self._scaled(positions), self.weights(), self.spec).to(positions.dtype)
 
     def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Density (S,) and colour (S,3) of packed samples: positions (S,3), offsets (R+1,), directions (R,3)."""
+        """Density (S,) and color (S,3) of packed samples: positions (S,3), offsets (R+1,), directions (R,3)."""
         if self.fused:
             return harmonic_field(self._scaled(positions), offsets, directions, self.weights(), self.spec)
         ray_index = torch.repeat_interleave(offsets.diff(), output_size=len(positions))  # (S,)
         with self._autocast(positions):
-            density, colour = reference.harmonic_field(
+            density, color = reference.harmonic_field(
                 self._scaled(positions), ray_index, directions, self.weights(), self.spec
             )
-        return density.to(positions.dtype), colour.to(positions.dtype)
+        return density.to(positions.dtype), color.to(positions.dtype)
 
     def render(
         self,

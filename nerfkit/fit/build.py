@@ -59,7 +59,7 @@ def build_sampler(config: DictConfig, scene: Scene) -> OccupancySampler | Strati
 
 
 def tutorial_scale(config: DictConfig, scene: Scene) -> float:
-    """What normalised lengths are multiplied by so that the far plane is 1 behind the centre for the farthest camera.
+    """What normalized lengths are multiplied by so that the far plane is 1 behind the center for the farthest camera.
 
     The tutorial's planes and frequencies are meant for its own scene's size; this brings any scene to that size.
     """

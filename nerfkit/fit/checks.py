@@ -110,7 +110,7 @@ def check_sampler(config: DictConfig) -> None:
     least, most = GRID_RESOLUTIONS
     if not least <= o.resolution <= most:
         raise ConfigError(f"sampler.resolution={o.resolution}: expected {least} to {most}")
-    _expect("sampler.step_size", o.step_size, o.step_size > 0, "a length above 0, in normalised units")
+    _expect("sampler.step_size", o.step_size, o.step_size > 0, "a length above 0, in normalized units")
     stop = o.min_transmittance
     _expect("sampler.min_transmittance", stop, 0 < stop < 1, "a share between 0 and 1")
     _expect("sampler.threshold", o.threshold, o.threshold >= 0, "an optical depth, not negative")

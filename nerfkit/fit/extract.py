@@ -1,4 +1,4 @@
-"""From a field to a coarse mesh: isosurface, no floaters or unseen parts, decimated, coloured by the field."""
+"""From a field to a coarse mesh: isosurface, no floaters or unseen parts, decimated, colored by the field."""
 
 from dataclasses import replace
 
@@ -17,11 +17,11 @@ from nerfkit.volume.renderer import RAYS_AT_ONCE, render_rays
 from nerfkit.volume.samplers import OccupancySampler, Sampler, StratifiedSampler
 
 SMOOTHING = 5  # rounds of Taubin smoothing before decimation: ripples of the field would claim the face budget
-FEELER = 0.05  # how far in front of a surface point, in normalised units, the ray that reads its colour starts
+FEELER = 0.05  # how far in front of a surface point, in normalized units, the ray that reads its color starts
 
 
 def coarse_mesh(field: Field, sampler: Sampler, scene: Scene, options: DictConfig, device: torch.device) -> Mesh:
-    """The surface of a field, at most ``options.faces`` triangles, with vertex colours, in normalised units.
+    """The surface of a field, at most ``options.faces`` triangles, with vertex colors, in normalized units.
 
     Args:
         options: conf/extract: ``resolution`` of the lattice, ``level`` of density (null chooses one), ``faces``,
@@ -44,7 +44,7 @@ def coarse_mesh(field: Field, sampler: Sampler, scene: Scene, options: DictConfi
     dense = remove_hidden(dense, seen_faces(dense, scene))
     mesh = remove_floaters(decimate(smooth(dense, SMOOTHING), options.faces), options.min_part)
     normals = vertex_normals(mesh.vertices, mesh.faces)
-    return replace(mesh, colours=surface_colours(field, sampler, mesh.vertices, normals, device))
+    return replace(mesh, colors=surface_colors(field, sampler, mesh.vertices, normals, device))
 
 
 def seen_faces(mesh: Mesh, scene: Scene) -> Tensor:
@@ -57,15 +57,15 @@ def seen_faces(mesh: Mesh, scene: Scene) -> Tensor:
 
 
 @torch.no_grad()
-def surface_colours(
+def surface_colors(
     field: Field, sampler: Sampler, points: Tensor, normals: Tensor, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """What the field shows of surface points (P,3) when looked at along their normals (P,3): colours (P,3) in [0,1].
+    """What the field shows of surface points (P,3) when looked at along their normals (P,3): colors (P,3) in [0,1].
 
-    Each colour is composited along a ray that starts in front of the surface, and divided by its opacity; where the ray
-    stays almost empty, the field's colour at the point itself is taken.
+    Each color is composited along a ray that starts in front of the surface, and divided by its opacity; where the ray
+    stays almost empty, the field's color at the point itself is taken.
     """
-    colours = []
+    colors = []
     # A lock-step sampler begins at its near plane, which must not lie behind the surface.
     start = FEELER + (sampler.near if isinstance(sampler, StratifiedSampler) else 0.0)
     for p, n in zip(points.split(RAYS_AT_ONCE), normals.split(RAYS_AT_ONCE), strict=True):
@@ -73,6 +73,6 @@ def surface_colours(
         pixels, _ = render_rays(field, sampler, p + n * start, -n)
         offsets = torch.arange(len(p) + 1, device=p.device)
         plain = field(p, offsets, -n)[1]
-        through = pixels.colour / pixels.opacity.clamp_min(1e-6)[:, None]
-        colours.append(torch.where((pixels.opacity > 0.5)[:, None], through, plain).cpu())
-    return torch.cat(colours)
+        through = pixels.color / pixels.opacity.clamp_min(1e-6)[:, None]
+        colors.append(torch.where((pixels.opacity > 0.5)[:, None], through, plain).cpu())
+    return torch.cat(colors)

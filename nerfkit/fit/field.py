@@ -51,7 +51,7 @@ class Progress:
 
 @dataclass
 class Step:
-    """What one step did. The ``terms`` of the loss and the sum of ``squared`` colour errors are still on the device."""
+    """What one step did. The ``terms`` of the loss and the sum of ``squared`` color errors are still on the device."""
 
     terms: dict[str, Tensor]
     squared: Tensor
@@ -74,7 +74,7 @@ class FieldFit:
     """One field being fitted to one scene.
 
     Attributes:
-        field: the weights being optimised; ``average`` their running mean, which is what to evaluate.
+        field: the weights being optimized; ``average`` their running mean, which is what to evaluate.
         sampler: where the field is evaluated along rays.
         progress: steps, seconds, samples so far.
         watch: finds what is not finite. On a CPU it is asked in every step; on a GPU, where asking means waiting, when
@@ -99,34 +99,34 @@ class FieldFit:
         self.average.load_state_dict(field.state_dict())
         self.pixels = TrainingPixels(scene, sampler, device)
         self.background = torch.tensor(scene.background, device=device)
-        self.optimiser = torch.optim.Adam(field.parameters(), lr=1e-3, eps=1e-15, fused=True)
+        self.optimizer = torch.optim.Adam(field.parameters(), lr=1e-3, eps=1e-15, fused=True)
         self.watch, self.waits = FiniteWatch(field.named_parameters(), device), device.type == "cpu"
-        self.optimiser.found_inf = self.watch.found  # type: ignore[attr-defined]
+        self.optimizer.found_inf = self.watch.found  # type: ignore[attr-defined]
         self.progress = Progress(rays=min(FIRST_RAYS, self.options.max_rays))
 
     # ---- one step
 
     def losses(self, rays: TrainingRays, first: int, step: int) -> tuple[dict[str, Tensor], Tensor, int]:
-        """The weighted terms of the loss over ``rays``, the sum of squared colour errors, and the samples it took.
+        """The weighted terms of the loss over ``rays``, the sum of squared color errors, and the samples it took.
 
         Each term is a mean of pseudo-Huber errors, huber (sqrt(1 + (e / huber)^2) - 1). ``first`` numbers the first
         ray.
         """
         o, draw = self.options, Draw(self.seed, step, first)
         rendered, samples = render_rays(self.field, self.sampler, rays.origins, rays.directions, draw)
-        predicted, true, alpha = rendered.colour, rays.rgba[:, :3], rays.rgba[:, 3]
+        predicted, true, alpha = rendered.color, rays.rgba[:, :3], rays.rgba[:, 3]
         if o.random_background:
             background = philox.uniform(draw, philox.BACKGROUND, len(true), 3, device=true.device)
         else:
             background = self.background.expand_as(true)
         error = predicted - true + (alpha - rendered.opacity)[:, None] * background  # (R, 3)
-        terms = {"colour": pseudo_huber(error, o.huber)}
+        terms = {"color": pseudo_huber(error, o.huber)}
         if self.scene.has_masks and o.mask_weight > 0:
             terms["silhouette"] = o.mask_weight * pseudo_huber(rendered.opacity - alpha, o.huber)
         return terms, error.detach().square().sum(), samples
 
     def step(self) -> Step:
-        """One optimiser step.
+        """One optimizer step.
 
         Raises:
             FloatingPointError: a term of the loss or a gradient is NaN or infinite; the weights are untouched. On a GPU
@@ -134,7 +134,7 @@ class FieldFit:
         """
         progress, o = self.progress, self.options
         rate = self.learning_rate()
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
         wanted = o.rays or progress.rays
         if o.views_per_step:
@@ -144,7 +144,7 @@ class FieldFit:
         count, samples = len(rays.rgba), 0
         terms: dict[str, Tensor] = {}
         squared = self.background.new_zeros(())
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         at_once = self._rays_at_once(count)
         for first in range(0, count, at_once):
             piece = TrainingRays(*(t[first : first + at_once] for t in rays))
@@ -156,7 +156,7 @@ class FieldFit:
         self.watch.look(terms, progress.step)
         if self.waits:
             self.watch.check()
-        self.optimiser.step()
+        self.optimizer.step()
         self._average()
         progress.step += 1
         progress.samples += samples
@@ -300,7 +300,7 @@ class FieldFit:
             "field": self.field.state_dict(),
             "average": self.average.state_dict(),
             "sampler": self.sampler.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "progress": vars(self.progress).copy(),
         }
         checkpoints.save(self.run.folder, self.progress.step, state)
@@ -311,17 +311,17 @@ class FieldFit:
         Raises:
             CheckpointError: it is of another field or sampler, or holds NaN or infinity.
         """
-        spoilt = next(_not_finite(state), None)
-        if spoilt is not None:
+        corrupted = next(_not_finite(state), None)
+        if corrupted is not None:
             raise CheckpointError(
-                f"{self.run.folder}: {spoilt} of its newest checkpoint is not finite, so the fit had diverged; delete "
+                f"{self.run.folder}: {corrupted} of its newest checkpoint is not finite: the fit had diverged; delete "
                 "that file from its folder checkpoints/ to go on from the one before"
             )
         try:
             self.field.load_state_dict(state["field"])
             self.average.load_state_dict(state["average"])
             self.sampler.load_state_dict(state["sampler"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            self.optimizer.load_state_dict(state["optimizer"])
             self.progress = Progress(**state["progress"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
@@ -332,7 +332,7 @@ class FieldFit:
 
 
 def _not_finite(value: Any, name: str = "") -> Iterator[str]:
-    """Names of the tensors with NaN or infinity in a nest of dictionaries, such as ``field.colour.bias``."""
+    """Names of the tensors with NaN or infinity in a nest of dictionaries, such as ``field.color.bias``."""
     if isinstance(value, Tensor):
         if value.is_floating_point() and not value.isfinite().all():
             yield name

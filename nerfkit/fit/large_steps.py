@@ -18,7 +18,7 @@ class LargeSteps:
         x <- x - rate M^-1 (m / (1 - b1^t)) / sqrt(max(v) / (1 - b2^t)),
 
     so that a gradient at lone vertices, such as those of the silhouette, moves their surroundings along instead of
-    pulling out spikes. M is factorised once (0.04 s for 10 000 vertices, 0.1 s for 20 000); the two solves of a step
+    pulling out spikes. M is factorized once (0.04 s for 10 000 vertices, 0.1 s for 20 000); the two solves of a step
     (2 ms each for 10 000 vertices) run on the CPU.
 
     After a change of faces, ``remeshed`` goes on with the moments m and v carried along.
@@ -51,7 +51,7 @@ class LargeSteps:
     def remeshed(
         self, vertices: Tensor, edges: Tensor, moments: Tensor, smoothness: float | None = None
     ) -> "LargeSteps":
-        """The optimiser of a mesh with other vertices and edges that goes on where this one is.
+        """The optimizer of a mesh with other vertices and edges that goes on where this one is.
 
         A loss over the surface or over pixels has gradients at the vertices in proportion to the area around them:
         with V' vertices instead of V, m is scaled by V / V' and v by its square, so that the steps keep their length.
@@ -59,7 +59,7 @@ class LargeSteps:
         Args:
             vertices: (V',3) float32 leaf tensor.
             edges: (E',2) int64.
-            moments: (V',6), what became of ``moments()``, such as the attributes that ``nerfkit.mesh.remesh`` returns.
+            moments: (V',6), what became of ``moments()``, such as the attributes that ``remesh`` returns.
             smoothness: lambda, which counts in edges squared: where these become shorter by a factor, the same reach
                 takes a lambda larger by its square. None keeps it.
         """

@@ -22,7 +22,7 @@ class Watch:
     look: Callable[[int], None]
 
 
-def optimise(
+def optimize(
     title: str,
     step: Callable[[float], dict[str, float]],
     *,

@@ -1,4 +1,4 @@
-"""Image metrics of 8-bit-quantised images, as viewers and papers see them: PSNR, SSIM (Wang et al. 2004), mask IoU."""
+"""Image metrics of 8-bit-quantized images, as viewers and papers see them: PSNR, SSIM (Wang et al. 2004), mask IoU."""
 
 import math
 
@@ -10,23 +10,23 @@ _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
 
-def quantise(image: Tensor) -> Tensor:
+def quantize(image: Tensor) -> Tensor:
     """``image`` clamped to [0,1] and rounded to the nearest of the 256 values that an 8-bit file can hold, float32."""
     return (image.float().clamp(0, 1) * 255).round() / 255
 
 
 def psnr(predicted: Tensor, true: Tensor, mask: Tensor | None = None) -> float:
-    """Peak signal-to-noise ratio in dB, -10 log10(mean squared error), of two quantised images.
+    """Peak signal-to-noise ratio in dB, -10 log10(mean squared error), of two quantized images.
 
     Args:
         predicted, true: (H,W,C) in [0,1].
         mask: (H,W); only pixels where it exceeds 1/2 count. None counts them all.
 
     Returns:
-        Decibels; infinity where the quantised images are equal, NaN where the mask is empty.
+        Decibels; infinity where the quantized images are equal, NaN where the mask is empty.
     """
     _check(predicted, true)
-    squared = (quantise(predicted) - quantise(true)) ** 2  # (H, W, C)
+    squared = (quantize(predicted) - quantize(true)) ** 2  # (H, W, C)
     if mask is not None:
         squared = squared[mask > 0.5]  # (P, C)
     error = squared.double().mean().item()
@@ -34,7 +34,7 @@ def psnr(predicted: Tensor, true: Tensor, mask: Tensor | None = None) -> float:
 
 
 def ssim(predicted: Tensor, true: Tensor) -> float:
-    """Structural similarity of two quantised images: an 11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03), range 1.
+    """Structural similarity of two quantized images: an 11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03), range 1.
 
     ``(2 mu_p mu_t + C1)(2 cov_pt + C2) / ((mu_p^2 + mu_t^2 + C1)(var_p + var_t + C2))`` under the window, averaged over
     the windows that lie wholly inside the image and over channels.
@@ -45,8 +45,8 @@ def ssim(predicted: Tensor, true: Tensor) -> float:
     _check(predicted, true)
     if min(predicted.shape[:2]) < _WINDOW:
         raise ValueError(f"SSIM needs images of at least {_WINDOW}x{_WINDOW} pixels, got {tuple(predicted.shape)}")
-    p = quantise(predicted).double().movedim(-1, 0)[:, None]  # (C, 1, H, W)
-    t = quantise(true).double().movedim(-1, 0)[:, None]
+    p = quantize(predicted).double().movedim(-1, 0)[:, None]  # (C, 1, H, W)
+    t = quantize(true).double().movedim(-1, 0)[:, None]
     mean_p, mean_t = _blur(p), _blur(t)
     var_p = _blur(p * p) - mean_p**2
     var_t = _blur(t * t) - mean_t**2

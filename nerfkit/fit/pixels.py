@@ -1,4 +1,4 @@
-"""The training photos as pixels to draw: where they are, the ray through each, what colour it has."""
+"""The training photos as pixels to draw: where they are, the ray through each, what color it has."""
 
 from typing import NamedTuple
 

@@ -1,6 +1,6 @@
 """The mesh stage: a coarse mesh becomes an asset by comparing its pictures with the training photos.
 
-First vertices and vertex colours are learned, with faces moved to where the surface bends; then the mesh is unwrapped,
+First vertices and vertex colors are learned, with faces moved to where the surface bends; then the mesh is unwrapped,
 its texture baked from the field, and vertices and texture are learned together. ``LargeSteps`` keeps the vertices'
 moves smooth. A scene without masks has nothing to say about the silhouette: only the pixels that the mesh covers count
 there.
@@ -15,14 +15,14 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.errors import SceneError
-from nerfkit.fit.loop import Watch, optimise
+from nerfkit.fit.loop import Watch, optimize
 from nerfkit.fit.refine_measure import evaluate_mesh as evaluate_mesh
 from nerfkit.fit.refine_measure import picture as picture
 from nerfkit.fit.refine_measure import preview
-from nerfkit.fit.refine_phases import Coloured, Textured
+from nerfkit.fit.refine_phases import Colored, Textured
 from nerfkit.fit.refine_targets import DepthTargets, Targets
 from nerfkit.fit.refine_untangle import untangle
-from nerfkit.mesh.bake import bake, bake_vertex_colours
+from nerfkit.mesh.bake import bake, bake_vertex_colors
 from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.mesh import Mesh, face_areas
 from nerfkit.mesh.unwrap import unwrap
@@ -40,7 +40,7 @@ class MeshWatch:
 
     Attributes:
         share: of the budget between two looks, in (0,1].
-        look: called with the mesh as it is: with vertex colours in the first phase, with a texture in the second.
+        look: called with the mesh as it is: with vertex colors in the first phase, with a texture in the second.
     """
 
     share: float
@@ -53,7 +53,7 @@ def refine_mesh(
     options: DictConfig,
     run: Run | None = None,
     seed: int = 0,
-    colour: Callable[[Tensor, Tensor], Tensor] | None = None,
+    color: Callable[[Tensor, Tensor], Tensor] | None = None,
     *,
     depth: DepthTargets | None = None,
     visibility: Visibility | str = "contour",
@@ -62,18 +62,18 @@ def refine_mesh(
     """The mesh with its vertices moved, UVs and a texture, so that it looks like the scene's training views.
 
     Args:
-        mesh: with vertex ``colours`` to start from, in normalised units; white where it has none.
+        mesh: with vertex ``colors`` to start from, in normalized units; white where it has none.
         options: conf/refine.
         run: where curves and pictures go; None shows the progress bar alone.
         seed: of the order of views and of the random backgrounds.
-        colour: what the texture starts from: points (P,3) and unit normals (P,3) on the surface to colours (P,3) in
-            [0,1], the field's as a rule; None takes the vertex colours.
+        color: what the texture starts from: points (P,3) and unit normals (P,3) on the surface to colors (P,3) in
+            [0,1], the field's as a rule; None takes the vertex colors.
         depth: what the field's depth is in the training views; None for no such term.
         visibility: how outlines get a gradient.
         watches: what else sees the mesh on its way, such as a timelapse.
 
     Returns:
-        a mesh with ``corner_uvs`` and ``texture``, and no vertex colours. It has the same faces where
+        a mesh with ``corner_uvs`` and ``texture``, and no vertex colors. It has the same faces where
         ``options.remesh`` is 0, about ``options.faces`` otherwise, and no more self-intersections than the given one
         unless the last ones cannot be smoothed away.
 
@@ -83,13 +83,13 @@ def refine_mesh(
     """
     if not len(mesh.faces):
         raise SceneError("refine: the mesh has no faces; lower extract.level or train the field for longer")
-    if mesh.colours is None:
-        mesh = replace(mesh, colours=torch.ones_like(mesh.vertices))
-    fit = _Refinement(mesh, scene, options, seed, colour, depth, visibility)
+    if mesh.colors is None:
+        mesh = replace(mesh, colors=torch.ones_like(mesh.vertices))
+    fit = _Refinement(mesh, scene, options, seed, color, depth, visibility)
     looks = [Watch(watch.share, lambda _, look=watch.look: look(fit.mesh())) for watch in watches]  # type: ignore[misc]
     if run is not None:
         looks.append(Watch(options.preview_every, lambda step: preview(fit.mesh(), scene, run, step)))
-    optimise(
+    optimize(
         "refine",
         fit.step,
         steps=options.steps,
@@ -122,18 +122,18 @@ class _Refinement:
         scene: Scene,
         options: DictConfig,
         seed: int,
-        colour: Callable[[Tensor, Tensor], Tensor] | None,
+        color: Callable[[Tensor, Tensor], Tensor] | None,
         depth: DepthTargets | None,
         visibility: Visibility | str,
     ) -> None:
         self.coarse, self.scene, self.options = mesh, scene, options
-        self.colour, self.visibility = colour, visibility
+        self.color, self.visibility = color, visibility
         self.targets = Targets(scene, options, seed, depth)
         self.allowed = len(self_intersections(mesh))
-        self.phase: Coloured | Textured
+        self.phase: Colored | Textured
         self.remeshed = 0
         if options.geometry > 0:
-            self.phase = Coloured(mesh, self.targets, options, visibility)
+            self.phase = Colored(mesh, self.targets, options, visibility)
         else:
             self.phase = self._textured(mesh)
 
@@ -144,7 +144,7 @@ class _Refinement:
     def step(self, share: float) -> dict[str, float]:
         """One step at ``share`` of the way, after a change of faces or of phase where one is due."""
         o = self.options
-        if isinstance(self.phase, Coloured):
+        if isinstance(self.phase, Colored):
             if share >= o.geometry:
                 mesh, _ = untangle(self.phase.mesh(), self.allowed)
                 self.phase = self._textured(mesh, self.phase)
@@ -158,8 +158,8 @@ class _Refinement:
         phase = self.phase if isinstance(self.phase, Textured) else self._textured(self.phase.mesh())
         return untangle(phase.mesh(), self.allowed)[0]
 
-    def _textured(self, mesh: Mesh, before: Coloured | None = None) -> Textured:
+    def _textured(self, mesh: Mesh, before: Colored | None = None) -> Textured:
         size = self.options.texture or texture_size(mesh, self.scene)
         unwrapped = unwrap(mesh, size)
-        start = bake_vertex_colours(unwrapped, size) if self.colour is None else bake(unwrapped, self.colour, size)
-        return Textured(replace(start, colours=None), self.targets, self.options, self.visibility, before)
+        start = bake_vertex_colors(unwrapped, size) if self.color is None else bake(unwrapped, self.color, size)
+        return Textured(replace(start, colors=None), self.targets, self.options, self.visibility, before)

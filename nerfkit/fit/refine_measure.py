@@ -15,7 +15,7 @@ from nerfkit.runs.folder import Run
 from nerfkit.runs.progress import track
 from nerfkit.scenes.scene import Scene
 
-SUPERSAMPLING = 2  # pictures of a mesh for measuring: as photos, they show each pixel's area, not its centre
+SUPERSAMPLING = 2  # pictures of a mesh for measuring: as photos, they show each pixel's area, not its center
 
 
 def evaluate_mesh(
@@ -27,7 +27,7 @@ def evaluate_mesh(
     ``psnr_inside``, which counts only pixels of which the mask covers more than half.
 
     Args:
-        mesh: in normalised units, with a texture or vertex colours.
+        mesh: in normalized units, with a texture or vertex colors.
         folder: where predicted | true | error of each view is written as ``mesh_VIEW.png``; None writes none.
         specular: its highlights, whose pictures are measured beside the others, as ``psnr_specular``.
     """

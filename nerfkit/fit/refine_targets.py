@@ -1,4 +1,4 @@
-"""What a mesh is refined towards: the training photos, their masks, and the depth that the field sees."""
+"""What a mesh is refined toward: the training photos, their masks, and the depth that the field sees."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class DepthTargets:
 
     Attributes:
         pixel: by view, (P,) int64 numbers i W + j of pixels.
-        depth: by view, (P,) float32, along the camera's axis in normalised units.
+        depth: by view, (P,) float32, along the camera's axis in normalized units.
     """
 
     pixel: dict[int, Tensor]
@@ -102,13 +102,13 @@ class Targets:
         covered = covered.clamp(min=1e-4)
         terms = {}
         if scene.has_masks:
-            # over a random colour, so that darkness cannot pass for emptiness
+            # over a random color, so that darkness cannot pass for emptiness
             behind = torch.rand(len(views), 1, 1, 3, generator=self.generator).to(rgb)
             uncovered = true[..., 3] - alpha  # (N, H, W)
             terms["image"] = (rgb - true[..., :3] + uncovered[..., None] * behind).abs().mean() / covered
             terms["mask"] = o.mask_weight * uncovered.abs().mean() / covered
         else:
-            # pixels on the outline show some of the backdrop: pulling them towards the photo would shrink the mesh
+            # pixels on the outline show some of the backdrop: pulling them toward the photo would shrink the mesh
             inside = alpha.detach() > 0.99  # (N, H, W)
             terms["image"] = ((rgb - true[..., :3]) * inside[..., None]).abs().mean() / covered
         if self.depth is not None and o.depth_weight:

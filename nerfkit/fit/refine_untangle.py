@@ -1,4 +1,4 @@
-"""Taking self-intersections out of a mesh that an optimiser has moved."""
+"""Taking self-intersections out of a mesh that an optimizer has moved."""
 
 from dataclasses import replace
 
@@ -10,14 +10,14 @@ from nerfkit.mesh.laplacian import Topology, laplacian_vectors
 from nerfkit.mesh.mesh import Mesh
 
 ROUNDS = 12
-GROWN_EVERY = 3  # rounds after which the neighbours of what still intersects are smoothed, too
+GROWN_EVERY = 3  # rounds after which the neighbors of what still intersects are smoothed, too
 
 
 def untangle(mesh: Mesh, allowed: int = 0) -> tuple[Mesh, int]:
     """Smooths the mesh where it runs through itself until at most ``allowed`` pairs of faces intersect.
 
-    Vertices of intersecting faces move half of the way to their neighbours' mean, up to ``ROUNDS`` times; the patch
-    grows by a ring every third round. Faces, UVs and colours stay. The result is the best mesh on the way, so it never
+    Vertices of intersecting faces move half of the way to their neighbors' mean, up to ``ROUNDS`` times; the patch
+    grows by a ring every third round. Faces, UVs and colors stay. The result is the best mesh on the way, so it never
     intersects more than the given one.
 
     Returns:

@@ -1,6 +1,6 @@
-"""Highlights: what a textured surface shows beyond one colour a point.
+"""Highlights: what a textured surface shows beyond one color a point.
 
-    rgb(x, v) = diffuse(x) + strength(x) sum over k of colour_k exp(sharpness_k (r . direction_k - 1))
+    rgb(x, v) = diffuse(x) + strength(x) sum over k of color_k exp(sharpness_k (r . direction_k - 1))
 
 with unit vectors v to the camera, n the smooth normal and r = 2 (n . v) n - v: a mirror image of some distant lamps,
 each a spherical Gaussian (Wang et al., "All-frequency rendering of dynamic, spatially-varying reflectance", 2009), as
@@ -32,22 +32,22 @@ class Specular:
     Attributes:
         diffuse: (A,B,3) float32 sRGB in [0,1], the texture without highlights.
         strength: (C,D) float32, not negative, over the same UVs.
-        direction: (K,3) float32, unit, towards the lamps in the world.
+        direction: (K,3) float32, unit, toward the lamps in the world.
         sharpness: (K,) float32, positive.
-        colour: (K,3) float32, not negative.
+        color: (K,3) float32, not negative.
     """
 
     diffuse: Tensor
     strength: Tensor
     direction: Tensor
     sharpness: Tensor
-    colour: Tensor
+    color: Tensor
 
     def light(self, uv: Tensor, mirrored: Tensor) -> Tensor:
-        """What is added to the diffuse colour, (P,3), at ``uv`` (P,2) for unit mirrored directions r (P,3)."""
+        """What is added to the diffuse color, (P,3), at ``uv`` (P,2) for unit mirrored directions r (P,3)."""
         strength = sample_texture(self.strength[..., None], uv)  # (P, 1)
         lobes = torch.exp(self.sharpness * (mirrored @ self.direction.T - 1))  # (P, K)
-        return strength * (lobes @ self.colour)
+        return strength * (lobes @ self.color)
 
     def roughness(self) -> Tensor:
         """glTF's roughness, (C,D) in [0,1]: 1 where there is no highlight, that of the lobes where they are strongest.
@@ -55,7 +55,7 @@ class Specular:
         A lobe of roughness s, alpha = s^2, has about the sharpness 1 / (2 alpha^2) around the mirrored direction. It
         counts the lamps' own size as roughness, so it is an upper bound.
         """
-        weight = self.colour.sum(-1)
+        weight = self.color.sum(-1)
         sharpness = (weight * self.sharpness).sum() / weight.sum().clamp(min=1e-12)
         least = (2 * sharpness.clamp(min=0.5)) ** -0.25
         strongest = self.strength.flatten().quantile(0.98).clamp(min=1e-6)
@@ -104,7 +104,7 @@ def render_specular(
     channels: Sequence[str] = ("rgb",),
     background: Sequence[float] | None = None,
 ) -> dict[str, Tensor]:
-    """``render_channels`` with highlights; colours are clamped to [0,1]."""
+    """``render_channels`` with highlights; colors are clamped to [0,1]."""
     pictures = render_channels(replace(mesh, texture=specular.diffuse), cameras, channels, background)
     if "rgb" in pictures:
         fragments = rasterize(mesh.vertices, mesh.faces, cameras)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from nerfkit.fit.loop import optimise
+from nerfkit.fit.loop import optimize
 from nerfkit.fit.refine_measure import evaluate_mesh
 from nerfkit.fit.specular import Specular, surface_points
 from nerfkit.mesh.mesh import Mesh
@@ -34,7 +34,7 @@ def fit_specular(mesh: Mesh, scene: Scene, options: DictConfig, run: Run | None 
     """Highlights that explain what the texture leaves, where they do so on training views that the fit did not see.
 
     Diffuse texture, strength and lobes are learned together with Adam from the absolute error of single pixels within
-    the outline; the shape stays. The texture has seen the held-out training views, which favours doing without.
+    the outline; the shape stays. The texture has seen the held-out training views, which favors doing without.
 
     Args:
         mesh: refined, with UVs and a texture.
@@ -46,17 +46,17 @@ def fit_specular(mesh: Mesh, scene: Scene, options: DictConfig, run: Run | None 
     if not held or not fitted:
         return FoundSpecular(None, {"kept": False})
     fit = _Fit(mesh, scene, fitted, options.specular_lobes, seed)
-    optimise("specular", fit.step, steps=options.specular_steps, run=run, log_every=options.log_every)
+    optimize("specular", fit.step, steps=options.specular_steps, run=run, log_every=options.log_every)
     specular = fit.specular()
     found = evaluate_mesh(mesh, scene, held, specular=specular)
     gain = found["psnr_specular"] - found["psnr"]
     kept = gain >= options.specular_gain
-    facts = {"kept": kept, "gain_on_held_out_training_views": round(gain, 4), "lobes": len(specular.colour)}
+    facts = {"kept": kept, "gain_on_held_out_training_views": round(gain, 4), "lobes": len(specular.color)}
     return FoundSpecular(specular if kept else None, facts)
 
 
 class _Fit:
-    """The parameters on their way: a texture, the logarithms of strengths, sharpnesses and colours, directions."""
+    """The parameters on their way: a texture, the logarithms of strengths, sharpnesses and colors, directions."""
 
     def __init__(self, mesh: Mesh, scene: Scene, views: list[int], lobes: int, seed: int) -> None:
         assert mesh.texture is not None
@@ -67,10 +67,10 @@ class _Fit:
         self.strength = torch.full((size, size), -2.0).requires_grad_()
         self.direction = _spiral(lobes).requires_grad_()
         self.sharpness = torch.full((lobes,), math.log(20.0)).requires_grad_()
-        self.colour = torch.full((lobes, 3), -2.0).requires_grad_()
+        self.color = torch.full((lobes, 3), -2.0).requires_grad_()
         maps = {"params": [self.diffuse, self.strength], "scale": 0.25}
-        lamps = {"params": [self.direction, self.sharpness, self.colour], "scale": 1.0}
-        self.optimiser = torch.optim.Adam([maps, lamps], lr=RATE, betas=(0.9, 0.99))
+        lamps = {"params": [self.direction, self.sharpness, self.color], "scale": 1.0}
+        self.optimizer = torch.optim.Adam([maps, lamps], lr=RATE, betas=(0.9, 0.99))
 
     def specular(self) -> Specular:
         """The highlights as they are now."""
@@ -83,24 +83,24 @@ class _Fit:
         specular, uv = self._specular(), self.uv[chosen]
         shown = sample_texture(specular.diffuse, uv) + specular.light(uv, self.mirrored[chosen])
         loss = (shown - self.rgb[chosen].float() / 255).abs().mean()
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = RATE * group["scale"] * 0.05**share
-        self.optimiser.step()
+        self.optimizer.step()
         with torch.no_grad():
             self.diffuse.clamp_(0, 1)
             self.sharpness.clamp_(math.log(SOFTEST), math.log(SHARPEST))
         return {"image": loss.item()}
 
     def _specular(self) -> Specular:
-        strength, colour = self.strength.exp(), self.colour.exp()
-        return Specular(self.diffuse, strength, normalize(self.direction, dim=-1), self.sharpness.exp(), colour)
+        strength, color = self.strength.exp(), self.color.exp()
+        return Specular(self.diffuse, strength, normalize(self.direction, dim=-1), self.sharpness.exp(), color)
 
 
 @torch.no_grad()
 def _pixels(mesh: Mesh, scene: Scene, views: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """UVs (P,2), mirrored directions (P,3) and colours (P,3) uint8 of pixels that mask and mesh cover whole."""
+    """UVs (P,2), mirrored directions (P,3) and colors (P,3) uint8 of pixels that mask and mesh cover whole."""
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for view in views:
         camera = scene.cameras[view]

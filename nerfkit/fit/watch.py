@@ -11,7 +11,7 @@ class FiniteWatch:
     """Remembers the first step in which a term of the loss or a gradient was NaN or infinite.
 
     Looking costs a few small kernels and no wait for the device. From that step on ``found`` is 1: as ``found_inf`` of
-    a fused optimiser (the mechanism of ``torch.amp.GradScaler``) it keeps the weights as they were before.
+    a fused optimizer (the mechanism of ``torch.amp.GradScaler``) it keeps the weights as they were before.
 
     Attributes:
         found: () float32 on the device, 0 or 1, the same tensor for good.

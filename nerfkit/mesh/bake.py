@@ -1,4 +1,4 @@
-"""Colours of a surface into its texture."""
+"""Colors of a surface into its texture."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +14,9 @@ _CANDIDATES = 1 << 22  # pairs of texel and face tested at a time: 200 MB
 
 
 def texel_map(corner_uvs: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Which face covers each texel's centre, and where: a rasterization in UV space.
+    """Which face covers each texel's center, and where: a rasterization in UV space.
 
-    Texel (i, j) has its centre at u = (j + 0.5) / width, v = 1 - (i + 0.5) / height. Where charts overlap the lowest
+    Texel (i, j) has its center at u = (j + 0.5) / width, v = 1 - (i + 0.5) / height. Where charts overlap the lowest
     face number wins.
 
     Returns:
@@ -51,16 +51,16 @@ def texel_map(corner_uvs: Tensor, height: int, width: int) -> tuple[Tensor, Tens
     return face_of.view(height, width), barycentric.view(height, width, 3)
 
 
-def bake(mesh: Mesh, colour: Callable[[Tensor, Tensor], Tensor], size: int = 1024, chunk: int = 1 << 18) -> Mesh:
-    """Give an unwrapped mesh a texture: ``colour`` of the surface point under every texel's centre.
+def bake(mesh: Mesh, color: Callable[[Tensor, Tensor], Tensor], size: int = 1024, chunk: int = 1 << 18) -> Mesh:
+    """Give an unwrapped mesh a texture: ``color`` of the surface point under every texel's center.
 
-    Texels outside the charts take the colour of the nearest texel inside, so that no lookup, however blurred, reaches
+    Texels outside the charts take the color of the nearest texel inside, so that no lookup, however blurred, reaches
     an unset one.
 
     Args:
-        colour: points (P,3) and unit normals (P,3) on the surface to sRGB colours (P,3) in [0,1].
+        color: points (P,3) and unit normals (P,3) on the surface to sRGB colors (P,3) in [0,1].
         size: the texture's height and width.
-        chunk: points to a call of ``colour``.
+        chunk: points to a call of ``color``.
     """
     if mesh.corner_uvs is None:
         raise ValueError("unwrap the mesh before baking")
@@ -75,20 +75,20 @@ def bake(mesh: Mesh, colour: Callable[[Tensor, Tensor], Tensor], size: int = 102
             corner = mesh.faces[face[part]]  # (S, 3)
             points = (mesh.vertices[corner] * weights[part]).sum(1)  # (S, 3)
             normal = normalize((normals[corner] * weights[part]).sum(1), dim=-1)
-            values.append(colour(points, normal).to(points))
+            values.append(color(points, normal).to(points))
     texture = mesh.vertices.new_zeros(size, size, 3)
     texture[covered] = torch.cat(values).clamp(0, 1)
     return replace(mesh, texture=fill_outside(texture, covered))
 
 
-def bake_vertex_colours(mesh: Mesh, size: int = 1024) -> Mesh:
-    """Give an unwrapped mesh a texture that shows its vertex colours, interpolated over each face."""
-    if mesh.corner_uvs is None or mesh.colours is None:
-        raise ValueError("baking vertex colours needs corner_uvs and colours")
+def bake_vertex_colors(mesh: Mesh, size: int = 1024) -> Mesh:
+    """Give an unwrapped mesh a texture that shows its vertex colors, interpolated over each face."""
+    if mesh.corner_uvs is None or mesh.colors is None:
+        raise ValueError("baking vertex colors needs corner_uvs and colors")
     face_of, barycentric = texel_map(mesh.corner_uvs, size, size)
     covered = face_of >= 0
     texture = mesh.vertices.new_zeros(size, size, 3)
-    texture[covered] = (mesh.colours[mesh.faces[face_of[covered]]] * barycentric[covered][..., None]).sum(1)
+    texture[covered] = (mesh.colors[mesh.faces[face_of[covered]]] * barycentric[covered][..., None]).sum(1)
     return replace(mesh, texture=fill_outside(texture, covered))
 
 

@@ -26,7 +26,7 @@ def select_faces(mesh: Mesh, keep: Tensor) -> Mesh:
         vertices=mesh.vertices[used],
         faces=inverse.view(-1, 3),
         corner_uvs=None if mesh.corner_uvs is None else mesh.corner_uvs[keep],
-        colours=None if mesh.colours is None else mesh.colours[used],
+        colors=None if mesh.colors is None else mesh.colors[used],
     )
 
 
@@ -60,8 +60,8 @@ def remove_degenerate(mesh: Mesh) -> Mesh:
 def decimate(mesh: Mesh, faces: int) -> Mesh:
     """At most about ``faces`` triangles, by quadric edge collapse (Garland & Heckbert 1997); geometry only.
 
-    Meshes that are small enough already keep their shape. Degenerate and doubled faces are removed afterwards. Where
-    the mesh was watertight and the collapses broke that, it is mended (``close_surface``).
+    Meshes that are small enough already keep their shape. Degenerate and doubled faces are removed afterward. Where
+    the mesh was watertight and the collapses broke that, it is repaired (``close_surface``).
     """
     plain = mesh.without_appearance()
     if len(mesh.faces) > faces:

@@ -1,6 +1,6 @@
 """Isosurface of a density field on [-1,1]^3.
 
-The lattice is sampled in chunks but polygonised as a whole, so that there are no seams; memory is some 15 bytes per
+The lattice is sampled in chunks but polygonized as a whole, so that there are no seams; memory is some 15 bytes per
 lattice point (100 MB at 192^3, 240 MB at 256^3). Marching cubes runs on opacity, 1 - exp(-sigma * length), not on
 density: density jumps from 0 to thousands within a cell, where linear interpolation would put every vertex next to the
 empty corner.
@@ -24,7 +24,7 @@ MAX_RESOLUTION = 512
 def default_level(resolution: int) -> float:
     """The density that blocks half the light over four lattice cells, ln 2 / (4 * 2 / (resolution - 1)).
 
-    Thinner or fainter matter is haze that the lattice cannot hold. A lower level moves the surface outwards.
+    Thinner or fainter matter is haze that the lattice cannot hold. A lower level moves the surface outward.
     """
     return math.log(2) * (resolution - 1) / 8
 
@@ -40,14 +40,14 @@ def extract_mesh(
     device: torch.device | str = "cpu",
     progress: Callable[[float], None] | None = None,
 ) -> Mesh:
-    """The surface where ``density`` crosses ``level``, closed at the faces of the box, normals pointing outwards.
+    """The surface where ``density`` crosses ``level``, closed at the faces of the box, normals pointing outward.
 
     Args:
         density: points (S,3) in [-1,1]^3 to densities (S,), per unit length.
         resolution: lattice points along each axis, the outermost on the box's faces; at most 512.
         level: density of the surface; None takes ``default_level(resolution)``.
         occupancy: (G,G,G) bool, cell (i,j,k) covering x, y, z in that order; the density is taken as 0 outside the true
-            cells and their neighbours and not evaluated there. None evaluates the whole box.
+            cells and their neighbors and not evaluated there. None evaluates the whole box.
         closing: make solid whatever empty space cannot be reached from outside through openings wider than twice this
             many cells: no camera can have seen what is behind a field's pinholes, so its walls are chance. 0 fills
             closed cavities only, None nothing. Gaps of the object narrower than that are closed as well.
@@ -119,7 +119,7 @@ def sample_lattice(
 
 
 def _near_occupied(occupancy: Tensor, axis: Tensor) -> Tensor:
-    """Which lattice points (R,R,R) lie in an occupied cell or in one of its 26 neighbours."""
+    """Which lattice points (R,R,R) lie in an occupied cell or in one of its 26 neighbors."""
     grown = torch.nn.functional.max_pool3d(occupancy[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
     size = occupancy.shape[0]
     cell = ((axis + 1) / 2 * size).long().clamp(max=size - 1)  # (R,)

@@ -31,7 +31,7 @@ def fill_holes(mesh: Mesh, max_sides: int | None = None) -> Mesh:
 
     Loops of up to 64 sides take the triangulation of least area and short sides (dynamic programming over the loop, as
     in Barequet & Sharir 1995), without vertices of their own. Longer ones, and those that cannot be closed without
-    doubling an edge, take a fan about their centroid. New corners take the UVs and colours of the loop's.
+    doubling an edge, take a fan about their centroid. New corners take the UVs and colors of the loop's.
 
     Where several fans of faces touch in a vertex, a loop may pass it twice and double an edge there: split such
     vertices first (``split_non_manifold``; ``close_surface`` does).
@@ -61,11 +61,11 @@ def fill_holes(mesh: Mesh, max_sides: int | None = None) -> Mesh:
     start = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
     place = torch.arange(len(sides))
     following = start + (place - start + 1) % lengths.repeat_interleave(lengths)
-    centre = torch.from_numpy(np.cumsum(fanned) - 1)[torch.arange(len(lengths)).repeat_interleave(lengths)] + len(sides)
-    fans_about = torch.stack([following, place, centre], -1)[fan]
+    center = torch.from_numpy(np.cumsum(fanned) - 1)[torch.arange(len(lengths)).repeat_interleave(lengths)] + len(sides)
+    fans_about = torch.stack([following, place, center], -1)[fan]
     added = torch.cat([torch.from_numpy(triples), fans_about])  # (T, 3), of places in the loops, then of centroids
 
-    def with_centres(values: Tensor) -> Tensor:
+    def with_centers(values: Tensor) -> Tensor:
         """Values (B,...) at the loops' places, and their means over the loops that get a fan."""
         loop = torch.arange(len(lengths)).repeat_interleave(lengths)
         mean = values.new_zeros(len(lengths), *values.shape[1:]).index_add(0, loop, values)
@@ -73,20 +73,20 @@ def fill_holes(mesh: Mesh, max_sides: int | None = None) -> Mesh:
         return torch.cat([values, mean[torch.from_numpy(fanned)]])
 
     number = torch.cat([corner, len(vertices) + torch.arange(int(fanned.sum()))])
-    centroids = with_centres(vertices[corner])[len(sides) :]
+    centroids = with_centers(vertices[corner])[len(sides) :]
     filled = replace(
         mesh,
         vertices=torch.cat([mesh.vertices, centroids.to(device)]),
         faces=torch.cat([mesh.faces, number[added].to(device)]),
         corner_uvs=None,
         texture=None,
-        colours=None
-        if mesh.colours is None
-        else torch.cat([mesh.colours, with_centres(mesh.colours.cpu()[corner])[len(sides) :].to(device)]),
+        colors=None
+        if mesh.colors is None
+        else torch.cat([mesh.colors, with_centers(mesh.colors.cpu()[corner])[len(sides) :].to(device)]),
     )
     if mesh.corner_uvs is None:
         return filled
-    uvs = with_centres(mesh.corner_uvs.cpu().reshape(-1, 2)[sides])[added]
+    uvs = with_centers(mesh.corner_uvs.cpu().reshape(-1, 2)[sides])[added]
     return replace(filled, corner_uvs=torch.cat([mesh.corner_uvs, uvs.to(device)]), texture=mesh.texture)
 
 

@@ -17,8 +17,8 @@ def self_intersections(mesh: Mesh) -> Tensor:
     """Pairs of faces that have a point in common without having a corner in common, (P,2) int64, on the CPU.
 
     Each pair once, lower face first, sorted. Touching counts, and so do faces that overlap in one plane. Corners are
-    common where they are at the same place, whatever their numbers; faces that share one are neighbours and are not
-    compared, so a fold of a face onto its neighbour is not among the pairs. A face without area counts as the line that
+    common where they are at the same place, whatever their numbers; faces that share one are neighbors and are not
+    compared, so a fold of a face onto its neighbor is not among the pairs. A face without area counts as the line that
     it is, against faces with area.
 
     Signs of float64 determinants of the float32 coordinates decide; only contacts nearer than about 1e-15 of the faces'
@@ -165,12 +165,12 @@ def _found(  # type: ignore[no-untyped-def]
             if g <= f:
                 continue
             other = faces[g]
-            neighbours = False
+            neighbors = False
             for k in range(3):
-                neighbours |= face[k] == other[0] or face[k] == other[1] or face[k] == other[2]
+                neighbors |= face[k] == other[0] or face[k] == other[1] or face[k] == other[2]
                 x, y, z = points[other[0], k], points[other[1], k], points[other[2], k]
-                neighbours |= min(x, y, z) > highs[k] or max(x, y, z) < lows[k]  # or their boxes are apart
-            if not neighbours and _faces_meet(points, face, other):
+                neighbors |= min(x, y, z) > highs[k] or max(x, y, z) < lows[k]  # or their boxes are apart
+            if not neighbors and _faces_meet(points, face, other):
                 if count < len(partners):
                     partners[count] = g
                 count += 1
@@ -184,7 +184,7 @@ def _pairs(points: np.ndarray, faces: np.ndarray, low: np.ndarray, high: np.ndar
     for chunk in prange((len(faces) + 63) // 64):
         stack, none = np.empty(128, np.int64), np.empty(0, np.int64)
         for place in range(chunk * 64, min(len(faces), chunk * 64 + 64)):
-            f = order[place]  # neighbours in space share the tree's nodes
+            f = order[place]  # neighbors in space share the tree's nodes
             counts[f] = _found(points, faces, low, high, order, f, stack, none)
     ends = np.cumsum(counts)
     pairs = np.empty((ends[-1], 2), np.int64)

@@ -1,6 +1,6 @@
 """Connectivity of a mesh that deforms, and its Laplacians: uniform and cotangent.
 
-Symbols: x_v vertex positions, N(v) the neighbours of v.
+Symbols: x_v vertex positions, N(v) the neighbors of v.
 """
 
 import warnings
@@ -22,9 +22,9 @@ class Topology:
         faces: (F,3) int64.
         edges: (E,2) int64, undirected, each once.
         face_edges: (F,3) int64, the edge that joins each face's corners k and k + 1.
-        neighbours: (V,V) sparse CSR float32, row v holding 1 / |N(v)| at the neighbours of v; rows without neighbours
+        neighbors: (V,V) sparse CSR float32, row v holding 1 / |N(v)| at the neighbors of v; rows without neighbors
             hold 1 on the diagonal.
-        neighbours_transposed: its transpose, for the backward pass.
+        neighbors_transposed: its transpose, for the backward pass.
         face_pairs: (P,2) int64, faces that share an edge; where more than two do, each with the next.
         pair_signs: (P,) float32, 1 where the two faces run along their edge in opposite directions, so that their
             normals are on the same side; -1 where one of them is turned over.
@@ -33,8 +33,8 @@ class Topology:
     faces: Tensor
     edges: Tensor
     face_edges: Tensor
-    neighbours: Tensor
-    neighbours_transposed: Tensor
+    neighbors: Tensor
+    neighbors_transposed: Tensor
     face_pairs: Tensor
     pair_signs: Tensor
 
@@ -49,7 +49,7 @@ class Topology:
         row, column = torch.cat([row, lonely]), torch.cat([column, lonely])
         weight = (1.0 / degree.clamp(min=1))[row].float()
         size = (vertex_count, vertex_count)
-        neighbours = _csr(row, column, weight, size)
+        neighbors = _csr(row, column, weight, size)
         transposed = _csr(column, row, weight, size)
 
         edge_of_side, side = torch.sort(face_edges.flatten(), stable=True)  # (3F,)
@@ -58,7 +58,7 @@ class Topology:
         start = faces.flatten()
         signs = torch.where(start[first] == start[second], -1.0, 1.0)
         face_pairs = torch.stack([first // 3, second // 3], -1)
-        return Topology(faces, edges, face_edges, neighbours, transposed, face_pairs, signs)
+        return Topology(faces, edges, face_edges, neighbors, transposed, face_pairs, signs)
 
 
 def _csr(row: Tensor, column: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
@@ -69,22 +69,22 @@ def _csr(row: Tensor, column: Tensor, weight: Tensor, size: tuple[int, int]) -> 
         return torch.sparse_coo_tensor(torch.stack([row, column]), weight, size).coalesce().to_sparse_csr()
 
 
-class _NeighbourMean(torch.autograd.Function):
+class _NeighborMean(torch.autograd.Function):
     """Sparse product whose backward multiplies by the stored transpose: autograd would build it anew at every step."""
 
     @staticmethod
     def forward(ctx, x: Tensor, topology: Topology) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.topology = topology
-        return topology.neighbours.to(x.dtype) @ x
+        return topology.neighbors.to(x.dtype) @ x
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
-        return ctx.topology.neighbours_transposed.to(gradient.dtype) @ gradient, None
+        return ctx.topology.neighbors_transposed.to(gradient.dtype) @ gradient, None
 
 
 def laplacian_vectors(vertices: Tensor, topology: Topology) -> Tensor:
     """Uniform Laplacian of every vertex, mean of x_u over u in N(v), minus x_v: (V,3). Zero for lonely vertices."""
-    return _NeighbourMean.apply(vertices, topology) - vertices
+    return _NeighborMean.apply(vertices, topology) - vertices
 
 
 def cotangent_weights(vertices: Tensor, topology: Topology) -> Tensor:

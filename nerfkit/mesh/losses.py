@@ -1,6 +1,6 @@
 """Regularisers of a mesh's shape, over a ``Topology`` computed once: they are differentiable in the vertices.
 
-Symbols: x_v vertex positions, N(v) the neighbours of v, n_f unit face normals, A_f face areas, E edges. Every loss is a
+Symbols: x_v vertex positions, N(v) the neighbors of v, n_f unit face normals, A_f face areas, E edges. Every loss is a
 mean, so it does not grow with the number of vertices; sources that sum are named. Degenerate faces give finite values
 and gradients.
 """
@@ -19,7 +19,7 @@ def laplacian(vertices: Tensor, topology: Topology, rest: Tensor | None = None) 
 
     Args:
         vertices: (V,3).
-        rest: (V,3) Laplacian vectors L x0 of a shape whose curvature is kept; None smooths towards a flat one.
+        rest: (V,3) Laplacian vectors L x0 of a shape whose curvature is kept; None smooths toward a flat one.
     """
     return _mean_square(laplacian_vectors(vertices, topology), rest)
 
@@ -31,7 +31,7 @@ def cotangent_laplacian(
 
     Args:
         vertices: (V,3).
-        rest: (V,3) Laplacian vectors of a shape whose curvature is kept; None smooths towards a flat one.
+        rest: (V,3) Laplacian vectors of a shape whose curvature is kept; None smooths toward a flat one.
         weights: see ``cotangent_laplacian_vectors``; None takes those of the present shape as constants.
     """
     return _mean_square(cotangent_laplacian_vectors(vertices, topology, weights), rest)

@@ -14,17 +14,17 @@ LARGEST = 1e18  # the largest coordinate that a mesh may hold: the square of a l
 
 @dataclass(frozen=True)
 class Mesh:
-    """V vertices joined by F triangles; counter-clockwise corners face outwards.
+    """V vertices joined by F triangles; counter-clockwise corners face outward.
 
     Texture coordinates belong to corners, not to vertices, so that UV seams leave the surface's connectivity whole.
-    They follow OBJ and OpenGL: u to the right, v up, so that the texture's row 0 is at v = 1; the centre of texel (i,
+    They follow OBJ and OpenGL: u to the right, v up, so that the texture's row 0 is at v = 1; the center of texel (i,
     j) of an (A,B,3) texture is at u = (j + 0.5) / B, v = 1 - (i + 0.5) / A.
 
     Attributes:
         vertices: (V,3) float32.
         faces: (F,3) int64 vertex numbers.
         corner_uvs: (F,3,2) float32, or None.
-        colours: (V,3) float32 sRGB in [0,1], or None.
+        colors: (V,3) float32 sRGB in [0,1], or None.
         texture: (A,B,3) float32 sRGB in [0,1], or None; needs ``corner_uvs``.
         provenance: where the mesh came from.
 
@@ -36,7 +36,7 @@ class Mesh:
     vertices: Tensor
     faces: Tensor
     corner_uvs: Tensor | None = None
-    colours: Tensor | None = None
+    colors: Tensor | None = None
     texture: Tensor | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -48,14 +48,14 @@ class Mesh:
         _expect("faces", self.faces, ("F", 3), torch.int64)
         V, F = self.vertices.shape[0], self.faces.shape[0]
         _expect("corner_uvs", self.corner_uvs, (F, 3, 2), torch.float32)
-        _expect("colours", self.colours, (V, 3), torch.float32)
+        _expect("colors", self.colors, (V, 3), torch.float32)
         _expect("texture", self.texture, ("A", "B", 3), torch.float32)
         if self.texture is not None:
             if self.corner_uvs is None:
                 raise SceneError("mesh: it has a texture but no corner_uvs; unwrap it first")
             if not self.texture.numel():
                 raise SceneError(f"mesh: texture is {tuple(self.texture.shape)}; expected at least one texel")
-        tensors = (self.vertices, self.faces, self.corner_uvs, self.colours, self.texture)
+        tensors = (self.vertices, self.faces, self.corner_uvs, self.colors, self.texture)
         devices = {str(tensor.device) for tensor in tensors if tensor is not None}
         if len(devices) > 1:
             raise SceneError(f"mesh: its tensors are on {' and '.join(sorted(devices))}; move them to one device")
@@ -73,7 +73,7 @@ class Mesh:
 
     def to(self, device: torch.device | str) -> "Mesh":
         """The same mesh with every tensor on ``device``."""
-        tensors = ("vertices", "faces", "corner_uvs", "colours", "texture")
+        tensors = ("vertices", "faces", "corner_uvs", "colors", "texture")
         return replace(self, **{name: t.to(device) for name in tensors if (t := getattr(self, name)) is not None})
 
     def transformed(self, transform: Callable[[Tensor], Tensor]) -> "Mesh":
@@ -81,8 +81,8 @@ class Mesh:
         return replace(self, vertices=transform(self.vertices))
 
     def without_appearance(self) -> "Mesh":
-        """Geometry alone: no UVs, no colours, no texture."""
-        return replace(self, corner_uvs=None, colours=None, texture=None)
+        """Geometry alone: no UVs, no colors, no texture."""
+        return replace(self, corner_uvs=None, colors=None, texture=None)
 
     def diagonal(self) -> float:
         """Length of the bounding box's diagonal; 0 for a mesh without vertices."""

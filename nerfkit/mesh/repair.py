@@ -1,4 +1,4 @@
-"""Mending what is odd about a mesh, and saying what was mended. Appearance (UVs, colours, texture) is carried along."""
+"""Repairs what is odd about a mesh and says what that was. Appearance (UVs, colors, texture) is carried along."""
 
 from dataclasses import replace
 
@@ -12,14 +12,14 @@ from nerfkit.mesh.topology import degenerate_faces, duplicate_faces, edge_use, f
 
 
 def repair(mesh: Mesh) -> tuple[Mesh, list[str]]:
-    """A mesh that every later stage can work with, and one line for each kind of thing that was mended, or left.
+    """A mesh that every later stage can work with, and one line for each kind of thing that was repaired, or left.
 
     Vertices that no face uses go; vertices at the same place become one; faces that name a vertex twice or repeat an
     earlier face go, and so do faces without area unless the surface would open there; edges with more than two faces
-    and vertices where several fans of faces touch are split; faces are turned so that neighbours agree, and the whole
+    and vertices where several fans of faces touch are split; faces are turned so that neighbors agree, and the whole
     inside out where it is closed around a negative volume. Holes stay: see ``holes.fill_holes``.
 
-    Afterwards the mesh is a manifold, with boundary where it was open or had to be cut, and oriented unless a part of
+    Afterward the mesh is a manifold, with boundary where it was open or had to be cut, and oriented unless a part of
     it has just one side.
     """
     device = mesh.faces.device
@@ -52,12 +52,12 @@ def repair(mesh: Mesh) -> tuple[Mesh, list[str]]:
 
     turned, one_sided = _turned_faces(mesh)
     if turned.any():
-        lines.append(f"turned {_some(int(turned.sum()), 'face')} to agree with the neighbours")
+        lines.append(f"turned {_some(int(turned.sum()), 'face')} to agree with the neighbors")
         mesh = _flipped(mesh, turned)
     if one_sided:
         lines.append(f"left {_some(one_sided, 'part')} unoriented: a surface with one side has no outside")
     if signed_volume(mesh.vertices.double(), mesh.faces) < 0 and is_watertight(mesh):
-        lines.append("turned the closed surface inside out: its faces looked inwards")
+        lines.append("turned the closed surface inside out: its faces looked inward")
         mesh = _flipped(mesh, torch.ones(len(mesh.faces), dtype=torch.bool))
 
     used = drop_unused(mesh)
@@ -80,7 +80,7 @@ def same_places(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def merge_vertices(mesh: Mesh) -> Mesh:
-    """The mesh with one vertex, the first, at each place; its colour counts. Faces keep their order."""
+    """The mesh with one vertex, the first, at each place; its color counts. Faces keep their order."""
     first, inverse = same_places(mesh.vertices.detach().cpu().numpy())
     if len(first) == len(mesh.vertices):
         return mesh
@@ -115,7 +115,7 @@ def split_non_manifold(mesh: Mesh) -> Mesh:
 def orient(mesh: Mesh) -> Mesh:
     """The mesh with faces turned so that the two faces of every edge agree which side is outside.
 
-    Of a part that disagrees with itself the minority is turned, or, if it is closed, what looks inwards. Parts that
+    Of a part that disagrees with itself the minority is turned, or, if it is closed, what looks inward. Parts that
     agree stay as they are, and so do those with one side only, like a Moebius strip. Edges with more than two faces
     have no say.
     """
@@ -199,8 +199,8 @@ def _flipped(mesh: Mesh, turned: Tensor) -> Mesh:
 
 def _with_vertices(mesh: Mesh, keep: Tensor, faces: Tensor) -> Mesh:
     """Vertices ``keep`` of the mesh, joined by ``faces``, which correspond to the mesh's one by one."""
-    colours = None if mesh.colours is None else mesh.colours[keep]
-    return replace(mesh, vertices=mesh.vertices[keep], faces=faces, colours=colours)
+    colors = None if mesh.colors is None else mesh.colors[keep]
+    return replace(mesh, vertices=mesh.vertices[keep], faces=faces, colors=colors)
 
 
 def _with_faces(mesh: Mesh, keep: Tensor) -> Mesh:

@@ -82,7 +82,7 @@ def chamfer_distance(points: Tensor, others: Tensor) -> Tensor:
     """Mean over x in ``points`` of min over y of ||x - y||^2, plus the same with the two sets exchanged.
 
     PyTorch3D's ``chamfer_distance`` for one pair of clouds: squared distances, means, both directions. Differentiable
-    with respect to both sets, for the nearest neighbours that they have now.
+    with respect to both sets, for the nearest neighbors that they have now.
 
     Args:
         points: (S,3).

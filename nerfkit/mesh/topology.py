@@ -27,7 +27,7 @@ class TopologyReport:
         edges: undirected edges, each once.
         faces: faces.
         unused_vertices: vertices that no face uses.
-        non_manifold_vertices: vertices where several fans of faces touch; neighbours in a fan share an edge that has
+        non_manifold_vertices: vertices where several fans of faces touch; neighbors in a fan share an edge that has
             just two faces.
         boundary_loops: closed walks along boundary edges, each within the fans of its vertices.
         degenerate_faces: faces that name a vertex twice or whose corners lie on a line, see ``degenerate_faces``.
@@ -173,7 +173,7 @@ def paired_sides(side_edge: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
 def fans(faces: Tensor, side_edge: Tensor, count: Tensor) -> Tensor:
     """The fan of faces, numbered from 0 in the order of first corners, that each corner 3 f + k belongs to, (3F,).
 
-    Two faces are neighbours in a fan where they share an edge that no third face has. A vertex of a manifold has one.
+    Two faces are neighbors in a fan where they share an edge that no third face has. A vertex of a manifold has one.
     """
     one, other = paired_sides(side_edge, count)
     corner = faces.flatten()

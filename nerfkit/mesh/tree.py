@@ -16,7 +16,7 @@ CHUNK = 256  # points a thread takes at a time
 
 class Tree(NamedTuple):
     """A complete binary tree: node 1 is the root, nodes 2 n and 2 n + 1 are below node n, and the lowest level holds
-    the faces, four a leaf, in Morton order of their centres.
+    the faces, four a leaf, in Morton order of their centers.
 
     Attributes:
         low, high: (2 L,3) float64, the nodes' boxes; an empty one has low = inf, high = -inf.
@@ -45,9 +45,9 @@ class Closest(NamedTuple):
 def build_tree(corners: np.ndarray) -> Tree:
     """Tree over faces with ``corners`` (F,3,3) float64; at least one face."""
     low, high = corners.min(1), corners.max(1)  # (F, 3)
-    centre = low / 2 + high / 2
-    extent = centre.max(0) - centre.min(0)
-    cell = np.divide(centre - centre.min(0), extent, out=np.zeros_like(centre), where=extent > 0)
+    center = low / 2 + high / 2
+    extent = center.max(0) - center.min(0)
+    cell = np.divide(center - center.min(0), extent, out=np.zeros_like(center), where=extent > 0)
     order = np.argsort(_morton((cell * (2**21 - 1)).astype(np.uint64)), kind="stable")
 
     leaves = 1 << (-(-len(corners) // LEAF) - 1).bit_length()
@@ -115,7 +115,7 @@ def _triangle(x: float, y: float, z: float, corner: np.ndarray):  # type: ignore
     ua, va = -(ux * ax + uy * ay + uz * az), -(vx * ax + vy * ay + vz * az)
     ub, vb = -(ux * bx + uy * by + uz * bz), -(vx * bx + vy * by + vz * bz)
     uc, vc = -(ux * cx + uy * cy + uz * cz), -(vx * cx + vy * cy + vz * cz)
-    at_c, at_b, at_a = ua * vb - ub * va, uc * va - ua * vc, ub * vc - uc * vb  # unnormalised barycentrics
+    at_c, at_b, at_a = ua * vb - ub * va, uc * va - ua * vc, ub * vc - uc * vb  # unnormalized barycentrics
     wb = wc = 0.0
     if ua <= 0 and va <= 0:
         pass  # corner a

@@ -31,7 +31,7 @@ def unwrap(mesh: Mesh, size: int = 1024, padding: int = 2) -> Mesh:
     low, high = used.amin(0), used.amax(0)
     vertices = vertices.clamp(low, high)  # moves those only that no face uses, which may lie anywhere
     # xatlas squares float32 lengths, and crashes where they overflow. A power of two changes nothing else, and meshes
-    # about 2 wide, as normalised ones are, stay as they are.
+    # about 2 wide, as normalized ones are, stay as they are.
     scale = 2.0 ** -round(math.log2(float((high - low).max()) / 2))
     if scale != 1:
         vertices = (vertices - (low + high) / 2) * scale

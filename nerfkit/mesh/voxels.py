@@ -12,7 +12,7 @@ from nerfkit.mesh.topology import is_watertight
 def volume_iou(mesh: Mesh, true: Mesh, resolution: int = 128) -> float:
     """Volume of the intersection over volume of the union of two watertight meshes; 1 for equal solids.
 
-    Volumes are counts of grid points: the centres of cubic cells, ``resolution`` along the longest side of the box
+    Volumes are counts of grid points: the centers of cubic cells, ``resolution`` along the longest side of the box
     around both meshes. Flat faces along the grid are off by up to half a cell each, curved ones average out: at 128,
     balls of radius 1 and 0.9 give 0.7287 instead of 0.729, two cubes that overlap by half 0.328 instead of 1/3.
 
@@ -65,7 +65,7 @@ def _left_of(px: float, py: float, qx: float, qy: float, x: float, y: float):  #
 
 @jit(parallel=False)
 def _winding(corners: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Winding numbers (X,Y,Z): upwards through a face that looks down is a step in, through one that looks up out."""
+    """Winding numbers (X,Y,Z): upward through a face that looks down is a step in, through one that looks up out."""
     number = np.zeros((len(x), len(y), len(z)), np.int32)
     for f in range(len(corners)):
         a, b, c = corners[f, 0], corners[f, 1], corners[f, 2]

@@ -36,7 +36,7 @@ def contour_candidates(faces: Tensor) -> Tensor:
 
 
 def crease_edges(faces: Tensor, corner_values: Tensor, tolerance: float = 1e-3) -> Tensor:
-    """Which edges of ``contour_candidates`` a value jumps across: a colour, a normal, a texture coordinate.
+    """Which edges of ``contour_candidates`` a value jumps across: a color, a normal, a texture coordinate.
 
     Args:
         faces: (F,3) or (N,F,3) int64 vertex numbers.
@@ -125,15 +125,15 @@ def antialias(
 ) -> Tensor:
     """Blends pixels across the mesh's contours by the share that each surface covers: the visibility gradient.
 
-    See ``nerfkit.kernels.antialias`` for the rule. Colours should be premultiplied, alpha among the channels, and the
-    empty pixels 0: composite over a background afterwards.
+    See ``nerfkit.kernels.antialias`` for the rule. Colors should be premultiplied, alpha among the channels, and the
+    empty pixels 0: composite over a background afterward.
 
     Args:
         image: (N,H,W,C) shaded pixels.
         fragments: what ``rasterize`` returned for the same mesh.
         faces: (F,3) int64, or (N,F,3), each view's own. Keep using one tensor: its edges are found once and remembered.
         near: contour edges with an end nearer than this get no blending and no gradient.
-        creases: (E,) or (N,E) bool, the edges of ``contour_candidates`` across which the colour jumps; see
+        creases: (E,) or (N,E) bool, the edges of ``contour_candidates`` across which the color jumps; see
             ``crease_edges``.
 
     Returns:
@@ -148,8 +148,8 @@ def opposite_vertices(faces: Tensor) -> Tensor:
     """For each corner of each face the vertex beyond the side facing it, of the other face there; -1 if there is none.
 
     As nvdiffrast has it: an edge knows the first two different vertices that faces have opposite to it, in the faces'
-    order, so of three faces on an edge the first two are neighbours and the third has none. Faces that use a vertex
-    twice have no neighbours. Remembered as ``contour_candidates`` are.
+    order, so of three faces on an edge the first two are neighbors and the third has none. Faces that use a vertex
+    twice have no neighbors. Remembered as ``contour_candidates`` are.
 
     Args:
         faces: (F,3) int64 vertex numbers, or (N,F,3). Rows of -1 are padding.
@@ -193,7 +193,7 @@ def antialias_pixels(image: Tensor, fragments: Fragments, faces: Tensor, near: f
     """nvdiffrast's antialiasing, for comparison: see ``nerfkit.kernels.antialias.pixels``.
 
     Args and result are those of ``antialias``, but for the blends of one pixel being added up: values can leave the
-    range of the colours around it.
+    range of the colors around it.
     """
     opposite = opposite_vertices(faces)
     return antialias_kernel.antialias_pixels(

@@ -15,9 +15,9 @@ class Fragments:
     """What ``rasterize`` returns and shading consumes.
 
     Attributes:
-        face: (N,H,W) int32, the nearest face at every pixel's centre, -1 where there is none.
+        face: (N,H,W) int32, the nearest face at every pixel's center, -1 where there is none.
         barycentrics: (N,H,W,3) float32, perspective-correct, differentiable; 0 where there is no face.
-        depth: (N,H,W) float32, distance along the camera's axis in normalised world units, differentiable; 0 where
+        depth: (N,H,W) float32, distance along the camera's axis in normalized world units, differentiable; 0 where
             there is no face.
         points: (N,V,3) float32, homogeneous pixel coordinates (w x, w y, w) of the vertices, differentiable.
     """

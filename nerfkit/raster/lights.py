@@ -1,11 +1,11 @@
 """Lights on shaded pixels: ambient, directional, point and spherical harmonics; Phong's material.
 
-    rgb = albedo (sum of ambient + diffuse sum of colour max(0, n . l)) + specular sum of colour max(0, r . v)^shininess
+    rgb = albedo (sum of ambient + diffuse sum of color max(0, n . l)) + specular sum of color max(0, r . v)^shininess
 
 with unit vectors n of the surface, l to the light, v to the camera, and r = 2 (n . l) n - l; the last term counts where
 n . l > 0 (Phong, "Illumination for computer generated pictures", 1975). Everything is differentiable: geometry, albedo,
 lights and material. A pixel whose normal is zero is lit by ambient light alone and passes no gradient to its normal.
-Colours are multiplied as they are stored; nothing is clamped.
+Colors are multiplied as they are stored; nothing is clamped.
 """
 
 import math
@@ -27,29 +27,29 @@ Ramamoorthi and Hanrahan, "An efficient representation for irradiance environmen
 
 @dataclass(frozen=True, eq=False)
 class Ambient:
-    """Light from everywhere: ``colour`` (3,), or (N,3) of each view."""
+    """Light from everywhere: ``color`` (3,), or (N,3) of each view."""
 
-    colour: Tensor
+    color: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Directional:
-    """Light from far away: ``direction`` (3,) or (N,3) from the surface *to* the light, of any length; ``colour``."""
+    """Light from far away: ``direction`` (3,) or (N,3) from the surface *to* the light, of any length; ``color``."""
 
     direction: Tensor
-    colour: Tensor
+    color: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A small lamp at ``position`` (3,) or (N,3) in the world, of ``colour`` (3,) or (N,3).
+    """A small lamp at ``position`` (3,) or (N,3) in the world, of ``color`` (3,) or (N,3).
 
     Its light stays as strong at any distance (``"constant"``, as in PyTorch3D), or falls with the squared distance in
-    world units (``"inverse_square"``), ``colour`` then being what arrives at distance 1.
+    world units (``"inverse_square"``), ``color`` then being what arrives at distance 1.
     """
 
     position: Tensor
-    colour: Tensor
+    color: Tensor
     attenuation: Literal["constant", "inverse_square"] = "constant"
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class Material:
     """Phong's: shares of light that are scattered and mirrored, and how narrow the highlight is (at least 1).
 
     Numbers, or tensors that broadcast to (N,H,W,3). PyTorch3D's defaults (a light of diffuse 0.3 and specular 0.2) are
-    a light of colour 0.3 on ``Material(specular=2 / 3, shininess=64)``, and an ``Ambient`` of 0.5.
+    a light of color 0.3 on ``Material(specular=2 / 3, shininess=64)``, and an ``Ambient`` of 0.5.
     """
 
     diffuse: Tensor | float = 1.0
@@ -94,10 +94,10 @@ def shade(
     *,
     two_sided: bool = False,
 ) -> Tensor:
-    """Colour of lit pixels; the formula heads this module.
+    """Color of lit pixels; the formula heads this module.
 
     Args:
-        albedo: (N,H,W,3) the surface's own colour.
+        albedo: (N,H,W,3) the surface's own color.
         normals: (N,H,W,3) in the world, of any length; zero where there is no surface.
         positions: (N,H,W,3) of the surface in the world.
         camera_positions: (N,3).
@@ -125,28 +125,28 @@ def shade(
     mirrored = torch.zeros_like(albedo)
     for light in lights:
         if isinstance(light, Ambient):
-            received = received + per_view(light, "colour", len(positions))
+            received = received + per_view(light, "color", len(positions))
         elif isinstance(light, SphericalHarmonics):
             received = received + material.diffuse * irradiance(light, normals)
         else:
-            towards, colour = arriving(light, positions)
-            cosine = (normals * towards).sum(-1, keepdim=True)  # (N, H, W, 1)
-            mirror = ((2 * cosine * normals - towards) * views).sum(-1, keepdim=True)
+            toward, color = arriving(light, positions)
+            cosine = (normals * toward).sum(-1, keepdim=True)  # (N, H, W, 1)
+            mirror = ((2 * cosine * normals - toward) * views).sum(-1, keepdim=True)
             lit = mirror.clamp(min=0) * (cosine > 0)
-            received = received + material.diffuse * cosine.clamp(min=0) * colour
-            mirrored = mirrored + material.specular * lit**material.shininess * colour
+            received = received + material.diffuse * cosine.clamp(min=0) * color
+            mirrored = mirrored + material.specular * lit**material.shininess * color
     return albedo * received + mirrored
 
 
 def arriving(light: Directional | Point, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit direction to the light and its colour at positions (N,H,W,3), both of a shape that broadcasts to that."""
-    colour = per_view(light, "colour", len(positions))
+    """Unit direction to the light and its color at positions (N,H,W,3), both of a shape that broadcasts to that."""
+    color = per_view(light, "color", len(positions))
     if isinstance(light, Directional):
-        return unit(per_view(light, "direction", len(positions))), colour
+        return unit(per_view(light, "direction", len(positions))), color
     away = per_view(light, "position", len(positions)) - positions
     if light.attenuation == "inverse_square":
-        colour = colour / away.square().sum(-1, keepdim=True).clamp(min=1e-12)
-    return unit(away), colour
+        color = color / away.square().sum(-1, keepdim=True).clamp(min=1e-12)
+    return unit(away), color
 
 
 def irradiance(light: SphericalHarmonics, normals: Tensor) -> Tensor:

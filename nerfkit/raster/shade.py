@@ -1,4 +1,4 @@
-"""Mesh to pictures: colours from vertices or a texture, with antialiased coverage."""
+"""Mesh to pictures: colors from vertices or a texture, with antialiased coverage."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,8 +31,8 @@ def render(
     faces: Tensor,
     cameras: Cameras,
     *,
-    colours: Tensor | None = None,
-    corner_colours: Tensor | None = None,
+    colors: Tensor | None = None,
+    corner_colors: Tensor | None = None,
     corner_uvs: Tensor | None = None,
     texture: Tensor | None = None,
     mipmaps: bool = False,
@@ -44,21 +44,21 @@ def render(
     supersampling: int = 1,
     near: float = 1e-3,
 ) -> Rendering:
-    """Pictures of a mesh, differentiable with respect to vertices, colours, texture, UVs, lights and cameras.
+    """Pictures of a mesh, differentiable with respect to vertices, colors, texture, UVs, lights and cameras.
 
     Args:
         vertices: (V,3) float32, world; or (N,V,3), a mesh of its own for each camera.
         faces: (F,3) int64; pass the same tensor each time, its edges are remembered. Or (N,F,3), padded with rows of
             -1.
         cameras: N cameras.
-        colours: (V,3) or (N,V,3) of the vertices; or
-        corner_colours: (F,3,3) or (N,F,3,3) of the faces' corners: they may jump from face to face; or
+        colors: (V,3) or (N,V,3) of the vertices; or
+        corner_colors: (F,3,3) or (N,F,3,3) of the faces' corners: they may jump from face to face; or
         corner_uvs, texture: (F,3,2) and (A,B,3), or (N,F,3,2) and (N,A,B,3), see ``sample_texture``. With none of them
             the mesh is white.
         mipmaps: look the texture up trilinearly, at the level of detail of every pixel.
-        lights, material: see ``nerfkit.raster.lights.shade``; colours are as they are without lights.
+        lights, material: see ``nerfkit.raster.lights.shade``; colors are as they are without lights.
         flat: lit by the faces' normals, not by normals interpolated from the vertices.
-        background: (3,), (H,W,3), (N,1,1,3) or (N,H,W,3) colour behind the mesh; none leaves rgb premultiplied.
+        background: (3,), (H,W,3), (N,1,1,3) or (N,H,W,3) color behind the mesh; none leaves rgb premultiplied.
         visibility: one of ``nerfkit.raster.visibility``, or its name: how outlines get a gradient.
         supersampling: the picture is rasterized this many times finer each way, 1 or more, and averaged; ``fragments``
             are the fine ones.
@@ -66,13 +66,13 @@ def render(
             their own rules: faces that reach beyond it still blur.
 
     Raises:
-        ValueError: more than one of the ways to give colours, or half of one, or not one for each vertex or corner; an
+        ValueError: more than one of the ways to give colors, or half of one, or not one for each vertex or corner; an
             unknown visibility; a shape is wrong.
     """
     if (corner_uvs is None) != (texture is None):
         raise ValueError("render: corner_uvs and texture go together; one of them is missing")
-    if sum(given is not None for given in (colours, corner_colours, texture)) > 1:
-        raise ValueError("render: give colours, or corner_colours, or corner_uvs and texture, or none of them")
+    if sum(given is not None for given in (colors, corner_colors, texture)) > 1:
+        raise ValueError("render: give colors, or corner_colors, or corner_uvs and texture, or none of them")
     if not isinstance(supersampling, int) or supersampling < 1:
         raise ValueError(f"supersampling: expected a whole number, at least 1, got {supersampling}")
     chosen = pick_visibility(visibility)
@@ -81,8 +81,8 @@ def render(
         fine = cameras.resized(supersampling * cameras.height, supersampling * cameras.width)
     fragments = rasterize(vertices, faces, fine.padded(chosen.margin), near)
     views, corners = len(cameras), (faces.shape[-2], 3)
-    _expect("colours", colours, views, (vertices.shape[-2], 3), "RGB of every vertex")
-    _expect("corner_colours", corner_colours, views, (*corners, 3), "RGB of every face's three corners")
+    _expect("colors", colors, views, (vertices.shape[-2], 3), "RGB of every vertex")
+    _expect("corner_colors", corner_colors, views, (*corners, 3), "RGB of every face's three corners")
     _expect("corner_uvs", corner_uvs, views, (*corners, 2), "UV of every face's three corners")
     size = ("A", "B") if texture is None or texture.ndim < 3 else texture.shape[-3:-1]
     _expect("texture", texture, views, (*size, 3), "RGB of every texel")
@@ -91,19 +91,19 @@ def render(
         uv = interpolate_corners(fragments, corner_uvs)
         level = texture_levels(fragments, faces, corner_uvs, texture.shape[-3:-1]) if mipmaps else None
         rgb = sample_texture(texture, uv, fragments.covered, level)
-    elif corner_colours is not None:
-        rgb = interpolate_corners(fragments, corner_colours)
-    elif colours is not None:
-        rgb = interpolate(fragments, faces, colours)
+    elif corner_colors is not None:
+        rgb = interpolate_corners(fragments, corner_colors)
+    elif colors is not None:
+        rgb = interpolate(fragments, faces, colors)
     else:
         rgb = covered.expand(-1, -1, -1, 3)
-    own: dict[str, Tensor | None] = {"vertex_colours": colours, "corner_colours": corner_colours}
+    own: dict[str, Tensor | None] = {"vertex_colors": colors, "corner_colors": corner_colors}
     if lights is not None:
         normals = _normals(vertices, faces, flat)
         spread = interpolate_corners(fragments, normals) if flat else interpolate(fragments, faces, normals)
         at = interpolate(fragments, faces, vertices)  # (N, H, W, 3)
         rgb = covered * shade(rgb, spread, at, cameras.positions.to(vertices), lights, material)
-        jumps = [values for values in (corner_colours, normals if flat else None) if values is not None]
+        jumps = [values for values in (corner_colors, normals if flat else None) if values is not None]
         if len({values.ndim for values in jumps}) == 2:  # one of them is the same in every view
             jumps = [values.expand(len(cameras), -1, -1, -1) for values in jumps]
         own = {"corner_jumps": torch.cat(jumps, -1) if jumps else None}
@@ -158,8 +158,8 @@ def render_channels(
 ) -> dict[str, Tensor]:
     """The named pictures of a mesh.
 
-    ``rgb`` (N,H,W,3) from its texture, else its vertex colours, else white, premultiplied unless a background is given;
-    ``alpha`` (N,H,W); ``depth`` (N,H,W) along the camera's axis in normalised units, 0 where nothing is; ``normal``
+    ``rgb`` (N,H,W,3) from its texture, else its vertex colors, else white, premultiplied unless a background is given;
+    ``alpha`` (N,H,W); ``depth`` (N,H,W) along the camera's axis in normalized units, 0 where nothing is; ``normal``
     (N,H,W,3) smooth unit normals in the world's axes, 0 where nothing is. Depth and normals are not antialiased.
 
     Raises:
@@ -173,7 +173,7 @@ def render_channels(
         mesh.vertices,
         mesh.faces,
         cameras,
-        colours=None if textured else mesh.colours,
+        colors=None if textured else mesh.colors,
         corner_uvs=mesh.corner_uvs if textured else None,
         texture=mesh.texture,
         background=background,

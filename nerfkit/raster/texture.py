@@ -30,7 +30,7 @@ def texture_levels(
 
         duv/dx = (w / det) sum_i n_i,x ((uv_i - uv_0) - (uv - uv_0)),        and so by y.
 
-    No neighbouring pixel is looked at, so there is no jump at a seam or a silhouette.
+    No neighboring pixel is looked at, so there is no jump at a seam or a silhouette.
 
     Args:
         fragments: what ``rasterize`` returned.
@@ -82,7 +82,7 @@ def texture_levels(
 
 
 def pad_texture(texture: Tensor, covered: Tensor, pixels: int | None = None) -> Tensor:
-    """Seam padding: the gutter between the charts of an atlas takes the colour of the nearest chart.
+    """Seam padding: the gutter between the charts of an atlas takes the color of the nearest chart.
 
     Without it filtering mixes the gutter into a chart's border. A look-up at ``level`` inside a chart reads texels up
     to 1.5 * 2 ** level + 1 away; so many ``pixels`` keep it clean, where charts are twice as far apart.

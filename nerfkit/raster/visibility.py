@@ -7,7 +7,7 @@ A hard-rasterized picture has no derivative where one surface ends and another b
 | --- | --- | --- |
 | ``contour`` | antialiased by covered areas | of those areas; follows the mesh's contour edges |
 | ``antialias`` | antialiased along the axes | nvdiffrast's rule: follows the visible triangles' edges |
-| ``dibr`` | hard, with a soft mask around it | DIB-R's mask; colours by interpolation alone |
+| ``dibr`` | hard, with a soft mask around it | DIB-R's mask; colors by interpolation alone |
 | ``softras`` | every face blurred | exact for the blurred picture |
 | ``nmr`` | hard | Neural 3D Mesh Renderer's estimate |
 | ``edge_grad`` | hard | DRTK's estimate |
@@ -35,7 +35,7 @@ class Drawn:
         fragments: where it came from.
         faces: (F,3) or (N,F,3) vertex numbers.
         near: smallest visible distance, as it was rasterized.
-        vertex_colours, corner_colours: (V,3) or (F,3,3) (or one of either for each view), the colours that ``image``
+        vertex_colors, corner_colors: (V,3) or (F,3,3) (or one of either for each view), the colors that ``image``
             interpolates, where that is all it does.
         corner_jumps: (F,3,C), or (N,F,3,C): what else ``image`` depends on and may jump from face to face.
     """
@@ -44,8 +44,8 @@ class Drawn:
     fragments: Fragments
     faces: Tensor
     near: float
-    vertex_colours: Tensor | None = None
-    corner_colours: Tensor | None = None
+    vertex_colors: Tensor | None = None
+    corner_colors: Tensor | None = None
     corner_jumps: Tensor | None = None
 
 
@@ -73,7 +73,7 @@ class Contour:
     margin: ClassVar[int] = 1  # a contour may cross a border pixel's outer half
 
     def apply(self, drawn: Drawn) -> Tensor:
-        jumps = [values for values in (drawn.corner_colours, drawn.corner_jumps) if values is not None]
+        jumps = [values for values in (drawn.corner_colors, drawn.corner_jumps) if values is not None]
         creases = crease_edges(drawn.faces, torch.cat(jumps, -1)) if jumps else None
         return antialias(drawn.image, drawn.fragments, drawn.faces, drawn.near, creases)
 
@@ -91,7 +91,7 @@ class Antialias:
 
 @dataclass(frozen=True)
 class DIBR:
-    """DIB-R: a soft mask in the last channel, colours as they are; see ``nerfkit.kernels.soft_mask.dibr_mask``.
+    """DIB-R: a soft mask in the last channel, colors as they are; see ``nerfkit.kernels.soft_mask.dibr_mask``.
 
     Attributes:
         sigmainv: sharpness. boxlen: margin of a face's box. knum: most faces at a pixel. All as Kaolin's.
@@ -119,7 +119,7 @@ class DIBR:
 class SoftRas:
     """SoftRas: all of the picture is an aggregate over faces; see ``nerfkit.kernels.soft_mask.soft_rasterize``.
 
-    Colours of vertices or corners are aggregated (over black) as SoftRas does. A texture or lights are shaded on the
+    Colors of vertices or corners are aggregated (over black) as SoftRas does. A texture or lights are shaded on the
     hard picture instead, and the mask alone is soft.
 
     Attributes:
@@ -139,16 +139,16 @@ class SoftRas:
     margin: ClassVar[int] = 0
 
     def apply(self, drawn: Drawn) -> Tensor:
-        image, corners = drawn.image, drawn.corner_colours is not None
+        image, corners = drawn.image, drawn.corner_colors is not None
         settings = {field.name: getattr(self, field.name) for field in fields(self)} | {"eps": 2 * self.eps}
         soft = soft_rasterize(
             drawn.fragments.points,
             drawn.faces,
-            drawn.corner_colours if corners else drawn.vertex_colours,
+            drawn.corner_colors if corners else drawn.vertex_colors,
             *image.shape[1:3],
             corners=corners,
             **settings,
-        ).to(image)  # (N, H, W, C + 1), C = 0 without colours
+        ).to(image)  # (N, H, W, C + 1), C = 0 without colors
         return soft if soft.shape[-1] == image.shape[-1] else torch.cat([image[..., :-1], soft[..., -1:]], -1)
 
 

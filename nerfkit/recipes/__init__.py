@@ -1,8 +1,8 @@
 """Named experiments with meshes, each a short fit of its own: what ``experiment=NAME`` runs in place of the stages.
 
-A recipe is a function ``run(config, record, device)`` of a module of this room: it reads ``config.recipe``, writes its
-curves, pictures, meshes and figures into the run folder, and returns nothing. ``config.budget`` is the share of its
-steps to do.
+A recipe is a function ``run(config, record, device)`` of a module of this package: it reads ``config.recipe``,
+writes its curves, pictures, meshes and figures into the run folder, and returns nothing. ``config.budget`` is the share
+of its steps to do.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from nerfkit.errors import ConfigError
 from nerfkit.runs.folder import Run
 
-# Name -> module of this room, and the function in it.
+# Name -> module of this package, and the function in it.
 RECIPES = {
     "dibr_sphere": "dibr_sphere:run",
     "mesh_deform": "mesh_deform:run",

@@ -22,7 +22,7 @@ WHOLE = {
     "subdivisions": (0, 8),  # 1.3 million faces
     "texture": (8, 8192),
 }
-ABOVE_0 = ("rate", "vertex_rate", "texture_rate", "colour_rate", "large_rate", "halve_every", "radius")
+ABOVE_0 = ("rate", "vertex_rate", "texture_rate", "color_rate", "large_rate", "halve_every", "radius")
 # Words for a value -> the keys, and whether a value is one.
 OTHER: dict[str, tuple[tuple[str, ...], Callable[[float], bool]]] = {
     "a number from 0 to less than 1": (("momentum",), lambda x: 0 <= x < 1),

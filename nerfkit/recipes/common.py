@@ -13,9 +13,9 @@ from nerfkit.cameras import Cameras, look_at
 from nerfkit.errors import SceneError
 from nerfkit.fit.build import load_scene
 from nerfkit.fit.loop import Watch
-from nerfkit.fit.metrics import mask_iou, quantise
+from nerfkit.fit.metrics import mask_iou, quantize
 from nerfkit.fit.refine import evaluate_mesh, picture
-from nerfkit.mesh.io import save_mesh
+from nerfkit.mesh.files.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.runs.files import write_png
 from nerfkit.runs.folder import Run
@@ -64,18 +64,18 @@ def masked_scene(config: DictConfig) -> Scene:
 
 
 def photos(scene: Scene, views: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Premultiplied colours (N,H,W,3) and coverage (N,H,W) of some views, in [0,1]."""
+    """Premultiplied colors (N,H,W,3) and coverage (N,H,W) of some views, in [0,1]."""
     rgba = scene.images[views].to(device).float() / 255
     return rgba[..., :3], rgba[..., 3]
 
 
 def compare(mesh: Mesh, scene: Scene, views: list[int], folder: Path | None = None) -> dict[str, Any]:
-    """PSNR, SSIM, mask IoU and ``image_l1``, the mean absolute error of the colours, on some views."""
+    """PSNR, SSIM, mask IoU and ``image_l1``, the mean absolute error of the colors, on some views."""
     return {**evaluate_mesh(mesh, scene, views, folder), "image_l1": glance(mesh, scene, views)["image_l1"]}
 
 
 def glance(mesh: Mesh, scene: Scene, views: list[int]) -> dict[str, float]:
-    """Mask IoU and ``image_l1``, the mean absolute error of the colours, over some views: for looks on the way."""
+    """Mask IoU and ``image_l1``, the mean absolute error of the colors, over some views: for looks on the way."""
     rows = []
     for view in views:
         rgb, alpha = picture(mesh, scene, view)
@@ -105,13 +105,13 @@ def timelapse(
     if o.snapshots < 1:
         return None, []
     path = orbit(cameras, max(2 * o.snapshots, 2), up=up)
-    lapse = Timelapse(record.folder / "timelapse" / name, list(o.formats), path, background, units, o.fps, up)
-    return lapse, [Watch(1 / o.snapshots, lambda _: lapse.add(mesh()))]
+    recorder = Timelapse(record.folder / "timelapse" / name, list(o.formats), path, background, units, o.fps, up)
+    return recorder, [Watch(1 / o.snapshots, lambda _: recorder.add(mesh()))]
 
 
-def close(lapse: Timelapse | None, record: Run) -> None:
+def close(recorder: Timelapse | None, record: Run) -> None:
     """Writes the timelapse's files, where there is one."""
-    for path in lapse.close() if lapse is not None else ():
+    for path in recorder.close() if recorder is not None else ():
         record.log(f"wrote {path}")
 
 
@@ -124,7 +124,7 @@ def save(mesh: Mesh, config: DictConfig, record: Run, units: Similarity | None =
 
 def show(picture: Tensor) -> np.ndarray:
     """(H,W,3) in [0,1] as 8-bit pixels."""
-    return (quantise(picture.detach()) * 255).to(torch.uint8).cpu().numpy()
+    return (quantize(picture.detach()) * 255).to(torch.uint8).cpu().numpy()
 
 
 def write_strip(path: Path, pictures: Sequence[Tensor]) -> None:

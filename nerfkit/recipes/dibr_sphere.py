@@ -1,10 +1,10 @@
 """Kaolin's DIB-R tutorial: a textured sphere becomes the photographed object.
 
-Vertices, one texture and the mesh's centre are learned from photos and masks by Adam. The terms are
+Vertices, one texture and the mesh's center are learned from photos and masks by Adam. The terms are
 
     image      0.1    mean |rendered - photo|
     mask       1      1 - IoU of the masks
-    laplacian  0.03   mean ||L (x - x0)||^2 over vertices, times 3 V as there: moves that differ from the neighbours'
+    laplacian  0.03   mean ||L (x - x0)||^2 over vertices, times 3 V as there: moves that differ from the neighbors'
 
 and with ``flatness`` > 0 the one that the tutorial's text promises and its code leaves out. Lengths there are in units
 in which the object is about 1 wide; here it is about 2 wide, so that rates of lengths are doubled and squared lengths
@@ -17,7 +17,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from nerfkit.fit.loop import Watch, optimise
+from nerfkit.fit.loop import Watch, optimize
 from nerfkit.mesh.losses import Topology, laplacian_vectors, normal_consistency
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
@@ -39,29 +39,29 @@ from nerfkit.recipes.common import (
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 
-SCALE = 2.0  # of the normalised world against the tutorial's
+SCALE = 2.0  # of the normalized world against the tutorial's
 
 
 class Sphere:
-    """The learned vertices, centre and texture, and what moves them."""
+    """The learned vertices, center and texture, and what moves them."""
 
     def __init__(self, config: DictConfig, scene: Scene, device: torch.device) -> None:
         o = config.recipe
         self.config, self.scene, self.device = config, scene, device
         self.start = icosphere(o.subdivisions, o.radius * SCALE).to(device)
         self.vertices = self.start.vertices.clone().requires_grad_()
-        self.centre = torch.zeros(3, device=device, requires_grad=True)
+        self.center = torch.zeros(3, device=device, requires_grad=True)
         self.texture = torch.ones(o.texture, o.texture, 3, device=device, requires_grad=True)
         self.topology = Topology.of(self.start.faces, len(self.vertices))
-        self.mover = torch.optim.Adam([self.vertices, self.centre], lr=o.vertex_rate * SCALE)
-        self.painter = torch.optim.Adam([self.texture], lr=o.texture_rate)
+        self.vertex_optimizer = torch.optim.Adam([self.vertices, self.center], lr=o.vertex_rate * SCALE)
+        self.color_optimizer = torch.optim.Adam([self.texture], lr=o.texture_rate)
         self.visibility = visibility_of(config.rasterizer)
         self.queue = Epochs(scene.train, int(config.seed))
 
     def placed(self) -> Tensor:
-        """The vertices about the learned centre: the middle of their bounding box is moved there."""
+        """The vertices about the learned center: the middle of their bounding box is moved there."""
         middle = (self.vertices.amin(0) + self.vertices.amax(0)) / 2
-        return self.vertices - middle + self.centre
+        return self.vertices - middle + self.center
 
     def mesh(self) -> Mesh:
         """The mesh as it is now."""
@@ -69,7 +69,7 @@ class Sphere:
         return replace(self.start.to("cpu"), vertices=self.placed().detach().cpu(), texture=texture)
 
     def step(self, share: float) -> dict[str, float]:
-        """One step of both optimisers; the terms of the loss, weighted."""
+        """One step of both optimizers; the terms of the loss, weighted."""
         o = self.config.recipe
         views = self.queue.next(o.views_per_step)
         true, mask = photos(self.scene, views, self.device)
@@ -89,9 +89,9 @@ class Sphere:
         }
         if o.flatness:
             terms["flatness"] = o.flatness * normal_consistency(self.placed(), self.topology)
-        for optimizer, rate in ((self.mover, o.vertex_rate * SCALE), (self.painter, o.texture_rate)):
+        for optimizer, rate in ((self.vertex_optimizer, o.vertex_rate * SCALE), (self.color_optimizer, o.texture_rate)):
             optimizer.param_groups[0]["lr"] = rate * 0.5 ** int(share / o.halve_every)
-        return descend([self.mover, self.painter], terms)
+        return descend([self.vertex_optimizer, self.color_optimizer], terms)
 
 
 def run(config: DictConfig, record: Run, device: torch.device) -> None:
@@ -108,13 +108,13 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
         for name, value in measured.items():
             record.scalar(f"dibr_sphere/held_out_{name}", value, step)
 
-    lapse, watches = timelapse(
-        config, record, sphere.mesh, scene.cameras, up=scene.up, background=scene.background, units=scene.normalisation
+    recorder, watches = timelapse(
+        config, record, sphere.mesh, scene.cameras, up=scene.up, background=scene.background, units=scene.normalization
     )
-    done = optimise(
+    done = optimize(
         "dibr_sphere", sphere.step, steps=steps_of(config), run=record, watches=[*watches, Watch(0.05, look)]
     )
-    close(lapse, record)
+    close(recorder, record)
     mesh = sphere.mesh()
     found = compare(mesh, scene, views, record.folder / "images")
     record.update_metrics(
@@ -124,4 +124,4 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
         f"dibr_sphere: {done} steps; on {len(views)} held-out views: mask IoU {found['mask_iou']:.4f}, "
         f"image L1 {found['image_l1']:.4f}, PSNR {found['psnr']:.2f} dB"
     )
-    save(mesh, config, record, scene.normalisation)
+    save(mesh, config, record, scene.normalization)

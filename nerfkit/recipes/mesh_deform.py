@@ -2,10 +2,10 @@
 
     chamfer    1.0    between points drawn anew on both surfaces at every step
     edge       1.0    mean squared length of the edges
-    normal     0.01   1 - cosine between neighbouring faces
+    normal     0.01   1 - cosine between neighboring faces
     laplacian  0.1    mean length of the uniform Laplacian
 
-by stochastic gradient descent, rate 1, momentum 0.9. As there, the target is centred and scaled to about [-1, 1].
+by stochastic gradient descent, rate 1, momentum 0.9. As there, the target is centered and scaled to about [-1, 1].
 """
 
 from dataclasses import replace
@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from omegaconf import DictConfig
 
-from nerfkit.fit.loop import optimise
+from nerfkit.fit.loop import optimize
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.losses import edge_length, laplacian_norm, normal_consistency
 from nerfkit.mesh.measures import surface_distance
@@ -56,9 +56,9 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
     def mesh() -> Mesh:
         return replace(start, vertices=start.vertices + offsets.detach()).to("cpu")
 
-    lapse, watches = timelapse(config, record, mesh, ring(8, 256, 3.2, 20.0))
-    done = optimise("mesh_deform", step, steps=steps_of(config), run=record, watches=watches)
-    close(lapse, record)
+    recorder, watches = timelapse(config, record, mesh, ring(8, 256, 3.2, 20.0))
+    done = optimize("mesh_deform", step, steps=steps_of(config), run=record, watches=watches)
+    close(recorder, record)
     aim = target.to("cpu").without_appearance()
     distance = surface_distance(mesh(), aim, threshold=0.01)
     figures = {"chamfer": distance.chamfer, "f_score": distance.f_score, "steps": done}

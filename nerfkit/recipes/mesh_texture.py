@@ -1,13 +1,13 @@
-"""PyTorch3D's "Fit a mesh via rendering": a sphere becomes the photographed object, with colours at its vertices.
+"""PyTorch3D's "Fit a mesh via rendering": a sphere becomes the photographed object, with colors at its vertices.
 
-    rgb         1.0    mean squared difference of the colours
+    rgb         1.0    mean squared difference of the colors
     silhouette  1.0    mean squared difference of the masks
     edge        1.0    mean squared length of the edges
-    normal      0.01   1 - cosine between neighbouring faces
+    normal      0.01   1 - cosine between neighboring faces
     laplacian   1.0    mean length of the uniform Laplacian
 
 over two random views a step, by stochastic gradient descent, rate 1, momentum 0.9. There the pictures are the target
-mesh's, under a point light that the renderer knows; here they are photos, and the vertices' colours hold the light.
+mesh's, under a point light that the renderer knows; here they are photos, and the vertices' colors hold the light.
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from omegaconf import DictConfig
 
-from nerfkit.fit.loop import Watch, optimise
+from nerfkit.fit.loop import Watch, optimize
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.losses import edge_length, laplacian_norm, normal_consistency
 from nerfkit.mesh.mesh import Mesh
@@ -35,9 +35,9 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
     scene = replace(scene, train=[scene.train[k] for k in kept])
     start = icosphere(o.subdivisions, o.radius).without_appearance().to(device)
     offsets = torch.zeros_like(start.vertices, requires_grad=True)
-    colours = torch.full_like(start.vertices, 0.5, requires_grad=True)
+    colors = torch.full_like(start.vertices, 0.5, requires_grad=True)
     topology = Topology.of(start.faces, len(offsets))
-    optimizer = torch.optim.SGD([offsets, colours], lr=o.rate, momentum=o.momentum)
+    optimizer = torch.optim.SGD([offsets, colors], lr=o.rate, momentum=o.momentum)
     visibility, queue = visibility_of(config.rasterizer), Epochs(scene.train, int(config.seed))
 
     def step(share: float) -> dict[str, float]:
@@ -45,7 +45,7 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
         views = queue.next(o.views_per_step)
         true, mask = photos(scene, views, device)
         cameras = scene.cameras[views].to(device)
-        rgb, alpha, _ = render(vertices, start.faces, cameras, colours=colours, visibility=visibility)
+        rgb, alpha, _ = render(vertices, start.faces, cameras, colors=colors, visibility=visibility)
         return descend(
             [optimizer],
             {
@@ -59,22 +59,22 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
 
     def mesh() -> Mesh:
         vertices = start.vertices + offsets.detach()
-        return replace(start, vertices=vertices, colours=colours.detach().clamp(0, 1)).to("cpu")
+        return replace(start, vertices=vertices, colors=colors.detach().clamp(0, 1)).to("cpu")
 
     views = scene.test or scene.train[:1]
 
     def look(done: int) -> None:
         record.scalar("mesh_texture/held_out_mask_iou", glance(mesh(), scene, views[:3])["mask_iou"], done)
 
-    lapse, watches = timelapse(
-        config, record, mesh, scene.cameras, up=scene.up, background=scene.background, units=scene.normalisation
+    recorder, watches = timelapse(
+        config, record, mesh, scene.cameras, up=scene.up, background=scene.background, units=scene.normalization
     )
-    done = optimise("mesh_texture", step, steps=steps_of(config), run=record, watches=[*watches, Watch(0.2, look)])
-    close(lapse, record)
+    done = optimize("mesh_texture", step, steps=steps_of(config), run=record, watches=[*watches, Watch(0.2, look)])
+    close(recorder, record)
     found = compare(mesh(), scene, views, record.folder / "images")
     record.update_metrics({"mesh_texture": {**found, "steps": done, "visibility": visibility.name}})
     record.log(
         f"mesh_texture: {done} steps; on {len(views)} held-out views: mask IoU {found['mask_iou']:.4f}, "
         f"PSNR {found['psnr']:.2f} dB"
     )
-    save(mesh(), config, record, scene.normalisation)
+    save(mesh(), config, record, scene.normalization)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
-from nerfkit.fit.loop import optimise
+from nerfkit.fit.loop import optimize
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.losses import area_variance, flatness
 from nerfkit.mesh.mesh import Mesh, face_normals
@@ -39,11 +39,9 @@ def draw(config: DictConfig, record: Run, device: torch.device) -> None:
     count = max(2, round(o.frames * config.budget))
     cameras = ring(count, o.size, DISTANCE, o.elevation, VIEW_ANGLE).to(device)
     for view in range(count):
-        colours = _lit(mesh.vertices, mesh.faces, cameras.positions[view])
+        colors = _lit(mesh.vertices, mesh.faces, cameras.positions[view])
         with torch.no_grad():
-            drawn = render(
-                mesh.vertices, mesh.faces, cameras[view], corner_colours=colours, supersampling=SUPERSAMPLING
-            )
+            drawn = render(mesh.vertices, mesh.faces, cameras[view], corner_colors=colors, supersampling=SUPERSAMPLING)
         frames.append(show(drawn.rgb[0]))
     for ending in ("mp4", "gif"):
         record.log(f"wrote {write_video(frames, record.folder / 'video' / f'nmr_draw.{ending}', 12.5)}")
@@ -79,9 +77,9 @@ def vertices(config: DictConfig, record: Run, device: torch.device) -> None:
     def mesh() -> Mesh:
         return _mirrored(replace(start, vertices=points.detach())).to("cpu")
 
-    lapse, watches = timelapse(config, record, mesh, camera.to("cpu"))
-    done = optimise("nmr_vertices", step, steps=steps_of(config), run=record, watches=watches)
-    close(lapse, record)
+    recorder, watches = timelapse(config, record, mesh, camera.to("cpu"))
+    done = optimize("nmr_vertices", step, steps=steps_of(config), run=record, watches=watches)
+    close(recorder, record)
     with torch.no_grad():
         found = silhouette()
     error = (found - target).square().sum().item()
@@ -89,7 +87,7 @@ def vertices(config: DictConfig, record: Run, device: torch.device) -> None:
     record.log(
         f"nmr_vertices: sum of squared differences {error:.1f} of {target.sum().item():.0f} pixels, {done} steps"
     )
-    write_strip(record.folder / "images" / "nmr_vertices.png", [_grey(found), _grey(target)])
+    write_strip(record.folder / "images" / "nmr_vertices.png", [_gray(found), _gray(target)])
     save(mesh(), config, record)
 
 
@@ -123,9 +121,9 @@ def textures(config: DictConfig, record: Run, device: torch.device) -> None:
     def mesh() -> Mesh:
         return _mirrored(replace(start, texture=torch.tanh(texture.detach()).clamp(0, 1))).to("cpu")
 
-    lapse, watches = timelapse(config, record, mesh, ring(1, o.size, DISTANCE, 0.0, VIEW_ANGLE))
-    done = optimise("nmr_textures", step, steps=steps_of(config), run=record, watches=watches)
-    close(lapse, record)
+    recorder, watches = timelapse(config, record, mesh, ring(1, o.size, DISTANCE, 0.0, VIEW_ANGLE))
+    done = optimize("nmr_textures", step, steps=steps_of(config), run=record, watches=watches)
+    close(recorder, record)
     angles = [45.0 * k for k in range(8)]
     with torch.no_grad():
         drawn = [picture(angle) for angle in angles]
@@ -161,7 +159,7 @@ def camera(config: DictConfig, record: Run, device: torch.device) -> None:
     def step(share: float) -> dict[str, float]:
         return descend([optimizer], {"silhouette": (silhouette() - target).square().sum()})
 
-    done = optimise(
+    done = optimize(
         "nmr_camera",
         step,
         steps=steps_of(config),
@@ -179,7 +177,7 @@ def camera(config: DictConfig, record: Run, device: torch.device) -> None:
         f"nmr_camera: sum of squared differences {error:.1f} after {done} steps; the camera is "
         f"{away:.3f} units from the true place, {DISTANCE} from the object"
     )
-    write_strip(record.folder / "images" / "nmr_camera.png", [_grey(found), _grey(target)])
+    write_strip(record.folder / "images" / "nmr_camera.png", [_gray(found), _gray(target)])
 
 
 def _mesh(config: DictConfig, device: torch.device) -> Mesh:
@@ -188,14 +186,14 @@ def _mesh(config: DictConfig, device: torch.device) -> Mesh:
 
 
 def _mirrored(mesh: Mesh) -> Mesh:
-    """The mesh mirrored in z; its faces keep looking outwards."""
+    """The mesh mirrored in z; its faces keep looking outward."""
     uvs = None if mesh.corner_uvs is None else mesh.corner_uvs.flip(1)
     vertices = mesh.vertices * mesh.vertices.new_tensor([1.0, 1.0, -1.0])
     return replace(mesh, vertices=vertices, faces=mesh.faces.flip(1), corner_uvs=uvs)
 
 
 def _lit(points: Tensor, faces: Tensor, eye: Tensor) -> Tensor:
-    """Grey of each face's corners (F,3,3): ambient light, and light from above by the cosine law.
+    """Gray of each face's corners (F,3,3): ambient light, and light from above by the cosine law.
 
     As there, a face has two sides, and the one that ``eye`` (3,) sees is lit.
     """
@@ -205,7 +203,7 @@ def _lit(points: Tensor, faces: Tensor, eye: Tensor) -> Tensor:
     return (AMBIENT + DIRECTIONAL * above)[:, None, None].expand(-1, 3, 3)
 
 
-def _grey(mask: Tensor) -> Tensor:
+def _gray(mask: Tensor) -> Tensor:
     """A mask (H,W) as a picture (H,W,3)."""
     return mask[..., None].expand(-1, -1, 3)
 

@@ -14,9 +14,9 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.fit.large_steps import LargeSteps
-from nerfkit.fit.loop import optimise
+from nerfkit.fit.loop import optimize
+from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.intersections import self_intersections
-from nerfkit.mesh.io import load_mesh
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.losses import area_variance, flatness, laplacian
 from nerfkit.mesh.measures import surface_distance
@@ -50,7 +50,7 @@ def fit(config: DictConfig, scene: Scene, record: Run, device: torch.device, var
     vertices = start.vertices.clone().requires_grad_()
     topology = Topology.of(start.faces, len(vertices))
     visibility, queue = visibility_of(config.rasterizer), Epochs(scene.train, int(config.seed))
-    mover = LargeSteps(vertices, topology.edges, o.smoothness) if variant == "large_steps" else None
+    large_steps = LargeSteps(vertices, topology.edges, o.smoothness) if variant == "large_steps" else None
     optimizer = torch.optim.Adam([vertices], lr=o.rate)
     weights = {"flatness": 0.0, "laplacian": 0.0, "area": 0.0}
     if variant in ("smooth", "both"):
@@ -72,8 +72,8 @@ def fit(config: DictConfig, scene: Scene, record: Run, device: torch.device, var
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         rate = o.final_rate**share
-        if mover is not None:
-            mover.step(o.large_rate * rate)
+        if large_steps is not None:
+            large_steps.step(o.large_rate * rate)
         else:
             optimizer.param_groups[0]["lr"] = o.rate * rate
             optimizer.step()
@@ -82,11 +82,11 @@ def fit(config: DictConfig, scene: Scene, record: Run, device: torch.device, var
     def mesh() -> Mesh:
         return replace(start, vertices=vertices.detach().clone()).to("cpu")
 
-    lapse, watches = timelapse(
-        config, record, mesh, scene.cameras, up=scene.up, units=scene.normalisation, name=variant
+    recorder, watches = timelapse(
+        config, record, mesh, scene.cameras, up=scene.up, units=scene.normalization, name=variant
     )
-    optimise(f"silhouette_fit_{variant}", step, steps=steps_of(config), run=record, watches=watches)
-    close(lapse, record)
+    optimize(f"silhouette_fit_{variant}", step, steps=steps_of(config), run=record, watches=watches)
+    close(recorder, record)
     made = mesh()
     found = compare(made, scene, scene.test or scene.train[:1])
     row: dict[str, Any] = {
@@ -96,7 +96,7 @@ def fit(config: DictConfig, scene: Scene, record: Run, device: torch.device, var
         "normal_roughness": round(flatness(made.vertices, Topology.of(made.faces, len(made.vertices))).item(), 4),
     }
     if scene.truth is not None:
-        own = made.transformed(scene.normalisation.invert)
+        own = made.transformed(scene.normalization.invert)
         row["chamfer"] = round(surface_distance(own, load_mesh(scene.truth)).chamfer, 6)
-    save(made, config, record, scene.normalisation, stem=variant)
+    save(made, config, record, scene.normalization, stem=variant)
     return row

@@ -9,17 +9,17 @@ from torch import Tensor
 
 from nerfkit.errors import SceneError
 from nerfkit.mesh.clean import decimate
-from nerfkit.mesh.io import load_mesh
+from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.repair import merge_vertices
 from nerfkit.mesh.topology import degenerate_faces
-from nerfkit.scenes import clock_model
+from nerfkit.studio import clock_model
 
 CLOCK_FACES = 6000  # of 107,544: fewer than 4000 tear its thin parts
 
 
 def target_mesh(path: str | None) -> Mesh:
-    """The mesh in ``path``, or the project's own clock; its box is centred and its longest side is 2 units long.
+    """The mesh in ``path``, or the project's own clock; its box is centered and its longest side is 2 units long.
 
     Raises:
         SceneError: the file cannot be read as a mesh, or none of its faces has an area.
@@ -69,7 +69,7 @@ def _read(path: str | Path) -> Tensor:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.dtype.kind != "u":
         raise SceneError(f"{path}: expected one picture of 8 or 16 bits a channel; save it again as PNG")
-    if pixels.shape[-1] < 3:  # grey, perhaps with alpha
+    if pixels.shape[-1] < 3:  # gray, perhaps with alpha
         pixels = pixels[..., :1].repeat(3, -1)
     return torch.from_numpy(pixels[..., :3].astype(np.float32) / np.iinfo(pixels.dtype).max)
 
@@ -87,8 +87,8 @@ def square(size: int) -> Tensor:
 
 
 def stripes(size: int, count: int = 6) -> Tensor:
-    """Horizontal stripes in the colours of the rainbow, (size,size,3)."""
+    """Horizontal stripes in the colors of the rainbow, (size,size,3)."""
     row = (torch.arange(size) * count // size).float() / count  # (size,) of [0, 1)
     hue = torch.stack([row, row + 1 / 3, row + 2 / 3], -1)
-    colour = 0.6 + 0.4 * torch.cos(2 * torch.pi * hue)  # (size, 3)
-    return colour[:, None].expand(size, size, 3).contiguous()
+    color = 0.6 + 0.4 * torch.cos(2 * torch.pi * hue)  # (size, 3)
+    return color[:, None].expand(size, size, 3).contiguous()

@@ -3,7 +3,7 @@
 A sphere becomes a bumpy ball with painted patches, known from ``views`` pictures around it. Two tasks:
 
     silhouette  the masks alone; loss: mean squared difference of the masks
-    painted     masks and colours; vertices and vertex colours are learned; loss: of the colours too
+    painted     masks and colors; vertices and vertex colors are learned; loss: of the colors too
 
 each at every number of faces in ``subdivisions``. All fits share the steps (``LargeSteps``, whose length does not
 depend on the gradient's scale), the pictures (8 x 8 samples a pixel) and the held-out cameras, where the error is
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.fit.large_steps import LargeSteps
-from nerfkit.fit.loop import Watch, optimise
+from nerfkit.fit.loop import Watch, optimize
 from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.mesh import Mesh
@@ -96,25 +96,25 @@ def fit(
     o = config.recipe
     start = icosphere(subdivisions).without_appearance().to(device)
     vertices = start.vertices.clone().requires_grad_()
-    colours = torch.full_like(start.vertices, 0.5, requires_grad=True)
+    colors = torch.full_like(start.vertices, 0.5, requires_grad=True)
     # lambda counts edges squared: the same patch of surface at every number of faces
-    mover = LargeSteps(
+    optimizer = LargeSteps(
         vertices, Topology.of(start.faces, len(vertices)).edges, o.smoothness * 4.0 ** (subdivisions - 3)
     )
-    painter = torch.optim.Adam([colours], lr=o.colour_rate)
+    color_optimizer = torch.optim.Adam([colors], lr=o.color_rate)
     visibility, views, target = contestants()[name], photos.cameras.to(device), photos.true.to(device)
 
     def step(share: float) -> dict[str, float]:
-        rgb, alpha, _ = render(vertices, start.faces, views, colours=colours, visibility=visibility)
+        rgb, alpha, _ = render(vertices, start.faces, views, colors=colors, visibility=visibility)
         terms = {"mask": (alpha - target[..., 3]).square().mean()}
         if task == "painted":
-            terms["colour"] = (rgb - target[..., :3]).square().mean()
-        vertices.grad = colours.grad = None
+            terms["color"] = (rgb - target[..., :3]).square().mean()
+        vertices.grad = colors.grad = None
         torch.stack(list(terms.values())).sum().backward()
         rate = o.final_rate**share
-        mover.step(o.rate * rate)
+        optimizer.step(o.rate * rate)
         if task == "painted":
-            painter.step()
+            color_optimizer.step()
         return {key: term.item() for key, term in terms.items()}
 
     line: list[tuple[float, float]] = []
@@ -122,14 +122,14 @@ def fit(
 
     def look(done: int) -> None:
         with torch.no_grad():
-            rgb, alpha, _ = render(vertices, start.faces, photos.held_out.to(device), colours=colours, supersampling=4)
+            rgb, alpha, _ = render(vertices, start.faces, photos.held_out.to(device), colors=colors, supersampling=4)
         wanted = photos.true_held_out.to(device)
         area = wanted[..., 3].mean()
         errors["mask_error"] = (100 * (alpha - wanted[..., 3]).abs().mean() / area).item()
         if task == "painted":
             inside = (wanted[..., 3] > 0.99) & (alpha > 0.99)
-            errors["colour_error"] = (100 * (rgb - wanted[..., :3]).abs()[inside].mean()).item()
-        line.append((float(done), errors["colour_error" if task == "painted" else "mask_error"]))
+            errors["color_error"] = (100 * (rgb - wanted[..., :3]).abs()[inside].mean()).item()
+        line.append((float(done), errors["color_error" if task == "painted" else "mask_error"]))
 
     title = f"{task}_{20 * 4**subdivisions}_{name.replace(' ', '_')}"
     seconds: list[float] = []
@@ -141,7 +141,7 @@ def fit(
         return terms
 
     steps = steps_of(config)
-    optimise(title, timed, steps=steps, run=record, watches=[Watch(max(0.1, min(1.0, 5 / steps)), look)])
+    optimize(title, timed, steps=steps, run=record, watches=[Watch(max(0.1, min(1.0, 5 / steps)), look)])
     figures = {key: round(value, 3) for key, value in errors.items()}
     final = Mesh(vertices.detach().cpu(), start.faces.cpu())
     return {
@@ -152,12 +152,12 @@ def fit(
 
 
 def bumpy_ball(subdivisions: int, seed: int) -> tuple[Mesh, Tensor]:
-    """A sphere with a smooth random relief of about 12 %, and the colours of its vertices: soft patches."""
+    """A sphere with a smooth random relief of about 12 %, and the colors of its vertices: soft patches."""
     ball = icosphere(subdivisions).without_appearance()
     generator = torch.Generator().manual_seed(seed)
     relief = waves(ball.vertices, generator, 1)
-    colours = torch.sigmoid(6 * waves(ball.vertices, generator, 3))
-    return ball.transformed(lambda points: points * (1 + 0.12 * relief)), colours
+    colors = torch.sigmoid(6 * waves(ball.vertices, generator, 3))
+    return ball.transformed(lambda points: points * (1 + 0.12 * relief)), colors
 
 
 def waves(points: Tensor, generator: torch.Generator, channels: int, count: int = 6) -> Tensor:
@@ -168,12 +168,10 @@ def waves(points: Tensor, generator: torch.Generator, channels: int, count: int 
     return torch.sin(points @ frequency + phase) @ weight
 
 
-def photograph(mesh: Mesh, colours: Tensor, camera: Cameras) -> Tensor:
-    """Premultiplied RGBA (1,H,W,4) of a mesh with vertex colours, by SAMPLES x SAMPLES hard samples a pixel."""
+def photograph(mesh: Mesh, colors: Tensor, camera: Cameras) -> Tensor:
+    """Premultiplied RGBA (1,H,W,4) of a mesh with vertex colors, by SAMPLES x SAMPLES hard samples a pixel."""
     with torch.no_grad():
-        drawn = render(
-            mesh.vertices, mesh.faces, camera, colours=colours, visibility="edge_grad", supersampling=SAMPLES
-        )
+        drawn = render(mesh.vertices, mesh.faces, camera, colors=colors, visibility="edge_grad", supersampling=SAMPLES)
     return torch.cat([drawn.rgb, drawn.alpha[..., None]], -1)
 
 

@@ -18,12 +18,12 @@ def save(run_folder: Path, step: int, state: dict[str, Any]) -> Path:
 
     Args:
         run_folder: the run's folder.
-        step: optimisation steps done, 0 or more.
+        step: optimization steps done, 0 or more.
         state: tensors, numbers, strings, and lists and dicts of them: what ``torch.load(weights_only=True)`` reads.
     """
     folder = run_folder / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
-    # Serialised in memory first: torch reports a full disk as a RuntimeError of its own, a plain write as an OSError.
+    # Serialized in memory first: torch reports a full disk as a RuntimeError of its own, a plain write as an OSError.
     buffer = io.BytesIO()
     torch.save(state, buffer)
     path = folder / f"step_{step:08d}.pt"

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from nerfkit.runs.files import replacing
 
 WIDTH, HEIGHT, MARGIN, SCALE = 760, 440, 60, 2
-COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#edae49", "#66439b", "#e377c2", "#7a5c3e", "#000000")
+COLORS = ("#1b6ca8", "#d1495b", "#2e933c", "#edae49", "#66439b", "#e377c2", "#7a5c3e", "#000000")
 
 
 def line_chart(
@@ -46,11 +46,11 @@ def line_chart(
             (place(x, 10**y_low)[0], (HEIGHT - MARGIN + 8) * SCALE), f"{x:g}", fill="black", font=font, anchor="mt"
         )
     for k, (name, line) in enumerate(lines.items()):
-        colour = COLOURS[k % len(COLOURS)]
-        draw.line([place(x, y) for x, y in line], fill=colour, width=2 * SCALE, joint="curve")
+        color = COLORS[k % len(COLORS)]
+        draw.line([place(x, y) for x, y in line], fill=color, width=2 * SCALE, joint="curve")
         height = (MARGIN + 22 * k) * SCALE
         left = (WIDTH - 2 * MARGIN) * SCALE
-        draw.line([(left, height), (left + 18 * SCALE, height)], fill=colour, width=3 * SCALE)
+        draw.line([(left, height), (left + 18 * SCALE, height)], fill=color, width=3 * SCALE)
         draw.text((left + 24 * SCALE, height), name, fill="black", font=font, anchor="lm")
     draw.text((MARGIN * SCALE, 14 * SCALE), title, fill="black", font=font)
     draw.text((WIDTH / 2 * SCALE, (HEIGHT - 16) * SCALE), x_label, fill="black", font=font, anchor="mm")

@@ -1,17 +1,21 @@
 """Scenes: one module a format, and ``open_scene``, which finds the right one."""
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
-from nerfkit.errors import ConfigError, SceneError
-from nerfkit.scenes import blender, kaolin
-from nerfkit.scenes.assemble import Background, did_you_mean
-from nerfkit.scenes.files import Source, problem
+from nerfkit.errors import ConfigError, SceneError, did_you_mean, problem
+from nerfkit.scenes.assemble import Background
+from nerfkit.scenes.files import Source
 from nerfkit.scenes.scene import Scene, Similarity
 
 __all__ = ["FORMATS", "Scene", "Similarity", "detect", "open_scene"]
 
-FORMATS: dict[str, Callable[..., Scene]] = {"kaolin": kaolin.load, "blender": blender.load}
+# Name -> the module whose ``load`` reads it, imported when it is asked for.
+FORMATS = {
+    "clock": "nerfkit.studio.clock",
+    "kaolin": "nerfkit.scenes.kaolin",
+    "blender": "nerfkit.scenes.blender",
+}
 
 # Signs by which formats that have no loader are told from a wrong path.
 _UNSUPPORTED = {
@@ -30,10 +34,10 @@ def open_scene(
     background: Background = None,
     holdout: int = 10,
 ) -> Scene:
-    """Load a scene, normalised, with its training and test views.
+    """Load a scene, normalized, with its training and test views.
 
     Args:
-        name: "clock" (made by the project), a name of ``FORMATS``, or "auto", which looks at the files.
+        name: of ``FORMATS`` ("clock" is made by the project), or "auto", which looks at the files.
         root: folder or zip of the data; for the clock the folder to keep it in, None for its usual place.
         resolution: longer image side in pixels, reached by a premultiplied box filter; None, or more than is stored,
             keeps the stored size.
@@ -44,20 +48,19 @@ def open_scene(
         SceneError: the name is unknown, or the data cannot be used; the message names the file.
         ConfigError: an argument is out of its range, or ``root`` is missing.
     """
-    known = ["clock", *FORMATS, "auto"]
+    known = [*FORMATS, "auto"]
     if name not in known:
-        raise SceneError(f"unknown scene {name!r}; expected one of {', '.join(known)}.{did_you_mean(name, known)}")
+        raise SceneError(f"{name!r}: unknown scene{did_you_mean(name, known)}")
     for key, value, least in (("resolution", resolution, 8), ("holdout", holdout, 2)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise ConfigError(f"scene.{key} is {value!r}; expected a whole number of at least {least}.")
-    if name == "clock":
-        from nerfkit.scenes import clock  # the modeller and its renderer load only where they are wanted
-
-        return clock.load(root, resolution=resolution, background=background, holdout=holdout)
-    if root is None:
+    if root is None and name != "clock":
         raise ConfigError(f"scene.root is missing; scene={name} reads files. Add scene.root=FOLDER_OR_ZIP.")
-    load = FORMATS[detect(root) if name == "auto" else name]
-    return load(root, resolution=resolution, background=background, holdout=holdout)
+    found = detect(root) if name == "auto" and root is not None else name
+    scene: Scene = import_module(FORMATS[found]).load(
+        root, resolution=resolution, background=background, holdout=holdout
+    )
+    return scene
 
 
 def detect(root: str | Path) -> str:

@@ -1,6 +1,5 @@
-"""The last steps that every loader shares: the split, the background, the normalisation, the Scene."""
+"""The last steps that every loader shares: the split, the background, the normalization, the Scene."""
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,20 +8,19 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras
-from nerfkit.errors import ConfigError
-from nerfkit.scenes.files import problem
-from nerfkit.scenes.normalise import Box, camera_box, fit_box, hull_box, move
+from nerfkit.errors import ConfigError, did_you_mean, problem
+from nerfkit.scenes.normalize import Box, camera_box, fit_box, hull_box, move
 from nerfkit.scenes.scene import Scene
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 Background = str | Sequence[float] | None
 
-COLOURS: dict[str, Colour] = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
+COLORS: dict[str, Color] = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
 MIN_TRAIN, MIN_TEST = 2, 1
 
 
-def background_colour(value: Background, default: str) -> Colour:
-    """The colour named by ``scene.background``: a name of ``COLOURS``, three numbers in [0,1], or None for the default.
+def background_color(value: Background, default: str) -> Color:
+    """The color named by ``scene.background``: a name of ``COLORS``, three numbers in [0,1], or None for the default.
 
     Raises:
         ConfigError: anything else.
@@ -30,25 +28,18 @@ def background_colour(value: Background, default: str) -> Colour:
     if value is None:
         value = default
     if isinstance(value, str):
-        if value in COLOURS:
-            return COLOURS[value]
+        if value in COLORS:
+            return COLORS[value]
         raise ConfigError(
-            f"scene.background is {value!r}; expected {' or '.join(COLOURS)}, or three numbers in [0,1]."
-            + did_you_mean(value, list(COLOURS))
+            f"scene.background={value}: unknown color{did_you_mean(value, COLORS)}; or three numbers in [0,1]"
         )
     numbers = [float(v) for v in value if isinstance(v, int | float) and 0 <= v <= 1]
     if len(value) != 3 or len(numbers) != 3:
         raise ConfigError(
-            f"scene.background is {list(value)}; expected {' or '.join(COLOURS)}, or three numbers in [0,1]. "
+            f"scene.background is {list(value)}; expected {' or '.join(COLORS)}, or three numbers in [0,1]. "
             "Write for example scene.background=[0.5,0.5,0.5]."
         )
     return numbers[0], numbers[1], numbers[2]
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """ " Did you mean ...?", or nothing if no known word is near."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def hold_out(count: int, every: int, where: str) -> tuple[list[int], list[int]]:
@@ -63,14 +54,14 @@ def hold_out(count: int, every: int, where: str) -> tuple[list[int], list[int]]:
     return train, test
 
 
-def check_split(train: list[int], test: list[int], where: str, mend: str) -> None:
+def check_split(train: list[int], test: list[int], where: str, remedy: str) -> None:
     """Raises SceneError unless there are at least two training views and one test view."""
     if len(train) < MIN_TRAIN or len(test) < MIN_TEST:
         raise problem(
             where,
             f"it has {len(train)} training and {len(test)} held-out views",
             f"at least {MIN_TRAIN} training views and {MIN_TEST} held-out view",
-            mend,
+            remedy,
         )
 
 
@@ -107,14 +98,14 @@ def assemble(
     camera_to_world: np.ndarray,
     intrinsics: np.ndarray,
     split: tuple[list[int], list[int]],
-    background: Colour,
+    background: Color,
     has_masks: bool,
-    up: Colour,
+    up: Color,
     provenance: dict[str, Any],
     box_without_masks: Box | None = None,
     truth: str | None = None,
 ) -> Scene:
-    """A normalised Scene from a loader's raw parts.
+    """A normalized Scene from a loader's raw parts.
 
     Args:
         name, where: the scene's name, and how messages name the data set.
@@ -123,7 +114,7 @@ def assemble(
         camera_to_world: (N,3,4) in the scene's own units, OpenGL camera axes.
         intrinsics: (N,4) fx, fy, cx, cy in stored pixels.
         split: training and test views.
-        box_without_masks: what to normalise to [-1,1]^3 if there are no masks; None takes it from the cameras.
+        box_without_masks: what to normalize to [-1,1]^3 if there are no masks; None takes it from the cameras.
         background, has_masks, up, provenance, truth: as in ``Scene``; ``provenance`` has the ``views``' file names.
 
     Raises:
@@ -136,8 +127,8 @@ def assemble(
         box = _masked_box(own, images[..., 3], train, where, provenance["views"])
     else:
         box = camera_box(own[train]) if box_without_masks is None else box_without_masks
-    normalisation = fit_box(box)
-    cameras = move(own, normalisation)
+    normalization = fit_box(box)
+    cameras = move(own, normalization)
     return Scene(
         name=name,
         images=images,
@@ -146,7 +137,7 @@ def assemble(
         test=test,
         background=background,
         has_masks=has_masks,
-        normalisation=normalisation,
+        normalization=normalization,
         up=up,
         provenance=provenance,
         truth=truth,

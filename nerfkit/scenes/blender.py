@@ -2,7 +2,7 @@
 
 Each frame has ``file_path`` (relative, usually without ".png") and ``transform_matrix``, camera-to-world for column
 vectors with OpenGL camera axes. f = width / 2 / tan(camera_angle_x / 2) in pixels, pixels are square and the principal
-point is the image's centre. Alpha is straight. The world's z axis points up. ``transforms_val.json`` and depth or
+point is the image's center. Alpha is straight. The world's z axis points up. ``transforms_val.json`` and depth or
 normal images are not read. A ``truth.ply`` beside the transforms is the true mesh, in their units and axes.
 """
 
@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from nerfkit.scenes.assemble import Background, assemble, background_colour, check_split, hold_out
-from nerfkit.scenes.files import Source, is_safe_name, problem, require, require_number
+from nerfkit.cameras.poses import rigid_transform
+from nerfkit.errors import problem
+from nerfkit.scenes.assemble import Background, assemble, background_color, check_split, hold_out
+from nerfkit.scenes.files import Source, is_safe_name, require, require_number
 from nerfkit.scenes.images import decode, load_views, straight
-from nerfkit.scenes.poses import rigid_transform
 from nerfkit.scenes.scene import Scene
 
 TRAIN, TEST = "transforms_train.json", "transforms_test.json"
-BOUND = 1.5  # the scenes of this format are modelled to fit [-1.5, 1.5]^3
+BOUND = 1.5  # the scenes of this format are modeled to fit [-1.5, 1.5]^3
 
 
 def load(
@@ -34,13 +35,13 @@ def load(
     Args:
         root: folder or zip; the transforms lie in it or one folder down.
         resolution: longer image side in pixels; None keeps the stored size.
-        background: name or colour; None is white, over which published figures are measured.
+        background: name or color; None is white, over which published figures are measured.
         holdout: only where there is no test file: frames 0, holdout, 2 holdout, ... are the test views.
 
     Raises:
         SceneError, ConfigError: see ``open_scene``.
     """
-    colour = background_colour(background, "white")
+    color = background_color(background, "white")
     with Source(root) as source:
         where = str(source.path)
         found = source.find(TRAIN)
@@ -74,16 +75,16 @@ def load(
             source.path.name,
         )
     focal = np.array([stored[1] / 2 / math.tan(angle / 2) for _, _, angle in views])  # (N,)
-    centre = np.broadcast_to([stored[1] / 2, stored[0] / 2], (len(views), 2))
+    center = np.broadcast_to([stored[1] / 2, stored[0] / 2], (len(views), 2))
     return assemble(
         name=source.path.stem,
         where=where,
         images=images,
         stored_size=stored,
         camera_to_world=np.stack([pose for _, pose, _ in views]),
-        intrinsics=np.concatenate([focal[:, None], focal[:, None], centre], axis=1),
+        intrinsics=np.concatenate([focal[:, None], focal[:, None], center], axis=1),
         split=split,
-        background=colour,
+        background=color,
         has_masks=bool((images[..., 3] < 255).any()),
         up=(0.0, 0.0, 1.0),
         provenance={"path": where, "format": "blender", "views": [name for name, _, _ in views]},

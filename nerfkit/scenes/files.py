@@ -8,14 +8,9 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
-from nerfkit.errors import SceneError
+from nerfkit.errors import problem
 
 TRUTH = "truth.ply"  # the true mesh beside a data set's views, in their units and axes, where it is known
-
-
-def problem(where: str, wrong: str, expected: str, mend: str) -> SceneError:
-    """The error for bad input: where it is, what is wrong there, what was expected, how to mend it."""
-    return SceneError(f"{where}: {wrong}; expected {expected}. {mend}")
 
 
 def is_safe_name(name: str) -> bool:
@@ -154,5 +149,5 @@ def require_number(content: dict[str, Any], key: str, where: str) -> float:
     """
     value = require(content, key, where)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e300:
-        raise problem(where, f"{key} is {value!r}", "a positive number", "Export it again or mend the value.")
+        raise problem(where, f"{key} is {value!r}", "a positive number", "Export it again or fix the value.")
     return float(value)

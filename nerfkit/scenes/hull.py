@@ -40,10 +40,10 @@ def carve(
         masks: (N,H,W) bool or any number; nonzero is object.
         resolution: cells along each side, G.
         lower, upper: corners of the box.
-        margin_pixels: the rectangle grows by this much on every side; 1 covers masks sampled at pixel centres.
+        margin_pixels: the rectangle grows by this much on every side; 1 covers masks sampled at pixel centers.
         closed: (N,) bool, views that are known to show the whole object: they carve what lies outside their frame, too.
             None: no view.
-        min_seen: a cell whose centre fewer views see is left out. 0 keeps what no view has refuted.
+        min_seen: a cell whose center fewer views see is left out. 0 keeps what no view has refuted.
 
     Returns:
         (G,G,G) bool on the CPU, index [x,y,z]; cell k covers lower + (upper - lower) * [k, k+1] / G.

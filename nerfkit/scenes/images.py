@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nerfkit.errors import problem
 from nerfkit.kernels.jit import jit
 from nerfkit.runs.progress import track
-from nerfkit.scenes.files import problem
 
 
 class Picture(NamedTuple):
     """One view as stored.
 
-    ``rgba`` (H,W,4) uint8: colour, and the fraction of the pixel that the object covers. ``weight`` (H,W) uint8: what
-    premultiplies the colour; alpha itself where alpha is straight, 255 where the picture was rendered over black and so
+    ``rgba`` (H,W,4) uint8: color, and the fraction of the pixel that the object covers. ``weight`` (H,W) uint8: what
+    premultiplies the color; alpha itself where alpha is straight, 255 where the picture was rendered over black and so
     is premultiplied already.
     """
 
@@ -60,7 +60,7 @@ def working_size(height: int, width: int, resolution: int | None) -> tuple[int, 
 
 @jit(parallel=False)
 def _box(rgba: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
-    """Writes into ``out`` (h,w,4) the area-weighted means of ``rgba * weight`` (colour) and of alpha, rounded."""
+    """Writes into ``out`` (h,w,4) the area-weighted means of ``rgba * weight`` (color) and of alpha, rounded."""
     height, width = weight.shape
     step_y, step_x = height / out.shape[0], width / out.shape[1]
     for i in range(out.shape[0]):
@@ -87,7 +87,7 @@ def _box(rgba: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
 def shrink(picture: Picture, height: int, width: int) -> np.ndarray:
     """Box-filtered, premultiplied copy of a picture, (height,width,4) uint8.
 
-    out = sum_p a_p (weight_p colour_p, alpha_p) / sum_p a_p, with a_p the area of stored pixel p in the output pixel,
+    out = sum_p a_p (weight_p color_p, alpha_p) / sum_p a_p, with a_p the area of stored pixel p in the output pixel,
     so ratios need not be whole; rounded to the nearest of 256 levels.
     """
     out = np.empty((height, width, 4), np.uint8)

@@ -2,11 +2,11 @@
 
 Camera (``camera_properties`` of the metadata): ``tf_mat`` is world-to-camera for row vectors, [p_world, 1] tf_mat =
 [p_camera, 1], with the translation in its last row; camera axes are OpenGL's; f = focal_length / horizontal_aperture *
-width in pixels, pixels are square and the principal point is the image's centre. The world's y axis points up.
+width in pixels, pixels are square and the principal point is the image's center. The world's y axis points up.
 
-Mask: a label above 0 is the object. Where ``N_coverage.png`` exists (8-bit grey, the fraction of each pixel that the
+Mask: a label above 0 is the object. Where ``N_coverage.png`` exists (8-bit gray, the fraction of each pixel that the
 object covers), it is used instead. Pictures are rendered over black: a pixel that the object half covers has half its
-colour. A ``truth.ply`` beside the views is the true mesh, in their units and axes.
+color. A ``truth.ply`` beside the views is the true mesh, in their units and axes.
 """
 
 import io
@@ -15,10 +15,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from nerfkit.scenes.assemble import Background, assemble, background_colour, hold_out
-from nerfkit.scenes.files import Source, problem, require, require_number
+from nerfkit.cameras.poses import inverse, rigid_transform
+from nerfkit.errors import problem
+from nerfkit.scenes.assemble import Background, assemble, background_color, hold_out
+from nerfkit.scenes.files import Source, require, require_number
 from nerfkit.scenes.images import Picture, decode, load_views, straight
-from nerfkit.scenes.poses import inverse, rigid_transform
 from nerfkit.scenes.scene import Scene
 
 METADATA = "_metadata.json"
@@ -38,7 +39,7 @@ def load(
     Args:
         root: folder or zip; the views lie in it or one folder down.
         resolution: longer image side in pixels; None keeps the stored size.
-        background: name or colour; None is black.
+        background: name or color; None is black.
         holdout: views 0, holdout, 2 holdout, ... in numerical order are the test views.
         name: the scene's name; None takes the name of ``root``.
         truth: path of the true mesh, where it is known; None takes ``truth.ply`` beside the views, if it is there.
@@ -46,7 +47,7 @@ def load(
     Raises:
         SceneError, ConfigError: see ``open_scene``.
     """
-    colour = background_colour(background, "black")
+    color = background_color(background, "black")
     with Source(root) as source:
         stems = _view_stems(source)
         where = str(source.path)
@@ -67,16 +68,16 @@ def load(
                     "Crop neither; export images and metadata together.",
                 )
     focal = np.array([f for _, f, _ in cameras]) * stored[1]  # (N,)
-    centre = np.broadcast_to([stored[1] / 2, stored[0] / 2], (len(stems), 2))
+    center = np.broadcast_to([stored[1] / 2, stored[0] / 2], (len(stems), 2))
     return assemble(
         name=name or source.path.stem,
         where=where,
         images=images,
         stored_size=stored,
         camera_to_world=np.stack([pose for pose, _, _ in cameras]),
-        intrinsics=np.concatenate([focal[:, None], focal[:, None], centre], axis=1),
+        intrinsics=np.concatenate([focal[:, None], focal[:, None], center], axis=1),
         split=split,
-        background=colour,
+        background=color,
         has_masks=has_masks,
         up=(0.0, 1.0, 0.0),
         provenance={
@@ -144,7 +145,7 @@ def _camera(source: Source, stem: str) -> tuple[np.ndarray, float, float | None]
 
 
 def _picture(source: Source, stem: str, has_masks: bool) -> Picture:
-    """One view. Colour outside the mask is dropped; the picture's own alpha, 255 as a rule, premultiplies the rest."""
+    """One view. Color outside the mask is dropped; the picture's own alpha, 255 as a rule, premultiplies the rest."""
     rgba = decode(source.read(f"{stem}_rgb.png"), source.where(f"{stem}_rgb.png"))
     if not has_masks:
         return straight(rgba)

@@ -11,7 +11,7 @@ from nerfkit.cameras import Cameras
 
 @dataclass(frozen=True)
 class Similarity:
-    """p_normalised = scale * p_scene + translation. Directions and axes are unchanged."""
+    """p_normalized = scale * p_scene + translation. Directions and axes are unchanged."""
 
     scale: float = 1.0
     translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -25,18 +25,18 @@ class Similarity:
 
 @dataclass(frozen=True)
 class Scene:
-    """Photos of one object with known cameras, normalised so that the object lies in [-1,1]^3.
+    """Photos of one object with known cameras, normalized so that the object lies in [-1,1]^3.
 
     Attributes:
         name: short name; the run folder is named after it.
         images: (N,H,W,4) uint8, premultiplied RGBA; alpha is 255 everywhere where the format has no masks.
-        cameras: N cameras in normalised world units.
+        cameras: N cameras in normalized world units.
         train, test: view numbers of the split; they do not overlap.
-        background: (3,) floats in [0,1], the colour that metrics and exports composite over.
+        background: (3,) floats in [0,1], the color that metrics and exports composite over.
         has_masks: whether alpha means anything.
-        normalisation: the similarity from the scene's own units to normalised units.
+        normalization: the similarity from the scene's own units to normalized units.
         up: the world's up axis as a unit vector.
-        provenance: where the data came from: path, format, licence, view file names.
+        provenance: where the data came from: path, format, license, view file names.
         truth: path of the true mesh in the scene's own units, where it is known.
     """
 
@@ -47,7 +47,7 @@ class Scene:
     test: list[int]
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)
     has_masks: bool = True
-    normalisation: Similarity = Similarity()
+    normalization: Similarity = Similarity()
     up: tuple[float, float, float] = (0.0, 1.0, 0.0)
     provenance: dict[str, Any] = field(default_factory=dict)
     truth: str | None = None

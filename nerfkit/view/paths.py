@@ -1,7 +1,7 @@
-"""Camera paths in normalised world units. Each closes: the frame after the last one would be the first.
+"""Camera paths in normalized world units. Each closes: the frame after the last one would be the first.
 
 A path takes its lens (fx, fy) and its distance from the training cameras, so that the object appears as in an average
-photo. Elevation is the angle above the plane through ``centre`` perpendicular to ``up``.
+photo. Elevation is the angle above the plane through ``center`` perpendicular to ``up``.
 """
 
 import math
@@ -20,7 +20,7 @@ def orbit(
     elevation: float = 20.0,
     radius: float | None = None,
     up: Tensor | tuple[float, float, float] = (0.0, 1.0, 0.0),
-    centre: Tensor | tuple[float, float, float] = (0.0, 0.0, 0.0),
+    center: Tensor | tuple[float, float, float] = (0.0, 0.0, 0.0),
     swing: float = 0.0,
 ) -> Cameras:
     """A turntable: once around ``up``, counterclockwise seen from above, from the first reference camera's azimuth.
@@ -29,12 +29,12 @@ def orbit(
         reference: the training cameras.
         frames: number of cameras, equal steps of azimuth.
         elevation: degrees, clipped to 89 either way.
-        radius: distance from ``centre``; None is the median of the reference cameras'.
+        radius: distance from ``center``; None is the median of the reference cameras'.
         up: axis of rotation, (3,).
-        centre: the point in the middle of the picture, (3,).
+        center: the point in the middle of the picture, (3,).
         swing: the elevation rises and falls by this many degrees, one wave a turn.
     """
-    offsets, up, centre = _offsets(reference, up, centre)
+    offsets, up, center = _offsets(reference, up, center)
     distance = _median_distance(offsets) if radius is None else radius
     forward = _across(offsets[0], up)
     right = torch.linalg.cross(up, forward)
@@ -42,8 +42,8 @@ def orbit(
     # Not quite to the poles: beyond them the picture would turn upside down.
     height = torch.deg2rad((elevation + swing * turn.sin()).clamp(-89, 89))[:, None]  # (N, 1)
     ring = forward * turn.cos()[:, None] + right * turn.sin()[:, None]  # (N, 3)
-    position = centre + distance * (ring * height.cos() + up * height.sin())  # (N, 3)
-    return _cameras(reference, look_at(position, centre, up))
+    position = center + distance * (ring * height.cos() + up * height.sin())  # (N, 3)
+    return _cameras(reference, look_at(position, center, up))
 
 
 def wave(reference: Cameras, frames: int, elevation: float = 20.0, **options: object) -> Cameras:
@@ -57,14 +57,14 @@ def spiral(
     elevation: float = 20.0,
     radius: float | None = None,
     up: Tensor | tuple[float, float, float] = (0.0, 1.0, 0.0),
-    centre: Tensor | tuple[float, float, float] = (0.0, 0.0, 0.0),
+    center: Tensor | tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Cameras:
     """Two small circles about the mean direction of the reference cameras: for scenes photographed from one side.
 
     The circles' radius is a quarter of the cameras' spread, at most a fifth of the distance; ``elevation`` is the
     photos' own and the argument is ignored. The other arguments are those of ``orbit``.
     """
-    offsets, up, centre = _offsets(reference, up, centre)
+    offsets, up, center = _offsets(reference, up, center)
     distance = _median_distance(offsets) if radius is None else radius
     directions = normalize(offsets, dim=-1)  # (N, 3)
     mean = directions.mean(0)
@@ -76,17 +76,17 @@ def spiral(
     # The second circle is half as wide as the first, and the change between them is smooth.
     size = width * (0.75 + 0.25 * (turn / 2).cos())
     direction = normalize(axis + size * (right * turn.cos() + above * turn.sin()), dim=-1)  # (N, 3)
-    return _cameras(reference, look_at(centre + distance * direction, centre, up))
+    return _cameras(reference, look_at(center + distance * direction, center, up))
 
 
 PATHS: dict[str, Callable[..., Cameras]] = {"orbit": orbit, "wave": wave, "spiral": spiral}
 
 
 def _offsets(
-    reference: Cameras, up: Tensor | tuple[float, float, float], centre: Tensor | tuple[float, float, float]
+    reference: Cameras, up: Tensor | tuple[float, float, float], center: Tensor | tuple[float, float, float]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Camera positions relative to the centre (N,3), and ``up`` (unit) and ``centre`` as tensors."""
-    middle = torch.as_tensor(centre, dtype=torch.float32)
+    """Camera positions relative to the center (N,3), and ``up`` (unit) and ``center`` as tensors."""
+    middle = torch.as_tensor(center, dtype=torch.float32)
     axis = normalize(torch.as_tensor(up, dtype=torch.float32), dim=0)
     return reference.positions.detach().cpu().float() - middle, axis, middle
 

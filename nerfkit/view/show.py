@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from nerfkit.cameras import Cameras
 from nerfkit.errors import CheckpointError
-from nerfkit.view.colours import picture
+from nerfkit.view.colors import picture
 from nerfkit.view.frames import render_frames
 from nerfkit.view.paths import PATHS
 from nerfkit.view.video import write_video

@@ -9,7 +9,7 @@ import torch
 
 from nerfkit.cameras import Cameras
 from nerfkit.errors import ConfigError
-from nerfkit.mesh.io import save_mesh
+from nerfkit.mesh.files.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import render_channels
 from nerfkit.runs.files import write_png
@@ -19,7 +19,7 @@ from nerfkit.view.video import write_video
 
 FORMATS = ("glb", "ply", "usd", "video")
 LIGHTS = torch.tensor([[-0.5, 0.7, 0.6], [0.8, -0.1, 0.4]])
-"""Directions, in the camera's axes, towards the lamps that show the shape of a mesh without colours."""
+"""Directions, in the camera's axes, toward the lamps that show the shape of a mesh without colors."""
 
 
 class Timelapse:
@@ -57,7 +57,7 @@ class Timelapse:
         self.usd = UsdSequence(fps, up) if "usd" in self.formats else None
 
     def add(self, mesh: Mesh) -> None:
-        """One more snapshot; ``mesh`` in normalised units. Topology and texture may change from one to the next."""
+        """One more snapshot; ``mesh`` in normalized units. Topology and texture may change from one to the next."""
         number = len(self.frames)
         own = replace(mesh, vertices=self.units.invert(mesh.vertices.detach().cpu()))
         files = [name for name in self.formats if name in ("glb", "ply")]
@@ -80,12 +80,12 @@ class Timelapse:
 
 
 def shaded(mesh: Mesh, camera: Cameras, background: Sequence[float]) -> np.ndarray:
-    """One view (H,W,3) uint8: the mesh's own colours, or two lamps on grey where it has none."""
+    """One view (H,W,3) uint8: the mesh's own colors, or two lamps on gray where it has none."""
     mesh = replace(mesh, vertices=mesh.vertices.detach(), faces=mesh.faces)
     with torch.no_grad():
         found = render_channels(mesh, camera, ("rgb", "alpha", "normal"))
     rgb, alpha = found["rgb"][0], found["alpha"][0][..., None]
-    if mesh.texture is None and mesh.colours is None:
+    if mesh.texture is None and mesh.colors is None:
         lamps = torch.nn.functional.normalize(LIGHTS, dim=-1).to(rgb) @ camera.camera_to_world[0, :, :3].to(rgb).T
         light = (found["normal"][0] @ lamps.T).clamp(min=0) @ lamps.new_tensor([0.65, 0.25]) + 0.12  # (H, W)
         rgb = rgb * light[..., None]

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from nerfkit.errors import ConfigError
-from nerfkit.mesh.gltf import srgb_to_linear
-from nerfkit.mesh.io import texture_colours
+from nerfkit.mesh.files.gltf import srgb_to_linear
+from nerfkit.mesh.files.io import texture_colors
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.runs.files import replacing
 
 
 class UsdSequence:
-    """A mesh whose points, faces and colours are time samples, one a snapshot.
+    """A mesh whose points, faces and colors are time samples, one a snapshot.
 
-    Colours are ``displayColor`` of the vertices, taken from the texture where the mesh has one, and linear as USD
+    Colors are ``displayColor`` of the vertices, taken from the texture where the mesh has one, and linear as USD
     expects them. Faces are written again only where they change.
 
     Args:
@@ -46,7 +46,7 @@ class UsdSequence:
         self.mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
         self.stage.SetDefaultPrim(self.mesh.GetPrim())
         primvars = UsdGeom.PrimvarsAPI(self.mesh)
-        self.colour = primvars.CreatePrimvar("displayColor", Sdf.ValueTypeNames.Color3fArray, UsdGeom.Tokens.vertex)
+        self.color = primvars.CreatePrimvar("displayColor", Sdf.ValueTypeNames.Color3fArray, UsdGeom.Tokens.vertex)
         self.count = 0
         self.faces: np.ndarray | None = None
 
@@ -64,10 +64,10 @@ class UsdSequence:
             self.mesh.CreateFaceVertexCountsAttr().Set(ints(np.full(len(faces), 3, np.int32)), time)
             self.mesh.CreateFaceVertexIndicesAttr().Set(ints(faces.reshape(-1)), time)
             self.faces = faces
-        colours = texture_colours(mesh) if mesh.texture is not None else mesh.colours
-        if colours is not None:
-            linear = srgb_to_linear(colours.detach().cpu().numpy())
-            self.colour.Set(vec3(np.ascontiguousarray(linear, dtype=np.float32)), time)
+        colors = texture_colors(mesh) if mesh.texture is not None else mesh.colors
+        if colors is not None:
+            linear = srgb_to_linear(colors.detach().cpu().numpy())
+            self.color.Set(vec3(np.ascontiguousarray(linear, dtype=np.float32)), time)
         self.count += 1
 
     def write(self, path: Path) -> Path:

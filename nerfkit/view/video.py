@@ -101,7 +101,7 @@ def _write_gif(frames: Sequence[Path | Picture], path: Path, fps: float) -> None
 
 
 def _palette(frames: Sequence[Path | Picture]) -> Image.Image:
-    """One palette of 256 colours for all frames, from eight of them: a palette a frame would flicker."""
+    """One palette of 256 colors for all frames, from eight of them: a palette a frame would flicker."""
     chosen = [_read(frames[i]) for i in sorted({round(x) for x in np.linspace(0, len(frames) - 1, 8)})]
     return Image.fromarray(np.concatenate(chosen)).quantize(256, method=Image.Quantize.MEDIANCUT)
 

@@ -27,7 +27,7 @@ class OccupancyGrid(nn.Module):
 
     Args:
         allowed: (G,G,G) bool, index [x,y,z]: cells that may ever be occupied (the visual hull, or all).
-        step_size: length of a marching step, in normalised units.
+        step_size: length of a marching step, in normalized units.
         threshold: smallest optical depth of one step, density times step_size, that counts.
         decay: of the upper bound, per update of the cell.
         share: an update visits every ``share``-th allowed cell.

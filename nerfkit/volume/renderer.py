@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.fields.field import Field
-from nerfkit.kernels.harmonic_field import Rendered
+from nerfkit.kernels.composite import Rendered
 from nerfkit.kernels.march import positions
 from nerfkit.kernels.philox import Draw
 from nerfkit.volume.samplers import Sampler
@@ -135,7 +135,7 @@ def render_view(field: Field, sampler: Sampler, cameras: Cameras, view: int, *, 
 
 
 def over(image: FieldImage, background: tuple[float, float, float]) -> Tensor:
-    """The image over a background colour, (H,W,3) in [0,1]."""
+    """The image over a background color, (H,W,3) in [0,1]."""
     return (image.rgb + (1 - image.alpha)[..., None] * image.rgb.new_tensor(background)).clamp(0, 1)
 
 

@@ -52,7 +52,7 @@ class StratifiedSampler(nn.Module):
     """The same number of points on every ray, evenly spread from ``near`` to ``far`` and jittered within their strata.
 
     Args:
-        near, far: in normalised units.
+        near, far: in normalized units.
         count: points on a ray.
         opacity: "raw" if a step's opacity is 1 - exp(-density) whatever its length (PyTorch3D's tutorial).
     """

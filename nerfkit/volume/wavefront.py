@@ -1,10 +1,10 @@
 """Wavefront rendering with compaction: a picture costs what its visible samples cost.
 
 All rays are marched once, which asks no network. Then, wave after wave, each ray that still lets light through gives
-its next few samples to the field. With a wave's colour c, opacity a and depth z of a ray, behind the transmittance T of
+its next few samples to the field. With a wave's color c, opacity a and depth z of a ray, behind the transmittance T of
 the waves before it,
 
-    colour += T c,    opacity += T a,    depth += T z,    T *= 1 - a,
+    color += T c,    opacity += T a,    depth += T z,    T *= 1 - a,
 
 and a ray leaves once T is below ``early_stop`` or its samples are used up. As rays leave, the others give more samples
 at once, so that a wave stays about full.
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.fields.field import Field
-from nerfkit.kernels.harmonic_field import Rendered
+from nerfkit.kernels.composite import Rendered
 from nerfkit.kernels.march import Samples, positions
 
 
@@ -46,7 +46,7 @@ def render_waves(
 ) -> tuple[Rendered, int]:
     """What ``field.render`` makes of the samples, without evaluating those that nothing can be seen of.
 
-    Whether a ray has ended is looked at between waves, so colour and opacity differ from those of ``field.render`` by
+    Whether a ray has ended is looked at between waves, so color and opacity differ from those of ``field.render`` by
     no more than ``early_stop``, and depth by that times the ray's length. Without gradients.
 
     Args:
@@ -65,7 +65,7 @@ def render_waves(
         everything = field.render(positions(samples, origins, directions), samples, directions, opacity, early_stop)
         return everything, len(samples.t_start)
     rays = len(origins)
-    colour, light = origins.new_zeros(rays, 3), origins.new_ones(rays)  # (R, 3), (R,): T
+    color, light = origins.new_zeros(rays, 3), origins.new_ones(rays)  # (R, 3), (R,): T
     depth = origins.new_zeros(rays)
     first, last = samples.offsets[:-1], samples.offsets[1:]  # (R,), the next sample and the end of each ray
     alive = (last > first).nonzero()[:, 0]  # (A,)
@@ -76,7 +76,7 @@ def render_waves(
         o, d = origins[alive], directions[alive]
         seen = field.render(positions(wave, o, d), wave, d, opacity, early_stop)
         behind = light[alive]  # (A,)
-        colour[alive] += behind[:, None] * seen.colour
+        color[alive] += behind[:, None] * seen.color
         depth[alive] += behind * seen.depth
         behind = behind * (1 - seen.opacity)
         light[alive] = behind
@@ -84,7 +84,7 @@ def render_waves(
         first = first + taken
         going = ((first < last) & (behind >= early_stop)).nonzero()[:, 0]
         alive, first, last = alive[going], first[going], last[going]
-    return Rendered(colour, 1 - light, depth), evaluated
+    return Rendered(color, 1 - light, depth), evaluated
 
 
 def _next_samples(samples: Samples, first: Tensor, taken: Tensor) -> Samples:

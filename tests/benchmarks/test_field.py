@@ -8,7 +8,7 @@ from nerfkit.kernels.harmonic_field import FieldSpec
 
 
 def test_flops_by_hand() -> None:
-    # One octave and no input: 6 numbers into 4 columns, one more layer of 4, the colour layer, density and colours.
+    # One octave and no input: 6 numbers into 4 columns, one more layer of 4, the color layer, density and colors.
     spec = FieldSpec(octaves=1, direction_octaves=1, append_input=False)
     forward = 6 * 4 + 4 * 4 + 4 * 4 + 4 + 3 * 4
     of_weights, of_inputs = forward, forward - 6 * 4

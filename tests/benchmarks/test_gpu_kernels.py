@@ -139,8 +139,8 @@ def test_contestants_agree_with_the_exact_computation(name: str, training: bool)
     assert 1e-5 < fields.error(case, fields.pytorch, expected) < 0.05
 
     def wrong(case: fields.Case) -> fields.Pixels:
-        colour, opacity = fields.two_kernels(case)
-        return 1.3 * colour, opacity
+        color, opacity = fields.two_kernels(case)
+        return 1.3 * color, opacity
 
     assert fields.error(case, wrong, expected) > 0.05
 

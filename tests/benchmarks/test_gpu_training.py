@@ -55,9 +55,9 @@ def test_reached_thresholds() -> None:
 def test_fits_that_differ_are_named(build: Callable[[], FieldFit]) -> None:
     fits = [build(), build()]
     with torch.no_grad():
-        fits[1].field.get_parameter("colour.bias")[0] += 1e-3
+        fits[1].field.get_parameter("color.bias")[0] += 1e-3
     found = gpu_training.repeatable(lambda: fits.pop(), steps=1)
-    assert not found["equal"] and "colour.bias" in found["differing"]
+    assert not found["equal"] and "color.bias" in found["differing"]
 
 
 def test_a_fit_that_breaks_says_so(build: Callable[[], FieldFit], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,9 +95,9 @@ def test_frames(build: Callable[[], FieldFit]) -> None:
     assert found["views"] == 2 and 0 < found["share_of_samples_evaluated"] <= 1
     assert found["largest_difference"] <= 1e-4
     assert min(found[name]["frames_per_second"] for name in ("with_waves", "without_waves")) > 0
-    colours, evaluated = gpu_frames.whole_view(fit.average, fit.sampler, cameras, 0, gpu_frames.EVERYTHING)
+    colors, evaluated = gpu_frames.whole_view(fit.average, fit.sampler, cameras, 0, gpu_frames.EVERYTHING)
     image = render_view(fit.average, fit.sampler, cameras, 0)
-    torch.testing.assert_close(colours, image.rgb.view(-1, 3), rtol=0, atol=1e-4)
+    torch.testing.assert_close(colors, image.rgb.view(-1, 3), rtol=0, atol=1e-4)
     assert evaluated > 0
 
 

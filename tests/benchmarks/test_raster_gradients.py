@@ -36,23 +36,23 @@ def test_masks_are_areas() -> None:
     assert_close(found[0], up.flip(0)[:, None] * across, atol=0.02, rtol=0)
 
 
-def test_colours_keep_the_nearer_surface() -> None:
+def test_colors_keep_the_nearer_surface() -> None:
     vertices, faces = squares((-0.9, 0.9, -0.9, 0.9, 3.0), (-0.5, 0.25, -0.9, 0.9, 2.0))
-    colours = torch.tensor([0.2, 0.2, 0.7, 0.7])[:, None, None].expand(-1, 3, 1)
-    found = supersample.colours(vertices, faces, colours, camera(8), 20)[0, 4, :, 0]
+    colors = torch.tensor([0.2, 0.2, 0.7, 0.7])[:, None, None].expand(-1, 3, 1)
+    found = supersample.colors(vertices, faces, colors, camera(8), 20)[0, 4, :, 0]
     assert_close(
         found, torch.tensor([0.12, 0.2, 0.7, 0.7, 0.7, 0.2, 0.2, 0.12], dtype=torch.float64), atol=0.02, rtol=0
     )
 
 
-def test_colours_are_those_of_a_fine_hard_picture() -> None:
+def test_colors_are_those_of_a_fine_hard_picture() -> None:
     subject = raster_gradients.torus_subject(2, torch.Generator().manual_seed(0))
-    assert subject.colours is not None
+    assert subject.colors is not None
     cameras, samples = raster_gradients.four_cameras(20), 6
     fragments = rasterize(subject.vertices.float(), subject.faces, cameras.resized(20 * samples, 20 * samples))
-    fine = interpolate_corners(fragments, subject.colours.float())
+    fine = interpolate_corners(fragments, subject.colors.float())
     expected = fine.view(4, 20, samples, 20, samples, 3).mean((2, 4)).double()
-    found = supersample.colours(subject.vertices, subject.faces, subject.colours, cameras, samples)
+    found = supersample.colors(subject.vertices, subject.faces, subject.colors, cameras, samples)
     assert (found - expected).abs().mean() < 1e-4
     assert (found > 0).float().mean() > 0.2
 

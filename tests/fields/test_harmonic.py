@@ -34,12 +34,12 @@ def test_the_plain_field_is_the_same_function(activation: str, depth: int, skip:
     points, samples, directions = scene()
     results = []
     for field in fields(activation=activation, depth=depth, skip=skip, scale=0.7):
-        density, colour = field(points, samples.offsets, directions)
+        density, color = field(points, samples.offsets, directions)
         rendered = field.render(points, samples, directions, "density", 1e-4)
-        assert density.shape == (len(points),) and colour.shape == (len(points), 3)
-        (rendered.colour.sum() + rendered.depth.sum() + rendered.opacity.square().sum()).backward()
+        assert density.shape == (len(points),) and color.shape == (len(points), 3)
+        (rendered.color.sum() + rendered.depth.sum() + rendered.opacity.square().sum()).backward()
         gradients = [p.grad for p in field.parameters()]
-        results.append([density, colour, field.density(points), *rendered, *gradients])
+        results.append([density, color, field.density(points), *rendered, *gradients])
     for fused, plain in zip(*results, strict=True):
         torch.testing.assert_close(fused, plain, rtol=2e-4, atol=2e-5)
     assert results[1][1].std() > 1e-3  # not a field that is the same everywhere

@@ -1,4 +1,4 @@
-"""Vertex colours are read at the surface, whatever the sampler; faces that no view sees are found."""
+"""Vertex colors are read at the surface, whatever the sampler; faces that no view sees are found."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.fields.field import Field
-from nerfkit.fit.extract import seen_faces, surface_colours
+from nerfkit.fit.extract import seen_faces, surface_colors
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.volume.occupancy import OccupancyGrid
 from nerfkit.volume.samplers import OccupancySampler, Sampler, StratifiedSampler
@@ -17,7 +17,7 @@ RADIUS, SKIN, PAINT = 0.6, 0.05, (0.9, 0.4, 0.1)
 
 
 class PaintedBall(Field):
-    """A ball whose outermost ``SKIN`` has the colour ``PAINT`` and the rest none; opaque, per step or per length."""
+    """A ball whose outermost ``SKIN`` has the color ``PAINT`` and the rest none; opaque, per step or per length."""
 
     def density(self, positions: Tensor) -> Tensor:
         return 400.0 * (positions.norm(dim=-1) < RADIUS).float()
@@ -33,11 +33,11 @@ def occupancy_sampler() -> OccupancySampler:
 
 
 @pytest.mark.parametrize("sampler", [occupancy_sampler(), StratifiedSampler(0.3, 3.0, 256)], ids=["even", "lock-step"])
-def test_colours_are_those_of_the_surface(sampler: Sampler) -> None:
+def test_colors_are_those_of_the_surface(sampler: Sampler) -> None:
     generator = torch.Generator().manual_seed(1)
     normals = torch.nn.functional.normalize(torch.randn(50, 3, generator=generator), dim=-1)
-    colours = surface_colours(PaintedBall(), sampler, normals * RADIUS, normals)
-    torch.testing.assert_close(colours, torch.tensor(PAINT).expand(50, 3), rtol=0, atol=0.02)
+    colors = surface_colors(PaintedBall(), sampler, normals * RADIUS, normals)
+    torch.testing.assert_close(colors, torch.tensor(PAINT).expand(50, 3), rtol=0, atol=0.02)
 
 
 def test_only_the_faces_in_front_are_seen() -> None:

@@ -139,8 +139,8 @@ def test_a_loss_that_is_not_finite_names_its_term_and_the_checkpoint(scene: Scen
     fit.step()
     fit.save()
     with torch.no_grad():
-        fit.field.colour.bias[0] = math.nan
-    with pytest.raises(FloatingPointError, match=r"step 1: .*term: colour.*last good checkpoint is step 1"):
+        fit.field.color.bias[0] = math.nan
+    with pytest.raises(FloatingPointError, match=r"step 1: .*term: color.*last good checkpoint is step 1"):
         fit.train()
 
 
@@ -169,13 +169,13 @@ def test_a_device_that_is_not_waited_for_keeps_its_weights(scene: Scene, tmp_pat
     good = {name: p.detach().clone() for name, p in fit.field.named_parameters()}
     spoil_gradient(fit, "density_head.weight")
     fit.step()
-    spoil_gradient(fit, "colour.bias")
+    spoil_gradient(fit, "color.bias")
     for _ in range(3):
         fit.step()
     assert fit.progress.step == 7
     for name, parameter in fit.field.named_parameters():
         assert torch.equal(parameter, good[name])
-    assert all(int(state["step"]) == 3 for state in fit.optimiser.state.values())
+    assert all(int(state["step"]) == 3 for state in fit.optimizer.state.values())
     with pytest.raises(FloatingPointError, match=r"^step 3: the gradient of density_head\.weight is not finite$"):
         fit.save()
     with pytest.raises(FloatingPointError, match=r"step 3: .*no checkpoint was saved"):
@@ -185,14 +185,14 @@ def test_a_device_that_is_not_waited_for_keeps_its_weights(scene: Scene, tmp_pat
 
 def test_looking_for_what_is_not_finite_changes_nothing(scene: Scene, tmp_path: Path) -> None:
     watched, plain = new_fit(scene, tmp_path / "a"), new_fit(scene, tmp_path / "b")
-    del plain.optimiser.found_inf  # type: ignore[attr-defined]
+    del plain.optimizer.found_inf  # type: ignore[attr-defined]
     for fit in (watched, plain):
         for _ in range(5):
             fit.step()
     assert torch.equal(weights(watched), weights(plain))
 
 
-@pytest.mark.parametrize(("part", "name"), [("average", "colour.bias"), ("optimiser", "exp_avg")])
+@pytest.mark.parametrize(("part", "name"), [("average", "color.bias"), ("optimizer", "exp_avg")])
 def test_nan_in_a_checkpoint(scene: Scene, tmp_path: Path, part: str, name: str) -> None:
     fit = new_fit(scene, tmp_path)
     fit.step()
@@ -212,7 +212,7 @@ def test_logged_values(scene: Scene, tmp_path: Path) -> None:
     rays = fit.pixels.draw(fit.seed, 0, fit.progress.rays)
     terms, squared, samples = fit.losses(rays, 0, 0)
     logged = fit.step().logged()
-    assert logged["loss/colour"] == terms["colour"].item() and logged["loss/silhouette"] == terms["silhouette"].item()
+    assert logged["loss/color"] == terms["color"].item() and logged["loss/silhouette"] == terms["silhouette"].item()
     assert logged["train/psnr"] == pytest.approx(-10 * math.log10(squared.item() / (3 * len(rays.rgba))), abs=1e-4)
     assert logged["train/samples"] == samples and logged["train/rays"] == len(rays.rgba)
 

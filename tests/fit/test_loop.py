@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from nerfkit.fit.loop import Watch, optimise
+from nerfkit.fit.loop import Watch, optimize
 
 
 def test_steps_shares_and_watches():
@@ -12,7 +12,7 @@ def test_steps_shares_and_watches():
         shares.append(share)
         return {"image": 1.0}
 
-    assert optimise("fit", step, steps=10, watches=[Watch(0.5, looks.append), Watch(1.0, looks.append)]) == 10
+    assert optimize("fit", step, steps=10, watches=[Watch(0.5, looks.append), Watch(1.0, looks.append)]) == 10
     assert shares == pytest.approx([k / 10 for k in range(10)])
     assert looks == [0, 0, 5, 10, 10]
 
@@ -22,13 +22,13 @@ def test_a_bound_in_seconds_ends_it_and_watching_is_free():
         time.sleep(0.02)
         return {}
 
-    done = optimise("fit", step, steps=1000, max_seconds=0.2, watches=[Watch(0.5, lambda _: time.sleep(0.3))])
+    done = optimize("fit", step, steps=1000, max_seconds=0.2, watches=[Watch(0.5, lambda _: time.sleep(0.3))])
     assert 2 <= done <= 11
 
 
 def test_it_ends_where_that_was_enough():
     losses, looks = iter((5.0, 3.0, 1.0, 0.5)), []
-    done = optimise(
+    done = optimize(
         "fit",
         lambda _: {"image": next(losses)},
         steps=100,
@@ -40,10 +40,10 @@ def test_it_ends_where_that_was_enough():
 
 def test_a_loss_that_is_not_finite_names_its_term():
     with pytest.raises(FloatingPointError, match=r"deform: .*term: edge.* step 0"):
-        optimise("deform", lambda _: {"image": 1.0, "edge": float("nan")}, steps=3)
+        optimize("deform", lambda _: {"image": 1.0, "edge": float("nan")}, steps=3)
 
 
 def test_watches_that_fall_between_steps_are_all_called():
     looks = []
-    optimise("fit", lambda _: {}, steps=100, watches=[Watch(1 / 7, looks.append)])
+    optimize("fit", lambda _: {}, steps=100, watches=[Watch(1 / 7, looks.append)])
     assert looks == [0, 15, 29, 43, 58, 72, 86, 100]

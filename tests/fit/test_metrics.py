@@ -6,7 +6,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from nerfkit.fit.metrics import mask_iou, psnr, quantise, ssim
+from nerfkit.fit.metrics import mask_iou, psnr, quantize, ssim
 
 
 def noisy_pair(height: int, width: int, channels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -20,7 +20,7 @@ def test_psnr_of_a_constant_error() -> None:
     assert psnr(true + 51 / 255, true) == pytest.approx(-20 * math.log10(0.2), abs=1e-4)
 
 
-def test_psnr_quantises_and_clamps() -> None:
+def test_psnr_quantizes_and_clamps() -> None:
     true = torch.ones(4, 4, 3)
     assert psnr(true + 3, true) == math.inf
     assert psnr(true - 0.4 / 255, true) == math.inf
@@ -40,8 +40,8 @@ def test_psnr_counts_only_the_mask() -> None:
 def test_ssim_agrees_with_scikit_image(shape: tuple[int, int, int]) -> None:
     predicted, true = noisy_pair(*shape)
     expected = structural_similarity(
-        quantise(predicted).double().numpy(),
-        quantise(true).double().numpy(),
+        quantize(predicted).double().numpy(),
+        quantize(true).double().numpy(),
         channel_axis=-1,
         data_range=1.0,
         gaussian_weights=True,

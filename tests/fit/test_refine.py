@@ -1,4 +1,4 @@
-"""Refinement of a small mesh towards pictures of another, and its measurement."""
+"""Refinement of a small mesh toward pictures of another, and its measurement."""
 
 import math
 from dataclasses import replace
@@ -33,8 +33,8 @@ def options(**changes: float | None) -> DictConfig:
 def ball(radii: tuple[float, float, float], subdivisions: int = 3) -> Mesh:
     plain = trimesh.creation.icosphere(subdivisions=subdivisions)
     vertices = torch.tensor(plain.vertices).float()
-    colours = 0.5 + 0.4 * torch.sin(3 * vertices)
-    return Mesh(vertices * torch.tensor(radii), torch.tensor(plain.faces).long(), colours=colours)
+    colors = 0.5 + 0.4 * torch.sin(3 * vertices)
+    return Mesh(vertices * torch.tensor(radii), torch.tensor(plain.faces).long(), colors=colors)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def scene() -> Scene:
     position = 4 * torch.stack([ring * angle.cos(), height, ring * angle.sin()], -1)
     poses = look_at(position, torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
     cameras = Cameras(poses, torch.tensor([[70.0, 70.0, SIZE / 2, SIZE / 2]]).repeat(VIEWS, 1), SIZE, SIZE)
-    rgb, alpha, _ = render(true.vertices, true.faces, cameras.resized(4 * SIZE, 4 * SIZE), colours=true.colours)
+    rgb, alpha, _ = render(true.vertices, true.faces, cameras.resized(4 * SIZE, 4 * SIZE), colors=true.colors)
     rgba = torch.cat([rgb, alpha[..., None]], -1).view(VIEWS, SIZE, 4, SIZE, 4, 4).mean((2, 4))
     images = (rgba * 255).round().to(torch.uint8)
     test = list(range(0, VIEWS, 5))
@@ -72,8 +72,8 @@ class Recorder:
         self.images[tag] = tuple(image.shape)
 
 
-def test_shape_and_colour_improve_on_held_out_views(scene: Scene) -> None:
-    start = replace(ball((0.65, 0.6, 0.65)), colours=torch.full((642, 3), 0.5))
+def test_shape_and_color_improve_on_held_out_views(scene: Scene) -> None:
+    start = replace(ball((0.65, 0.6, 0.65)), colors=torch.full((642, 3), 0.5))
     run = Recorder()
     refined = refine_mesh(start, scene, options(steps=150), run)  # type: ignore[arg-type]
     before, after = evaluate_mesh(start, scene, scene.test), evaluate_mesh(refined, scene, scene.test)
@@ -85,7 +85,7 @@ def test_shape_and_colour_improve_on_held_out_views(scene: Scene) -> None:
     assert refined.texture.shape == (64, 64, 3)
     assert refined.texture.min() >= 0
     assert refined.texture.max() <= 1
-    assert refined.colours is None
+    assert refined.colors is None
     assert run.scalars["refine/image"] == [*range(0, 150, 10), 149]
     assert {"refine/mask", "refine/laplacian", "refine/normal", "refine/edge", "refine/loss"} <= set(run.scalars)
     assert run.images["refine/normals"] == run.images["refine/predicted"] == (SIZE, SIZE, 3)
@@ -107,7 +107,7 @@ def test_the_same_seed_gives_the_same_mesh(scene: Scene) -> None:
 
 
 def test_without_masks_only_covered_pixels_count(scene: Scene) -> None:
-    """The background is no part of the object: a true mesh must not grow over it, nor its colours fade."""
+    """The background is no part of the object: a true mesh must not grow over it, nor its colors fade."""
     opaque = scene.images.clone()
     opaque[..., 3] = 255
     bare = replace(scene, images=opaque, has_masks=False)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from nerfkit.fit import refine_targets
 from nerfkit.fit.refine import refine_mesh
-from nerfkit.fit.refine_phases import Coloured
+from nerfkit.fit.refine_phases import Colored
 from nerfkit.fit.refine_targets import DepthTargets, Shape, Targets, field_depth
 from nerfkit.fit.refine_untangle import untangle
-from nerfkit.kernels.harmonic_field import Rendered
+from nerfkit.kernels.composite import Rendered
 from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.losses import Topology, edge_length, laplacian
 from nerfkit.mesh.mesh import Mesh
@@ -72,7 +72,7 @@ def test_the_field_s_depth_is_along_the_camera_s_axis(scene: Scene, monkeypatch:
 
 def test_depth_counts_but_for_its_median(scene: Scene) -> None:
     mesh, view = ball((0.8, 0.5, 0.6)), scene.train[0]
-    rendering = render(mesh.vertices, mesh.faces, scene.cameras[[view]], colours=mesh.colours)
+    rendering = render(mesh.vertices, mesh.faces, scene.cameras[[view]], colors=mesh.colors)
     pixel = rendering.fragments.covered[0].flatten().nonzero()[:, 0]
     depth = rendering.fragments.depth[0].flatten()[pixel]
 
@@ -88,25 +88,25 @@ def test_depth_counts_but_for_its_median(scene: Scene) -> None:
     assert term(depth + some) == pytest.approx(2.0 * some.count_nonzero().item() / len(depth), rel=1e-3)
 
 
-def test_remeshing_keeps_shape_colours_and_moments(scene: Scene) -> None:
+def test_remeshing_keeps_shape_colors_and_moments(scene: Scene) -> None:
     start = ball((0.8, 0.5, 0.6))
-    phase = Coloured(start, Targets(scene, options(), 0), options(), "contour")
+    phase = Colored(start, Targets(scene, options(), 0), options(), "contour")
     phase.step(1.0)
-    before = phase.mover.moments()
+    before = phase.vertex_optimizer.moments()
     phase.remesh(600)
     mesh = phase.mesh()
     assert abs(len(mesh.faces) / 600 - 1) < 0.05
-    assert mesh.colours is not None
+    assert mesh.colors is not None
     assert topology_report(mesh).genus == 0
     assert (((mesh.vertices / torch.tensor([0.8, 0.5, 0.6])).norm(dim=-1) - 1).abs() < 0.1).all()
     expected = 0.5 + 0.4 * torch.sin(3 * mesh.vertices / torch.tensor([0.8, 0.5, 0.6]))
-    assert (mesh.colours - expected).abs().mean() < 0.05
-    after = phase.mover.moments()
+    assert (mesh.colors - expected).abs().mean() < 0.05
+    after = phase.vertex_optimizer.moments()
     assert after.shape == (len(mesh.vertices), 6)
     share = len(before) / len(after)  # fewer vertices, each with more of the surface's gradient
     largest = before[:, 3:].max() * share**2
     assert 0.1 * largest < after[:, 3:].max() <= largest * 1.001
-    assert set(phase.painter.state[phase.paint]) == {"step", "exp_avg", "exp_avg_sq"}
+    assert set(phase.color_optimizer.state[phase.colors]) == {"step", "exp_avg", "exp_avg_sq"}
     phase.step(1.0)
 
 
@@ -115,7 +115,7 @@ def test_both_phases_meet_the_face_budget(scene: Scene) -> None:
     refined = refine_mesh(start, scene, options(steps=12, geometry=0.5, remesh=2, faces=500))
     assert abs(len(refined.faces) / 500 - 1) < 0.05
     assert refined.texture is not None
-    assert refined.colours is None
+    assert refined.colors is None
     report = topology_report(refined)
     assert report.watertight and report.genus == 0
 

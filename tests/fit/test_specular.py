@@ -11,7 +11,7 @@ from nerfkit.errors import CheckpointError
 from nerfkit.fit.refine_measure import evaluate_mesh, picture
 from nerfkit.fit.specular import Specular, SpecularSource, render_specular
 from nerfkit.fit.specular_fit import fit_specular
-from nerfkit.mesh.bake import bake_vertex_colours
+from nerfkit.mesh.bake import bake_vertex_colors
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.unwrap import unwrap
 from nerfkit.raster import render_channels
@@ -22,14 +22,14 @@ from tests.fit.test_refine import scene as scene
 
 @pytest.fixture(scope="module")
 def mesh() -> Mesh:
-    return replace(bake_vertex_colours(unwrap(ball((0.6, 0.6, 0.6)), 64), 64), colours=None)
+    return replace(bake_vertex_colors(unwrap(ball((0.6, 0.6, 0.6)), 64), 64), colors=None)
 
 
 def highlights(mesh: Mesh, strength: float) -> Specular:
     assert mesh.texture is not None
     direction = torch.nn.functional.normalize(torch.tensor([[0.3, 0.4, 1.0], [-1.0, 0.2, 0.0]]), dim=-1)
-    colour = torch.tensor([[0.5, 0.5, 0.4], [0.1, 0.2, 0.5]])
-    return Specular(mesh.texture, torch.full((16, 16), strength), direction, torch.tensor([15.0, 8.0]), colour)
+    color = torch.tensor([[0.5, 0.5, 0.4], [0.1, 0.2, 0.5]])
+    return Specular(mesh.texture, torch.full((16, 16), strength), direction, torch.tensor([15.0, 8.0]), color)
 
 
 def test_light_is_the_formula(mesh: Mesh) -> None:
@@ -40,7 +40,7 @@ def test_light_is_the_formula(mesh: Mesh) -> None:
         expected = torch.zeros(3)
         for k in range(2):
             bend = given.sharpness[k] * (torch.dot(mirrored[p], given.direction[k]) - 1)
-            expected += 0.7 * given.colour[k] * math.exp(bend)
+            expected += 0.7 * given.color[k] * math.exp(bend)
         assert torch.allclose(found[p], expected, atol=1e-6)
 
 
@@ -83,7 +83,7 @@ def test_roughness_is_low_where_the_highlights_are(mesh: Mesh) -> None:
     given.strength[:8] = 1.0
     rough = given.roughness()
     assert (rough[8:] == 1).all()
-    weight = given.colour.sum(-1)
+    weight = given.color.sum(-1)
     sharpness = ((weight * given.sharpness).sum() / weight.sum()).item()
     assert rough[0, 0].item() == pytest.approx((2 * sharpness) ** -0.25)
 

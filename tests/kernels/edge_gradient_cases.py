@@ -9,7 +9,7 @@ from torch import Tensor
 from nerfkit.kernels import use
 from nerfkit.kernels.rasterize.reference import rasterize
 
-CASES = ("soup", "own_faces", "aligned", "broken", "grey", "wide", "nothing_seen", "no_faces", "one_pixel", "no_views")
+CASES = ("soup", "own_faces", "aligned", "broken", "gray", "wide", "nothing_seen", "no_faces", "one_pixel", "no_views")
 
 
 class Picture(NamedTuple):
@@ -30,7 +30,7 @@ class Picture(NamedTuple):
 
 
 def shoot(points: Tensor, faces: Tensor, height: int, width: int, channels: int = 4, seed: int = 0) -> Picture:
-    """Rasterizes float32 points (N,V,3) and faces (F,3) or (N,F,3), padding last; seeded colours that jump at edges."""
+    """Rasterizes float32 points (N,V,3) and faces (F,3) or (N,F,3), padding last; seeded colors that jump at edges."""
     views = points.shape[0]
     face = torch.full((views, height, width), -1, dtype=torch.int32)
     barycentrics = torch.zeros(views, height, width, 3)
@@ -41,8 +41,8 @@ def shoot(points: Tensor, faces: Tensor, height: int, width: int, channels: int 
             found = rasterize(points[n : n + 1].double(), rows, height, width, 1e-3)
             face[n], barycentrics[n] = found[0][0], found[1][0].float()
     generator = torch.Generator().manual_seed(seed)
-    colours = torch.rand(faces.shape[-2] + 1, channels, generator=generator)
-    image = colours[face.long()] + 0.2 * torch.rand(views, height, width, channels, generator=generator)
+    colors = torch.rand(faces.shape[-2] + 1, channels, generator=generator)
+    image = colors[face.long()] + 0.2 * torch.rand(views, height, width, channels, generator=generator)
     weight = torch.randn(views, height, width, channels, generator=generator)
     return Picture(image, weight, points, faces, face, barycentrics)
 
@@ -50,7 +50,7 @@ def shoot(points: Tensor, faces: Tensor, height: int, width: int, channels: int 
 def make(case: str) -> Picture:
     """A seeded float32 picture. ``broken`` has faces that are edge-on, behind the camera, across it, and NaN."""
     generator = torch.Generator().manual_seed(7)
-    views, height, width, channels = {"grey": (1, 7, 9, 1), "wide": (1, 4, 83, 5)}.get(case, (2, 13, 11, 4))
+    views, height, width, channels = {"gray": (1, 7, 9, 1), "wide": (1, 4, 83, 5)}.get(case, (2, 13, 11, 4))
     if case == "one_pixel":
         height = width = 1
     if case == "no_views":
@@ -58,7 +58,7 @@ def make(case: str) -> Picture:
     x, y = (torch.rand(2, views, 9, generator=generator) * 1.4 - 0.2) * torch.tensor([width, height]).view(2, 1, 1)
     w = 0.5 + torch.rand(views, 9, generator=generator)
     faces = torch.tensor([[0, 1, 2], [3, 4, 5], [6, 8, 7], [1, 0, 3], [2, 4, 6], [5, 7, 8], [0, 4, 1]])
-    if case == "aligned":  # every edge on lines of pixel centres, or through them at 45 degrees
+    if case == "aligned":  # every edge on lines of pixel centers, or through them at 45 degrees
         x, y, w = x.round() + 0.5, y.round() + 0.5, 2 ** (2 * w).round()
         square = torch.tensor([[2.5, 2.5], [8.5, 2.5], [8.5, 8.5], [2.5, 8.5]])
         x[:, :4], y[:, :4] = square.T.unsqueeze(1).expand(-1, views, -1)

@@ -70,9 +70,9 @@ def evaluate(
     with use(backend):
         if autocast is not None:  # the field in that precision, its compositing not
             with torch.autocast(device, dtype=autocast):
-                density, colour = harmonic_field(x, samples.offsets, directions, weights, spec)
-            density, colour = density.to(dtype), colour.to(dtype)
-            outputs = composite(density, colour, samples.t_start, samples.t_end, samples.offsets)[:3]
+                density, color = harmonic_field(x, samples.offsets, directions, weights, spec)
+            density, color = density.to(dtype), color.to(dtype)
+            outputs = composite(density, color, samples.t_start, samples.t_end, samples.offsets)[:3]
         elif composited:
             outputs = tuple(harmonic_render(x, samples, directions, weights, spec, **options))
         else:

@@ -30,7 +30,7 @@ def unit(x):
     return torch.nn.functional.normalize(x, dim=-1)
 
 
-def grid_centres(size):
+def grid_centers(size):
     c = (torch.arange(size) + 0.5) * 2 / size - 1
     return torch.stack(torch.meshgrid(c, c, c, indexing="ij"), -1)  # (G, G, G, 3)
 
@@ -39,7 +39,7 @@ def make(case, device="cpu"):
     """Arguments and keywords of ``march``, seeded."""
     generator = torch.Generator().manual_seed(13)
     size = {"one_cell": 1, "scattered": 13, "axis_aligned": 8, "small_steps": 5, "many_runs": 33}.get(case, 20)
-    radius = grid_centres(size).norm(dim=-1)
+    radius = grid_centers(size).norm(dim=-1)
     occupancy = (radius - 0.6).abs() < 0.15
     if case in ("scattered", "axis_aligned", "small_steps", "many_runs", "stopped", "capped", "far_away"):
         occupancy = torch.rand(size, size, size, generator=generator) < 0.3

@@ -19,7 +19,7 @@ def at(x, y, w) -> Tensor:
 
 
 def from_ndc(x, y, w, height: int, width: int) -> Tensor:
-    """The same of vertices in normalised device coordinates."""
+    """The same of vertices in normalized device coordinates."""
     x, y = torch.as_tensor(x, dtype=torch.float64), torch.as_tensor(y, dtype=torch.float64)
     return at((x + 1) / 2 * width, (1 - y) / 2 * height, w)
 
@@ -27,8 +27,8 @@ def from_ndc(x, y, w, height: int, width: int) -> Tensor:
 def soup(views: int = 2, faces: int = 7, seed: int = 1, size: float = 9.0) -> tuple[Tensor, Tensor]:
     """Points (N,3F,3), float32, of unconnected triangles in and around the picture, depths 2 to 4; faces (F,3)."""
     generator = torch.Generator().manual_seed(seed)
-    centre = torch.rand(views, faces, 1, 2, generator=generator) * torch.tensor([WIDTH, HEIGHT])
-    xy = centre + size * (torch.rand(views, faces, 3, 2, generator=generator) - 0.5)
+    center = torch.rand(views, faces, 1, 2, generator=generator) * torch.tensor([WIDTH, HEIGHT])
+    xy = center + size * (torch.rand(views, faces, 3, 2, generator=generator) - 0.5)
     points = at(*xy.unbind(-1), 2 + 2 * torch.rand(views, faces, 3, generator=generator)).float()
     return points.reshape(views, 3 * faces, 3), torch.arange(3 * faces).reshape(faces, 3)
 
@@ -57,15 +57,15 @@ def mask_and_gradient(points: Tensor, faces: Tensor, face: Tensor, **settings) -
 
 
 def picture_and_gradients(
-    points: Tensor, faces: Tensor, colours: Tensor | None, height: int = HEIGHT, width: int = WIDTH, **settings
+    points: Tensor, faces: Tensor, colors: Tensor | None, height: int = HEIGHT, width: int = WIDTH, **settings
 ) -> dict[str, Tensor]:
     leaf = points.detach().clone().requires_grad_()
-    colour_leaf = None if colours is None else colours.detach().clone().requires_grad_()
-    picture = soft_rasterize(leaf, faces, colour_leaf, height, width, **settings)
+    color_leaf = None if colors is None else colors.detach().clone().requires_grad_()
+    picture = soft_rasterize(leaf, faces, color_leaf, height, width, **settings)
     weights = torch.randn(picture.shape, generator=torch.Generator().manual_seed(5)).to(picture)
     (picture * weights).sum().backward()
     found = {"picture": picture.detach(), "d_points": leaf.grad}
-    return found if colour_leaf is None else found | {"d_colours": colour_leaf.grad}
+    return found if color_leaf is None else found | {"d_colors": color_leaf.grad}
 
 
 def assert_near(actual: dict[str, Tensor], expected: dict[str, Tensor], precision: float = 1e-6) -> None:

@@ -103,7 +103,7 @@ def test_the_outermost_edge_wins():
 
 
 def test_nearer_surface_blends_over_the_one_behind():
-    """A white half plane up to x = 4.8 in front of a grey one: the pixel under the edge takes 0.8 of the white."""
+    """A white half plane up to x = 4.8 in front of a gray one: the pixel under the edge takes 0.8 of the white."""
     x, y = [-9.0, 4.8, 4.8, -9, -50, 50, 50, -50], [-9.0, -9, 19, 19, -50, -50, 50, 50]
     points = homogeneous(x, y, [1.0] * 4 + [3.0] * 4)
     faces = torch.cat([SQUARE, SQUARE + 4])

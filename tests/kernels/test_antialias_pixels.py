@@ -16,11 +16,11 @@ from tests.kernels.test_antialias_surfaces import balls, project, rectangles
 BACKENDS = ["cpu", "reference"]
 
 
-def picture(points, faces, colours, height, width, backend):
+def picture(points, faces, colors, height, width, backend):
     with use(backend):
         face, _, depth = rasterize(points[None], faces, height, width)
-        grey = torch.where(face >= 0, torch.as_tensor(colours).to(points)[face.clamp(min=0).long()], 0.0)
-        return antialias_pixels(grey[..., None], points[None], faces, opposite_vertices(faces), face, depth)[0, :, :, 0]
+        gray = torch.where(face >= 0, torch.as_tensor(colors).to(points)[face.clamp(min=0).long()], 0.0)
+        return antialias_pixels(gray[..., None], points[None], faces, opposite_vertices(faces), face, depth)[0, :, :, 0]
 
 
 def test_opposite_vertices():
@@ -134,7 +134,7 @@ def test_reference_gradcheck(monkeypatch):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_clipped_crossings_have_no_gradient(backend):
-    """An edge 1/32 pixel beyond the neighbour's centre still blends, by half, but a shift no longer tells."""
+    """An edge 1/32 pixel beyond the neighbor's center still blends, by half, but a shift no longer tells."""
     points = homogeneous([-4.0, 3.5, 3.5, -4], [-4.0, -4, 11, 11], [1.0] * 4).float()
     face = torch.where(torch.arange(9) < 3, 0, -1).expand(1, 7, 9).int()  # as if the pixel on the edge were not covered
     for shift, moves in ((-0.25, True), (1 / 32, False), (1 / 8, None)):

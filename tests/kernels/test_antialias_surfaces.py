@@ -23,14 +23,14 @@ def project(vertices, size):
     return homogeneous(size / 2 + size * 1.3 * vertices[:, 0] / w, size / 2 - size * 1.3 * vertices[:, 1] / w, w)
 
 
-def balls(subdivisions, centres, radius):
-    """Bumpy balls at ``centres``; the last one is open: a bowl whose inside shows."""
+def balls(subdivisions, centers, radius):
+    """Bumpy balls at ``centers``; the last one is open: a bowl whose inside shows."""
     ball = trimesh.creation.icosphere(subdivisions)
     unit, faces = torch.tensor(ball.vertices), torch.tensor(ball.faces)
     unit = unit * (1 + 0.08 * torch.sin(5 * unit + torch.tensor([0.0, 1, 2])).sum(1, keepdim=True))
     bowl = faces[(unit[faces].mean(1) @ torch.tensor([0.3, -0.2, 0.9], dtype=torch.float64)) < 0.2]
-    parts = [*[faces] * (len(centres) - 1), bowl]
-    vertices = torch.cat([radius * unit + torch.tensor(centre) for centre in centres])
+    parts = [*[faces] * (len(centers) - 1), bowl]
+    vertices = torch.cat([radius * unit + torch.tensor(center) for center in centers])
     return vertices, torch.cat([part + k * len(unit) for k, part in enumerate(parts)])
 
 
@@ -104,19 +104,19 @@ def rectangles(*boxes):
     return torch.cat(parts), torch.cat([SQUARE + 4 * k for k in range(len(boxes))])
 
 
-def picture(points, faces, colours, height, width, backend, creases=None):
-    """Antialiased picture (H,W) of faces with one grey each."""
+def picture(points, faces, colors, height, width, backend, creases=None):
+    """Antialiased picture (H,W) of faces with one gray each."""
     with use(backend):
         face, *_ = rasterize(points[None], faces, height, width)
-        grey = torch.where(face >= 0, torch.as_tensor(colours).to(points)[face.clamp(min=0).long()], 0.0)
-        return antialias(grey[..., None], points[None], faces, contour_candidates(faces), face, creases=creases)[
+        gray = torch.where(face >= 0, torch.as_tensor(colors).to(points)[face.clamp(min=0).long()], 0.0)
+        return antialias(gray[..., None], points[None], faces, contour_candidates(faces), face, creases=creases)[
             0, :, :, 0
         ]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_t_junction(backend):
-    """A rectangle's end in front of another's: areas are exact but in the one pixel where three colours meet."""
+    """A rectangle's end in front of another's: areas are exact but in the one pixel where three colors meet."""
     boxes = (-9.0, -9.0, 4.8, 19.0, 1.0), (-9.0, -9.0, 19.0, 5.3, 2.0)
     points, faces = rectangles(*boxes)
     out = picture(points.float(), faces, [0.9, 0.9, 0.4, 0.4], 9, 9, backend).double()
@@ -143,17 +143,17 @@ def test_thin_fold(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("border", [4.2, 4.5, 4.9, 5.1])
 def test_crease_gives_exact_areas(backend, border):
-    """Two coloured halves of one sheet, tilted in depth, with the border's edge at x = ``border``."""
+    """Two colored halves of one sheet, tilted in depth, with the border's edge at x = ``border``."""
     w = [1.0, 1.4, 1.4, 1.0, 2.0, 2.0]
     points = homogeneous([-9.0, border, border, -9, 30, 30], [-9.0, -9, 19, 19, -9, 19], w)
     faces = torch.tensor([[0, 1, 2], [2, 3, 0], [1, 4, 5], [5, 2, 1]])
-    colours = [0.2, 0.2, 0.8, 0.8]
+    colors = [0.2, 0.2, 0.8, 0.8]
     edges = contour_candidates(faces)
     jump = (edges[:, :2] == torch.tensor([1, 2])).all(1)
-    out = picture(points.float(), faces, colours, 7, 9, backend, jump)
+    out = picture(points.float(), faces, colors, 7, 9, backend, jump)
     covered = (border - torch.arange(9)).clamp(0, 1)
     assert_close(out, (0.8 - 0.6 * covered).expand(7, 9).float(), atol=1e-5, rtol=0)
-    plain = picture(points.float(), faces, colours, 7, 9, backend)
+    plain = picture(points.float(), faces, colors, 7, 9, backend)
     assert ((plain - 0.2).abs() < 1e-6).logical_or((plain - 0.8).abs() < 1e-6).all()
 
 

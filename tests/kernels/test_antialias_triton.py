@@ -87,7 +87,7 @@ def test_contours_equal_reference(name):
 
 @pytest.mark.interpreted
 def test_of_two_sides_that_meet_the_later_one_counts():
-    """Corners in pixels' centres: with the first one there are 72 pairs."""
+    """Corners in pixels' centers: with the first one there are 72 pairs."""
     given = scene("aligned")
     arguments = given.faces, opposite_vertices(given.faces), given.face, given.depth
     with use("triton"):

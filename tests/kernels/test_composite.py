@@ -24,12 +24,12 @@ CASES = (
     "empty_rays",
     "no_rays",
 )
-OUTPUTS = ("colour", "opacity", "depth", "weights")
+OUTPUTS = ("color", "opacity", "depth", "weights")
 Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def make(case: str, device: str = "cpu") -> tuple[Inputs, dict]:
-    """Seeded float32 samples (density, colour, t_start, t_end, offsets) and the keywords of one case."""
+    """Seeded float32 samples (density, color, t_start, t_end, offsets) and the keywords of one case."""
     generator = torch.Generator().manual_seed(7)
     lengths = {
         "one_long_ray": [1000],
@@ -41,7 +41,7 @@ def make(case: str, device: str = "cpu") -> tuple[Inputs, dict]:
     count = sum(lengths)
     step = 0.01 + 0.1 * torch.rand(count, generator=generator)  # (S,)
     t_start = 0.5 + step.cumsum(0) * 0.1  # (S,)
-    colour = torch.rand(count, 3, generator=generator)  # (S, 3)
+    color = torch.rand(count, 3, generator=generator)  # (S, 3)
     density = 8 * torch.rand(count, generator=generator)  # (S,)
     density[::5] = 0
     if case == "opaque":  # the first sample of every other ray, one in the middle of the rest
@@ -64,21 +64,21 @@ def make(case: str, device: str = "cpu") -> tuple[Inputs, dict]:
             density[last[1::3]], density[last[2::3]] = 0, density[last[2::3]] * 1e-11
     raw = {"opacity": "raw"}
     keywords = {"raw": raw, "endless_raw": raw, "stopped": {"early_stop": 0.2}}.get(case, {})
-    inputs = (density, colour, t_start, t_end, offsets)
+    inputs = (density, color, t_start, t_end, offsets)
     return tuple(x.to(device) for x in inputs), keywords
 
 
 def outputs_and_gradients(inputs: Inputs, keywords: dict, wanted: tuple[str, ...] = OUTPUTS) -> dict[str, torch.Tensor]:
     """The four results, and the gradients of a seeded weighting of the ``wanted`` ones."""
-    density, colour, *rest = inputs
-    density, colour = density.clone().requires_grad_(), colour.clone().requires_grad_()
-    result = composite(density, colour, *rest, **keywords)
+    density, color, *rest = inputs
+    density, color = density.clone().requires_grad_(), color.clone().requires_grad_()
+    result = composite(density, color, *rest, **keywords)
     generator = torch.Generator().manual_seed(11)
     weighting = {name: torch.randn(getattr(result, name).shape, generator=generator) for name in OUTPUTS}
     torch.autograd.backward(
         [getattr(result, name) for name in wanted], [weighting[name].to(density) for name in wanted]
     )
-    gradients = {"d_density": density.grad, "d_colour": colour.grad}
+    gradients = {"d_density": density.grad, "d_color": color.grad}
     return {name: getattr(result, name).detach() for name in OUTPUTS} | gradients
 
 
@@ -114,28 +114,28 @@ def assert_agrees(backend: str, case: str, wanted: tuple[str, ...] = OUTPUTS) ->
 @pytest.mark.parametrize("keywords", [{}, {"opacity": "raw"}, {"early_stop": 0.2}], ids=["density", "raw", "stopped"])
 def test_gradcheck_of_the_reference(keywords):
     inputs, _ = make("empty_rays")
-    density, colour, *rest = double(inputs)
+    density, color, *rest = double(inputs)
     density = density + 0.05  # the cases hold zeros, where a finite difference would leave the domain
 
-    def all_outputs(density: torch.Tensor, colour: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def all_outputs(density: torch.Tensor, color: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with use("reference"):
-            return tuple(composite(density, colour, *rest, **keywords))
+            return tuple(composite(density, color, *rest, **keywords))
 
-    assert torch.autograd.gradcheck(all_outputs, (density.requires_grad_(), colour.requires_grad_()))
+    assert torch.autograd.gradcheck(all_outputs, (density.requires_grad_(), color.requires_grad_()))
 
 
 def test_gradcheck_of_endless_intervals():
     """By their optical depths: a density's step in a finite difference would be 1e10 times too long."""
     inputs, _ = make("endless")
-    _, colour, t_start, t_end, offsets = double(inputs)
+    _, color, t_start, t_end, offsets = double(inputs)
     length = torch.where(t_end > 1e10, 1e10, t_end - t_start)  # (S,)
     tau = 0.05 + torch.rand(len(length), generator=torch.Generator().manual_seed(3)).double()  # (S,)
 
-    def all_outputs(tau: torch.Tensor, colour: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def all_outputs(tau: torch.Tensor, color: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with use("reference"):
-            return tuple(composite(tau / length, colour, t_start, t_end, offsets))
+            return tuple(composite(tau / length, color, t_start, t_end, offsets))
 
-    assert torch.autograd.gradcheck(all_outputs, (tau.requires_grad_(), colour.requires_grad_()), fast_mode=True)
+    assert torch.autograd.gradcheck(all_outputs, (tau.requires_grad_(), color.requires_grad_()), fast_mode=True)
 
 
 # Rung 2: the CPU kernel.
@@ -152,15 +152,15 @@ def test_cpu_gradient_of_each_output_alone(wanted, poison):
 
 
 def test_cpu_gives_only_the_gradients_asked_for():
-    (density, colour, *rest), _ = make("ordinary")
-    full = outputs_and_gradients((density, colour, *rest), {}, ("opacity", "colour"))
+    (density, color, *rest), _ = make("ordinary")
+    full = outputs_and_gradients((density, color, *rest), {}, ("opacity", "color"))
     generator = torch.Generator().manual_seed(11)
-    weights = {name: torch.randn(shape, generator=generator) for name, shape in (("colour", (8, 3)), ("opacity", (8,)))}
+    weights = {name: torch.randn(shape, generator=generator) for name, shape in (("color", (8, 3)), ("opacity", (8,)))}
     density.requires_grad_()
-    result = composite(density, colour, *rest)
-    torch.autograd.backward([result.opacity, result.colour], [weights["opacity"], weights["colour"]])
+    result = composite(density, color, *rest)
+    torch.autograd.backward([result.opacity, result.color], [weights["opacity"], weights["color"]])
     assert torch.equal(density.grad, full["d_density"])
-    assert colour.grad is None
+    assert color.grad is None
 
 
 def test_cpu_does_not_depend_on_the_number_of_threads():
@@ -189,17 +189,17 @@ def test_nan_stays_in_its_ray(backend):
         dirty = outputs_and_gradients((broken, *rest), keywords)
     others = torch.arange(len(offsets) - 1) != 4
     elsewhere = torch.repeat_interleave(others, offsets.diff())
-    assert dirty["colour"][4].isnan().all()
+    assert dirty["color"][4].isnan().all()
     for name in clean:
-        keep = others if name in ("colour", "opacity", "depth") else elsewhere
+        keep = others if name in ("color", "opacity", "depth") else elsewhere
         assert torch.equal(dirty[name][keep], clean[name][keep]), name
 
 
 def test_views_that_are_not_contiguous():
     inputs, keywords = make("ordinary")
-    density, colour, t_start, t_end, offsets = inputs
+    density, color, t_start, t_end, offsets = inputs
     strided = torch.stack([density, t_start, t_end], 1)
-    views = (strided[:, 0], colour.t().contiguous().t(), strided[:, 1], strided[:, 2], offsets)
+    views = (strided[:, 0], color.t().contiguous().t(), strided[:, 1], strided[:, 2], offsets)
     expected, actual = outputs_and_gradients(inputs, keywords), outputs_and_gradients(views, keywords)
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
 
@@ -229,7 +229,7 @@ def test_triton_gradient_of_each_output_alone(wanted, poison):
 
 FORWARD = {
     "density_ptr": "*fp32",
-    "colour_ptr": "*fp32",
+    "color_ptr": "*fp32",
     "t_start_ptr": "*fp32",
     "t_end_ptr": "*fp32",
     "offsets_ptr": "*i64",
@@ -242,8 +242,8 @@ FORWARD = {
     "used_ptr": "*i32",
 }
 BACKWARD = {
-    **{f"{name}_ptr": "*fp32" for name in ("colour", "t_start", "t_end", "weights", "behind")},
-    **{f"d_{name}_ptr": "*fp32" for name in ("pixel", "opacity", "depth", "weights", "density", "colour")},
+    **{f"{name}_ptr": "*fp32" for name in ("color", "t_start", "t_end", "weights", "behind")},
+    **{f"d_{name}_ptr": "*fp32" for name in ("pixel", "opacity", "depth", "weights", "density", "color")},
     "offsets_ptr": "*i64",
     "used_ptr": "*i32",
 }
@@ -255,7 +255,7 @@ def test_triton_budgets(target, by_length):
     from nerfkit.kernels.composite import triton
 
     shape = {"BY_LENGTH": by_length, "BLOCK": triton.BLOCK}
-    switches = ("HAS_PIXEL", "HAS_OPACITY", "HAS_DEPTH", "HAS_WEIGHTS", "TO_DENSITY", "TO_COLOUR")
+    switches = ("HAS_PIXEL", "HAS_OPACITY", "HAS_DEPTH", "HAS_WEIGHTS", "TO_DENSITY", "TO_COLOR")
     everything = shape | dict.fromkeys(switches, True)
     warps = {"num_warps": triton.WARPS}
     ladder.check_budget("composite.forward", target, triton.forward_kernel, FORWARD, shape, **warps)

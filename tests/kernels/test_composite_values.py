@@ -13,12 +13,12 @@ from nerfkit.kernels.composite import composite
 def test_two_samples_by_hand(backend):
     """Optical depths ln 2 and ln 4: weights 1/2 and 1/2 * 3/4; a homogeneous ray has opacity 1 - exp(-sigma L)."""
     density = torch.tensor([math.log(2) / 0.5, math.log(4) / 0.25])
-    colour = torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]])
+    color = torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]])
     t_start, t_end = torch.tensor([1.0, 1.5]), torch.tensor([1.5, 1.75])
     with use(backend):
-        result = composite(density, colour, t_start, t_end, torch.tensor([0, 2]))
+        result = composite(density, color, t_start, t_end, torch.tensor([0, 2]))
     torch.testing.assert_close(result.weights, torch.tensor([0.5, 0.375]))
-    torch.testing.assert_close(result.colour, torch.tensor([[0.5, 0.375, 0.4375]]))
+    torch.testing.assert_close(result.color, torch.tensor([[0.5, 0.375, 0.4375]]))
     torch.testing.assert_close(result.opacity, torch.tensor([0.875]))
     torch.testing.assert_close(result.depth, torch.tensor([0.5 * 1.25 + 0.375 * 1.625]))
 
@@ -54,14 +54,14 @@ def test_infinite_far_plane(backend, density, opacity, slope):
 @pytest.mark.parametrize("density", [0.0, 1e6, math.inf])
 def test_an_interval_without_length_holds_nothing(backend, density):
     density = torch.tensor([density, math.log(2)], requires_grad=True)
-    colour = torch.tensor([[1.0, 0, 0], [0, 1, 0]], requires_grad=True)
+    color = torch.tensor([[1.0, 0, 0], [0, 1, 0]], requires_grad=True)
     edges = torch.tensor([1.0, 1.0, 2.0])
     with use(backend):
-        result = composite(density, colour, edges[:-1], edges[1:], torch.tensor([0, 2]))
-    result.colour.sum().backward()
-    torch.testing.assert_close(result.colour, torch.tensor([[0, 0.5, 0]]))
+        result = composite(density, color, edges[:-1], edges[1:], torch.tensor([0, 2]))
+    result.color.sum().backward()
+    torch.testing.assert_close(result.color, torch.tensor([[0, 0.5, 0]]))
     torch.testing.assert_close(density.grad, torch.tensor([0, 0.5]))
-    torch.testing.assert_close(colour.grad, torch.tensor([0, 0.5])[:, None].expand(2, 3))
+    torch.testing.assert_close(color.grad, torch.tensor([0, 0.5])[:, None].expand(2, 3))
 
 
 def test_early_stop_keeps_the_sample_that_crosses_it():
@@ -79,7 +79,7 @@ def test_early_stop_keeps_the_sample_that_crosses_it():
     ("change", "message"),
     [
         ({"density": torch.zeros(4, 1)}, r"density must be \(S,\)"),
-        ({"colour": torch.zeros(4, 4)}, r"colour must be \(4, 3\)"),
+        ({"color": torch.zeros(4, 4)}, r"color must be \(4, 3\)"),
         ({"t_end": torch.zeros(4).double()}, "t_end must be"),
         ({"offsets": torch.tensor([0, 4], dtype=torch.int32)}, "offsets must be"),
         ({"offsets": torch.tensor([0, 3])}, "offsets must run from 0 to 4, not 0 to 3"),
@@ -87,7 +87,7 @@ def test_early_stop_keeps_the_sample_that_crosses_it():
     ],
 )
 def test_wrong_arguments(change, message):
-    arguments = {"density": torch.zeros(4), "colour": torch.zeros(4, 3), "t_start": torch.zeros(4)}
+    arguments = {"density": torch.zeros(4), "color": torch.zeros(4, 3), "t_start": torch.zeros(4)}
     arguments |= {"t_end": torch.ones(4), "offsets": torch.tensor([0, 4])}
     with pytest.raises(ValueError, match=message):
         composite(**(arguments | change))

@@ -74,7 +74,7 @@ SQUARE = torch.tensor([[0, 1, 2], [0, 2, 3]])
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_one_edge_by_hand(backend):
-    """One row of 4 pixels, colours 5, 5, 2, 2, gradients 1, 2, 4, 8: the edge is worth -(2 - 5) (2 + 4) / 2 = 9."""
+    """One row of 4 pixels, colors 5, 5, 2, 2, gradients 1, 2, 4, 8: the edge is worth -(2 - 5) (2 + 4) / 2 = 9."""
     points = 2.0 * torch.tensor([[[-9.0, 9.5, 1.0], [-9.0, -8.5, 1.0], [2.0, 0.5, 1.0]]])
     face = torch.tensor([[[0, 0, -1, -1]]], dtype=torch.int32)
     barycentrics = torch.tensor([0.2, 0.3, 0.5]).expand(1, 1, 4, 3)
@@ -100,7 +100,7 @@ def test_the_far_square_gets_nothing_where_a_near_one_covers_it(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_faces_of_one_surface_move_nothing(backend):
-    """Neighbours in a plane, of different colours: neither goes on below the other."""
+    """Neighbors in a plane, of different colors: neither goes on below the other."""
     picture = shoot(square(-2.1, 12.3, -1.7, 11.2), SQUARE, 8, 8)
     assert len(picture.face.unique()) == 2
     assert (points_gradient(edge_grad, picture, backend) == 0).all()
@@ -115,8 +115,8 @@ def test_a_square_that_must_grow_grows(rule, backend):
     target = torch.zeros_like(covered)
     target[:, 1:9, 1:9] = 1
     gradient = points_gradient(rule, picture._replace(image=covered, weight=2 * (covered - target)), backend)[0]
-    outwards = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
-    assert (-gradient[:, :2] * outwards > 0.1).all()
+    outward = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    assert (-gradient[:, :2] * outward > 0.1).all()
 
 
 def test_slide_of_an_intersection():
@@ -176,7 +176,7 @@ def test_cpu_is_deterministic_whatever_the_threads(rule):
 
 
 def test_only_what_needs_a_gradient_gets_one():
-    picture = make("grey")
+    picture = make("gray")
     image = picture.image.clone().requires_grad_()
     neural_renderer(image, picture.points, picture.faces, picture.face).sum().backward()
     assert torch.equal(image.grad, torch.ones_like(image))

@@ -48,17 +48,17 @@ def test_published_numbers(vertices, row, column, target, expected, channels, ba
     image = (picture.face >= 0).float()[..., None].expand(-1, -1, -1, channels).contiguous()
     weight = torch.zeros_like(image)
     weight[0, row, column] = (image[0, row, column] - target).sign() / channels
-    eps = 1e-4 if channels == 1 else 1e-3  # what the renderer gives for silhouettes and for colours
+    eps = 1e-4 if channels == 1 else 1e-3  # what the renderer gives for silhouettes and for colors
     gradient = points_gradient(neural_renderer, picture._replace(image=image, weight=weight), backend, eps=eps)
     torch.testing.assert_close(screen_gradient(gradient, 64), torch.tensor(expected), rtol=1e-2, atol=1e-6)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_one_row_by_hand(backend):
-    """A triangle on one row of 8 pixels, whose right edge crosses it at c = 3.2 (from the first centre), halfway.
+    """A triangle on one row of 8 pixels, whose right edge crosses it at c = 3.2 (from the first center), halfway.
 
-    Outside: pixel 6 wants the face's colour and gains 1 * 2, at 2.8 pixels. Pixel 5 does not want it. Inside: pixel 1,
-    of another face's gradient, wants the colour outside and gains 1 * 3, at 2.2 pixels.
+    Outside: pixel 6 wants the face's color and gains 1 * 2, at 2.8 pixels. Pixel 5 does not want it. Inside: pixel 1,
+    of another face's gradient, wants the color outside and gains 1 * 3, at 2.2 pixels.
     """
     eps = 0.05
     points = torch.tensor([[[3.2, -0.5, 1.0], [4.2, 1.5, 1.0], [-50.0, 0.5, 1.0]]])
@@ -70,7 +70,7 @@ def test_one_row_by_hand(backend):
     margin = eps * 8 / 2
     expected = -2 / (2.8 / 0.5 + margin) + 3 / (2.2 / 0.5 + margin)
     torch.testing.assert_close(gradient[:2, 0], torch.full((2,), expected))
-    assert (gradient[:, 1] == 0).all()  # no edge crosses a column of centres where a pixel and its neighbour are seen
+    assert (gradient[:, 1] == 0).all()  # no edge crosses a column of centers where a pixel and its neighbor are seen
 
 
 def brute_force(picture: Picture, eps: float = 1e-4) -> Tensor:

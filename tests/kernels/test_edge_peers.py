@@ -77,7 +77,7 @@ def sheet() -> tuple[Tensor, Tensor]:
 
 
 def aligned() -> tuple[Tensor, Tensor]:
-    """Corners in pixels' centres: where such a pixel ends a triangle, two of its sides end there at once."""
+    """Corners in pixels' centers: where such a pixel ends a triangle, two of its sides end there at once."""
     x, y = 1.5 + (12 * scattered(2, 8, 3, start=450)).floor()
     depth = 2.0 ** torch.arange(8)[:, None].expand(8, 3)  # nothing is rounded
     return torch.stack([x, y, depth], -1).view(-1, 3), torch.arange(24).view(8, 3)
@@ -91,14 +91,14 @@ def seen(x: Tensor, y: Tensor, z: Tensor, tilt: float) -> Tensor:
 
 
 def scene(name: str) -> Scene:
-    """Faces of one colour each on a grey ground."""
+    """Faces of one color each on a gray ground."""
     place, faces = {"soup": soup, "torus": torus, "sheet": sheet, "aligned": aligned}[name]()
     points = torch.cat([place[:, :2] * place[:, 2:], place[:, 2:]], -1).float().double()[None]
     face, barycentrics, depth = rasterize(points, faces, SIZE, SIZE, 1e-3)
     covered = (face >= 0)[..., None]
-    colours = coarse(torch.cat([scattered(len(faces), 3, start=1000), torch.ones(len(faces), 1)], -1))
+    colors = coarse(torch.cat([scattered(len(faces), 3, start=1000), torch.ones(len(faces), 1)], -1))
     ground = torch.tensor([0.5, 0.25, 0.375, 0.0], dtype=torch.float64)
-    image = torch.where(covered, colours[face.clamp(min=0).long()], ground)
+    image = torch.where(covered, colors[face.clamp(min=0).long()], ground)
     return Scene(
         image, coarse(scattered(1, SIZE, SIZE, 4, start=7)) - 0.5, points, faces, face, barycentrics, depth.detach()
     )

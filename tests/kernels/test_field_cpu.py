@@ -129,12 +129,12 @@ def threads() -> Iterator[Callable[[int], None]]:
 
 
 def run(spec: FieldSpec, weights: FieldWeights, counts: list[int]) -> Gradients:
-    """Density, colour and the gradients of their weighted sum."""
+    """Density, color and the gradients of their weighted sum."""
     x, offsets, directions = make_samples(counts)
-    density, colour = harmonic_field(x, offsets, directions, weights, spec)
+    density, color = harmonic_field(x, offsets, directions, weights, spec)
     weigh = torch.randn(len(x), 4, generator=torch.Generator().manual_seed(9))
-    loss = (density * weigh[:, 0]).sum() + (colour * weigh[:, 1:]).sum()
-    return density, colour, *torch.autograd.grad(loss, weights.flat())
+    loss = (density * weigh[:, 0]).sum() + (color * weigh[:, 1:]).sum()
+    return density, color, *torch.autograd.grad(loss, weights.flat())
 
 
 def test_runs_repeat_to_the_bit(threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,8 +160,8 @@ def test_one_ray_of_three_hundred_thousand_samples() -> None:
 
     def gradients(rays: int) -> Gradients:
         offsets = torch.arange(rays + 1) * (count // rays)
-        density, colour = harmonic_field(x, offsets, direction.expand(rays, 3), weights, SPEC)
-        return torch.autograd.grad(density.mean() + colour.mean(), weights.flat())
+        density, color = harmonic_field(x, offsets, direction.expand(rays, 3), weights, SPEC)
+        return torch.autograd.grad(density.mean() + color.mean(), weights.flat())
 
     for one, many in zip(gradients(1), gradients(1000), strict=True):
         torch.testing.assert_close(one, many, rtol=1e-4, atol=1e-6)
@@ -172,7 +172,7 @@ def with_density_bias(weights: FieldWeights, bias: float) -> FieldWeights:
 
 
 def test_densities_that_saturate() -> None:
-    """exp(15) at most, without a gradient beyond; and at least a denormal's neighbour, never infinity or NaN."""
+    """exp(15) at most, without a gradient beyond; and at least a denormal's neighbor, never infinity or NaN."""
     weights = make_weights(SPEC, 16, 2)
     highest = run(SPEC, with_density_bias(weights, 300.0), [70])
     assert torch.all(highest[0] == highest[0][0])
@@ -191,7 +191,7 @@ def test_densities_that_saturate() -> None:
 @pytest.mark.parametrize("activation", ["relu", "softplus"])
 @pytest.mark.parametrize("tensor", range(11))
 def test_nan_weights_come_out(tensor: int, activation: str) -> None:
-    """NaN in any tensor of weights makes a density or a colour NaN, and reaches a gradient; nothing crashes."""
+    """NaN in any tensor of weights makes a density or a color NaN, and reaches a gradient; nothing crashes."""
     spec = SPEC._replace(activation=activation)
     tensors = [t.detach().clone() for t in make_weights(spec, 16, 2).flat()]
     tensors[tensor].view(-1)[0] = math.nan
@@ -205,5 +205,5 @@ def test_nan_positions_stay_with_their_sample() -> None:
     x, offsets, directions = make_samples([3, 4])
     x[2, 1] = math.nan
     for spec in (SPEC, SPEC._replace(omega0=0.1)):
-        density, colour = harmonic_field(x, offsets, directions, weights, spec)
-        assert density.isnan().tolist() == colour.isnan().any(1).tolist() == [i == 2 for i in range(7)]
+        density, color = harmonic_field(x, offsets, directions, weights, spec)
+        assert density.isnan().tolist() == color.isnan().any(1).tolist() == [i == 2 for i in range(7)]

@@ -24,7 +24,7 @@ SPECS = {
 def make_weights(
     spec: FieldSpec, width: int, depth: int, dtype: torch.dtype = torch.float32, columns: int | None = None
 ) -> FieldWeights:
-    """Seeded weights; ``columns`` is the width of the colour layer where it is another."""
+    """Seeded weights; ``columns`` is the width of the color layer where it is another."""
     columns = columns or width
     generator = torch.Generator().manual_seed(3)
 
@@ -77,14 +77,14 @@ def assert_cpu_equals_reference(weights: FieldWeights, spec: FieldSpec, counts: 
     """Values and all gradients of the CPU kernels against the reference's in ``exact``."""
     x, offsets, directions = make_samples(counts)
     generator = torch.Generator().manual_seed(7)
-    weigh_density, weigh_colour = torch.randn(len(x), generator=generator), torch.randn(len(x), 3, generator=generator)
+    weigh_density, weigh_color = torch.randn(len(x), generator=generator), torch.randn(len(x), 3, generator=generator)
 
     def both(dtype: torch.dtype, backend: str) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
         cast = FieldWeights.unflatten(tuple(t.detach().to(dtype).requires_grad_() for t in weights.flat()))
         with use(backend):
-            density, colour = harmonic_field(x.to(dtype), offsets, directions.to(dtype), cast, spec)
-        loss = (density * weigh_density).sum() + (colour * weigh_colour).sum()
-        return density, colour, torch.autograd.grad(loss, cast.flat())
+            density, color = harmonic_field(x.to(dtype), offsets, directions.to(dtype), cast, spec)
+        loss = (density * weigh_density).sum() + (color * weigh_color).sum()
+        return density, color, torch.autograd.grad(loss, cast.flat())
 
     expected, ours = both(exact, "reference"), both(torch.float32, "cpu")
     torch.testing.assert_close(ours[0], expected[0].float(), rtol=2e-5, atol=1e-5)
@@ -139,9 +139,9 @@ def test_outputs_do_not_keep_their_graph_alive() -> None:
     x, offsets, directions = make_samples([5])
     gc.disable()
     try:
-        density, colour = harmonic_field(x, offsets, directions, weights, spec)
+        density, color = harmonic_field(x, offsets, directions, weights, spec)
         node = weakref.ref(density.grad_fn)
-        del density, colour
+        del density, color
         assert node() is None
     finally:
         gc.enable()
@@ -175,7 +175,7 @@ def test_weights_that_do_not_fit_are_named() -> None:
         "density": {"density": (torch.zeros(1, 9), torch.zeros(1))},
         "feature": {"feature": (weights.feature[0], torch.zeros(1))},
         "direction": {"direction": torch.zeros(8, 5)},
-        "colour": {"colour": (torch.zeros(4, 8), torch.zeros(4))},
+        "color": {"color": (torch.zeros(4, 8), torch.zeros(4))},
     }
     for name, change in wrong.items():
         with pytest.raises(ValueError, match=f"of {name} must be"):

@@ -51,7 +51,7 @@ def launch(name: str, spec: FieldSpec, width: int, depth: int, target: str) -> t
     sizes = {"D": depth, "E": field.packing.columns}
     kernels = {
         "render": (triton_forward.render_kernel, {**field.forward, "BY_LENGTH": True, "SAVE": True, "STORE": False}),
-        "field": (triton_forward.field_kernel, {**field.forward, "COLOUR": True, "SAVE": False, "STORE": True}),
+        "field": (triton_forward.field_kernel, {**field.forward, "COLOR": True, "SAVE": False, "STORE": True}),
         "backward": (triton_backward.backward_kernel, field.backward),
         "squares": (triton_backward.squares_kernel, {**field.products, **sizes}),
         "embedded": (triton_backward.embedded_kernel, {**field.products, **field.embedding, "BIAS": True}),
@@ -105,7 +105,7 @@ def test_hopper_leaves_operands_alone(name: str, shape: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_of_another_size_compiles_nothing(name: str) -> None:
-    """Numbers of samples change from step to step: kernels are not to be specialised by them."""
+    """Numbers of samples change from step to step: kernels are not to be specialized by them."""
     kernel, _ = launch(name, *SHAPES["preset"], "sm_90")
     changing = {"rows", "layers_rows", "layers_first", "first", "count"}
     found = {p.name for p in kernel.params if p.name in changing and not p.do_not_specialize}

@@ -55,7 +55,7 @@ def test_interpreter_at_other_sizes(poison: None, width: int, depth: int) -> Non
 @pytest.mark.parametrize("early_stop", [0.0, 0.3])
 @pytest.mark.parametrize("store", [False, True], ids=["recompute", "store"])
 def test_interpreter_options(poison: None, opacity: str, early_stop: float, store: bool) -> None:
-    """The background is part of it: a colour for each ray."""
+    """The background is part of it: a color for each ray."""
 
     def denser(weights: FieldWeights, samples: Samples) -> None:
         weights.density[1][0] += 2.0  # so that rays do stop early
@@ -136,7 +136,7 @@ def test_float16_gradients_neither_vanish_nor_overflow(poison: None) -> None:
         x, samples, directions = make_rays(FEW)
         with use("triton"):
             rendered = harmonic_render(x, samples, directions, weights, spec)
-        gradients = torch.autograd.grad(factor * rendered.colour.sum(), weights.flat())
+        gradients = torch.autograd.grad(factor * rendered.color.sum(), weights.flat())
         exact = harmonic_render_reference(spec)
         for found, expected in zip(gradients, exact, strict=True):
             scale = float(expected.abs().max())
@@ -165,7 +165,7 @@ def harmonic_render_reference(spec: FieldSpec) -> tuple[torch.Tensor, ...]:
     samples = Samples(*(t.double() if t.is_floating_point() else t for t in samples))
     with use("reference"):
         rendered = harmonic_render(x.double(), samples, directions.double(), weights, spec)
-    return torch.autograd.grad(rendered.colour.sum(), weights.flat())
+    return torch.autograd.grad(rendered.color.sum(), weights.flat())
 
 
 @pytest.mark.interpreted
@@ -203,7 +203,7 @@ def test_an_infinite_far_plane(poison: None, raw: float) -> None:
 @pytest.mark.interpreted
 def test_nan_weights_show() -> None:
     """No comparison may swallow a NaN: not ReLU, not a clamp."""
-    for place in ("hidden", "density", "feature", "colour"):
+    for place in ("hidden", "density", "feature", "color"):
 
         def spoil(weights: FieldWeights, samples: Samples, place: str = place) -> None:
             pair = weights.hidden[0] if place == "hidden" else getattr(weights, place)

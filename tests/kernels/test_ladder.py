@@ -69,7 +69,7 @@ def test_error_at_most_twice() -> None:
     exact = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
     peer = (exact + 1e-4).float()
     ladder.assert_error_at_most_twice((exact + 1.9e-4).float(), peer, exact)
-    with pytest.raises(AssertionError, match="colour: error"):
-        ladder.assert_error_at_most_twice((exact + 2.1e-4).float(), peer, exact, "colour")
+    with pytest.raises(AssertionError, match="color: error"):
+        ladder.assert_error_at_most_twice((exact + 2.1e-4).float(), peer, exact, "color")
     with pytest.raises(AssertionError):
         ladder.assert_error_at_most_twice(torch.full((3,), float("nan")), peer, exact)

@@ -10,7 +10,7 @@ from nerfkit.kernels.march import Samples, intersect_box, march
 from nerfkit.kernels.philox import JITTER, Draw
 from nerfkit.kernels.philox import reference as philox
 from tests.kernels import ladder
-from tests.kernels.march_cases import BACKENDS, CASES, SIGNATURE, grid_centres, make, run, unit
+from tests.kernels.march_cases import BACKENDS, CASES, SIGNATURE, grid_centers, make, run, unit
 
 
 def assert_same_samples(case, backend, device="cpu"):
@@ -78,7 +78,7 @@ def test_cells_are_indexed_x_y_z(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_samples_fill_the_chord_of_a_ball(backend):
     size, step = 48, 0.01
-    occupancy = grid_centres(size).norm(dim=-1) < 0.8
+    occupancy = grid_centers(size).norm(dim=-1) < 0.8
     (origins, directions, near, far, _), _, _ = make("shell")
     with use(backend):
         samples = march(origins, directions, near, far, occupancy, step)

@@ -44,7 +44,7 @@ def assert_same_lock_step(backend, device="cpu"):
 
 
 def test_stratified_depths_of_pytorch3d():
-    """Its rule, written out: linspace; then each depth uniform between the middles to its neighbours."""
+    """Its rule, written out: linspace; then each depth uniform between the middles to its neighbors."""
     near, far, count = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 2.5]), 5
     plain, drawn = (stratified(near, far, count, jitter=jitter).t_start.view(2, count) for jitter in (None, (7, 8)))
     u = philox.uniform(Draw(7, 8), STRATIFIED, torch.arange(2)[:, None], torch.arange(count))[0]
@@ -66,7 +66,7 @@ def test_stratified_is_packed_and_has_no_length():
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_inverse_cdf_by_hand(backend):
-    """Bins [0,1), [1,3), [3,4) with shares 1/4, 0, 3/4; centres 1/8, 3/8, 5/8, 7/8. No weight: every bin alike."""
+    """Bins [0,1), [1,3), [3,4) with shares 1/4, 0, 3/4; centers 1/8, 3/8, 5/8, 7/8. No weight: every bin alike."""
     edges = torch.tensor([[0.0, 1, 3, 4]] * 2)
     with use(backend):
         t = inverse_cdf(edges, torch.tensor([[1.0, 0, 3], [0, 0, 0]]), 4)

@@ -65,7 +65,7 @@ def test_reference_gradcheck():
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_barycentrics_find_the_point_on_the_ray(backend):
-    """sum b_i (w x, w y, w)_i must be depth (x, y, 1) at the pixel's centre: perspective-correct by definition."""
+    """sum b_i (w x, w y, w)_i must be depth (x, y, 1) at the pixel's center: perspective-correct by definition."""
     points, faces = soup(2, 10, seed=3, behind=0.15)
     face, barycentrics, depth = run(backend, points.double() if backend == "reference" else points, faces, 9, 20)
     view, row, column = (face >= 0).nonzero(as_tuple=True)
@@ -99,8 +99,8 @@ def test_ties_go_to_the_lower_face_and_both_sides_count(backend):
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_no_holes_where_faces_share_an_edge(backend):
-    """A square cut along its diagonal, which passes through the centres of pixels, and a fan around a pixel's
-    centre."""
+    """A square cut along its diagonal, which passes through the centers of pixels, and a fan around a pixel's
+    center."""
     square = homogeneous([[0.0, 8, 8, 0]], [[0.0, 0, 8, 8]], [[1.0, 2, 1.5, 3]]).float()
     assert (run(backend, square, torch.tensor([[0, 1, 2], [2, 3, 0]]), 8, 8)[0] >= 0).all()
     angle = torch.arange(7) * (2 * torch.pi / 7)
@@ -116,7 +116,7 @@ def test_no_holes_where_faces_share_an_edge(backend):
 @pytest.mark.parametrize(
     ("x", "y", "w"),
     [
-        ([0.5, 4.5, 8.5], [0.5, 4.5, 8.5], [1.0, 2, 3]),  # edge-on, through pixel centres
+        ([0.5, 4.5, 8.5], [0.5, 4.5, 8.5], [1.0, 2, 3]),  # edge-on, through pixel centers
         ([3.0, 3, 3], [3.0, 3, 3], [1.0, 1, 1]),  # a point
         ([0.0, 9, 0], [0.0, 0, 9], [-1.0, -1, -2]),  # behind the camera
         ([0.0, 9, 0], [0.0, 0, 9], [0.0, 0, 0]),  # in the camera plane
@@ -138,7 +138,7 @@ def test_invisible_faces_leave_no_trace(backend, x, y, w):
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_slivers_have_finite_gradients(backend):
-    """A face 1e-7 pixels thick that contains a row of centres."""
+    """A face 1e-7 pixels thick that contains a row of centers."""
     points = homogeneous([[0.0, 9, 9]], [[4.5, 4.5 - 1e-7, 4.5 + 1e-7]], [[1.0, 1, 2]])
     points = points.to(torch.float64 if backend == "reference" else torch.float32).requires_grad_()
     _, barycentrics, depth = run(backend, points, FACE, 9, 9)
@@ -150,16 +150,16 @@ def test_slivers_have_finite_gradients(backend):
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_face_through_the_camera_plane(backend):
     """A floor one unit below the eye that runs from behind the camera to the horizon: depth is known at every row."""
-    corners = torch.tensor([[-50.0, 1, -5], [50, 1, -5], [0, 1, 200]])  # camera axes: x right, y down, z forwards
-    focal, centre = 10.0, 8.0
+    corners = torch.tensor([[-50.0, 1, -5], [50, 1, -5], [0, 1, 200]])  # camera axes: x right, y down, z forward
+    focal, center = 10.0, 8.0
     points = torch.stack(
-        [focal * corners[:, 0] + centre * corners[:, 2], focal + centre * corners[:, 2], corners[:, 2]], 1
+        [focal * corners[:, 0] + center * corners[:, 2], focal + center * corners[:, 2], corners[:, 2]], 1
     )
     face, _, depth = run(backend, points[None], FACE, 16, 16)
     y = torch.arange(16) + 0.5
     assert (face[0, 8:] == 0).all()
     assert (face[0, :8] == -1).all()
-    expected = (focal / (y - centre))[8:, None].expand(-1, 16)
+    expected = (focal / (y - center))[8:, None].expand(-1, 16)
     assert_close(depth[0, 8:], expected, rtol=1e-4, atol=0)
     cut = run(backend, points[None], FACE, 16, 16, 2.0)[0]
     assert torch.equal(cut[0, 8:] == 0, expected >= 2)

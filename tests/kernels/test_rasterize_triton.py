@@ -78,7 +78,7 @@ def test_interpreted_more_faces_than_pixels():
 @pytest.mark.interpreted
 @pytest.mark.usefixtures("poison")
 def test_interpreted_invisible_faces():
-    """Edge-on, a point, behind, in the camera plane, NaN, infinite, beside, between centres; the last one is seen."""
+    """Edge-on, a point, behind, in the camera plane, NaN, infinite, beside, between centers; the last one is seen."""
     nan, inf = float("nan"), float("inf")
     x = [0.5, 4.5, 8.5, 3, 3, 3, 0, 9, 0, 0, 9, 0, 0, 9, nan, 0, 9, inf, 20, 29, 20, 4.6, 4.9, 4.6, 0, 9, 0]
     y = [0.5, 4.5, 8.5, 3, 3, 3, 0, 0, 9, 0, 0, 9, 0, 0, 9, 0, 0, 9, 0, 0, 9, 4.6, 4.6, 4.9, 0, 0, 9]
@@ -92,7 +92,7 @@ def test_interpreted_invisible_faces():
 @pytest.mark.interpreted
 @pytest.mark.usefixtures("poison")
 def test_interpreted_ties_and_shared_edges():
-    """Two equal triangles and a square cut along a diagonal through pixels' centres: lower number, no hole."""
+    """Two equal triangles and a square cut along a diagonal through pixels' centers: lower number, no hole."""
     points = homogeneous([[0.0, 8, 8, 0]], [[0.0, 0, 8, 8]], [[1.0, 2, 1.5, 3]]).float()
     faces = torch.tensor([[0, 1, 2], [2, 1, 0], [2, 3, 0]])
     face, *_ = assert_equals_reference(points, faces, 8, 8)
@@ -166,8 +166,8 @@ def test_gpu(views, count, height, width):
 def test_gpu_equals_the_cpu_at_full_size():
     """60,000 small faces and a few that fill the picture, 700 x 900, two meshes."""
     generator = torch.Generator().manual_seed(13)
-    centre = torch.rand(2, 60_000, 1, 2, generator=generator) * 900
-    xy = centre + 8 * torch.rand(2, 60_000, 3, 2, generator=generator) - 4
+    center = torch.rand(2, 60_000, 1, 2, generator=generator) * 900
+    xy = center + 8 * torch.rand(2, 60_000, 3, 2, generator=generator) - 4
     xy[:, ::20_000] = 3000 * torch.rand(2, 3, 3, 2, generator=generator) - 1000
     w = 1 + torch.rand(2, 60_000, 3, 1, generator=generator)
     points = torch.cat([xy * w, w], -1).view(2, -1, 3)

@@ -11,7 +11,7 @@ from nerfkit.cameras import Cameras
 from nerfkit.kernels import use
 from nerfkit.kernels.rasterize import rasterize
 from nerfkit.raster import rasterize as rasterize_mesh
-from nerfkit.scenes.synthesis import Surface, project, render, silhouettes
+from nerfkit.studio.renderer import Surface, project, render, silhouettes
 
 
 def torus(rings, sides):
@@ -33,10 +33,10 @@ def cameras_around(height, width):
     poses = []
     for position in ([0.3, 1.1, 1.9], [-1.3, 0.5, 1.4]):
         position = np.array(position)
-        backwards = position / np.linalg.norm(position)
-        right = np.cross([0.0, 1.0, 0.0], backwards)
+        backward = position / np.linalg.norm(position)
+        right = np.cross([0.0, 1.0, 0.0], backward)
         right /= np.linalg.norm(right)
-        poses.append(np.stack([right, np.cross(backwards, right), backwards, position], 1))
+        poses.append(np.stack([right, np.cross(backward, right), backward, position], 1))
     pose = torch.tensor(np.stack(poses), dtype=torch.float32)
     intrinsics = torch.tensor([1.1 * width, 1.15 * width, 0.5 * width, 0.48 * height]).expand(2, 4)
     return Cameras(pose, intrinsics, height, width)

@@ -100,7 +100,7 @@ def test_rays_are_the_cameras_rays(backend):
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
-def test_a_point_on_the_ray_projects_to_the_pixel_centre(backend):
+def test_a_point_on_the_ray_projects_to_the_pixel_center(backend):
     rig = cameras()
     with use(backend):
         batch = sample_rays(rig.camera_to_world, rig.intrinsics, 7, 9, 64, seed=1, step=2)

@@ -24,7 +24,7 @@ TINY = {"sigma": 1e-4, "gamma": 1e-4, "background": [0.2, 0.5, 0.9]}  # SoftRas'
 FACE = torch.tensor([[0, 1, 2]])
 
 
-def colours_of(count: int, channels: int = 3, seed: int = 9) -> torch.Tensor:
+def colors_of(count: int, channels: int = 3, seed: int = 9) -> torch.Tensor:
     return torch.rand(count, channels, generator=torch.Generator().manual_seed(seed))
 
 
@@ -33,10 +33,10 @@ def exact_mask(points, faces, face, **settings) -> dict[str, torch.Tensor]:
         return mask_and_gradient(points.double(), faces, face, **settings)
 
 
-def exact_picture(points, faces, colours, **settings) -> dict[str, torch.Tensor]:
+def exact_picture(points, faces, colors, **settings) -> dict[str, torch.Tensor]:
     with use("reference"):
-        colours = colours if colours is None else colours.double()
-        return picture_and_gradients(points.double(), faces, colours, **settings)
+        colors = colors if colors is None else colors.double()
+        return picture_and_gradients(points.double(), faces, colors, **settings)
 
 
 # Rung 1: the reference, against float64 finite differences.
@@ -58,13 +58,13 @@ def test_gradcheck_of_the_mask():
 def test_gradcheck_of_the_picture(far):
     points, faces = grid()
     points = points * torch.tensor([0.4, 0.4, 1.0])
-    colours = colours_of(9, 2).double().requires_grad_()
+    colors = colors_of(9, 2).double().requires_grad_()
 
     def picture(p: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
         settings = {"sigma": 0.05, "gamma": 0.2, "far": far, "background": [0.3, 0.6]}
         return soft_rasterize(p, faces, c, 6, 7, **settings)
 
-    assert torch.autograd.gradcheck(picture, (points.double().requires_grad_(), colours), eps=1e-7)
+    assert torch.autograd.gradcheck(picture, (points.double().requires_grad_(), colors), eps=1e-7)
 
 
 # Rung 2: the CPU kernel.
@@ -82,28 +82,28 @@ def test_cpu_mask(settings):
 @pytest.mark.parametrize("settings", [SOFT, TINY, SOFT | {"through_barycentrics": False}], ids=["soft", "tiny", "cut"])
 def test_cpu_picture(settings):
     for points, faces in (soup(3, 20), grid()):
-        colours = colours_of(points.shape[1])
-        found = picture_and_gradients(points, faces, colours, **settings)
-        assert_near(found, exact_picture(points, faces, colours, **settings), 3e-6)
+        colors = colors_of(points.shape[1])
+        found = picture_and_gradients(points, faces, colors, **settings)
+        assert_near(found, exact_picture(points, faces, colors, **settings), 3e-6)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
-def test_colours_of_vertices_corners_and_views(backend):
+def test_colors_of_vertices_corners_and_views(backend):
     points, faces = soup(2, 6)
-    colours = colours_of(18)
+    colors = colors_of(18)
     with use(backend):
-        first = picture_and_gradients(points, faces, colours, **SOFT)
+        first = picture_and_gradients(points, faces, colors, **SOFT)
         others = (
-            picture_and_gradients(points, faces, colours.expand(2, -1, -1), **SOFT),
-            picture_and_gradients(points, faces, colours[faces], corners=True, **SOFT),
-            picture_and_gradients(points, faces, colours[faces].expand(2, -1, -1, -1), corners=True, **SOFT),
+            picture_and_gradients(points, faces, colors.expand(2, -1, -1), **SOFT),
+            picture_and_gradients(points, faces, colors[faces], corners=True, **SOFT),
+            picture_and_gradients(points, faces, colors[faces].expand(2, -1, -1, -1), corners=True, **SOFT),
         )
         alpha = soft_rasterize(points, faces, None, HEIGHT, WIDTH, sigma=SOFT["sigma"])
-    sums = [others[0]["d_colours"].sum(0), others[1]["d_colours"].reshape(18, 3)]
-    sums.append(others[2]["d_colours"].sum(0).reshape(18, 3))
+    sums = [others[0]["d_colors"].sum(0), others[1]["d_colors"].reshape(18, 3)]
+    sums.append(others[2]["d_colors"].sum(0).reshape(18, 3))
     for other, total in zip(others, sums, strict=True):
         assert torch.equal(other["picture"], first["picture"])
-        torch.testing.assert_close(total, first["d_colours"], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(total, first["d_colors"], rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(other["d_points"], first["d_points"], rtol=1e-5, atol=1e-5)
     assert torch.equal(alpha[..., 0], first["picture"][..., 3])
 
@@ -114,30 +114,30 @@ def test_a_topology_for_each_view(backend):
     points, faces = soup(2, 6)
     both = torch.stack([faces.flip(0), torch.cat([faces[:4], torch.full((2, 3), -1)])])
     face = covering(points[:1], faces.flip(0)), covering(points[1:], faces[:4])
-    colours = colours_of(18)
+    colors = colors_of(18)
     with use(backend):
         mask = mask_and_gradient(points, both, torch.cat(face), **MASK)
-        picture = picture_and_gradients(points, both, colours, **SOFT)
+        picture = picture_and_gradients(points, both, colors, **SOFT)
         for n, own in enumerate((faces.flip(0), faces[:4])):
             assert torch.equal(mask["mask"][n : n + 1], dibr_mask(points[n : n + 1], own, face[n], **MASK))
-            one = soft_rasterize(points[n : n + 1], own, colours, HEIGHT, WIDTH, **SOFT)
+            one = soft_rasterize(points[n : n + 1], own, colors, HEIGHT, WIDTH, **SOFT)
             torch.testing.assert_close(picture["picture"][n : n + 1], one, rtol=0, atol=1e-6)
     if backend == "cpu":
-        assert_near(picture, exact_picture(points, both, colours, **SOFT), 3e-6)
+        assert_near(picture, exact_picture(points, both, colors, **SOFT), 3e-6)
     assert not mask["d_points"][1, 12:].any() and not picture["d_points"][1, 12:].any()
     assert mask["d_points"][1, :12].any() and picture["d_points"][1, :12].any()
 
 
 def test_threads_and_reruns_do_not_change_a_bit():
     points, faces = soup(2, 60)
-    face, colours = covering(points, faces), colours_of(180)
+    face, colors = covering(points, faces), colors_of(180)
     results = []
     before = numba.get_num_threads()
     try:
         for threads in (1, before, before):
             numba.set_num_threads(threads)
             mask = mask_and_gradient(points, faces, face, **MASK)
-            results.append((*mask.values(), *picture_and_gradients(points, faces, colours, **SOFT).values()))
+            results.append((*mask.values(), *picture_and_gradients(points, faces, colors, **SOFT).values()))
     finally:
         numba.set_num_threads(before)
     for first, *others in zip(*results, strict=True):
@@ -148,10 +148,10 @@ def test_threads_and_reruns_do_not_change_a_bit():
 @pytest.mark.parametrize(
     ("x", "y", "w"),
     [
-        ([0.5, 4.5, 8.5], [0.5, 4.5, 8.5], [2.0, 2, 3]),  # edge-on, through centres of pixels
-        ([3.5, 3.5, 3.5], [3.5, 3.5, 3.5], [2.0, 2, 2]),  # a point on a centre
+        ([0.5, 4.5, 8.5], [0.5, 4.5, 8.5], [2.0, 2, 3]),  # edge-on, through centers of pixels
+        ([3.5, 3.5, 3.5], [3.5, 3.5, 3.5], [2.0, 2, 2]),  # a point on a center
         ([3.5, 3.5, 7.5], [2.5, 2.5, 2.5], [2.0, 2, 2]),  # two corners in one place
-        ([0.0, 9, 9], [4.5, 4.5 - 1e-6, 4.5 + 1e-6], [2.0, 2, 2.5]),  # a sliver around centres
+        ([0.0, 9, 9], [4.5, 4.5 - 1e-6, 4.5 + 1e-6], [2.0, 2, 2.5]),  # a sliver around centers
         ([0.0, 9, 0], [0.0, 0, 9], [-2.0, -2, -3]),  # behind the camera
         ([0.0, 9, 0], [0.0, 0, 9], [2.0, -2, 3]),  # one corner behind it
         ([0.0, 9, 0], [0.0, 0, 9], [0.0, 0, 0]),  # in the camera plane
@@ -168,13 +168,13 @@ def test_no_face_breaks_a_gradient(backend, x, y, w, settings):
     face = torch.full((1, 9, 9), -1, dtype=torch.int32)
     with use(backend):
         mask = mask_and_gradient(points, faces, face, **MASK)
-        picture = picture_and_gradients(points, faces, colours_of(6), 9, 9, **settings)
-        alone = picture_and_gradients(points[:, :3], FACE, colours_of(6)[:3], 9, 9, **settings)
+        picture = picture_and_gradients(points, faces, colors_of(6), 9, 9, **settings)
+        alone = picture_and_gradients(points[:, :3], FACE, colors_of(6)[:3], 9, 9, **settings)
     for name, value in (mask | picture).items():
         assert value.isfinite().all(), name
     if min(w) <= 0 or not points.isfinite().all():
         torch.testing.assert_close(picture["picture"], alone["picture"], rtol=0, atol=1e-6)
-        assert not picture["d_points"][0, 3:].any() and not picture["d_colours"][3:].any()
+        assert not picture["d_points"][0, 3:].any() and not picture["d_colors"][3:].any()
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
@@ -183,11 +183,11 @@ def test_nothing_to_draw(backend, views, vertices, faces):
     points = torch.ones(views, vertices, 3)
     with use(backend):
         mask = mask_and_gradient(points, FACE[:faces], torch.full((views, 3, 4), -1, dtype=torch.int32))
-        picture = picture_and_gradients(points, FACE[:faces], colours_of(vertices), 3, 4)
+        picture = picture_and_gradients(points, FACE[:faces], colors_of(vertices), 3, 4)
     assert mask["mask"].shape == (views, 3, 4) and not mask["mask"].any()
     assert picture["picture"].shape == (views, 3, 4, 4) and not picture["picture"].any()
     assert mask["d_points"].shape == picture["d_points"].shape == points.shape
-    assert not mask["d_points"].any() and not picture["d_points"].any() and not picture["d_colours"].any()
+    assert not mask["d_points"].any() and not picture["d_points"].any() and not picture["d_colors"].any()
 
 
 def test_the_default_dtype_changes_nothing():
@@ -228,10 +228,10 @@ def test_bad_input_of_the_mask(change, message):
     [
         ({"points": torch.ones(3, 3)}, "points"),
         ({"faces": FACE[0]}, "faces"),
-        ({"colours": torch.ones(4, 3)}, "colours"),
-        ({"colours": torch.ones(2, 3, 3)}, "colours"),
-        ({"colours": torch.ones(3, 3), "corners": True}, "colours"),
-        ({"colours": torch.ones(3, 3, dtype=torch.int64)}, "colours"),
+        ({"colors": torch.ones(4, 3)}, "colors"),
+        ({"colors": torch.ones(2, 3, 3)}, "colors"),
+        ({"colors": torch.ones(3, 3), "corners": True}, "colors"),
+        ({"colors": torch.ones(3, 3, dtype=torch.int64)}, "colors"),
         ({"background": [0.0, 1.0]}, "background"),
         ({"height": 0}, "image size"),
         ({"sigma": 0.0}, "sigma"),
@@ -241,6 +241,6 @@ def test_bad_input_of_the_mask(change, message):
     ],
 )
 def test_bad_input_of_the_picture(change, message):
-    good = {"points": torch.ones(1, 3, 3), "faces": FACE, "colours": torch.ones(3, 3), "height": 4, "width": 4}
+    good = {"points": torch.ones(1, 3, 3), "faces": FACE, "colors": torch.ones(3, 3), "height": 4, "width": 4}
     with pytest.raises(ValueError, match=message):
         soft_rasterize(**(good | change))

@@ -60,7 +60,7 @@ def test_equals_brute_force(backend, knum):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_pixels_by_hand(backend):
-    """A triangle (0, 0), (0.5, 0), (0, 0.5) in a picture of 8 x 8, centres at odd eighths."""
+    """A triangle (0, 0), (0.5, 0), (0, 0.5) in a picture of 8 x 8, centers at odd eighths."""
     points = from_ndc([[0, 0.5, 0]], [[0, 0, 0.5]], 2.0, 8, 8).float()
     with use(backend):
         mask = dibr_mask(points, FACE, empty(8, 8), sigmainv=20.0, boxlen=0.3)[0]
@@ -81,7 +81,7 @@ def test_pixels_by_hand(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_width_and_height_are_each_two_long(backend):
-    """The same shape in normalised coordinates, in a picture three times as wide: every third column is the same."""
+    """The same shape in normalized coordinates, in a picture three times as wide: every third column is the same."""
     x, y = [[-0.32, 0.41, 0.1]], [[-0.23, 0.1, 0.54]]
     with use(backend):
         square = dibr_mask(from_ndc(x, y, 1.0, 6, 6).float(), FACE, empty(6, 6), **MASK)
@@ -103,7 +103,7 @@ def test_covered_pixels_are_one_and_silent(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_thirty_first_face_is_ignored(backend):
-    """Thirty faces far from the centre's pixel whose boxes hold it, then one right beside it."""
+    """Thirty faces far from the center's pixel whose boxes hold it, then one right beside it."""
     far = from_ndc([[-0.9, 0.9, -0.9]], [[0.9, 0.9, -0.2]], 1.0, 9, 9)
     near = from_ndc([[-0.05, 0.3, 0.3]], [[0.05, -0.1, -0.3]], 1.0, 9, 9)
     points = torch.cat([far.expand(1, 3, 3).repeat(1, 30, 1), near], 1).float()
@@ -130,7 +130,7 @@ def test_a_near_face_outside_its_grown_box_is_ignored(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_grown_box_holds_its_lower_sides_only(backend):
-    """All numbers are eighths, so the sides of the box pass exactly through centres."""
+    """All numbers are eighths, so the sides of the box pass exactly through centers."""
     points = from_ndc([[-0.125, 0.125, -0.125]], [[-0.125, -0.125, 0.125]], 1.0, 8, 8).float()
     with use(backend):
         mask = dibr_mask(points, FACE, empty(8, 8), sigmainv=0.1, boxlen=0.25)[0]
@@ -142,7 +142,7 @@ def test_the_grown_box_holds_its_lower_sides_only(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_left_out_faces_do_not_count_towards_knum(backend):
+def test_left_out_faces_do_not_count_toward_knum(backend):
     good, faces = soup(1, 4)
     bad = torch.cat([good[:, :3] * -1, good[:, :3] * 1e-4, good[:, :3] * float("nan")], 1)
     points = torch.cat([bad, good], 1)
@@ -170,7 +170,7 @@ def test_a_pixel_on_an_edge(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_gradient_pulls_the_outline_towards_the_pixel(backend):
+def test_gradient_pulls_the_outline_toward_the_pixel(backend):
     """More mask to the right of a face: its right corner moves right, and not by perspective alone."""
     leaf = at([[1.0, 4, 1]], [[1.0, 4.5, 8]], 2.0).float().requires_grad_()
     with use(backend):

@@ -1,6 +1,6 @@
 """Soft masks against numbers that the two projects' own kernels printed: ``soft_mask_peers.json``.
 
-Meshes, colours, coverage and losses come from formulas and are exact in float32, so that the file holds results alone:
+Meshes, colors, coverage and losses come from formulas and are exact in float32, so that the file holds results alone:
 pictures, and gradients of sum(weight * picture). All were computed in float64 and are kept to 7 digits.
 """
 
@@ -47,9 +47,9 @@ def scattered(*shape: int, start: int = 0) -> Tensor:
 
 def soup() -> tuple[Tensor, Tensor]:
     """12 triangles that overlap, cross each other and leave the picture: (1,36,3) x, y and depth; faces (12,3)."""
-    centre = 2.2 * scattered(12, 1, 2, start=100) - 1.1
+    center = 2.2 * scattered(12, 1, 2, start=100) - 1.1
     depth = 2.4 + 1.2 * scattered(12, 1, 1, start=200)
-    place = torch.cat([centre.expand(12, 3, 2), depth.expand(12, 3, 1)], -1) + scattered(12, 3, 3, start=300) - 0.5
+    place = torch.cat([center.expand(12, 3, 2), depth.expand(12, 3, 1)], -1) + scattered(12, 3, 3, start=300) - 0.5
     return place.reshape(1, 36, 3), torch.arange(36).reshape(12, 3)
 
 
@@ -81,10 +81,10 @@ def kaolin_case(name: str) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, An
 
 
 def softras_case(name: str) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, float]]:
-    """Points, faces, colours of vertices (V,3), weight (1,16,16,4), settings.
+    """Points, faces, colors of vertices (V,3), weight (1,16,16,4), settings.
 
     Of a face outside the range of depths SoftRas counts the alpha and forgets the alpha's gradient: it leaves the
-    face's turn of the loop early. Here it has one, so in ``depths`` the loss is of the colours alone.
+    face's turn of the loop early. Here it has one, so in ``depths`` the loss is of the colors alone.
     """
     kind, settings = SOFTRAS[name]
     points, faces = mesh(kind, SIZE, SIZE)
@@ -130,18 +130,18 @@ def test_soft_rasterize_as_softras(name, backend):
     """SoftRas' background counts as the formula's with twice its ``eps``: see ``soft_rasterize``.
 
     Triton's exponentials are float32: with arguments of up to some 30, half a unit of these is 30 x 2^-24 of a result.
-    In ``sphere``, where gamma is 1e-4, the gradient by depth is a difference of such colours, and several times that.
+    In ``sphere``, where gamma is 1e-4, the gradient by depth is a difference of such colors, and several times that.
     """
     rounding = 3e-6 if backend == "triton" else 0.0
     by_depth = 1e-5 if backend == "triton" and name == "sphere" else rounding
     expected = PEERS["soft_rasterize"]["scenes"][name]
-    points, faces, colours, weight, settings = softras_case(name)
-    points, colours = leaf(points, backend), leaf(colours, backend)
+    points, faces, colors, weight, settings = softras_case(name)
+    points, colors = leaf(points, backend), leaf(colors, backend)
     more = {"eps": 2 * EPS, "background": BACKGROUND, "through_barycentrics": False}
     with use(backend):
-        picture = soft_rasterize(points, faces, colours, SIZE, SIZE, **settings, **more)
+        picture = soft_rasterize(points, faces, colors, SIZE, SIZE, **settings, **more)
     picture.backward(weight.to(picture))
     assert ((picture[..., 3] > 0.01) & (picture[..., 3] < 0.99)).sum() > 10
     check(picture, expected["picture"], rounding)
     check(points.grad, expected["grad_points"], by_depth + 1e-8)  # it divides by no less than 1e-6 for 1 - D
-    check(colours.grad, expected["grad_colours"], rounding)
+    check(colors.grad, expected["grad_colors"], rounding)

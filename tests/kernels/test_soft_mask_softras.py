@@ -19,8 +19,8 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
 
-def brute_force(points, faces, colours, height, width, background, sigma, gamma, near, far, eps=1e-3, dist_eps=1e-4):
-    views, channels = len(points), colours.shape[1]
+def brute_force(points, faces, colors, height, width, background, sigma, gamma, near, far, eps=1e-3, dist_eps=1e-4):
+    views, channels = len(points), colors.shape[1]
     picture = np.zeros((views, height, width, channels + 1))
     for n, i, j in np.ndindex(picture.shape[:3]):
         p = np.array([(j + 0.5) / width * 2 - 1, 1 - (i + 0.5) / height * 2])
@@ -45,9 +45,9 @@ def brute_force(points, faces, colours, height, width, background, sigma, gamma,
             depth = 1 / (b / corners[:, 2]).sum()
             if near <= depth <= far:
                 weight = share * math.exp((far - depth) / (far - near) / gamma)
-                terms.append((weight, b @ colours[face]))
+                terms.append((weight, b @ colors[face]))
         total = sum(weight for weight, _ in terms)
-        picture[n, i, j] = [*(sum(weight * colour for weight, colour in terms) / total), 1 - missed]
+        picture[n, i, j] = [*(sum(weight * color for weight, color in terms) / total), 1 - missed]
     return picture
 
 
@@ -55,19 +55,19 @@ def brute_force(points, faces, colours, height, width, background, sigma, gamma,
 @pytest.mark.parametrize("gamma", [3e-2, 1.0])
 def test_equals_brute_force(backend, gamma):
     points, faces = soup(2, 8)
-    colours = torch.rand(24, 3, generator=torch.Generator().manual_seed(3))
+    colors = torch.rand(24, 3, generator=torch.Generator().manual_seed(3))
     settings = SOFT | {"gamma": gamma}
-    arrays = points.double().numpy(), faces.numpy(), colours.double().numpy()
+    arrays = points.double().numpy(), faces.numpy(), colors.double().numpy()
     expected = brute_force(*arrays, HEIGHT, WIDTH, **settings)
     assert ((expected[..., 3] > 0.01) & (expected[..., 3] < 0.99)).mean() > 0.2
     with use(backend):
-        picture = soft_rasterize(points, faces, colours, HEIGHT, WIDTH, **settings)
+        picture = soft_rasterize(points, faces, colors, HEIGHT, WIDTH, **settings)
     np.testing.assert_allclose(picture.numpy(), expected, rtol=2e-4 if backend == "reference" else 2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_alpha_by_hand(backend):
-    """A triangle (0, 0), (0.5, 0), (0, 0.5) in a picture of 8 x 8, centres at odd eighths."""
+    """A triangle (0, 0), (0.5, 0), (0, 0.5) in a picture of 8 x 8, centers at odd eighths."""
     points = from_ndc([[0, 0.5, 0]], [[0, 0, 0.5]], 2.0, 8, 8).float()
     with use(backend):
         alpha = soft_rasterize(points, FACE, None, 8, 8, sigma=0.01, dist_eps=1e-4)[0, ..., 0]
@@ -129,36 +129,36 @@ def test_background_weighs_exp_eps_over_gamma(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("w", [0.9, 101.0])
-def test_out_of_depth_range_has_coverage_but_no_colour(backend, w):
+def test_out_of_depth_range_has_coverage_but_no_color(backend, w):
     points = at([[-9.0, 30, -9]], [[-9.0, -9, 30]], w).float()
     with use(backend):
         found = picture_and_gradients(points, FACE, RED.clone(), 5, 5, background=[0.0, 1.0, 0.0], sigma=1.0)
     assert torch.equal(found["picture"][..., :3], torch.tensor([0.0, 1.0, 0.0]).expand(1, 5, 5, 3))
     assert (found["picture"][..., 3] > 0.5).all()
     assert found["d_points"].any()
-    assert not found["d_colours"].any()
+    assert not found["d_colors"].any()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
 def test_the_nearer_face_shows(backend, order):
     points = torch.cat([at([[-9.0, 30, -9]], [[-9.0, -9, 30]], w) for w in (3.0, 3.2)], 1).float()
-    colours = torch.eye(2).repeat_interleave(3, 0)
+    colors = torch.eye(2).repeat_interleave(3, 0)
     faces = torch.arange(6).reshape(2, 3)[order]
     with use(backend):
-        picture = soft_rasterize(points, faces, colours, 5, 5)
+        picture = soft_rasterize(points, faces, colors, 5, 5)
     hidden = math.exp(-(3.2 - 3.0) / 99 / 1e-4)  # 2e-9 at the default gamma and range
     torch.testing.assert_close(picture, torch.tensor([1.0, hidden, 1]).expand(1, 5, 5, 3), rtol=5e-3, atol=0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_barycentrics_are_clipped_outside(backend):
-    """Beyond the corner (0.5, 0) the colour is that corner's; beside an edge it lies between its two ends."""
+    """Beyond the corner (0.5, 0) the color is that corner's; beside an edge it lies between its two ends."""
     points = from_ndc([[0, 0.5, 0]], [[0, 0, 0.5]], 2.0, 8, 8).float()
     with use(backend):
-        colour = soft_rasterize(points, FACE, torch.eye(3), 8, 8, sigma=0.1, background=[9.0] * 3)[0, ..., :3]
-    torch.testing.assert_close(colour[4, 6], torch.tensor([0.0, 1, 0]))  # (0.625, -0.125): b = (0, 1.25, -0.25)
-    torch.testing.assert_close(colour[4, 4], torch.tensor([1.0, 0.25, 0]) / 1.25)  # b = (1, 0.25, -0.25)
+        color = soft_rasterize(points, FACE, torch.eye(3), 8, 8, sigma=0.1, background=[9.0] * 3)[0, ..., :3]
+    torch.testing.assert_close(color[4, 6], torch.tensor([0.0, 1, 0]))  # (0.625, -0.125): b = (0, 1.25, -0.25)
+    torch.testing.assert_close(color[4, 4], torch.tensor([1.0, 0.25, 0]) / 1.25)  # b = (1, 0.25, -0.25)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -178,16 +178,16 @@ def test_full_coverage_keeps_gradients_exact(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_without_the_gradient_through_barycentrics(backend):
-    """It is the derivative where colour and depth do not vary over a face, and not where they do."""
+    """It is the derivative where color and depth do not vary over a face, and not where they do."""
     generator = torch.Generator().manual_seed(4)
     points, faces = soup(1, 5)
     w = torch.tensor([2.5, 2.6, 2.8, 3.0, 3.1]).repeat_interleave(3)[None, :, None]
     points = points / points[..., 2:] * w
     flat, varied = torch.rand(5, 1, 3, generator=generator).expand(5, 3, 3), torch.rand(5, 3, 3, generator=generator)
     with use(backend):
-        for colours, same in ((flat, True), (varied, False)):
+        for colors, same in ((flat, True), (varied, False)):
             both = [
-                picture_and_gradients(points, faces, colours, corners=True, through_barycentrics=through, **SOFT)
+                picture_and_gradients(points, faces, colors, corners=True, through_barycentrics=through, **SOFT)
                 for through in (True, False)
             ]
             xy, other = (found["d_points"] - found["d_points"] * torch.tensor([0, 0, 1.0]) for found in both)

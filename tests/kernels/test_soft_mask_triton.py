@@ -22,7 +22,7 @@ TINY = {"sigma": 1e-3, "gamma": 1e-4}
 EDGE_ON = slice(3, 6)
 
 
-def colours_of(count: int, channels: int = 3) -> torch.Tensor:
+def colors_of(count: int, channels: int = 3) -> torch.Tensor:
     return torch.rand(count, channels, generator=torch.Generator().manual_seed(9))
 
 
@@ -80,11 +80,11 @@ def test_mask_agrees(case, settings):
 )
 def test_picture_agrees(case, settings):
     points, faces = CASES[case]()
-    colours = colours_of(points.shape[1])
+    colors = colors_of(points.shape[1])
     with use("triton"):
-        found = picture_and_gradients(points, faces, colours, HEIGHT, WIDTH, **settings)
+        found = picture_and_gradients(points, faces, colors, HEIGHT, WIDTH, **settings)
     with use("reference"):
-        exact = picture_and_gradients(points.double(), faces, colours.double(), HEIGHT, WIDTH, **settings)
+        exact = picture_and_gradients(points.double(), faces, colors.double(), HEIGHT, WIDTH, **settings)
     # At SoftRas' gamma a rounding of the picture is a hundred times as large in the gradient of the depth.
     assert_near(without_ties(found, case), without_ties(exact, case), 3e-5 if settings is TINY else 5e-6)
 
@@ -93,12 +93,12 @@ def test_picture_agrees(case, settings):
 @pytest.mark.parametrize("channels", [0, 1, 4, 6])
 def test_numbers_of_channels(channels):
     points, faces = soup(2, 4)
-    colours = colours_of(faces.shape[0] * 3, channels).reshape(4, 3, channels) if channels else None
+    colors = colors_of(faces.shape[0] * 3, channels).reshape(4, 3, channels) if channels else None
     settings = {"sigma": 1e-2, "gamma": 1e-1, "corners": channels > 0}
     with use("triton"):
-        found = picture_and_gradients(points, faces, colours, HEIGHT, WIDTH, **settings)
+        found = picture_and_gradients(points, faces, colors, HEIGHT, WIDTH, **settings)
     with use("reference"):
-        doubles = None if colours is None else colours.double()
+        doubles = None if colors is None else colors.double()
         exact = picture_and_gradients(points.double(), faces, doubles, HEIGHT, WIDTH, **settings)
     assert_near(found, exact, 3e-6)
 
@@ -109,13 +109,13 @@ def test_nothing_to_draw(views, vertices, faces):
     points, mesh = torch.ones(views, vertices, 3), torch.tensor([[0, 1, 2]])[:faces]
     with use("triton"):
         mask = mask_and_gradient(points, mesh, torch.full((views, 3, 4), -1, dtype=torch.int32))
-        picture = picture_and_gradients(points, mesh, colours_of(vertices), 3, 4)
+        picture = picture_and_gradients(points, mesh, colors_of(vertices), 3, 4)
     assert mask["mask"].shape == (views, 3, 4) and not mask["mask"].any()
     assert picture["picture"].shape == (views, 3, 4, 4) and not picture["picture"].any()
-    assert not mask["d_points"].any() and not picture["d_points"].any() and not picture["d_colours"].any()
+    assert not mask["d_points"].any() and not picture["d_points"].any() and not picture["d_colors"].any()
 
 
-def results(points, faces, face, colours) -> dict[str, torch.Tensor]:
+def results(points, faces, face, colors) -> dict[str, torch.Tensor]:
     """Both operations' values and gradients, and how many bytes autograd keeps in between."""
     kept = []
 
@@ -125,7 +125,7 @@ def results(points, faces, face, colours) -> dict[str, torch.Tensor]:
 
     with use("triton"), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         mask = mask_and_gradient(points, faces, face, **MASK)
-        picture = picture_and_gradients(points, faces, colours, HEIGHT, WIDTH, **SOFT)
+        picture = picture_and_gradients(points, faces, colors, HEIGHT, WIDTH, **SOFT)
     return {"mask": mask["mask"], "d_mask": mask["d_points"], **picture, "bytes": torch.tensor(sum(kept))}
 
 
@@ -141,8 +141,8 @@ def test_in_pieces(own, monkeypatch):
 
     points, faces = broken() if own else soup(2, 6)
     face = covering(points, faces[0].clamp(min=0) if own else faces, HEIGHT, WIDTH)
-    colours = colours_of(2 * points.shape[1]).view(2, -1, 3) if own else colours_of(points.shape[1])
-    whole = results(points, faces, face, colours)
+    colors = colors_of(2 * points.shape[1]).view(2, -1, 3) if own else colors_of(points.shape[1])
+    whole = results(points, faces, face, colors)
     pieces = []
 
     def recording(region, faces, most, count, draw):
@@ -158,7 +158,7 @@ def test_in_pieces(own, monkeypatch):
     for most in (6, 2):
         monkeypatch.setattr(triton_lists, "MOST", most)
         pieces.clear()
-        found = results(points, faces, face, colours)
+        found = results(points, faces, face, colors)
         shapes |= {piece.sizes for piece, _ in pieces}
         assert all(pairs <= most or piece.tiles == 1 for piece, pairs in pieces)
         assert sum(piece.tiles for piece, _ in pieces) == 4 * 8  # both ways of both operations
@@ -166,7 +166,7 @@ def test_in_pieces(own, monkeypatch):
         assert torch.equal(found["mask"], whole["mask"]) and torch.equal(found["picture"], whole["picture"])
         assert_near(found, {name: whole[name].double() for name in found})
     assert {(1, 1, 2), (1, 1, 1)} <= shapes
-    again = results(points, faces, face, colours)
+    again = results(points, faces, face, colors)
     assert all(torch.equal(found[name], again[name]) for name in found)
 
 
@@ -177,11 +177,11 @@ def test_a_view_of_more_faces_than_a_piece_may_have_pairs(monkeypatch):
 
     points, faces = soup(1, 3)
     points, faces = torch.cat([points, -points], 1), torch.cat([faces, faces + 9, faces + 9, faces + 9])
-    colours = colours_of(18)
+    colors = colors_of(18)
     face = covering(points, faces[:3], HEIGHT, WIDTH)
-    whole = results(points, faces, face, colours)
+    whole = results(points, faces, face, colors)
     monkeypatch.setattr(triton_lists, "MOST", 11)
-    found = results(points, faces, face, colours)
+    found = results(points, faces, face, colors)
     assert all(torch.equal(found[name], whole[name]) for name in found)
 
 
@@ -219,7 +219,7 @@ def test_picture_budgets(target, channels):
         (triton.soft_forward_kernel, "forward", triton.FORWARD_WARPS, {}),
         (triton.soft_backward_kernel, "backward", triton.BACKWARD_WARPS, {"SLOPES": True}),
     ):
-        name = f"soft_mask.softras.{way}.{'colour' if channels else 'alpha'}"
+        name = f"soft_mask.softras.{way}.{'color' if channels else 'alpha'}"
         ladder.check_budget(name, target, kernel, PICTURES, constants | more, num_warps=warps)
 
 
@@ -254,15 +254,15 @@ def test_gpu(case, most, poison, monkeypatch):
     monkeypatch.setattr(triton_lists, "MOST", most or triton_lists.MOST)
     points, faces = (x.cuda() for x in (soup(2, 60) if case == "soup" else grid()))
     face = covering(points, faces, HEIGHT, WIDTH)
-    colours = colours_of(points.shape[1]).cuda()
+    colors = colors_of(points.shape[1]).cuda()
 
-    def everything(points: torch.Tensor, colours: torch.Tensor) -> list[torch.Tensor]:
+    def everything(points: torch.Tensor, colors: torch.Tensor) -> list[torch.Tensor]:
         mask = mask_and_gradient(points, faces, face, **MASK)
-        return [*mask.values(), *picture_and_gradients(points, faces, colours, HEIGHT, WIDTH, **SOFT).values()]
+        return [*mask.values(), *picture_and_gradients(points, faces, colors, HEIGHT, WIDTH, **SOFT).values()]
 
-    actual, again = everything(points, colours), everything(points, colours)
+    actual, again = everything(points, colors), everything(points, colors)
     with use("reference"):
-        peer, exact = everything(points, colours), everything(points.double(), colours.double())
+        peer, exact = everything(points, colors), everything(points.double(), colors.double())
     for mine, repeated, single, double in zip(actual, again, peer, exact, strict=True):
         assert torch.equal(mine, repeated)
         ladder.assert_error_at_most_twice(mine, single, double)

@@ -26,7 +26,7 @@ NAMES = ("image", "texture", "uv", "level")
 
 
 def make(case, device="cpu"):
-    """Some coordinates lie outside [0,1], some on texels' centres, and some levels outside the pyramid."""
+    """Some coordinates lie outside [0,1], some on texels' centers, and some levels outside the pyramid."""
     count, height, width, channels, samples, mipped = CASES[case]
     generator = torch.Generator().manual_seed(5)
     texture = torch.rand(count or 1, height, width, channels, generator=generator)
@@ -113,7 +113,7 @@ def test_odd_sizes_are_weighed_by_area(backend):
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 def test_levels_by_hand(backend):
-    """At a level's texels' centres its texels come back; half way between two levels their mean; beyond, the last."""
+    """At a level's texels' centers its texels come back; half way between two levels their mean; beyond, the last."""
     texture, _, _, _ = make("odd")
     with use(backend):
         levels = mipmaps(texture)
@@ -170,7 +170,7 @@ def test_derivatives_at_kinks_are_central_differences(backend):
 
 
 def jumps_are_halved(backend):
-    """On every texel's centre, on the borders between texels, and at the edges of the clamped region."""
+    """On every texel's center, on the borders between texels, and at the edges of the clamped region."""
     texture = torch.rand(4, 8, 1, generator=torch.Generator().manual_seed(3))
     u = torch.arange(-1, 18) / 16  # every half texel, exact in binary
     v = torch.arange(-1, 10) / 8

@@ -7,10 +7,10 @@ import torch
 import trimesh
 from mesh_shapes import box, from_trimesh, quad, sphere
 
-from nerfkit.mesh.adapt import adapt, adapt_mesh, curvature, subdivide, target_lengths
 from nerfkit.mesh.clean import topology_report
 from nerfkit.mesh.mesh import Mesh, face_areas, signed_volume, unique_edges
-from nerfkit.mesh.remesh import faces_expected
+from nerfkit.mesh.remeshing.adapt import adapt, adapt_mesh, curvature, subdivide, target_lengths
+from nerfkit.mesh.remeshing.remesh import faces_expected
 
 
 def bump(n: int = 30) -> Mesh:
@@ -42,10 +42,10 @@ def test_curved_parts_get_the_faces() -> None:
     mesh = bump()
     result = adapt(mesh.vertices, mesh.faces, 1000)
     assert len(result.faces) == pytest.approx(1000, rel=0.05)
-    centre = result.vertices[result.faces].mean(1)
-    hill = centre[:, :2].norm(dim=-1) < 0.4  # 13 % of the square
+    center = result.vertices[result.faces].mean(1)
+    hill = center[:, :2].norm(dim=-1) < 0.4  # 13 % of the square
     assert hill.float().mean() > 0.6
-    flat = centre[:, :2].norm(dim=-1) > 0.8
+    flat = center[:, :2].norm(dim=-1) > 0.8
     areas = face_areas(result.vertices, result.faces)
     assert areas[flat].mean() > 15 * areas[hill].mean()
     a, b = result.target[unique_edges(result.faces)[0]].unbind(-1)
@@ -98,13 +98,13 @@ def test_curvature_of_known_surfaces() -> None:
     assert (k * area).sum() / area.sum() == pytest.approx(2.0, rel=0.02)  # 1 / radius
 
 
-def test_a_mesh_keeps_its_colours_and_refuses_uvs() -> None:
+def test_a_mesh_keeps_its_colors_and_refuses_uvs() -> None:
     mesh = sphere(2)
     mesh = Mesh(mesh.vertices, mesh.faces, None, mesh.vertices * 0.5 + 0.5)
     adapted = adapt_mesh(mesh, 700, torch.ones(len(mesh.vertices)))
     assert len(adapted.faces) == pytest.approx(700, rel=0.05)
-    assert adapted.colours is not None
-    assert (adapted.colours - (adapted.vertices * 0.5 + 0.5)).abs().mean() < 0.05
+    assert adapted.colors is not None
+    assert (adapted.colors - (adapted.vertices * 0.5 + 0.5)).abs().mean() < 0.05
     with pytest.raises(ValueError, match="has UVs"):
         adapt_mesh(quad(), 100)
 
@@ -136,9 +136,9 @@ def test_midpoints_keep_the_shape_and_the_uvs() -> None:
     fine = subdivide(mesh, rounds=2)
     assert len(fine.faces) == 32
     assert torch.equal(fine.vertices[:4], mesh.vertices)
-    assert fine.corner_uvs is not None and fine.colours is not None and fine.texture is mesh.texture
+    assert fine.corner_uvs is not None and fine.colors is not None and fine.texture is mesh.texture
     assert torch.equal(fine.vertices[fine.faces][..., :2], fine.corner_uvs)  # u = x, v = y on this mesh
-    assert torch.equal(fine.colours, fine.vertices)
+    assert torch.equal(fine.colors, fine.vertices)
     assert torch.allclose(face_areas(fine.vertices, fine.faces), torch.tensor(1 / 32))
     x, y, _ = fine.vertices[fine.faces].mean(1).unbind(-1)
     assert (y < x).tolist() == [True] * 16 + [False] * 16  # children lie in their parents, in order
@@ -147,7 +147,7 @@ def test_midpoints_keep_the_shape_and_the_uvs() -> None:
 
 
 def test_loop_weights_by_hand() -> None:
-    mesh = sphere(0)  # every vertex has 5 neighbours
+    mesh = sphere(0)  # every vertex has 5 neighbors
     fine = subdivide(mesh, "loop")
     share = (5 / 8 - (3 / 8 + math.cos(2 * math.pi / 5) / 4) ** 2) / 5
     near = mesh.vertices[unique_edges(mesh.faces)[0][(unique_edges(mesh.faces)[0] == 0).any(1)].flatten()]

@@ -5,8 +5,8 @@ import torch
 from mesh_shapes import quad, sphere
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.bake import bake, bake_vertex_colours, fill_outside, texel_map
-from nerfkit.mesh.io import texture_colours
+from nerfkit.mesh.bake import bake, bake_vertex_colors, fill_outside, texel_map
+from nerfkit.mesh.files.io import texture_colors
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.unwrap import unwrap
 
@@ -58,7 +58,7 @@ def test_vertices_that_no_face_uses_do_not_change_the_charts(far: float) -> None
     assert torch.equal(unwrapped.corner_uvs, unwrap(mesh, size=64).corner_uvs)
 
 
-def test_texel_map_places_texel_centres() -> None:
+def test_texel_map_places_texel_centers() -> None:
     mesh = quad()
     assert mesh.corner_uvs is not None
     face, barycentric = texel_map(mesh.corner_uvs, 4, 6)
@@ -87,10 +87,10 @@ def test_texel_map_agrees_with_a_brute_force_search() -> None:
             assert torch.allclose(barycentric[i, j], inside[0][1] if inside else torch.zeros(3).double(), atol=1e-9)
 
 
-def test_baked_colours_come_back_at_the_vertices() -> None:
+def test_baked_colors_come_back_at_the_vertices() -> None:
     mesh = bake(unwrap(sphere(3), size=256), lambda points, normals: (points + 1) / 2, size=256, chunk=1000)
     assert mesh.texture is not None
-    error = (texture_colours(mesh) - (mesh.vertices + 1) / 2).abs()
+    error = (texture_colors(mesh) - (mesh.vertices + 1) / 2).abs()
     assert error.max() < 0.05, "a texel spans about 0.02"
     assert error.mean() < 0.01
 
@@ -98,26 +98,26 @@ def test_baked_colours_come_back_at_the_vertices() -> None:
 def test_bake_hands_over_unit_outward_normals() -> None:
     seen = []
 
-    def colour(points: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
+    def color(points: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
         seen.append((points * normals).sum(-1) / points.norm(dim=-1))
         return points * 0 + 2.0
 
-    mesh = bake(unwrap(sphere(3), size=64), colour, size=64)
+    mesh = bake(unwrap(sphere(3), size=64), color, size=64)
     assert torch.cat(seen).min() > 0.99
     assert mesh.texture is not None
-    assert torch.equal(mesh.texture, torch.ones(64, 64, 3)), "colours are clamped and every texel is set"
+    assert torch.equal(mesh.texture, torch.ones(64, 64, 3)), "colors are clamped and every texel is set"
 
 
-def test_vertex_colours_into_a_texture() -> None:
+def test_vertex_colors_into_a_texture() -> None:
     flat = quad()
-    mesh = bake_vertex_colours(Mesh(flat.vertices, flat.faces, flat.corner_uvs, flat.vertices), size=8)
+    mesh = bake_vertex_colors(Mesh(flat.vertices, flat.faces, flat.corner_uvs, flat.vertices), size=8)
     assert mesh.texture is not None
     ramp = (torch.arange(8) + 0.5) / 8
     assert torch.allclose(mesh.texture[..., 0], ramp.expand(8, 8), atol=1e-6)
     assert torch.allclose(mesh.texture[..., 1], (1 - ramp)[:, None].expand(8, 8), atol=1e-6)
 
 
-def test_gaps_take_the_nearest_colour() -> None:
+def test_gaps_take_the_nearest_color() -> None:
     texture = torch.zeros(3, 5, 3)
     texture[1, 0], texture[1, 4] = 1.0, 0.5
     covered = torch.zeros(3, 5, dtype=torch.bool)
@@ -131,5 +131,5 @@ def test_gaps_take_the_nearest_colour() -> None:
 def test_baking_needs_charts() -> None:
     with pytest.raises(ValueError, match="unwrap"):
         bake(sphere(0), lambda points, normals: points)
-    with pytest.raises(ValueError, match="colours"):
-        bake_vertex_colours(quad())
+    with pytest.raises(ValueError, match="colors"):
+        bake_vertex_colors(quad())

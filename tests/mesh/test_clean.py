@@ -47,10 +47,10 @@ def test_select_faces_carries_appearance_along() -> None:
     kept = select_faces(mesh, torch.tensor([False, True]))
     assert kept.corner_uvs is not None
     assert mesh.corner_uvs is not None
-    assert kept.colours is not None
+    assert kept.colors is not None
     assert torch.equal(kept.vertices[kept.faces], mesh.vertices[mesh.faces[1:]])
     assert torch.equal(kept.corner_uvs, mesh.corner_uvs[1:])
-    assert torch.equal(kept.colours, kept.vertices * 0.5)
+    assert torch.equal(kept.colors, kept.vertices * 0.5)
 
 
 def test_degenerate_and_doubled_faces_go() -> None:
@@ -89,28 +89,28 @@ def test_defects_are_mended() -> None:
     same = torch.cdist(twins.vertices, twins.vertices).argmin(0)  # the vertices of the common face, each once
     glued = Mesh(twins.vertices, same[twins.faces])
     for broken in (holes, pinched, glued):
-        mended = close_surface(broken)
-        assert is_watertight(mended)
-        assert signed_volume(mended.vertices, mended.faces) > 0
+        repaired = close_surface(broken)
+        assert is_watertight(repaired)
+        assert signed_volume(repaired.vertices, repaired.faces) > 0
     assert topology_report(close_surface(pinched)).components == 2
     volume = signed_volume(ball.vertices, ball.faces).item()
-    mended = close_surface(holes)
-    assert signed_volume(mended.vertices, mended.faces).item() == pytest.approx(volume, rel=0.01)
+    repaired = close_surface(holes)
+    assert signed_volume(repaired.vertices, repaired.faces).item() == pytest.approx(volume, rel=0.01)
 
 
 def test_mending_leaves_a_whole_mesh_alone() -> None:
-    mended = close_surface(sphere(1))
-    assert len(mended.vertices) == 42
-    assert len(mended.faces) == 80
-    assert torch.equal(mended.vertices[mended.faces], sphere(1).vertices[sphere(1).faces])
+    repaired = close_surface(sphere(1))
+    assert len(repaired.vertices) == 42
+    assert len(repaired.faces) == 80
+    assert torch.equal(repaired.vertices[repaired.faces], sphere(1).vertices[sphere(1).faces])
 
 
 def test_a_flipped_face_is_replaced() -> None:
     mesh = sphere(1)
     flipped = Mesh(mesh.vertices, torch.cat([mesh.faces[:1].flip(1), mesh.faces[1:]]))
-    mended = close_surface(flipped)
-    assert is_watertight(mended)
-    assert signed_volume(mended.vertices, mended.faces) > 0.9 * signed_volume(mesh.vertices, mesh.faces)
+    repaired = close_surface(flipped)
+    assert is_watertight(repaired)
+    assert signed_volume(repaired.vertices, repaired.faces) > 0.9 * signed_volume(mesh.vertices, mesh.faces)
 
 
 def test_smoothing_damps_noise_and_keeps_the_volume() -> None:

@@ -11,17 +11,17 @@ from nerfkit.mesh.clean import topology_report
 from nerfkit.mesh.extract import default_level, extract_mesh, sample_lattice
 from nerfkit.mesh.mesh import face_areas, signed_volume
 
-CENTRE = torch.tensor([0.1, -0.05, 0.02])
+CENTER = torch.tensor([0.1, -0.05, 0.02])
 
 
 def ball(radius: float, sharpness: float = 40.0, level: float = 10.0):  # type: ignore[no-untyped-def]
-    """A density that is exactly ``level`` at ``radius`` from CENTRE and falls outwards."""
-    return lambda p: level * torch.exp(sharpness * (radius - (p - CENTRE).norm(dim=-1)))
+    """A density that is exactly ``level`` at ``radius`` from CENTER and falls outward."""
+    return lambda p: level * torch.exp(sharpness * (radius - (p - CENTER).norm(dim=-1)))
 
 
 def test_sphere_has_its_area_volume_and_radius() -> None:
     mesh = extract_mesh(ball(0.6), resolution=64, level=10.0)
-    radius = (mesh.vertices - CENTRE).norm(dim=-1)
+    radius = (mesh.vertices - CENTER).norm(dim=-1)
     assert (radius - 0.6).abs().max() < 0.1 * 2 / 63, "a tenth of a cell"
     assert face_areas(mesh.vertices, mesh.faces).sum().item() == pytest.approx(4 * math.pi * 0.36, rel=0.01)
     assert signed_volume(mesh.vertices, mesh.faces).item() == pytest.approx(4 / 3 * math.pi * 0.216, rel=0.01)
@@ -100,8 +100,8 @@ def test_occupancy_skips_empty_space_and_changes_nothing_else() -> None:
 
     grid = 16
     cell = (torch.arange(grid) + 0.5) / grid * 2 - 1
-    centres = torch.stack(torch.meshgrid(cell, cell, cell, indexing="ij"), -1)
-    occupancy = (centres - CENTRE).norm(dim=-1) < 0.42
+    centers = torch.stack(torch.meshgrid(cell, cell, cell, indexing="ij"), -1)
+    occupancy = (centers - CENTER).norm(dim=-1) < 0.42
     skipped = extract_mesh(counted, resolution=33, level=10.0, occupancy=occupancy)
     whole = extract_mesh(ball(0.3), resolution=33, level=10.0)
     assert sum(calls) < 0.2 * 33**3

@@ -1,4 +1,4 @@
-"""GLB files: roughness as the second texture, what repeats, plain colours, and files that cannot be read."""
+"""GLB files: roughness as the second texture, what repeats, plain colors, and files that cannot be read."""
 
 import io
 import json
@@ -13,8 +13,8 @@ import torch
 import trimesh
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.gltf import linear_to_srgb
-from nerfkit.mesh.io import load_mesh, save_mesh, texture_colours
+from nerfkit.mesh.files.gltf import linear_to_srgb
+from nerfkit.mesh.files.io import load_mesh, save_mesh, texture_colors
 from nerfkit.mesh.mesh import Mesh
 
 UVS = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
@@ -76,7 +76,7 @@ def test_a_texture_repeats_where_uvs_leave_it(tmp_path: Path) -> None:
         (path,) = save_mesh(mesh, tmp_path / "mesh", ["glb"])
         assert document(path)["samplers"][0]["wrapS"] == document(path)["samplers"][0]["wrapT"] == wrap
         inside = Mesh(mesh.vertices, mesh.faces, UVS * 0.9 + 0.05, texture=mesh.texture)
-        assert torch.equal(texture_colours(mesh), texture_colours(inside))
+        assert torch.equal(texture_colors(mesh), texture_colors(inside))
 
 
 def test_a_mesh_without_faces_is_refused_with_a_reason(tmp_path: Path) -> None:
@@ -86,18 +86,18 @@ def test_a_mesh_without_faces_is_refused_with_a_reason(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_plain_colour_of_a_material_is_read(tmp_path: Path) -> None:
+def test_the_plain_color_of_a_material_is_read(tmp_path: Path) -> None:
     bare = Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]))
     (path,) = save_mesh(bare, tmp_path / "bare", ["glb"])
     material = {"pbrMetallicRoughness": {"baseColorFactor": [1.0, 0.0, 0.21404, 1.0]}}
     path.write_bytes(rewritten(path, materials=[material]))
     loaded = load_mesh(path)
-    assert loaded.colours is not None
-    assert torch.allclose(loaded.colours, torch.tensor([1.0, 0.0, 0.5]).expand(3, 3), atol=0.005)  # linear to sRGB
+    assert loaded.colors is not None
+    assert torch.allclose(loaded.colors, torch.tensor([1.0, 0.0, 0.5]).expand(3, 3), atol=0.005)  # linear to sRGB
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_uvs_without_a_texture_stay_and_so_do_colours(tmp_path: Path, named: bool) -> None:
+def test_uvs_without_a_texture_stay_and_so_do_colors(tmp_path: Path, named: bool) -> None:
     """Exporters write UVs whether or not there is a texture, and may leave the material out."""
     mesh = Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]), UVS)
     (path,) = save_mesh(mesh, tmp_path / "mesh", ["glb"])
@@ -109,10 +109,10 @@ def test_uvs_without_a_texture_stay_and_so_do_colours(tmp_path: Path, named: boo
     assert loaded.corner_uvs is not None and torch.equal(loaded.corner_uvs, UVS)
     assert loaded.texture is None and loaded.provenance.get("notes") is None
     if named:
-        assert loaded.colours is not None
-        assert torch.allclose(loaded.colours, torch.tensor([1.0, 0, 0]).expand(3, 3))
+        assert loaded.colors is not None
+        assert torch.allclose(loaded.colors, torch.tensor([1.0, 0, 0]).expand(3, 3))
     else:
-        assert loaded.colours is None
+        assert loaded.colors is None
 
 
 def test_a_rounding_beyond_one_does_not_repeat_the_texture(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_rounding_beyond_one_does_not_repeat_the_texture(tmp_path: Path) -> No
         mesh = Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]), uvs, texture=texture)
         (path,) = save_mesh(mesh, tmp_path / "mesh", ["glb"])
         assert document(path)["samplers"][0]["wrapS"] == wrap
-        assert texture_colours(mesh)[:, 0].tolist() == [1, 1, 0 if last == 1.4 else 1]
+        assert texture_colors(mesh)[:, 0].tolist() == [1, 1, 0 if last == 1.4 else 1]
 
 
 @pytest.mark.parametrize("name", ["KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_texture_basisu"])
@@ -155,14 +155,14 @@ def test_a_file_that_is_cut_off_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "code", "one"), [("u1", 5121, 255), ("<u2", 5123, 65535), ("<i2", 5122, 32767)])
-def test_normalised_integers_are_shares_of_one(tmp_path: Path, kind: str, code: int, one: int) -> None:
-    """UVs and colours may be such by the core format, positions with KHR_mesh_quantization."""
+def test_normalized_integers_are_shares_of_one(tmp_path: Path, kind: str, code: int, one: int) -> None:
+    """UVs and colors may be such by the core format, positions with KHR_mesh_quantization."""
     positions = np.zeros((3, 4), kind)  # padded rows, as the format demands
     positions[:, :3] = np.eye(3) * one
     uvs = np.array([[0, 0], [one, 0], [0, one]], kind)
     uvs = np.pad(uvs, ((0, 0), (0, 4 // uvs.itemsize - 2)))
     linear = np.array([[1, 0.5, 0, 1], [0.25, 0.75, 1, 1], [0, 0.1, 0.9, 1]])
-    colours = np.rint(linear * one).astype(kind)
+    colors = np.rint(linear * one).astype(kind)
     (path,) = save_mesh(triangle(), tmp_path / "mesh", ["glb"])
     content = path.read_bytes()
     length = struct.unpack("<I", content[12:16])[0]
@@ -171,7 +171,7 @@ def test_normalised_integers_are_shares_of_one(tmp_path: Path, kind: str, code: 
     for name, table, type in (
         ("POSITION", positions, "VEC3"),
         ("TEXCOORD_0", uvs, "VEC2"),
-        ("COLOR_0", colours, "VEC4"),
+        ("COLOR_0", colors, "VEC4"),
     ):
         view = {"buffer": 0, "byteOffset": len(binary), "byteLength": table.nbytes, "byteStride": table.strides[0]}
         binary += table.tobytes()
@@ -181,7 +181,7 @@ def test_normalised_integers_are_shares_of_one(tmp_path: Path, kind: str, code: 
         old["bufferViews"].append(view)
     old["buffers"][0]["byteLength"] = len(binary)
     old["extensionsRequired"] = ["KHR_mesh_quantization"]
-    old["materials"] = [{}]  # a texture would hide the colours
+    old["materials"] = [{}]  # a texture would hide the colors
     text = json.dumps(old).encode()
     text += b" " * (-len(text) % 4)
     binary += b"\0" * (-len(binary) % 4)
@@ -190,10 +190,10 @@ def test_normalised_integers_are_shares_of_one(tmp_path: Path, kind: str, code: 
     loaded = load_mesh(path)
     assert torch.equal(loaded.vertices[loaded.faces], torch.eye(3)[None])
     assert loaded.corner_uvs is not None
-    assert loaded.corner_uvs.tolist() == [[[0, 1], [1, 1], [0, 0]]]  # v is measured downwards there
-    assert loaded.colours is not None
+    assert loaded.corner_uvs.tolist() == [[[0, 1], [1, 1], [0, 0]]]  # v is measured downward there
+    assert loaded.colors is not None
     expected = torch.from_numpy(linear_to_srgb(linear[None, :, :3]))
-    assert torch.allclose(loaded.colours[loaded.faces], expected, atol=0.01)  # 8 bits of linear light
+    assert torch.allclose(loaded.colors[loaded.faces], expected, atol=0.01)  # 8 bits of linear light
 
 
 def test_a_picture_beside_the_file_is_found(tmp_path: Path) -> None:

@@ -62,8 +62,8 @@ def test_two_spheres_meet_along_a_circle() -> None:
     pairs = self_intersections(two)
     assert len(pairs) > 100
     assert (pairs[:, 0] < 1280).all() and (pairs[:, 1] >= 1280).all()
-    centres = two.vertices[two.faces[pairs]].mean((1, 2))
-    assert (centres[:, 0] - 0.5).abs().max() < 0.12
+    centers = two.vertices[two.faces[pairs]].mean((1, 2))
+    assert (centers[:, 0] - 0.5).abs().max() < 0.12
     order = pairs[:, 0] * len(two.faces) + pairs[:, 1]
     assert (order.diff() > 0).all()
     assert torch.equal(pairs, self_intersections(two))

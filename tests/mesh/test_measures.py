@@ -98,7 +98,7 @@ def test_normals_and_thresholds() -> None:
 
 
 def test_closest_points_against_a_fine_search() -> None:
-    """Nearest of all points of a face, found by minimising over each of its corners, sides and plane."""
+    """Nearest of all points of a face, found by minimizing over each of its corners, sides and plane."""
     generator = torch.Generator().manual_seed(3)
     vertices = torch.rand(15, 3, generator=generator)
     vertices[3] = vertices[4]  # a face that is a segment
@@ -118,8 +118,8 @@ def test_closest_points_against_a_fine_search() -> None:
     assert (closest.distance > coarse.amin(1) - 0.03).all(), "the lattice is 1/40 of a side apart"
     # first order: no small move within the face comes nearer
     direction = points.double() - found
-    inwards = corners[closest.face] - found[:, None]
-    assert (inwards * direction[:, None]).sum(-1).max() < 1e-12
+    inward = corners[closest.face] - found[:, None]
+    assert (inward * direction[:, None]).sum(-1).max() < 1e-12
 
 
 def test_closest_points_refuses_nothing_and_nan() -> None:
@@ -145,8 +145,8 @@ def test_voxels_of_a_hollow_sphere_and_of_overlapping_parts() -> None:
     hollow = Mesh(hollow.vertices, torch.cat([hollow.faces[:1280], hollow.faces[1280:].flip(1)]))
     low = torch.full((3,), -1.0).double()
     inside = voxelize(hollow, low, 0.1, (20, 20, 20))
-    centre = (torch.arange(20) + 0.5) * 0.1 - 1
-    radius = torch.cartesian_prod(centre, centre, centre).norm(dim=-1).view(20, 20, 20)
+    center = (torch.arange(20) + 0.5) * 0.1 - 1
+    radius = torch.cartesian_prod(center, center, center).norm(dim=-1).view(20, 20, 20)
     assert inside[(radius > 0.51) & (radius < 0.98)].all()
     assert not inside[(radius < 0.48) | (radius > 1.01)].any()
     both = joined(sphere(3), sphere(3, 0.5))

@@ -19,12 +19,12 @@ def test_box_has_its_area_volume_and_edges() -> None:
     assert len(unique_edges(mesh.faces)[0]) == 18
 
 
-def test_normals_of_a_sphere_point_outwards() -> None:
+def test_normals_of_a_sphere_point_outward() -> None:
     mesh = sphere(3)
     normals = vertex_normals(mesh.vertices, mesh.faces)
     assert (normals * mesh.vertices).sum(-1).min() > 0.999
-    centres = mesh.vertices[mesh.faces].mean(1)
-    assert (face_normals(mesh.vertices, mesh.faces) * centres).sum(-1).min() > 0.99
+    centers = mesh.vertices[mesh.faces].mean(1)
+    assert (face_normals(mesh.vertices, mesh.faces) * centers).sum(-1).min() > 0.99
 
 
 def test_face_and_vertex_without_area_have_zero_normals() -> None:
@@ -67,7 +67,7 @@ def test_joined_shapes_keep_their_faces() -> None:
         ({"faces": torch.tensor([[0, 1, 2]], dtype=torch.int32)}, "faces is .* int32, expected .* int64"),
         ({"vertices": torch.zeros(4, 2)}, "vertices is"),
         ({"corner_uvs": torch.zeros(3, 3, 2)}, "corner_uvs is"),
-        ({"colours": torch.zeros(3, 3)}, "colours is"),
+        ({"colors": torch.zeros(3, 3)}, "colors is"),
         ({"texture": torch.zeros(4, 4, 3)}, "unwrap it first"),
     ],
 )

@@ -11,8 +11,8 @@ from mesh_shapes import quad, sphere
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.errors import SceneError
+from nerfkit.mesh.files.io import load_mesh, save_mesh
 from nerfkit.mesh.intersections import self_intersections
-from nerfkit.mesh.io import load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh, face_normals, vertex_normals
 from nerfkit.mesh.repair import repair
 from nerfkit.mesh.topology import topology_report
@@ -75,16 +75,16 @@ TENSORS = st.one_of(
 
 @FUZZ
 @given(TENSORS, TENSORS, TENSORS, TENSORS, TENSORS)
-def test_mesh_takes_what_fits_and_refuses_the_rest(vertices, faces, uvs, colours, texture) -> None:  # type: ignore[no-untyped-def]
+def test_mesh_takes_what_fits_and_refuses_the_rest(vertices, faces, uvs, colors, texture) -> None:  # type: ignore[no-untyped-def]
     for given_vertices, given_faces in ((vertices, faces), (quad().vertices, faces), (quad().vertices, quad().faces)):
-        mesh, message = attempt(lambda v=given_vertices, f=given_faces: Mesh(v, f, uvs, colours, texture))
+        mesh, message = attempt(lambda v=given_vertices, f=given_faces: Mesh(v, f, uvs, colors, texture))
         if mesh is None:
             assert message.startswith("mesh: ")
             continue
         assert mesh.faces.numel() == 0 or int(mesh.faces.max()) < len(mesh.vertices)
-        mended, _ = repair(mesh)
-        assert topology_report(mended).manifold
-        self_intersections(mended)
+        repaired, _ = repair(mesh)
+        assert topology_report(repaired).manifold
+        self_intersections(repaired)
 
 
 def garbage(seed: int, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,15 +117,15 @@ def test_pictures_and_gradients_of_garbage_are_finite(kind: str, seed: int) -> N
     pose = look_at(torch.tensor([[0.0, 0, 3]]), torch.zeros(3), torch.tensor([0.0, 1, 0]))
     cameras = Cameras(pose, torch.tensor([[12.0, 12, 6, 6]]), 12, 12)
     vertices.requires_grad_()
-    colours = torch.rand(9, 3, generator=torch.Generator().manual_seed(seed)).requires_grad_()
-    picture = render(vertices, faces, cameras, colours=colours)
+    colors = torch.rand(9, 3, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+    picture = render(vertices, faces, cameras, colors=colors)
     shaded = vertex_normals(vertices, faces).sum() + picture.fragments.depth.sum()
     for image in (picture.rgb, picture.alpha):
         assert torch.isfinite(image).all()
         assert image.min() >= -1e-5
         assert image.max() <= 1 + 1e-5
     loss = picture.rgb.square().sum() + picture.alpha.square().sum() + shaded
-    for gradient in torch.autograd.grad(loss, (vertices, colours)):
+    for gradient in torch.autograd.grad(loss, (vertices, colors)):
         assert torch.isfinite(gradient).all()
 
 

@@ -1,4 +1,4 @@
-"""Meshes survive their files: geometry, colours, texture and its orientation."""
+"""Meshes survive their files: geometry, colors, texture and its orientation."""
 
 import os
 from pathlib import Path
@@ -11,8 +11,8 @@ from mesh_shapes import quad, sphere
 
 from nerfkit.errors import SceneError
 from nerfkit.mesh.clean import topology_report
-from nerfkit.mesh.gltf import linear_to_srgb, split_corners, srgb_to_linear
-from nerfkit.mesh.io import FORMATS, load_mesh, save_mesh, texture_colours
+from nerfkit.mesh.files.gltf import linear_to_srgb, split_corners, srgb_to_linear
+from nerfkit.mesh.files.io import FORMATS, load_mesh, save_mesh, texture_colors
 from nerfkit.mesh.mesh import Mesh
 
 DATA = Path(os.environ.get("NERFKIT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
@@ -37,20 +37,20 @@ def test_bare_geometry(tmp_path: Path, format: str) -> None:
     loaded = load_mesh(tmp_path / "deep" / f"ball.{format}")
     assert torch.equal(corners(loaded), corners(mesh))
     assert torch.equal(loaded.faces, mesh.faces)
-    assert loaded.colours is None
+    assert loaded.colors is None
     assert loaded.corner_uvs is None
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_vertex_colours(tmp_path: Path, format: str) -> None:
+def test_vertex_colors(tmp_path: Path, format: str) -> None:
     mesh = sphere(1)
-    colours = torch.rand(len(mesh.vertices), 3, generator=torch.Generator().manual_seed(2)) * 0.7 + 0.3
-    save_mesh(Mesh(mesh.vertices, mesh.faces, colours=colours), tmp_path / "m", [format])
+    colors = torch.rand(len(mesh.vertices), 3, generator=torch.Generator().manual_seed(2)) * 0.7 + 0.3
+    save_mesh(Mesh(mesh.vertices, mesh.faces, colors=colors), tmp_path / "m", [format])
     loaded = load_mesh(tmp_path / f"m.{format}")
-    assert loaded.colours is not None
+    assert loaded.colors is not None
     # a reader holds eight bits; of linear light in a GLB, which at 0.3 sRGB steps by 1/255 * 2.6
     tolerance = 0.5 / 255 * (2.7 if format == "glb" else 1.01)
-    assert (loaded.colours[loaded.faces] - colours[mesh.faces]).abs().max() < tolerance
+    assert (loaded.colors[loaded.faces] - colors[mesh.faces]).abs().max() < tolerance
 
 
 @pytest.mark.parametrize("format", ["glb", "obj"])
@@ -77,31 +77,31 @@ def test_files_refer_to_each_other_by_name_and_nothing_else_is_left(tmp_path: Pa
 
 
 def test_row_0_of_the_texture_is_at_the_top(tmp_path: Path) -> None:
-    """An independent reader finds the upper left texel's colour at u = 0, v = 1, in both formats."""
+    """An independent reader finds the upper left texel's color at u = 0, v = 1, in both formats."""
     texture = torch.tensor([[[1.0, 0, 0], [0, 1, 0]], [[0, 0, 1], [1, 1, 1]]])
     save_mesh(quad(texture), tmp_path / "m", ["glb", "obj"])
     for name in ("m.glb", "m.obj"):
         loaded = trimesh.load(tmp_path / name, process=False, force="mesh")
-        colours = loaded.visual.to_color().vertex_colors[:, :3]
+        colors = loaded.visual.to_color().vertex_colors[:, :3]
         by_position = {
-            tuple(np.round(v[:2]).astype(int)): tuple(c) for v, c in zip(loaded.vertices, colours, strict=True)
+            tuple(np.round(v[:2]).astype(int)): tuple(c) for v, c in zip(loaded.vertices, colors, strict=True)
         }
         assert by_position[(0, 1)] == (255, 0, 0), name
         assert by_position[(1, 1)] == (0, 255, 0), name
         assert by_position[(0, 0)] == (0, 0, 255), name
 
 
-def test_texture_colours_reads_the_texel_under_each_vertex() -> None:
+def test_texture_colors_reads_the_texel_under_each_vertex() -> None:
     texture = torch.tensor([[[1.0, 0, 0], [0, 1, 0]], [[0, 0, 1], [1, 1, 1]]])
-    assert texture_colours(quad(texture)).tolist() == [[0, 0, 1], [1, 1, 1], [0, 1, 0], [1, 0, 0]]
+    assert texture_colors(quad(texture)).tolist() == [[0, 0, 1], [1, 1, 1], [0, 1, 0], [1, 0, 0]]
 
 
-def test_ply_of_a_textured_mesh_carries_colours(tmp_path: Path) -> None:
+def test_ply_of_a_textured_mesh_carries_colors(tmp_path: Path) -> None:
     texture = torch.tensor([[[1.0, 0, 0], [0, 1, 0]], [[0, 0, 1], [1, 1, 1]]])
     save_mesh(quad(texture), tmp_path / "m", ["ply"])
     loaded = load_mesh(tmp_path / "m.ply")
-    assert loaded.colours is not None
-    assert loaded.colours.tolist() == [[0, 0, 1], [1, 1, 1], [0, 1, 0], [1, 0, 0]]
+    assert loaded.colors is not None
+    assert loaded.colors.tolist() == [[0, 0, 1], [1, 1, 1], [0, 1, 0], [1, 0, 0]]
 
 
 def test_glb_normals_are_unit_and_outward(tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_split_corners_joins_equal_pairs() -> None:
 
 
 def test_srgb_curve() -> None:
-    colour = np.linspace(0, 1, 101, dtype=np.float32)
-    assert np.abs(linear_to_srgb(srgb_to_linear(colour)) - colour).max() < 1e-6
+    color = np.linspace(0, 1, 101, dtype=np.float32)
+    assert np.abs(linear_to_srgb(srgb_to_linear(color)) - color).max() < 1e-6
     assert srgb_to_linear(np.float32([0.5]))[0] == pytest.approx(0.21404, abs=1e-5)
 
 

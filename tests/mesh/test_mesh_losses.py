@@ -50,8 +50,8 @@ def test_topology_of_a_quad() -> None:
     expected = torch.tensor(
         [[0, third, third, third], [half, 0, half, 0], [third, third, 0, third], [half, 0, half, 0]]
     )
-    assert torch.allclose(topology.neighbours.to_dense(), expected)
-    assert torch.allclose(topology.neighbours_transposed.to_dense(), expected.T)
+    assert torch.allclose(topology.neighbors.to_dense(), expected)
+    assert torch.allclose(topology.neighbors_transposed.to_dense(), expected.T)
 
 
 def test_three_faces_at_one_edge_make_two_pairs() -> None:
@@ -101,8 +101,8 @@ def test_flatness_is_the_square_of_the_bend() -> None:
         bent = quad().vertices.double()
         half = math.sqrt(0.5)
         angle = math.radians(degrees)
-        outwards = torch.tensor([half * math.cos(angle), -half * math.cos(angle), math.sin(angle)], dtype=torch.float64)
-        bent[3] = torch.tensor([0.5, 0.5, 0]) + half * outwards
+        outward = torch.tensor([half * math.cos(angle), -half * math.cos(angle), math.sin(angle)], dtype=torch.float64)
+        bent[3] = torch.tensor([0.5, 0.5, 0]) + half * outward
         assert flatness(bent, topology).item() == pytest.approx((1 + math.cos(angle)) ** 2, abs=1e-9)
         assert normal_consistency(bent, topology).item() == pytest.approx(1 + math.cos(angle), abs=1e-9)
     assert flatness(box().vertices, topology_of(box())).item() == pytest.approx(12 / 18, abs=1e-6)
@@ -138,7 +138,7 @@ def test_the_cotangent_laplacian_vanishes_in_the_plane_and_the_uniform_one_does_
     assert laplacian_vectors(tilted, topology)[inner].abs().max() > 0.01
 
 
-def test_the_cotangent_laplacian_of_a_sphere_points_inwards() -> None:
+def test_the_cotangent_laplacian_of_a_sphere_points_inward() -> None:
     mesh = sphere(3)
     vectors = cotangent_laplacian_vectors(mesh.vertices.double(), topology_of(mesh))
     along = (vectors * mesh.vertices).sum(-1, keepdim=True)

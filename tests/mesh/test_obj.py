@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.io import load_mesh, texture_colours
+from nerfkit.mesh.files.io import load_mesh, texture_colors
 from nerfkit.mesh.mesh import Mesh
 
 SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
@@ -59,17 +59,17 @@ def test_one_vertex_with_two_uvs_stays_one_vertex(tmp_path: Path) -> None:
     assert mesh.corner_uvs.tolist() == [[[0, 0], [1, 0], [1, 1]], [[1, 0], [0, 1], [0, 0]]]
 
 
-def test_vertex_colours_as_numbers_and_as_bytes(tmp_path: Path) -> None:
+def test_vertex_colors_as_numbers_and_as_bytes(tmp_path: Path) -> None:
     mesh, notes = load(tmp_path, "v 0 0 0 0.25 0 1\nv 1 0 0 1 1 1\nv 0 1 0 0 0 0\nf 1 2 3\n")
-    assert mesh.colours is not None and notes == []
-    assert mesh.colours.tolist() == [[0.25, 0, 1], [1, 1, 1], [0, 0, 0]]
+    assert mesh.colors is not None and notes == []
+    assert mesh.colors.tolist() == [[0.25, 0, 1], [1, 1, 1], [0, 0, 0]]
     mesh, notes = load(tmp_path, "v 0 0 0 255 0 51\nv 1 0 0 0 0 0\nv 0 1 0 0 0 0\nf 1 2 3\n")
-    assert mesh.colours is not None
-    assert mesh.colours[0].tolist() == pytest.approx([1, 0, 0.2])
+    assert mesh.colors is not None
+    assert mesh.colors[0].tolist() == pytest.approx([1, 0, 0.2])
     assert "bytes" in notes[0]
     mesh, notes = load(tmp_path, "v 0 0 0 1.0001 0 0.5\nv 1 0 0 0 0 0\nv 0 1 0 0 0 0\nf 1 2 3\n")
-    assert mesh.colours is not None and notes == []
-    assert mesh.colours[0].tolist() == [1, 0, 0.5]
+    assert mesh.colors is not None and notes == []
+    assert mesh.colors[0].tolist() == [1, 0, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -80,10 +80,10 @@ def test_vertex_colours_as_numbers_and_as_bytes(tmp_path: Path) -> None:
         (SQUARE + UVS + "mtllib m.mtl\nusemtl broken\nf 1/1 2/2 3/3\n", "texture 'broken.png' is not there or cannot"),
         (SQUARE + "vt 0 0\nf 1/1 2/2 3/3\n", "dropped the UVs: faces name vt 3, but there are 1"),
         (SQUARE + "vt 0 0\nf 1/1 2/0 3/1\n", "dropped the UVs: faces name vt 0, but there are 1"),
-        (SQUARE + UVS + "mtllib m.mtl\nusemtl plain\nf 1/1 2/2 3/3\n", "the colour of material 'plain' is not used"),
+        (SQUARE + UVS + "mtllib m.mtl\nusemtl plain\nf 1/1 2/2 3/3\n", "the color of material 'plain' is not used"),
         (
             SQUARE + "mtllib m.mtl\nusemtl nan\nf 1 2 3\n",
-            "passed over the colour 'nan 0 0' of material 'nan' in 'm.mtl'",
+            "passed over the color 'nan 0 0' of material 'nan' in 'm.mtl'",
         ),
         (SQUARE + "mtllib m.mtl\nusemtl lost\nf 1 2 3\n", "the texture 'lost.png' is not used: the faces have no UVs"),
         (SQUARE + "vt nan 0\nf 1/1 2/1 3/1\n", "dropped the UVs: some are NaN"),
@@ -128,7 +128,7 @@ def test_what_cannot_be_mended_is_refused(tmp_path: Path, text: str, message: st
 
 
 def test_materials_are_put_side_by_side(tmp_path: Path) -> None:
-    """Two textures and a plain colour: every face finds its own colour at its own UVs."""
+    """Two textures and a plain color: every face finds its own color at its own UVs."""
     red, green = np.zeros((2, 4, 3), np.uint8), np.zeros((6, 2, 3), np.uint8)
     red[..., 0], green[..., 1] = 255, 255
     red[0, 0] = (255, 255, 0)  # at u = 0, v = 1
@@ -149,30 +149,30 @@ def test_materials_are_put_side_by_side(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["mtllib one.mtl two.mtl\n", "mtllib one.mtl\nmtllib two.mtl\n"])
-def test_plain_colours_of_materials_become_a_texture(tmp_path: Path, line: str) -> None:
-    """Faces without UVs show their materials' colours, sharp at the border; colours of vertices come first."""
+def test_plain_colors_of_materials_become_a_texture(tmp_path: Path, line: str) -> None:
+    """Faces without UVs show their materials' colors, sharp at the border; colors of vertices come first."""
     (tmp_path / "one.mtl").write_bytes(b"\xef\xbb\xbfnewmtl red\nKd 1 0 0\n")
     (tmp_path / "two.mtl").write_text("newmtl blue\nKd 0 0 1\n")
     faces = "usemtl red\nf 1 2 3\nusemtl blue\nf 1 3 4\n"
     mesh, notes = load(tmp_path, line + SQUARE + faces)
     assert mesh.texture is not None and mesh.corner_uvs is not None
-    assert notes == ["put the colours of 2 materials side by side into one"]
+    assert notes == ["put the colors of 2 materials side by side into one"]
     height, width = mesh.texture.shape[:2]
     column, row = (mesh.corner_uvs[..., 0] * width).long(), ((1 - mesh.corner_uvs[..., 1]) * height).long()
     assert mesh.texture[row, column].tolist() == [[[1, 0, 0]] * 3, [[0, 0, 1]] * 3]
     mesh, _ = load(tmp_path, line + SQUARE.replace("0\n", "0 1 1 0\n") + faces)
-    assert mesh.texture is None and mesh.colours is not None
+    assert mesh.texture is None and mesh.colors is not None
 
 
 @pytest.mark.parametrize("other", [False, True])
-def test_without_uvs_a_material_with_a_texture_shows_its_colour(tmp_path: Path, other: bool) -> None:
+def test_without_uvs_a_material_with_a_texture_shows_its_color(tmp_path: Path, other: bool) -> None:
     (tmp_path / "m.mtl").write_text("newmtl skin\nKd 0 1 0\nmap_Kd skin.png\nnewmtl plain\nKd 0 0 1\n")
     faces = "usemtl skin\nf 1 2 3\n" + ("usemtl plain\nf 1 3 4\n" if other else "")
     mesh, notes = load(tmp_path, "mtllib m.mtl\n" + SQUARE + faces)
     assert mesh.texture is not None
-    assert texture_colours(mesh)[1].tolist() == [0, 1, 0]
+    assert texture_colors(mesh)[1].tolist() == [0, 1, 0]
     expected = ["the texture 'skin.png' is not used: the faces have no UVs"]
-    assert notes == expected + ["put the colours of 2 materials side by side into one"] * other
+    assert notes == expected + ["put the colors of 2 materials side by side into one"] * other
 
 
 def test_a_byte_order_mark_does_not_hide_the_first_vertex(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_byte_order_mark_does_not_hide_the_first_vertex(tmp_path: Path) -> Non
 def test_blocks_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = SQUARE + UVS + "f 1/1 2/2 3/3\nf -4/-4 -2/-2 -1/-1\n"
     whole, _ = load(tmp_path, text)
-    monkeypatch.setattr("nerfkit.mesh.obj.BLOCK", 3)
+    monkeypatch.setattr("nerfkit.mesh.files.obj.BLOCK", 3)
     parts, _ = load(tmp_path, text)
     assert torch.equal(whole.faces, parts.faces)
     assert whole.corner_uvs is not None and parts.corner_uvs is not None

@@ -11,7 +11,7 @@ import trimesh
 from mesh_shapes import sphere
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.io import load_mesh
+from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.mesh import Mesh
 
 POINTS = [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0.5, 0.5, 1)]
@@ -73,8 +73,8 @@ def test_properties_in_any_order_and_of_any_type(tmp_path: Path) -> None:
         mesh, notes = load(tmp_path, content)
         assert mesh.vertices.tolist() == [list(p) for p in POINTS[:4]]
         assert mesh.faces.tolist() == [[0, 1, 2]]
-        assert mesh.colours is not None
-        assert torch.allclose(mesh.colours, torch.tensor([1, 0.2, 0]).expand(4, 3))
+        assert mesh.colors is not None
+        assert torch.allclose(mesh.colors, torch.tensor([1, 0.2, 0]).expand(4, 3))
         assert notes == []
 
 
@@ -86,11 +86,11 @@ def test_properties_in_any_order_and_of_any_type(tmp_path: Path) -> None:
         ("float", [1, 0.2, 0], [1, 0.2, 0], ""),
         ("float", [1.0001, 0.2, 0], [1, 0.2, 0], ""),
         ("float", [255, 51, 0], [1, 0.2, 0], "as bytes"),
-        ("float", [1, -0.5, 0], None, "dropped the vertex colours"),
-        ("float", [1, "nan", 0], None, "dropped the vertex colours"),
+        ("float", [1, -0.5, 0], None, "dropped the vertex colors"),
+        ("float", [1, "nan", 0], None, "dropped the vertex colors"),
     ],
 )
-def test_colours_of_all_types(
+def test_colors_of_all_types(
     tmp_path: Path, type: str, values: list[float], expected: list[float] | None, note: str
 ) -> None:
     names = XYZ + [f"{type} {name}" for name in ("red", "green", "blue")]
@@ -98,19 +98,19 @@ def test_colours_of_all_types(
     mesh, notes = load(tmp_path, content)
     assert len(notes) == (1 if note else 0) and note in "".join(notes)
     if expected is None:
-        assert mesh.colours is None
+        assert mesh.colors is None
     else:
-        assert mesh.colours is not None
-        assert torch.allclose(mesh.colours, torch.tensor(expected).expand(4, 3).float())
+        assert mesh.colors is not None
+        assert torch.allclose(mesh.colors, torch.tensor(expected).expand(4, 3).float())
 
 
-def test_colours_of_faces_are_averaged_at_the_vertices(tmp_path: Path) -> None:
+def test_colors_of_faces_are_averaged_at_the_vertices(tmp_path: Path) -> None:
     face = [INDICES, "uchar red", "uchar green", "uchar blue"]
     content = header("ascii", 5, 2, XYZ, face) + text([list(p) for p in POINTS]) + "3 0 1 2 255 0 0\n3 0 2 3 0 0 255\n"
     mesh, notes = load(tmp_path, content)
-    assert mesh.colours is not None
-    assert mesh.colours.tolist() == [[0.5, 0, 0.5], [1, 0, 0], [0.5, 0, 0.5], [0, 0, 1], [0, 0, 0]]
-    assert notes == ["averaged the colours of faces at their vertices"]
+    assert mesh.colors is not None
+    assert mesh.colors.tolist() == [[0.5, 0, 0.5], [1, 0, 0], [0.5, 0, 0.5], [0, 0, 1], [0, 0, 0]]
+    assert notes == ["averaged the colors of faces at their vertices"]
 
 
 def test_uvs_of_vertices_and_of_corners(tmp_path: Path) -> None:
@@ -133,18 +133,18 @@ def test_uvs_of_vertices_and_of_corners(tmp_path: Path) -> None:
     assert notes == ["dropped the texture gone.png: such files cannot be read"]
 
 
-def test_seams_are_closed_but_not_between_colours(tmp_path: Path) -> None:
-    """Two triangles with vertices of their own: of one colour they share a side, red and blue they keep apart."""
+def test_seams_are_closed_but_not_between_colors(tmp_path: Path) -> None:
+    """Two triangles with vertices of their own: of one color they share a side, red and blue they keep apart."""
     names = [*XYZ, "uchar red", "uchar green", "uchar blue", "float s", "float t"]
     places = [0, 1, 2, 0, 2, 3]
     red, blue = [255, 0, 0], [0, 0, 255]
     for second, left in ((red, 4), (blue, 6)):
-        colours = [red] * 3 + [second] * 3
-        rows = [[*POINTS[p], *colour, k, 0] for k, (p, colour) in enumerate(zip(places, colours, strict=True))]
+        colors = [red] * 3 + [second] * 3
+        rows = [[*POINTS[p], *color, k, 0] for k, (p, color) in enumerate(zip(places, colors, strict=True))]
         mesh, _ = load(tmp_path, header("ascii", 6, 2, names, [INDICES]) + text(rows) + "3 0 1 2\n3 3 4 5\n")
         assert len(mesh.vertices) == left
-        assert mesh.colours is not None and mesh.corner_uvs is not None
-        assert (mesh.colours[mesh.faces] * 255).tolist() == [[red] * 3, [second] * 3]
+        assert mesh.colors is not None and mesh.corner_uvs is not None
+        assert (mesh.colors[mesh.faces] * 255).tolist() == [[red] * 3, [second] * 3]
         assert mesh.vertices[mesh.faces].tolist() == [
             [list(POINTS[p]) for p in places[:3]],
             [list(POINTS[p]) for p in places[3:]],

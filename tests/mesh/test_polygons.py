@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nerfkit.mesh.polygons import triangulate
+from nerfkit.mesh.files.polygons import triangulate
 
 L_SHAPE = [(0, 0), (2, 0), (2, 1), (1, 1), (1, 2), (0, 2)]
 ARROW = [(0, 0), (2, 1), (0, 2), (0.5, 1)]
@@ -22,11 +22,11 @@ def signed_area(points: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("outline", [L_SHAPE, ARROW, COMB, RING, SPIRAL], ids=["l", "arrow", "comb", "ring", "spiral"])
-@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_triangles_cover_the_polygon(outline: list[tuple[float, float]], backwards: bool, axis: int) -> None:
+def test_triangles_cover_the_polygon(outline: list[tuple[float, float]], backward: bool, axis: int) -> None:
     for first in range(len(outline)):
-        flat = np.array(outline[first:] + outline[:first], dtype=float)[:: -1 if backwards else 1]
+        flat = np.array(outline[first:] + outline[:first], dtype=float)[:: -1 if backward else 1]
         points = np.insert(flat, axis, 5.0, 1)
         triangle, polygon = triangulate(points, np.arange(len(flat)), np.array([len(flat)]))
         assert len(triangle) == len(flat) - 2 and not polygon.any()

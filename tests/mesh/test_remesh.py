@@ -14,9 +14,9 @@ from scipy.sparse.csgraph import connected_components
 
 from nerfkit.mesh.clean import topology_report
 from nerfkit.mesh.mesh import Mesh, face_areas, face_normals, signed_volume, unique_edges
-from nerfkit.mesh.remesh import Remeshed, faces_expected, remesh
-from nerfkit.mesh.remesh_edges import State
-from nerfkit.mesh.remesh_steps import flip
+from nerfkit.mesh.remeshing.edges import State
+from nerfkit.mesh.remeshing.remesh import Remeshed, faces_expected, remesh
+from nerfkit.mesh.remeshing.steps import flip
 
 
 def torus() -> Mesh:
@@ -88,8 +88,8 @@ def test_sphere(factor: float, smoothing: float) -> None:
     assert share_right(result) > 0.99
     volume = signed_volume(mesh.vertices, mesh.faces).item()
     assert signed_volume(result.vertices, result.faces).item() == pytest.approx(volume, rel=0.01)
-    outwards = (face_normals(result.vertices, result.faces) * result.vertices[result.faces].mean(1)).sum(-1)
-    assert outwards.min() > 0.9  # the normal leaves the radius by less than 26 degrees
+    outward = (face_normals(result.vertices, result.faces) * result.vertices[result.faces].mean(1)).sum(-1)
+    assert outward.min() > 0.9  # the normal leaves the radius by less than 26 degrees
     assert faces_expected(mesh.vertices, mesh.faces, torch.full((len(mesh.vertices),), target)) == pytest.approx(
         len(result.faces), rel=0.25
     )
@@ -131,11 +131,11 @@ def test_box_keeps_edges_and_corners() -> None:
 
 def test_right_lengths_are_left_alone() -> None:
     mesh = sphere(3)
-    colours = torch.rand(len(mesh.vertices), 3)
-    result = remesh(mesh.vertices, mesh.faces, lengths(mesh.vertices, mesh.faces).mean().item(), colours)
+    colors = torch.rand(len(mesh.vertices), 3)
+    result = remesh(mesh.vertices, mesh.faces, lengths(mesh.vertices, mesh.faces).mean().item(), colors)
     assert torch.equal(result.vertices, mesh.vertices)
     assert torch.equal(result.faces, mesh.faces)
-    assert result.attributes is not None and torch.equal(result.attributes, colours)
+    assert result.attributes is not None and torch.equal(result.attributes, colors)
     assert torch.equal(result.source, torch.arange(len(mesh.vertices)))
 
 

@@ -25,22 +25,22 @@ def test_a_whole_mesh_is_left_alone() -> None:
 
 
 def test_a_soup_is_sewn_together() -> None:
-    mended, lines = repair(soup(sphere(1)))
+    repaired, lines = repair(soup(sphere(1)))
     assert lines == ["merged 198 vertices into others at their place"]
-    assert topology_report(mended) == topology_report(sphere(1))
-    assert torch.equal(mended.vertices[mended.faces], sphere(1).vertices[sphere(1).faces])
+    assert topology_report(repaired) == topology_report(sphere(1))
+    assert torch.equal(repaired.vertices[repaired.faces], sphere(1).vertices[sphere(1).faces])
 
 
 def test_merging_keeps_the_first_and_knows_minus_zero() -> None:
     mesh = Mesh(
         torch.tensor([[1.0, 0, 0], [0, 0, 0], [-0.0, 0, 0], [1, 0, 0], [0, 1, 0]]),
         torch.tensor([[0, 1, 4], [3, 2, 4]]),
-        colours=torch.tensor([[0.1] * 3, [0.2] * 3, [0.3] * 3, [0.4] * 3, [0.5] * 3]),
+        colors=torch.tensor([[0.1] * 3, [0.2] * 3, [0.3] * 3, [0.4] * 3, [0.5] * 3]),
     )
     merged = merge_vertices(mesh)
     assert merged.faces.tolist() == [[0, 1, 2], [0, 1, 2]]
-    assert merged.colours is not None
-    assert torch.equal(merged.colours[:, 0], torch.tensor([0.1, 0.2, 0.5]))
+    assert merged.colors is not None
+    assert torch.equal(merged.colors[:, 0], torch.tensor([0.1, 0.2, 0.5]))
 
 
 def test_superfluous_faces_go_with_their_uvs() -> None:
@@ -48,11 +48,11 @@ def test_superfluous_faces_go_with_their_uvs() -> None:
     assert mesh.corner_uvs is not None
     faces = torch.cat([torch.tensor([[1, 1, 2]]), mesh.faces, mesh.faces[:1].roll(1, 1)])
     uvs = torch.cat([torch.rand(1, 3, 2), mesh.corner_uvs, torch.rand(1, 3, 2)])
-    mended, lines = repair(Mesh(mesh.vertices, faces, uvs, None, mesh.texture))
+    repaired, lines = repair(Mesh(mesh.vertices, faces, uvs, None, mesh.texture))
     assert lines == ["dropped 1 face naming a vertex twice", "dropped 1 face repeating another"]
-    assert torch.equal(mended.faces, mesh.faces)
-    assert mended.corner_uvs is not None
-    assert torch.equal(mended.corner_uvs, mesh.corner_uvs)
+    assert torch.equal(repaired.faces, mesh.faces)
+    assert repaired.corner_uvs is not None
+    assert torch.equal(repaired.corner_uvs, mesh.corner_uvs)
 
 
 def test_a_sliver_goes_at_the_border_and_stays_within() -> None:
@@ -68,11 +68,11 @@ def test_a_sliver_goes_at_the_border_and_stays_within() -> None:
 
 
 def test_a_pinched_vertex_is_split() -> None:
-    mended, lines = repair(pinched())
+    repaired, lines = repair(pinched())
     assert lines == ["split non-manifold edges and vertices: 1 copy"]
-    report = topology_report(mended)
+    report = topology_report(repaired)
     assert report.components == 2 and report.manifold and report.watertight
-    assert torch.equal(mended.vertices[mended.faces], pinched().vertices[pinched().faces])
+    assert torch.equal(repaired.vertices[repaired.faces], pinched().vertices[pinched().faces])
 
 
 def test_boxes_glued_along_an_edge_come_apart() -> None:
@@ -83,26 +83,26 @@ def test_boxes_glued_along_an_edge_come_apart() -> None:
     assert report.components == 2 and report.manifold and report.watertight
 
 
-def test_faces_are_turned_to_the_majority_or_outwards() -> None:
+def test_faces_are_turned_to_the_majority_or_outward() -> None:
     mesh = sphere(1)
-    inwards = torch.where((torch.arange(80) % 5 > 0)[:, None], mesh.faces.flip(1), mesh.faces)
-    mended, lines = repair(Mesh(mesh.vertices, inwards))
-    assert lines == ["turned 64 faces to agree with the neighbours"]
-    assert signed_volume(mended.vertices, mended.faces) > 0
-    assert topology_report(mended).oriented
+    inward = torch.where((torch.arange(80) % 5 > 0)[:, None], mesh.faces.flip(1), mesh.faces)
+    repaired, lines = repair(Mesh(mesh.vertices, inward))
+    assert lines == ["turned 64 faces to agree with the neighbors"]
+    assert signed_volume(repaired.vertices, repaired.faces) > 0
+    assert topology_report(repaired).oriented
 
     vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0]])
     fan = Mesh(vertices, torch.tensor([[0, 1, 2], [0, 3, 2], [1, 4, 2]]))
     assert orient(fan).faces.tolist() == [[0, 1, 2], [0, 2, 3], [1, 4, 2]]
 
 
-def test_a_closed_mesh_that_looks_inwards_is_turned_inside_out_but_cavities_stay() -> None:
+def test_a_closed_mesh_that_looks_inward_is_turned_inside_out_but_cavities_stay() -> None:
     hollow = joined(sphere(1), sphere(1, 0.5))
     hollow = Mesh(hollow.vertices, torch.cat([hollow.faces[:80], hollow.faces[80:].flip(1)]))
     assert repair(hollow)[1] == []
-    mended, lines = repair(Mesh(hollow.vertices, hollow.faces.flip(1)))
-    assert lines == ["turned the closed surface inside out: its faces looked inwards"]
-    assert signed_volume(mended.vertices, mended.faces) > 0
+    repaired, lines = repair(Mesh(hollow.vertices, hollow.faces.flip(1)))
+    assert lines == ["turned the closed surface inside out: its faces looked inward"]
+    assert signed_volume(repaired.vertices, repaired.faces) > 0
 
 
 def test_turning_takes_the_uvs_along() -> None:
@@ -113,23 +113,23 @@ def test_turning_takes_the_uvs_along() -> None:
         torch.stack([mesh.faces[0], mesh.faces[1, [0, 2, 1]]]),
         torch.stack([mesh.corner_uvs[0], mesh.corner_uvs[1, [0, 2, 1]]]),
     )
-    mended, _ = repair(turned)
-    assert mended.corner_uvs is not None
-    assert torch.equal(mended.vertices[mended.faces][..., :2], mended.corner_uvs)
+    repaired, _ = repair(turned)
+    assert repaired.corner_uvs is not None
+    assert torch.equal(repaired.vertices[repaired.faces][..., :2], repaired.corner_uvs)
 
 
 def test_one_side_only_is_said() -> None:
-    mended, lines = repair(moebius())
+    repaired, lines = repair(moebius())
     assert lines == ["left 1 part unoriented: a surface with one side has no outside"]
-    assert torch.equal(mended.faces, moebius().faces)
+    assert torch.equal(repaired.faces, moebius().faces)
 
 
 def test_unused_vertices_go() -> None:
     mesh = Mesh(torch.cat([torch.ones(2, 3), quad().vertices]), quad().faces + 2)
     assert torch.equal(drop_unused(mesh).faces, quad().faces)
-    mended, lines = repair(mesh)
+    repaired, lines = repair(mesh)
     assert lines == ["dropped 2 vertices that no face uses"]
-    assert torch.equal(mended.vertices, quad().vertices)
+    assert torch.equal(repaired.vertices, quad().vertices)
 
 
 @settings(max_examples=150, derandomize=True, deadline=None, database=None)
@@ -138,17 +138,17 @@ def test_random_soups_become_manifolds(seed: int, vertex_count: int, face_count:
     generator = torch.Generator().manual_seed(seed)
     vertices = torch.randint(0, 3, (vertex_count, 3), generator=generator).float()
     faces = torch.randint(0, vertex_count, (face_count, 3), generator=generator)
-    mended, lines = repair(Mesh(vertices, faces))
-    report = topology_report(mended)
+    repaired, lines = repair(Mesh(vertices, faces))
+    report = topology_report(repaired)
     assert report.manifold
     assert (report.duplicate_faces, report.unused_vertices) == (0, 0)
     one_sided = any("unoriented" in line for line in lines)
     assert report.oriented != one_sided
-    assert len(mended.faces) <= face_count
-    again, more = repair(mended)  # slivers that came to the border when others went may go now
-    assert torch.equal(again.faces, mended.faces) or "without area" in more[0]
+    assert len(repaired.faces) <= face_count
+    again, more = repair(repaired)  # slivers that came to the border when others went may go now
+    assert torch.equal(again.faces, repaired.faces) or "without area" in more[0]
     if report.oriented and report.faces:
-        filled = topology_report(fill_holes(mended))
+        filled = topology_report(fill_holes(repaired))
         assert filled.watertight and filled.manifold
         assert filled.genus is not None and filled.genus >= 0
 
@@ -183,8 +183,8 @@ def test_a_flat_hole_is_filled_flat_without_new_vertices() -> None:
 
 def test_long_loops_take_a_fan_and_the_limit_holds() -> None:
     ball = sphere(4)
-    centre = ball.vertices[ball.faces].mean(1)
-    open_ball = Mesh(ball.vertices, ball.faces[(centre[:, 2] < 0) & (torch.arange(len(ball.faces)) != 7)])
+    center = ball.vertices[ball.faces].mean(1)
+    open_ball = Mesh(ball.vertices, ball.faces[(center[:, 2] < 0) & (torch.arange(len(ball.faces)) != 7)])
     lengths = sorted(len(loop) for loop in boundary_loops(open_ball))
     assert lengths[-1] > 64
     small = fill_holes(open_ball, max_sides=10)
@@ -202,9 +202,9 @@ def test_filling_carries_appearance() -> None:
     )
     filled = fill_holes(mesh)
     assert len(filled.faces) == 80
-    assert filled.corner_uvs is not None and filled.colours is not None
+    assert filled.corner_uvs is not None and filled.colors is not None
     assert torch.equal(filled.corner_uvs, filled.vertices[filled.faces][..., :2])
-    assert torch.equal(filled.colours, filled.vertices.abs())
+    assert torch.equal(filled.colors, filled.vertices.abs())
 
 
 def test_a_lone_triangle_does_not_get_its_own_back() -> None:

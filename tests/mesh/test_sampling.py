@@ -59,7 +59,7 @@ def test_an_empty_or_nan_cloud_is_refused() -> None:
 
 
 @pytest.mark.gpu
-def test_the_gpu_finds_the_same_neighbours_and_gradients_twice() -> None:
+def test_the_gpu_finds_the_same_neighbors_and_gradients_twice() -> None:
     points, others = cloud(3000, 4).float(), cloud(2000, 5).float()
     assert torch.equal(nearest_points(points.cuda(), others.cuda()).cpu(), nearest_points(points, others))
     gradients = []

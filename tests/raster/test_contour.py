@@ -131,16 +131,16 @@ def test_padded_meshes():
     assert contour_candidates(faces[:, :0]).shape == (3, 0, 4)
 
 
-def test_crease_edges_between_coloured_faces():
+def test_crease_edges_between_colored_faces():
     faces = torch.tensor([[0, 1, 2], [2, 1, 3], [2, 3, 4]])
-    colours = torch.tensor([[0.2, 0.2, 0.2], [0.2, 0.2, 0.2], [0.2, 0.21, 0.2]])[:, None].expand(-1, 3, -1)
+    colors = torch.tensor([[0.2, 0.2, 0.2], [0.2, 0.2, 0.2], [0.2, 0.21, 0.2]])[:, None].expand(-1, 3, -1)
     ends = contour_candidates(faces)[:, :2]
-    assert ends[crease_edges(faces, colours)].tolist() == [[2, 3]]
-    assert not crease_edges(faces, colours, tolerance=0.02).any()
-    both = crease_edges(faces, torch.stack([colours, colours * 0]))
-    assert torch.equal(both, torch.stack([crease_edges(faces, colours), torch.zeros(len(ends), dtype=torch.bool)]))
+    assert ends[crease_edges(faces, colors)].tolist() == [[2, 3]]
+    assert not crease_edges(faces, colors, tolerance=0.02).any()
+    both = crease_edges(faces, torch.stack([colors, colors * 0]))
+    assert torch.equal(both, torch.stack([crease_edges(faces, colors), torch.zeros(len(ends), dtype=torch.bool)]))
     padded = torch.cat([torch.full((1, 3), -1), faces])[None]
-    assert torch.equal(crease_edges(padded, torch.cat([colours[:1] + 9, colours]))[0], crease_edges(faces, colours))
+    assert torch.equal(crease_edges(padded, torch.cat([colors[:1] + 9, colors]))[0], crease_edges(faces, colors))
 
 
 def test_crease_edges_at_texture_seams():

@@ -35,7 +35,7 @@ def test_points_are_the_cameras_projection(ball):
 
 
 def test_fragments_are_where_rays_hit(ball):
-    """Same faces, barycentrics and depth as rays through the pixels' centres; an odd size and unequal focal lengths."""
+    """Same faces, barycentrics and depth as rays through the pixels' centers; an odd size and unequal focal lengths."""
     vertices, faces = ball
     cameras = make_cameras(3, 27, 38)
     fragments = rasterize(vertices, faces, cameras)
@@ -44,7 +44,7 @@ def test_fragments_are_where_rays_hit(ball):
         face, barycentrics, t = cast(vertices.double(), faces, origins.double(), directions.double())
         face = face.view(27, 38)
         same = fragments.face[view] == face
-        assert same.float().mean() > 0.999  # a centre may lie within rounding of an edge
+        assert same.float().mean() > 0.999  # a center may lie within rounding of an edge
         assert (face >= 0).float().mean() > 0.2
         shown = same & (face >= 0)
         along = -(directions @ cameras.camera_to_world[view, :, 2]).double() * t

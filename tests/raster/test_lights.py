@@ -27,7 +27,7 @@ def pixels(*rows: tuple[float, float, float]) -> Tensor:
     return torch.tensor(rows, dtype=F64)[None, None]
 
 
-def colour(*values: float) -> Tensor:
+def color(*values: float) -> Tensor:
     return torch.tensor(values, dtype=F64)
 
 
@@ -42,11 +42,11 @@ def random_scene(views: int = 2) -> list[Tensor]:
 
 
 def test_diffuse_by_hand():
-    """Towards the light, at 60 degrees, away from it; normals of any length."""
+    """Toward the light, at 60 degrees, away from it; normals of any length."""
     normals = pixels((0, 0, 5), (math.sqrt(3) / 2, 0, 0.5), (0, 0, -1))
     albedo = pixels((1, 1, 1), (0.5, 1, 0), (1, 1, 1))
-    lights = [Ambient(colour(0.1, 0.2, 0.3)), Directional(colour(0, 0, 2), colour(0.8, 0.4, 0.2))]
-    out = shade(albedo, normals, torch.zeros_like(albedo), colour(0, 0, 3)[None], lights, Material(diffuse=0.5))
+    lights = [Ambient(color(0.1, 0.2, 0.3)), Directional(color(0, 0, 2), color(0.8, 0.4, 0.2))]
+    out = shade(albedo, normals, torch.zeros_like(albedo), color(0, 0, 3)[None], lights, Material(diffuse=0.5))
     expected = pixels((0.1 + 0.4, 0.2 + 0.2, 0.3 + 0.1), (0.5 * (0.1 + 0.2), 0.2 + 0.1, 0), (0.1, 0.2, 0.3))
     torch.testing.assert_close(out, expected)
 
@@ -54,48 +54,48 @@ def test_diffuse_by_hand():
 @pytest.mark.parametrize(("attenuation", "strength"), [("constant", 1.0), ("inverse_square", 1 / 8)])
 def test_point_light_by_hand(attenuation, strength):
     """A lamp at 45 degrees, 2 sqrt(2) away."""
-    light = Point(colour(2, 0, 2), colour(1, 1, 0.5), attenuation)
-    out = shade(pixels((1, 1, 1)), pixels((0, 0, 1)), pixels((0, 0, 0)), colour(0, 0, 1)[None], [light])
+    light = Point(color(2, 0, 2), color(1, 1, 0.5), attenuation)
+    out = shade(pixels((1, 1, 1)), pixels((0, 0, 1)), pixels((0, 0, 0)), color(0, 0, 1)[None], [light])
     torch.testing.assert_close(out, strength / math.sqrt(2) * pixels((1, 1, 0.5)))
 
 
 def test_highlight_by_hand():
     """The mirrored ray leaves at 30 degrees; a camera there, at 30 degrees from it, and one on the lamp's side."""
-    towards = colour(-0.5, 0, math.sqrt(3) / 2)
-    cameras = torch.stack([colour(0.5, 0, math.sqrt(3) / 2), colour(0, 0, 1), colour(-1, 0, 0)]) * 4
+    toward = color(-0.5, 0, math.sqrt(3) / 2)
+    cameras = torch.stack([color(0.5, 0, math.sqrt(3) / 2), color(0, 0, 1), color(-1, 0, 0)]) * 4
     albedo = torch.zeros(3, 1, 1, 3, dtype=F64)
-    normals = colour(0, 0, 1).expand(3, 1, 1, 3)
+    normals = color(0, 0, 1).expand(3, 1, 1, 3)
     material = Material(specular=0.5, shininess=6.0)
-    out = shade(albedo, normals, torch.zeros_like(albedo), cameras, [Directional(towards, colour(1, 1, 1))], material)
-    torch.testing.assert_close(out[:, 0, 0, 0], 0.5 * colour(1, (3 / 4) ** 3, 0))
+    out = shade(albedo, normals, torch.zeros_like(albedo), cameras, [Directional(toward, color(1, 1, 1))], material)
+    torch.testing.assert_close(out[:, 0, 0, 0], 0.5 * color(1, (3 / 4) ** 3, 0))
 
 
 def test_no_highlight_on_the_dark_side():
     """The lamp behind the surface: the formula's mirrored ray would point at the camera."""
-    light = Directional(colour(0, 0.1, -1), colour(1, 1, 1))
+    light = Directional(color(0, 0.1, -1), color(1, 1, 1))
     out = shade(
-        pixels((1, 1, 1)), pixels((0, 0, 1)), pixels((0, 0, 0)), colour(0, 0, 3)[None], [light],
+        pixels((1, 1, 1)), pixels((0, 0, 1)), pixels((0, 0, 0)), color(0, 0, 3)[None], [light],
         Material(specular=1.0, shininess=1.0),
     )  # fmt: skip
     assert (out == 0).all()
 
 
 def test_two_sided():
-    light = Directional(colour(0, 0, 1), colour(1, 1, 1))
-    scene = pixels((1, 1, 1)), pixels((0, 0, -1)), pixels((0, 0, 0)), colour(0, 0, 3)[None], [light]
+    light = Directional(color(0, 0, 1), color(1, 1, 1))
+    scene = pixels((1, 1, 1)), pixels((0, 0, -1)), pixels((0, 0, 0)), color(0, 0, 3)[None], [light]
     assert (shade(*scene) == 0).all()
     torch.testing.assert_close(shade(*scene, two_sided=True), pixels((1, 1, 1)))
 
 
 def test_every_view_has_its_own_light():
     albedo, normals, positions, cameras = random_scene()
-    colours = torch.rand(2, 3, dtype=F64)
+    colors = torch.rand(2, 3, dtype=F64)
     harmonics = torch.rand(2, 9, 3, dtype=F64)
     spots = torch.tensor([[1.0, 2, 3], [-1, 2, 3]], dtype=F64)
 
     def lights(view: int | slice) -> list[Light]:
         return [
-            Ambient(colours[view]), Directional(spots[view], colours[view]), Point(spots[view], colours[view]),
+            Ambient(colors[view]), Directional(spots[view], colors[view]), Point(spots[view], colors[view]),
             SphericalHarmonics(harmonics[view]),
         ]  # fmt: skip
 
@@ -202,9 +202,9 @@ def test_wrong_shapes():
         shade(albedo, normals, positions, cameras[:1], [])
     views = len(cameras)
     for wrong, name in (
-        (Ambient(torch.ones(4)), "Ambient.colour"),
-        (Ambient([1.0, 1.0, 1.0]), "Ambient.colour"),
-        (Directional(torch.ones(3), torch.ones(views + 1, 3)), "Directional.colour"),
+        (Ambient(torch.ones(4)), "Ambient.color"),
+        (Ambient([1.0, 1.0, 1.0]), "Ambient.color"),
+        (Directional(torch.ones(3), torch.ones(views + 1, 3)), "Directional.color"),
         (Point(torch.ones(views + 1, 3), torch.ones(3)), "Point.position"),
         (SphericalHarmonics(torch.ones(3, 9)), "SphericalHarmonics.coefficients"),
         (SphericalHarmonics(torch.ones(views + 1, 9, 3)), "SphericalHarmonics.coefficients"),

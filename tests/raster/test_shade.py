@@ -4,27 +4,27 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from nerfkit.cameras.delta import CameraDelta
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import VISIBILITIES, render, render_channels, sample_texture
 from nerfkit.raster.lights import Ambient, Directional, Point, SphericalHarmonics
-from nerfkit.raster.pose import CameraParameters
 from tests.raster.conftest import make_cameras
 
 
 def test_background_shows_through_what_alpha_leaves(ball):
     vertices, faces = ball
     cameras = make_cameras(2, 33, 31)
-    colours = torch.rand(len(vertices), 3, generator=torch.Generator().manual_seed(0))
-    bare = render(vertices, faces, cameras, colours=colours)
+    colors = torch.rand(len(vertices), 3, generator=torch.Generator().manual_seed(0))
+    bare = render(vertices, faces, cameras, colors=colors)
     assert ((bare.alpha > 0.01) & (bare.alpha < 0.99)).any()
     assert (bare.rgb <= bare.alpha[..., None] + 1e-6).all()  # premultiplied
     for background in ((0.2, 0.5, 1.0), torch.rand(2, 1, 1, 3), torch.rand(2, 33, 31, 3)):
-        over = render(vertices, faces, cameras, colours=colours, background=background)
+        over = render(vertices, faces, cameras, colors=colors, background=background)
         expected = bare.rgb + (1 - bare.alpha)[..., None] * torch.as_tensor(background)
         assert_close(over.rgb, expected)
 
 
-def test_white_without_colours(ball):
+def test_white_without_colors(ball):
     rgb, alpha, _ = render(*ball, make_cameras(1, 20, 20))
     assert_close(rgb, alpha[..., None].expand(-1, -1, -1, 3))
 
@@ -40,20 +40,20 @@ def test_everything_learned_gets_a_gradient(ball):
         assert leaf.grad.any()
 
 
-@pytest.mark.parametrize("name", ["colours", "corner_colours", "corner_uvs"])
-def test_one_colour_for_each_vertex_or_corner(ball, name):
+@pytest.mark.parametrize("name", ["colors", "corner_colors", "corner_uvs"])
+def test_one_color_for_each_vertex_or_corner(ball, name):
     vertices, faces = ball
-    given = {"colours": torch.ones(len(vertices) - 1, 3), "corner_colours": torch.ones(len(faces) - 1, 3, 3)}
+    given = {"colors": torch.ones(len(vertices) - 1, 3), "corner_colors": torch.ones(len(faces) - 1, 3, 3)}
     given["corner_uvs"] = torch.ones(len(faces), 4, 2)
     texture = torch.ones(4, 4, 3) if name == "corner_uvs" else None
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         render(vertices, faces, make_cameras(1, 4, 4), texture=texture, **{name: given[name]})
 
 
-@pytest.mark.parametrize("name", ["colours", "corner_colours", "texture", "corner_uvs"])
+@pytest.mark.parametrize("name", ["colors", "corner_colors", "texture", "corner_uvs"])
 def test_a_fourth_channel_is_no_alpha(ball, name):
     vertices, faces = ball
-    given = {"colours": torch.ones(len(vertices), 4), "corner_colours": torch.ones(len(faces), 3, 4)}
+    given = {"colors": torch.ones(len(vertices), 4), "corner_colors": torch.ones(len(faces), 3, 4)}
     given |= {"texture": torch.ones(4, 4, 4), "corner_uvs": torch.ones(len(faces), 3, 3)}
     arguments = {name: given[name]}
     if name in ("texture", "corner_uvs"):
@@ -80,19 +80,19 @@ def test_vertices_and_supersampling_that_do_not_fit(ball):
 
 
 @pytest.mark.parametrize("given", ["uvs", "texture", "both"])
-def test_colours_are_given_one_way(ball, given):
+def test_colors_are_given_one_way(ball, given):
     vertices, faces = ball
-    uvs, texture, colours = torch.zeros(len(faces), 3, 2), torch.ones(4, 4, 3), torch.ones(len(vertices), 3)
+    uvs, texture, colors = torch.zeros(len(faces), 3, 2), torch.ones(4, 4, 3), torch.ones(len(vertices), 3)
     arguments = {
         "uvs": {"corner_uvs": uvs},
         "texture": {"texture": texture},
-        "both": {"corner_uvs": uvs, "texture": texture, "colours": colours},
+        "both": {"corner_uvs": uvs, "texture": texture, "colors": colors},
     }[given]
     with pytest.raises(ValueError, match=r"go together|none of them"):
         render(vertices, faces, make_cameras(1, 4, 4), **arguments)
 
 
-def test_texels_are_found_at_their_centres():
+def test_texels_are_found_at_their_centers():
     texture = torch.rand(3, 5, 2)
     i, j = torch.meshgrid(torch.arange(3), torch.arange(5), indexing="ij")
     uv = torch.stack([(j + 0.5) / 5, 1 - (i + 0.5) / 3], -1)
@@ -115,20 +115,20 @@ def test_texture_gradcheck_and_mask():
 
 def test_channels(ball):
     vertices, faces = ball
-    mesh = Mesh(vertices, faces, colours=torch.rand(len(vertices), 3))
+    mesh = Mesh(vertices, faces, colors=torch.rand(len(vertices), 3))
     cameras = make_cameras(2, 25, 25)
     found = render_channels(mesh, cameras, ["normal", "rgb", "depth", "alpha"])
     assert list(found) == ["normal", "rgb", "depth", "alpha"]
     covered = found["depth"] > 0
     assert_close(found["normal"].norm(dim=-1), covered.float())
-    centre = found["normal"][:, 12, 12]  # the pixel in the middle sees the side that faces the camera
-    assert ((centre * cameras.positions).sum(-1) > 0).all()
-    assert torch.equal(found["rgb"], render(vertices, faces, cameras, colours=mesh.colours).rgb)
+    center = found["normal"][:, 12, 12]  # the pixel in the middle sees the side that faces the camera
+    assert ((center * cameras.positions).sum(-1) > 0).all()
+    assert torch.equal(found["rgb"], render(vertices, faces, cameras, colors=mesh.colors).rgb)
     uvs, texture = torch.rand(len(faces), 3, 2), torch.full((2, 2, 3), 0.25)
     textured = render_channels(Mesh(vertices, faces, corner_uvs=uvs, texture=texture), cameras)["rgb"]
     assert_close(textured, 0.25 * found["alpha"][..., None].expand(-1, -1, -1, 3))
-    with pytest.raises(ValueError, match="unknown channel 'colour'"):
-        render_channels(mesh, cameras, ["colour"])
+    with pytest.raises(ValueError, match="unknown channel 'color'"):
+        render_channels(mesh, cameras, ["color"])
 
 
 def test_empty_mesh():
@@ -153,10 +153,10 @@ def test_lights_flat_and_smooth(ball):
         assert drawn.rgb[:, 15, 15].min() > (0.98, 0.85)[k]
     sun = [Directional(torch.tensor([0.2, 0.4, 1.0]), torch.ones(3))]
     flat = render(vertices, faces, cameras, lights=sun, flat=True, visibility="edge_grad")
-    for face in flat.fragments.face[0].unique()[1:]:  # each face has one colour
+    for face in flat.fragments.face[0].unique()[1:]:  # each face has one color
         assert flat.rgb[0][flat.fragments.face[0] == face].std(0, correction=0).max() < 1e-6
     dim = render(
-        vertices, faces, cameras, colours=torch.full_like(vertices, 0.5), lights=[Ambient(torch.full((3,), 0.4))]
+        vertices, faces, cameras, colors=torch.full_like(vertices, 0.5), lights=[Ambient(torch.full((3,), 0.4))]
     )
     assert_close(dim.rgb, 0.2 * dim.alpha[..., None].expand(-1, -1, -1, 3))
 
@@ -172,15 +172,15 @@ def test_lights_and_flat_normals_of_a_batch(ball):
         assert_close(batch.rgb, alone.rgb)
 
 
-def test_flat_normals_and_corner_colours_of_one_mesh_or_a_batch(ball):
+def test_flat_normals_and_corner_colors_of_one_mesh_or_a_batch(ball):
     vertices, faces = ball
     cameras = make_cameras(2, 17, 17)
-    colours = torch.rand(len(faces), 3, 3, generator=torch.Generator().manual_seed(0))
+    colors = torch.rand(len(faces), 3, 3, generator=torch.Generator().manual_seed(0))
     lights = [Directional(torch.tensor([0.3, 0.5, 1.0]), torch.tensor([0.9, 0.8, 0.7]))]
-    look = lambda v, c: render(v, faces, cameras, corner_colours=c, lights=lights, flat=True).rgb  # noqa: E731
-    alone = look(vertices, colours)
-    assert_close(look(vertices.expand(2, -1, -1), colours), alone)
-    assert_close(look(vertices, colours.expand(2, -1, -1, -1)), alone)
+    look = lambda v, c: render(v, faces, cameras, corner_colors=c, lights=lights, flat=True).rgb  # noqa: E731
+    alone = look(vertices, colors)
+    assert_close(look(vertices.expand(2, -1, -1), colors), alone)
+    assert_close(look(vertices, colors.expand(2, -1, -1, -1)), alone)
 
 
 @pytest.mark.parametrize("listed", [False, True])
@@ -220,7 +220,7 @@ def test_a_texture_for_each_view(ball, mipmaps):
 @pytest.mark.parametrize("name", list(VISIBILITIES))
 def test_autocast_rounds_nothing(ball, name):
     vertices, faces = ball
-    guess = CameraParameters(make_cameras(2, 24, 24), focal="each")
+    guess = CameraDelta(make_cameras(2, 24, 24), focal="each")
     with torch.no_grad():
         guess.twist.normal_(0, 0.05, generator=torch.Generator().manual_seed(0))
     harmonics = torch.rand(9, 3, generator=torch.Generator().manual_seed(1))

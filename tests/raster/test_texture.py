@@ -26,7 +26,7 @@ def camera(position: tuple[float, float, float], size: int, focal: float) -> Cam
 
 
 def uv_at(fragments: Fragments, faces: Tensor, corner_uvs: Tensor, dx: float, dy: float) -> Tensor:
-    """UVs (N,H,W,2) of each pixel's face at a point beside the pixel's centre, float64."""
+    """UVs (N,H,W,2) of each pixel's face at a point beside the pixel's center, float64."""
     views, height, width = fragments.face.shape
     face = fragments.face.clamp(min=0).long()
     corners = fragments.points[torch.arange(views)[:, None, None, None], faces[face]].double()  # (N, H, W, 3, 3)
@@ -122,14 +122,14 @@ def test_minified_checker_is_closer_to_the_supersampled_truth(position):
 
 
 def atlas() -> tuple[Tensor, Tensor, Tensor]:
-    """The wall's two triangles as charts 40 texels apart in an atlas: UVs (2,3,2), a plain colour with black gutters
+    """The wall's two triangles as charts 40 texels apart in an atlas: UVs (2,3,2), a plain color with black gutters
     (128,128,3), and the texels inside charts."""
     chart = torch.tensor([[0.0, 0], [36, 0], [36, 36]])
     corners = torch.stack([chart + torch.tensor([70.0, 22]), chart.flip(-1) + torch.tensor([17.0, 66])])
     uvs = corners / 128
     covered = texel_map(uvs, 128, 128)[0] >= 0
-    colour = torch.tensor([0.9, 0.5, 0.2])
-    return uvs, torch.where(covered[..., None], colour, 0.0), covered
+    color = torch.tensor([0.9, 0.5, 0.2])
+    return uvs, torch.where(covered[..., None], color, 0.0), covered
 
 
 def test_padding_closes_the_seam_up_to_its_width():

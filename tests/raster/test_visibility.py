@@ -20,14 +20,14 @@ def test_every_gradient_grows_a_ball_that_is_too_small(name):
     view = cameras(32)
     target = render(icosphere(2, 0.6).vertices, ball.faces, view, supersampling=4).alpha
     scale = torch.ones((), requires_grad=True)
-    rendered = render(ball.vertices * scale, ball.faces, view, colours=torch.ones_like(ball.vertices), visibility=name)
+    rendered = render(ball.vertices * scale, ball.faces, view, colors=torch.ones_like(ball.vertices), visibility=name)
     assert rendered.rgb.shape == (2, 32, 32, 3)
     assert rendered.alpha.min() >= 0
     assert rendered.alpha.max() <= 1
     (gradient,) = torch.autograd.grad((rendered.alpha - target).square().mean(), scale, retain_graph=True)
     assert gradient < 0
     (gradient,) = torch.autograd.grad((rendered.rgb - target[..., None]).square().sum(), scale, allow_unused=True)
-    # DIB-R's colours know nothing of the outline; SoftRas' background is behind all but the far plane
+    # DIB-R's colors know nothing of the outline; SoftRas' background is behind all but the far plane
     assert name in ("dibr", "softras") or gradient < 0
 
 
@@ -36,14 +36,14 @@ def test_a_batch_of_different_meshes_is_the_meshes_one_by_one():
     views = cameras(24)
     counts = [len(mesh.vertices) for mesh in meshes], [len(mesh.faces) for mesh in meshes]
     vertices, faces = torch.zeros(2, max(counts[0]), 3), torch.full((2, max(counts[1]), 3), -1)
-    colours = torch.rand(2, max(counts[0]), 3)
+    colors = torch.rand(2, max(counts[0]), 3)
     for k, mesh in enumerate(meshes):
         vertices[k, : counts[0][k]], faces[k, : counts[1][k]] = mesh.vertices, mesh.faces
     for name in VISIBILITIES:
-        together = render(vertices, faces, views, colours=colours, visibility=name)
+        together = render(vertices, faces, views, colors=colors, visibility=name)
         for k, mesh in enumerate(meshes):
-            own = colours[k, : counts[0][k]]
-            alone = render(mesh.vertices, mesh.faces, views[k], colours=own, visibility=name)
+            own = colors[k, : counts[0][k]]
+            alone = render(mesh.vertices, mesh.faces, views[k], colors=own, visibility=name)
             torch.testing.assert_close(together.rgb[k], alone.rgb[0], rtol=0, atol=1e-5)
             torch.testing.assert_close(together.alpha[k], alone.alpha[0], rtol=0, atol=1e-5)
 
@@ -65,11 +65,11 @@ def test_what_lies_before_the_near_plane_changes_nothing(name):
     far = [[-0.5, -0.5, -2], [0.6, -0.5, -2], [0.05, 0.6, -2]]
     close = [[-0.05, -0.05, -0.3], [0.08, -0.06, -0.3], [0.01, 0.09, -0.3]]
     generator = torch.Generator().manual_seed(0)
-    colours, weight = torch.rand(6, 3, generator=generator), torch.rand(1, 20, 20, 3, generator=generator)
+    colors, weight = torch.rand(6, 3, generator=generator), torch.rand(1, 20, 20, 3, generator=generator)
     results = []
     for faces in (torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1, 2], [3, 4, 5]])):
         vertices = torch.tensor(far + close, requires_grad=True)
-        rgb = render(vertices, faces, view, colours=colours, visibility=name, near=0.5).rgb
+        rgb = render(vertices, faces, view, colors=colors, visibility=name, near=0.5).rgb
         (rgb * weight).sum().backward()
         results.append((rgb.detach(), vertices.grad))
     for alone, both in zip(*results, strict=True):
@@ -98,12 +98,12 @@ def test_softras_counts_eps_twice_as_the_project_does(ball):
     """Where gamma is large the background shows through: with SoftRas' own numbers it weighs exp(2 eps / gamma)."""
     vertices, faces = ball
     view = cameras(16)
-    colours = (vertices - vertices.amin(0)) / (vertices.amax(0) - vertices.amin(0))
+    colors = (vertices - vertices.amin(0)) / (vertices.amax(0) - vertices.amin(0))
     softness = {"gamma": 0.1, "near": 1.0, "far": 5.0}
-    found = render(vertices, faces, view, colours=colours, visibility=SoftRas(eps=0.02, **softness)).rgb
+    found = render(vertices, faces, view, colors=colors, visibility=SoftRas(eps=0.02, **softness)).rgb
     points = homogeneous_points(vertices, view)
     exact, other = (
-        soft_rasterize(points, faces, colours, 16, 16, eps=eps, through_barycentrics=False, **softness)[..., :3]
+        soft_rasterize(points, faces, colors, 16, 16, eps=eps, through_barycentrics=False, **softness)[..., :3]
         for eps in (0.04, 0.02)
     )
     assert torch.equal(found, exact)

@@ -90,7 +90,7 @@ def test_silhouettes_have_the_distance_floor_of_their_source() -> None:
         for name in ("nmr_vertices", "nmr_camera")
     }
     assert eps == {"nmr_vertices": 1e-4, "nmr_camera": 1e-4}
-    assert options.compose("train").rasterizer.nmr.eps == 1e-3  # with colours
+    assert options.compose("train").rasterizer.nmr.eps == 1e-3  # with colors
 
 
 def test_the_clock_is_whole() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from nerfkit import options, pipeline
 from nerfkit.errors import ConfigError, SceneError
-from nerfkit.mesh.io import load_mesh
+from nerfkit.mesh.files.io import load_mesh
 from nerfkit.recipes import RECIPES, find_recipe
 from nerfkit.runs.folder import find
 from tests.scenes.builders import ring, write_kaolin
@@ -33,7 +33,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shape(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from nerfkit.mesh.io import save_mesh
+    from nerfkit.mesh.files.io import save_mesh
     from nerfkit.mesh.shapes import icosphere
 
     ball = icosphere(2)
@@ -123,7 +123,7 @@ def test_bad_input_leaves_earlier_runs_alone(tmp_path: Path, shape: Path) -> Non
 
 @pytest.mark.parametrize("name", ["nmr_vertices", "nmr_textures"])
 def test_a_mesh_comes_back_unmirrored(name: str, tmp_path: Path) -> None:
-    from nerfkit.mesh.io import save_mesh
+    from nerfkit.mesh.files.io import save_mesh
     from nerfkit.mesh.mesh import Mesh, signed_volume
 
     corners = torch.tensor([[-1.0, -1, -1], [1, -1, -1], [-1, 1, -1], [-1, -1, 0.5]])

@@ -16,7 +16,7 @@ def read(folder: Path) -> Any:
 def test_everything_is_in_one_event_file(tmp_path: Path) -> None:
     board = Board(tmp_path)
     assert list(tmp_path.iterdir()) == []  # no file before the first value
-    board.scalar("loss/colour", torch.tensor(0.25), 10)
+    board.scalar("loss/color", torch.tensor(0.25), 10)
     board.scalar_by_second("psnr", 30.0, 12.4)
     board.image("test/3", np.zeros((4, 6, 3), np.float32), 10)
     board.image("depth", torch.full((4, 6), 255, dtype=torch.uint8), 10)
@@ -24,7 +24,7 @@ def test_everything_is_in_one_event_file(tmp_path: Path) -> None:
     board.close()
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == len(list(tmp_path.iterdir())) == 1
     events = read(tmp_path)
-    assert [(e.step, e.value) for e in events.Scalars("loss/colour")] == [(10, 0.25)]
+    assert [(e.step, e.value) for e in events.Scalars("loss/color")] == [(10, 0.25)]
     assert [(e.step, e.value) for e in events.Scalars("psnr_by_second")] == [(12, 30.0)]
     images = [events.Images(tag)[0] for tag in ("test/3", "depth")]
     assert [(image.width, image.height) for image in images] == [(6, 4), (6, 4)]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerfkit.runs.plot import COLOURS, line_chart, ticks
+from nerfkit.runs.plot import COLORS, line_chart, ticks
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ def test_an_axis_has_round_numbers(low, high, expected):
 
 
 def test_lines_of_a_chart_can_be_told_apart(tmp_path):
-    assert len(set(COLOURS)) == len(COLOURS)
-    rgb = np.array([[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in COLOURS])
+    assert len(set(COLORS)) == len(COLORS)
+    rgb = np.array([[int(color[k : k + 2], 16) for k in (1, 3, 5)] for color in COLORS])
     apart = np.abs(rgb[:, None] - rgb).sum(-1) + 1000 * np.eye(len(rgb), dtype=int)
     assert apart.min() > 90
     path = line_chart(tmp_path / "chart.png", "title", "steps", "error", {"a": [(0, 2.0), (5, 1.5)], "b": [(0, 2.0)]})

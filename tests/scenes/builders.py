@@ -14,9 +14,9 @@ from nerfkit.cameras import Cameras, look_at
 
 @dataclass(frozen=True)
 class Sphere:
-    """A sphere in the scene's own units; its colour is 0.5 + 0.4 normal, so every side looks different."""
+    """A sphere in the scene's own units; its color is 0.5 + 0.4 normal, so every side looks different."""
 
-    centre: tuple[float, float, float] = (3.0, -2.0, 5.0)
+    center: tuple[float, float, float] = (3.0, -2.0, 5.0)
     radius: float = 10.0
 
     def render(self, cameras: Cameras, view: int, samples: int = 4) -> np.ndarray:
@@ -28,7 +28,7 @@ class Sphere:
         pose = cameras.camera_to_world[view].double().numpy()
         ray = x[:, None] * pose[:, 0] + y[:, None, None] * pose[:, 1] - pose[:, 2]  # (rows', columns', 3)
         ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
-        offset = pose[:, 3] - self.centre
+        offset = pose[:, 3] - self.center
         half_b = ray @ offset
         root = half_b**2 - offset @ offset + self.radius**2
         hit = (root >= 0)[..., None]
@@ -46,13 +46,13 @@ def ring(count: int, size: tuple[int, int] = (24, 32), sphere: Sphere | None = N
     height = torch.linspace(-0.7, 0.8, count)
     across = (1 - height**2).sqrt()
     offset = torch.stack([across * turn.cos(), height, across * turn.sin()], -1) * distance
-    target = torch.tensor(sphere.centre)
+    target = torch.tensor(sphere.center)
     rows, columns = size
     intrinsics = torch.tensor([1.8 * columns, 1.8 * columns, columns / 2, rows / 2]).expand(count, 4)
     return Cameras(look_at(target + offset, target, torch.tensor([0.0, 1.0, 0.0])), intrinsics.clone(), rows, columns)
 
 
-def quantise(image: np.ndarray) -> np.ndarray:
+def quantize(image: np.ndarray) -> np.ndarray:
     return np.uint8(np.clip(image, 0, 1) * 255 + 0.5)
 
 
@@ -68,11 +68,11 @@ def write_kaolin(
     for view in range(len(cameras)):
         rgba = sphere.render(cameras, view)
         over_black = np.concatenate([rgba[..., :3] * rgba[..., 3:], np.ones_like(rgba[..., 3:])], -1)
-        iio.imwrite(folder / f"{view}_rgb.png", quantise(over_black))
+        iio.imwrite(folder / f"{view}_rgb.png", quantize(over_black))
         if masks == "semantic":
             np.save(folder / f"{view}_semantic.npy", (rgba[..., 3:] > 0).astype(np.int32))
         elif masks == "coverage":
-            iio.imwrite(folder / f"{view}_coverage.png", quantise(rgba[..., 3]))
+            iio.imwrite(folder / f"{view}_coverage.png", quantize(rgba[..., 3]))
         pose = cameras.camera_to_world[view].double().numpy()
         world_to_camera = np.eye(4)  # for row vectors
         world_to_camera[:3, :3] = pose[:, :3]
@@ -111,7 +111,7 @@ def write_blender(
             rgba = sphere.render(cameras, view)
             if opaque:
                 rgba = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
-            iio.imwrite(folder / split / f"r_{view}.png", quantise(rgba))
+            iio.imwrite(folder / split / f"r_{view}.png", quantize(rgba))
             pose = np.concatenate([cameras.camera_to_world[view].double().numpy(), [[0.0, 0.0, 0.0, 1.0]]])
             frames.append({"file_path": f"./{split}/r_{view}", "transform_matrix": pose.tolist()})
         angle = 2 * float(np.arctan(cameras.width / 2 / float(cameras.intrinsics[0, 0])))

@@ -11,8 +11,8 @@ import torch
 
 from nerfkit.errors import SceneError
 from nerfkit.scenes import blender
-from nerfkit.scenes.normalise import FILL
-from tests.scenes.builders import Sphere, edit_json, quantise, ring, write_blender
+from nerfkit.scenes.normalize import FILL
+from tests.scenes.builders import Sphere, edit_json, quantize, ring, write_blender
 from tests.scenes.real import data_folder
 
 
@@ -36,13 +36,13 @@ def test_known_point_projects_to_known_pixel(tmp_path: Path) -> None:
     )
     scene = blender.load(root)
     point = torch.tensor([[2.0, -2.0, 3.0]])  # p_camera = (1, 1, -8), f = 20 / 0.5 = 40: x = 20 + 5, y = 10 - 5
-    pixel, depth = scene.cameras.project(scene.normalisation.apply(point))
+    pixel, depth = scene.cameras.project(scene.normalization.apply(point))
     torch.testing.assert_close(pixel[1, 0], torch.tensor([25.0, 5.0]), atol=1e-4, rtol=0)
-    assert float(depth[1, 0]) == pytest.approx(8 * scene.normalisation.scale, rel=1e-5)
-    # The ray through the centre (24.5, 4.5) of pixel (row 4, column 24) passes 0.5 px left of and above the point.
+    assert float(depth[1, 0]) == pytest.approx(8 * scene.normalization.scale, rel=1e-5)
+    # The ray through the center (24.5, 4.5) of pixel (row 4, column 24) passes 0.5 px left of and above the point.
     origins, directions = scene.cameras.image_rays(1)
-    neighbour = scene.normalisation.apply(torch.tensor([2.0 - 0.5 * 8 / 40, -2.0, 3.0 + 0.5 * 8 / 40]))
-    expected = torch.nn.functional.normalize(neighbour - origins[4 * 40 + 24], dim=0)
+    neighbor = scene.normalization.apply(torch.tensor([2.0 - 0.5 * 8 / 40, -2.0, 3.0 + 0.5 * 8 / 40]))
+    expected = torch.nn.functional.normalize(neighbor - origins[4 * 40 + 24], dim=0)
     torch.testing.assert_close(directions[4 * 40 + 24], expected, atol=1e-5, rtol=0)
 
 
@@ -54,7 +54,7 @@ def test_split_follows_the_files_and_alpha_is_premultiplied(folder: Path) -> Non
     assert scene.background == (1.0, 1.0, 1.0)
     assert scene.up == (0.0, 0.0, 1.0)
     for view, (cameras, index) in enumerate([(ring(5), i) for i in range(5)] + [(ring(2), i) for i in range(2)]):
-        stored = quantise(sphere.render(cameras, index)).astype(np.float64)
+        stored = quantize(sphere.render(cameras, index)).astype(np.float64)
         stored[..., :3] *= stored[..., 3:] / 255
         assert np.abs(scene.images[view].numpy() - stored).max() <= 0.5 + 1e-9
     covered = scene.mask(0) == 1
@@ -69,7 +69,7 @@ def test_hull_ignores_the_test_views(tmp_path: Path) -> None:
         blank = np.zeros((24, 32, 4), np.uint8)
         blank[0, 0] = 255
         iio.imwrite(large / "test" / f"r_{view}.png", blank)
-    assert blender.load(small).normalisation == blender.load(large).normalisation
+    assert blender.load(small).normalization == blender.load(large).normalization
 
 
 def test_without_a_test_file_views_are_held_out(tmp_path: Path) -> None:
@@ -82,8 +82,8 @@ def test_opaque_images_use_the_format_s_own_box(tmp_path: Path) -> None:
     scene = blender.load(write_blender(tmp_path / "d", ring(4), ring(1), opaque=True))
     assert not scene.has_masks
     assert (scene.images[..., 3] == 255).all()
-    assert scene.normalisation.scale == pytest.approx(FILL / 1.5)
-    assert scene.normalisation.translation == (0.0, 0.0, 0.0)
+    assert scene.normalization.scale == pytest.approx(FILL / 1.5)
+    assert scene.normalization.translation == (0.0, 0.0, 0.0)
 
 
 def test_file_path_may_have_its_extension(folder: Path) -> None:
@@ -169,12 +169,12 @@ def test_real_mic(tmp_path: Path) -> None:
     assert scene.provenance["views"][13:] == ["test/r_0.png", "test/r_72.png", "test/r_144.png"]
     focal = 25 / np.tan(0.6911112070083618 / 2)
     torch.testing.assert_close(scene.cameras.intrinsics[0], torch.tensor([focal, focal, 25, 25]).float())
-    radii = scene.normalisation.invert(scene.cameras.positions).norm(dim=1)
+    radii = scene.normalization.invert(scene.cameras.positions).norm(dim=1)
     torch.testing.assert_close(radii, torch.full_like(radii, 4.031), atol=1e-3, rtol=0)
-    # A box filter of premultiplied colour, computed here in another way.
+    # A box filter of premultiplied color, computed here in another way.
     stored = iio.imread(mic / "train/r_0.png").astype(np.float64)
     stored[..., :3] *= stored[..., 3:] / 255
     mean = stored.reshape(50, 16, 50, 16, 4).mean(axis=(1, 3))
     assert np.abs(scene.images[0].numpy() - mean).max() <= 0.5 + 1e-9
-    corners = scene.normalisation.invert(torch.tensor([[-FILL] * 3, [FILL] * 3]))
+    corners = scene.normalization.invert(torch.tensor([[-FILL] * 3, [FILL] * 3]))
     assert 0.9 < corners.abs().max() < 1.5

@@ -9,7 +9,7 @@ import torch
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.errors import SceneError
 from nerfkit.scenes.hull import carve
-from nerfkit.scenes.normalise import camera_box, fit_box, focus_point, hull_box, move
+from nerfkit.scenes.normalize import camera_box, fit_box, focus_point, hull_box, move
 from tests.scenes.builders import Sphere, ring
 
 UNIT = Sphere((0.1, -0.05, 0.2), 0.5)
@@ -21,14 +21,14 @@ def orbit(count: int, size: tuple[int, int] = (48, 64)) -> Cameras:
 
 
 def silhouettes(cameras: Cameras, sphere: Sphere, samples: int = 1) -> torch.Tensor:
-    """(N,H,W) bool: any of ``samples``^2 rays a pixel hits; one sample is the pixel's centre."""
+    """(N,H,W) bool: any of ``samples``^2 rays a pixel hits; one sample is the pixel's center."""
     return torch.stack([torch.from_numpy(sphere.render(cameras, v, samples)[..., 3] > 0) for v in range(len(cameras))])
 
 
-def cell_distances(resolution: int, centre: tuple[float, float, float]) -> tuple[torch.Tensor, torch.Tensor]:
+def cell_distances(resolution: int, center: tuple[float, float, float]) -> tuple[torch.Tensor, torch.Tensor]:
     """Least and greatest distance of each cell's points from a point, (G,G,G) each."""
     middle = (2 * torch.arange(resolution) + 1) / resolution - 1
-    offset = torch.stack(torch.meshgrid(middle, middle, middle, indexing="ij"), -1) - torch.tensor(centre)
+    offset = torch.stack(torch.meshgrid(middle, middle, middle, indexing="ij"), -1) - torch.tensor(center)
     half = 1 / resolution
     return (offset.abs() - half).clamp_min(0).norm(dim=-1), (offset.abs() + half).norm(dim=-1)
 
@@ -37,11 +37,11 @@ def cell_distances(resolution: int, centre: tuple[float, float, float]) -> tuple
 def test_no_cell_of_a_sphere_is_lost_and_few_are_too_many(resolution: int, samples: int, margin: float) -> None:
     cameras = orbit(16)
     keep = carve(cameras, silhouettes(cameras, UNIT, samples), resolution, margin_pixels=margin)
-    nearest, _ = cell_distances(resolution, UNIT.centre)
+    nearest, _ = cell_distances(resolution, UNIT.center)
     assert keep.shape == (resolution,) * 3
     assert keep.dtype == torch.bool
     assert keep[nearest < UNIT.radius].all()
-    # A pixel here is 0.045 wide at the centre; the hull of 16 views exceeds the sphere by a few per cent of its radius.
+    # A pixel here is 0.045 wide at the center; the hull of 16 views exceeds the sphere by a few per cent of its radius.
     assert not keep[nearest > UNIT.radius + 0.15 + 0.045 * margin].any()
 
 
@@ -99,7 +99,7 @@ def test_cells_out_of_frame_or_behind_are_not_carved() -> None:
 def test_large_masks_are_pooled_without_losing_cells() -> None:
     cameras = orbit(6, (500, 1100))  # pooled by 3, which divides neither side
     masks = silhouettes(cameras, UNIT)
-    assert carve(cameras, masks, 24)[cell_distances(24, UNIT.centre)[0] < UNIT.radius].all()
+    assert carve(cameras, masks, 24)[cell_distances(24, UNIT.center)[0] < UNIT.radius].all()
 
 
 def test_grid_is_indexed_x_y_z_over_its_box() -> None:
@@ -131,11 +131,11 @@ def test_hull_box_holds_the_sphere_tightly_wherever_it_is() -> None:
     sphere = Sphere((30.0, -20.0, 50.0), 10.0)
     cameras = ring(30, (60, 80), sphere)
     lower, upper = hull_box(cameras, silhouettes(cameras, sphere, 4), "here")
-    centre = np.array(sphere.centre)
-    assert (lower <= centre - 10).all()
-    assert (upper >= centre + 10).all()
-    assert (lower > centre - 11.5).all()  # a pixel is 0.36 wide there
-    assert (upper < centre + 11.5).all()
+    center = np.array(sphere.center)
+    assert (lower <= center - 10).all()
+    assert (upper >= center + 10).all()
+    assert (lower > center - 11.5).all()  # a pixel is 0.36 wide there
+    assert (upper < center + 11.5).all()
 
 
 def test_hull_box_without_hull() -> None:
@@ -147,7 +147,7 @@ def test_hull_box_without_hull() -> None:
         hull_box(cameras, masks, "here")
 
 
-def test_fit_box_centres_and_scales_the_longest_side() -> None:
+def test_fit_box_centers_and_scales_the_longest_side() -> None:
     box = np.array([1.0, 2.0, 3.0]), np.array([5.0, 4.0, 4.0])
     similarity = fit_box(box)
     corners = similarity.apply(torch.tensor(np.stack(box)))

@@ -12,8 +12,8 @@ import torch
 
 from nerfkit.errors import SceneError
 from nerfkit.scenes import kaolin
-from nerfkit.scenes.normalise import FILL
-from tests.scenes.builders import Sphere, edit_json, quantise, ring, write_kaolin
+from nerfkit.scenes.normalize import FILL
+from tests.scenes.builders import Sphere, edit_json, quantize, ring, write_kaolin
 from tests.scenes.real import data_folder
 
 
@@ -41,13 +41,13 @@ def test_known_point_projects_to_known_pixel(tmp_path: Path) -> None:
     )
     scene = kaolin.load(root, holdout=3)
     point = torch.tensor([[2.0, 1.0, -0.5]])  # p_camera = (0.5, 1, -8): f = 60, x = 20 + 60/16, y = 10 - 60/8
-    pixel, depth = scene.cameras.project(scene.normalisation.apply(point))
+    pixel, depth = scene.cameras.project(scene.normalization.apply(point))
     torch.testing.assert_close(pixel[1, 0], torch.tensor([23.75, 2.5]), atol=1e-4, rtol=0)
-    assert float(depth[1, 0]) == pytest.approx(8 * scene.normalisation.scale, rel=1e-5)
-    # The ray through the centre (23.5, 2.5) of pixel (row 2, column 23) passes 0.25 px to the left of the point.
+    assert float(depth[1, 0]) == pytest.approx(8 * scene.normalization.scale, rel=1e-5)
+    # The ray through the center (23.5, 2.5) of pixel (row 2, column 23) passes 0.25 px to the left of the point.
     origins, directions = scene.cameras.image_rays(1)
     origin, direction = origins[2 * 40 + 23], directions[2 * 40 + 23]
-    expected = scene.normalisation.apply(torch.tensor([2.0, 1.0, -0.5 + 0.25 * 8 / 60]))
+    expected = scene.normalization.apply(torch.tensor([2.0, 1.0, -0.5 + 0.25 * 8 / 60]))
     torch.testing.assert_close(torch.nn.functional.normalize(expected - origin, dim=0), direction, atol=1e-5, rtol=0)
 
 
@@ -61,27 +61,27 @@ def test_sphere_is_seen_where_it_projects(folder: Path) -> None:
         rgba = sphere.render(truth, view)
         covered = rgba[..., 3] > 0
         assert torch.equal(scene.images[view, ..., 3], torch.from_numpy(np.uint8(covered * 255)))
-        over_black = quantise(rgba[..., :3] * rgba[..., 3:])
+        over_black = quantize(rgba[..., :3] * rgba[..., 3:])
         assert np.array_equal(scene.images[view, ..., :3].numpy(), over_black)
-    centre = scene.normalisation.apply(torch.tensor([sphere.centre]))
+    center = scene.normalization.apply(torch.tensor([sphere.center]))
     torch.testing.assert_close(
-        scene.cameras.project(centre)[0][:, 0], torch.tensor([16.0, 12.0]).expand(6, 2), atol=1e-3, rtol=0
+        scene.cameras.project(center)[0][:, 0], torch.tensor([16.0, 12.0]).expand(6, 2), atol=1e-3, rtol=0
     )
 
 
-def test_normalised_hull_fills_the_cube_and_holds_the_sphere(tmp_path: Path) -> None:
+def test_normalized_hull_fills_the_cube_and_holds_the_sphere(tmp_path: Path) -> None:
     scene, sphere = kaolin.load(write_kaolin(tmp_path / "d", ring(16)), holdout=16), Sphere()
-    centre = scene.normalisation.apply(torch.tensor(sphere.centre))
-    radius = sphere.radius * scene.normalisation.scale
-    assert (centre.abs() + radius).max() <= FILL
+    center = scene.normalization.apply(torch.tensor(sphere.center))
+    radius = sphere.radius * scene.normalization.scale
+    assert (center.abs() + radius).max() <= FILL
     assert (
         radius > 0.75
     )  # FILL, less a mask pixel (0.09 of the radius), the margin's pixel and what 15 views cannot carve
-    back = scene.normalisation.invert(scene.cameras.positions)
+    back = scene.normalization.invert(scene.cameras.positions)
     torch.testing.assert_close(back, ring(16).positions, atol=1e-3, rtol=0)
 
 
-def test_coverage_png_wins_and_colour_is_not_darkened_twice(tmp_path: Path) -> None:
+def test_coverage_png_wins_and_color_is_not_darkened_twice(tmp_path: Path) -> None:
     cameras, sphere = ring(4), Sphere()
     root = write_kaolin(tmp_path / "d", cameras, masks="coverage")
     for view in range(4):
@@ -89,13 +89,13 @@ def test_coverage_png_wins_and_colour_is_not_darkened_twice(tmp_path: Path) -> N
     scene = kaolin.load(root, holdout=4)
     rgba = sphere.render(cameras, 1)
     assert ((rgba[..., 3] > 0) & (rgba[..., 3] < 1)).any()  # there are fractional pixels to get wrong
-    expected = quantise(np.concatenate([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], -1))
+    expected = quantize(np.concatenate([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], -1))
     assert np.array_equal(scene.images[1].numpy(), expected)
 
 
-def test_labels_other_than_one_are_object_and_background_colour_is_dropped(folder: Path) -> None:
+def test_labels_other_than_one_are_object_and_background_color_is_dropped(folder: Path) -> None:
     labels = np.load(folder / "1_semantic.npy") * 7
-    labels[0, 0] = -1  # "unlabelled" in some exports
+    labels[0, 0] = -1  # "unlabeled" in some exports
     np.save(folder / "1_semantic.npy", labels)
     picture = iio.imread(folder / "1_rgb.png")
     picture[0, 0] = [200, 100, 50, 255]
@@ -134,8 +134,8 @@ def test_without_masks_the_cameras_say_where_the_content_is(tmp_path: Path) -> N
     scene = kaolin.load(write_kaolin(tmp_path / "d", ring(6), masks="none"), holdout=3)
     assert not scene.has_masks
     assert (scene.images[..., 3] == 255).all()
-    centre = scene.normalisation.apply(torch.tensor([Sphere().centre]))
-    assert centre.abs().max() < 1e-4
+    center = scene.normalization.apply(torch.tensor([Sphere().center]))
+    assert center.abs().max() < 1e-4
     torch.testing.assert_close(scene.cameras.positions.norm(dim=1), torch.full((6,), 2 * FILL), atol=1e-4, rtol=0)
 
 
@@ -300,12 +300,12 @@ def test_real_clock(tmp_path: Path) -> None:
         scene.cameras.intrinsics[0], torch.tensor([1172.8, 1172.8, 512, 512]) / 4, atol=1e-2, rtol=0
     )
     # The object is said to lie within +-48 units of the origin: its box, scaled to the cube, agrees.
-    corners = scene.normalisation.invert(torch.tensor([[-FILL] * 3, [FILL] * 3]))
+    corners = scene.normalization.invert(torch.tensor([[-FILL] * 3, [FILL] * 3]))
     assert 46 < corners.abs().max() < 56
-    distances = scene.normalisation.invert(scene.cameras.positions).norm(dim=1)
+    distances = scene.normalization.invert(scene.cameras.positions).norm(dim=1)
     assert 200 < distances.min() < distances.max() < 505
     # The origin in view 4's camera is tf_mat's last row; the object is there, so its pixel is covered.
-    pixel, _ = scene.cameras.project(scene.normalisation.apply(torch.zeros(1, 3)))
+    pixel, _ = scene.cameras.project(scene.normalization.apply(torch.zeros(1, 3)))
     x, y, z = stated["tf_mat"][3][:3]
     expected = torch.tensor([128 - 293.2 * x / z, 128 + 293.2 * y / z])
     torch.testing.assert_close(pixel[1, 0], expected, atol=1e-2, rtol=0)

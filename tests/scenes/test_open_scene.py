@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from nerfkit.errors import ConfigError, SceneError
-from nerfkit.scenes import clock, detect, open_scene
+from nerfkit.scenes import detect, open_scene
+from nerfkit.studio import clock
 from tests.scenes.builders import ring, write_blender, write_kaolin
 
 
@@ -64,13 +65,11 @@ def test_auto_without_any_sign(tmp_path: Path) -> None:
 
 
 def test_unknown_names_get_a_suggestion() -> None:
-    with pytest.raises(
-        SceneError, match=r"unknown scene 'kaolyn'; expected one of clock, kaolin, .* Did you mean 'kaolin'\?"
-    ):
+    with pytest.raises(SceneError, match=r"'kaolyn': unknown scene; did you mean kaolin\? Known: clock, kaolin, "):
         open_scene("kaolyn", "x")
-    with pytest.raises(SceneError, match="expected one of") as caught:
+    with pytest.raises(SceneError, match=r"unknown scene\. Known:") as caught:
         open_scene("zzz", "x")
-    assert "Did you mean" not in str(caught.value)
+    assert "did you mean" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["kaolin", "blender", "auto"])
@@ -88,7 +87,7 @@ def test_background(ball: Path) -> None:
     assert open_scene("kaolin", ball).background == (0.0, 0.0, 0.0)
     assert open_scene("kaolin", ball, background="white").background == (1.0, 1.0, 1.0)
     assert open_scene("kaolin", ball, background=[0, 0.5, 1]).background == (0.0, 0.5, 1.0)
-    with pytest.raises(ConfigError, match=r"scene\.background is 'blakc'.*Did you mean 'black'"):
+    with pytest.raises(ConfigError, match=r"scene\.background=blakc: unknown color; did you mean black"):
         open_scene("kaolin", ball, background="blakc")
     for wrong in ([0.1, 0.2], [0, 0, 2.0], [0.0, 0.0, float("nan")], ["a", 0, 0]):
         with pytest.raises(ConfigError, match=r"scene\.background"):

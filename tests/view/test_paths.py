@@ -20,13 +20,13 @@ AROUND = cameras([(3.0, 0.0, 0.0), (0.0, 1.0, 4.0), (0.0, 0.0, -5.0)])
 
 @pytest.mark.parametrize("name", PATHS)
 @pytest.mark.parametrize("up", [(0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 1.0), (0.0, -2.0, 0.0)])
-def test_every_frame_looks_at_the_centre_upright(name: str, up: tuple[float, float, float]) -> None:
-    centre = torch.tensor([0.1, -0.2, 0.3])
-    path = PATHS[name](AROUND, 7, up=up, centre=centre)
-    pixel, depth = path.project(centre[None])
+def test_every_frame_looks_at_the_center_upright(name: str, up: tuple[float, float, float]) -> None:
+    center = torch.tensor([0.1, -0.2, 0.3])
+    path = PATHS[name](AROUND, 7, up=up, center=center)
+    pixel, depth = path.project(center[None])
     assert torch.allclose(pixel[:, 0], torch.tensor([15.0, 10.0]).expand(7, 2), atol=1e-3)
     assert (depth > 0).all()
-    above, _ = path.project(centre[None] + 0.1 * torch.tensor(up))
+    above, _ = path.project(center[None] + 0.1 * torch.tensor(up))
     assert (above[:, 0, 1] < pixel[:, 0, 1]).all()  # up in the world is up in the picture: a smaller row
     rotation = path.camera_to_world[:, :, :3]
     assert torch.allclose(rotation.mT @ rotation, torch.eye(3).expand(7, 3, 3), atol=1e-5)

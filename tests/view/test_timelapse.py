@@ -8,8 +8,8 @@ import trimesh
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.errors import ConfigError
-from nerfkit.mesh.gltf import srgb_to_linear
-from nerfkit.mesh.io import load_mesh
+from nerfkit.mesh.files.gltf import srgb_to_linear
+from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.scenes.scene import Similarity
 from nerfkit.view.timelapse import Timelapse, shaded
@@ -30,25 +30,25 @@ def test_files_video_and_usd(tmp_path):
     from pxr import Usd, UsdGeom
 
     units = Similarity(0.5, (0.0, 1.0, 0.0))
-    lapse = Timelapse(tmp_path / "lapse", ("glb", "ply", "usd", "video"), camera(), units=units, fps=4.0)
-    snapshots = [ball(1), replace(ball(1), vertices=ball(1).vertices * 0.5), ball(2, colours=torch.rand(162, 3))]
+    film = Timelapse(tmp_path / "film", ("glb", "ply", "usd", "video"), camera(), units=units, fps=4.0)
+    snapshots = [ball(1), replace(ball(1), vertices=ball(1).vertices * 0.5), ball(2, colors=torch.rand(162, 3))]
     for mesh in snapshots:
-        lapse.add(mesh)
-    usd, video = lapse.close()
+        film.add(mesh)
+    usd, video = film.close()
     for k, mesh in enumerate(snapshots):
         for ending in ("glb", "ply"):
-            loaded = load_mesh(tmp_path / "lapse" / f"mesh_{k:04d}.{ending}")
+            loaded = load_mesh(tmp_path / "film" / f"mesh_{k:04d}.{ending}")
             torch.testing.assert_close(loaded.vertices, units.invert(mesh.vertices))
     stage = Usd.Stage.Open(str(usd))  # held here: its prims die with it
     shape = UsdGeom.Mesh(stage.GetDefaultPrim())
     assert shape.GetPointsAttr().GetTimeSamples() == [0.0, 1.0, 2.0]
     assert shape.GetFaceVertexIndicesAttr().GetTimeSamples() == [0.0, 2.0]
     np.testing.assert_allclose(shape.GetPointsAttr().Get(1.0), units.invert(snapshots[1].vertices).numpy(), atol=1e-6)
-    colour = UsdGeom.PrimvarsAPI(shape).GetPrimvar("displayColor")
-    linear = srgb_to_linear(snapshots[2].colours.numpy())  # what USD's viewers take it for
-    np.testing.assert_allclose(colour.Get(2.0), linear, atol=1e-6)
+    color = UsdGeom.PrimvarsAPI(shape).GetPrimvar("displayColor")
+    linear = srgb_to_linear(snapshots[2].colors.numpy())  # what USD's viewers take it for
+    np.testing.assert_allclose(color.Get(2.0), linear, atol=1e-6)
     assert len(iio.imread(video)) == 3
-    first, second = (iio.imread(tmp_path / "lapse" / "frames" / f"{k:04d}.png") for k in range(2))
+    first, second = (iio.imread(tmp_path / "film" / "frames" / f"{k:04d}.png") for k in range(2))
     covered = [(frame < 250).any(-1).mean() for frame in (first, second)]
     assert covered[0] == pytest.approx(4 * covered[1], rel=0.25)
 
@@ -68,7 +68,7 @@ def test_usd_knows_which_way_is_up():
         assert UsdGeom.GetStageUpAxis(UsdSequence(12.0, up).stage) == token
 
 
-def test_a_mesh_without_colours_is_lit_from_the_camera():
+def test_a_mesh_without_colors_is_lit_from_the_camera():
     front = camera()
     turn = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]])
     back = replace(front, camera_to_world=turn @ front.camera_to_world)

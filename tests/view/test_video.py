@@ -40,7 +40,7 @@ def test_mp4_plays_in_browsers(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["square.mp4"]
 
 
-def test_gif_keeps_colours_and_rate(tmp_path: Path) -> None:
+def test_gif_keeps_colors_and_rate(tmp_path: Path) -> None:
     frames = moving_square(5)
     path = write_video(frames, tmp_path / "square.gif", fps=20)
     with Image.open(path) as image:

@@ -27,7 +27,7 @@ def gradients(piece: int | None, cameras: bool, draw: Draw | None) -> tuple[Any,
     sampler = StratifiedSampler(1.0, 3.0, 20)
     pixels, samples = render_rays(field, sampler, origins, directions, draw, piece=piece)
     weight = torch.arange(1.0, RAYS + 1)
-    ((pixels.colour.square().sum(-1) + pixels.depth) * weight + pixels.opacity.square()).sum().backward()
+    ((pixels.color.square().sum(-1) + pixels.depth) * weight + pixels.opacity.square()).sum().backward()
     return pixels, samples, [p.grad for p in (*field.parameters(), *([origins, directions] if cameras else []))]  # type: ignore[misc]
 
 
@@ -52,10 +52,10 @@ def test_some_weights_frozen_and_some_pixels_unused() -> None:
         field = HarmonicField(width=8, depth=2, octaves=3, seed=1)
         field.hidden[0].requires_grad_(False)
         pixels, _ = render_rays(field, StratifiedSampler(1.0, 3.0, 9), *rays(), piece=piece)
-        pixels.opacity.sum().backward()  # the colour layers get none
+        pixels.opacity.sum().backward()  # the color layers get none
         assert field.hidden[0].weight.grad is None
         results.append([field.hidden[1].weight.grad, field.density_head.weight.grad])
-        assert field.colour.weight.grad is None or not field.colour.weight.grad.any()
+        assert field.color.weight.grad is None or not field.color.weight.grad.any()
     for a, b in zip(*results, strict=True):
         assert isinstance(a, Tensor) and isinstance(b, Tensor) and b.abs().max() > 0
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
@@ -64,11 +64,11 @@ def test_some_weights_frozen_and_some_pixels_unused() -> None:
 def test_no_rays_in_pieces() -> None:
     field = HarmonicField(width=8, depth=2, octaves=3)
     pixels, samples = render_rays(field, StratifiedSampler(1.0, 3.0, 9), torch.zeros(0, 3), torch.zeros(0, 3), piece=4)
-    assert samples == 0 and pixels.colour.shape == (0, 3)
+    assert samples == 0 and pixels.color.shape == (0, 3)
 
 
 def test_one_piece_is_held_at_a_time() -> None:
-    """No sample of an earlier piece is alive when a later one is rendered, forwards or backwards."""
+    """No sample of an earlier piece is alive when a later one is rendered, forward or backward."""
     import weakref
 
     alive: weakref.WeakSet = weakref.WeakSet()
@@ -83,5 +83,5 @@ def test_one_piece_is_held_at_a_time() -> None:
 
     field = Watched(width=8, depth=2, octaves=3)
     pixels, _ = render_rays(field, StratifiedSampler(1.0, 3.0, 9), *rays(), piece=3)
-    pixels.colour.sum().backward()
+    pixels.color.sum().backward()
     assert most == 0

@@ -14,11 +14,11 @@ from nerfkit.volume.occupancy import OccupancyGrid
 from nerfkit.volume.renderer import FieldSource, over, render_rays, render_view
 from nerfkit.volume.samplers import OccupancySampler, StratifiedSampler
 
-RADIUS, DENSITY, COLOUR = 0.6, 2.0, (0.8, 0.5, 0.2)
+RADIUS, DENSITY, COLOR = 0.6, 2.0, (0.8, 0.5, 0.2)
 
 
 class Ball(Field):
-    """A field that is ``DENSITY`` inside the ball of ``RADIUS`` and 0 outside, of one colour."""
+    """A field that is ``DENSITY`` inside the ball of ``RADIUS`` and 0 outside, of one color."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Ball(Field):
 
     def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         assert offsets[-1] == len(positions) and len(offsets) == len(directions) + 1
-        return self.density(positions), torch.tensor(COLOUR).expand(len(positions), 3)
+        return self.density(positions), torch.tensor(COLOR).expand(len(positions), 3)
 
     def normals(self, positions: Tensor) -> Tensor:
         return torch.nn.functional.normalize(positions, dim=-1)
@@ -48,12 +48,12 @@ def parallel_rays() -> tuple[Tensor, Tensor, Tensor]:
     return origins, torch.tensor([0.0, 0.0, -1.0]).expand(6, 3).contiguous(), chord
 
 
-def test_opacity_colour_and_depth_of_a_ball() -> None:
+def test_opacity_color_and_depth_of_a_ball() -> None:
     origins, directions, chord = parallel_rays()
     pixels, _ = render_rays(Ball(), OccupancySampler(full_grid()), origins, directions)
     opacity = 1 - torch.exp(-DENSITY * chord)
     torch.testing.assert_close(pixels.opacity, opacity, atol=0.012, rtol=0)
-    torch.testing.assert_close(pixels.colour, opacity[:, None] * torch.tensor(COLOUR), atol=0.012, rtol=0)
+    torch.testing.assert_close(pixels.color, opacity[:, None] * torch.tensor(COLOR), atol=0.012, rtol=0)
     # Mean depth of exponential absorption in a slab from t0 that is c thick: t0 + 1/s - c e^(-sc) / (1 - e^(-sc)).
     start = 3 - chord / 2
     decay = torch.exp(-DENSITY * chord)
@@ -66,8 +66,8 @@ def test_grid_finds_the_ball_and_skips_the_rest() -> None:
     grid = full_grid()
     for visit in range(12):
         grid.update(Ball(), Draw(0, visit), visit, prune=True)
-    centre = (torch.arange(32) + 0.5) / 16 - 1
-    distance = torch.stack(torch.meshgrid(centre, centre, centre, indexing="ij"), -1).norm(dim=-1)
+    center = (torch.arange(32) + 0.5) / 16 - 1
+    distance = torch.stack(torch.meshgrid(center, center, center, indexing="ij"), -1).norm(dim=-1)
     half_diagonal = math.sqrt(3) / 32
     assert grid.occupied[distance < RADIUS - half_diagonal].all()
     assert not grid.occupied[distance > RADIUS + half_diagonal].any()
@@ -78,7 +78,7 @@ def test_grid_finds_the_ball_and_skips_the_rest() -> None:
     everywhere = OccupancySampler(full_grid())
     before, all_samples = render_rays(Ball(), everywhere, origins, directions)
     after, samples = render_rays(Ball(), sampler, origins, directions)
-    torch.testing.assert_close(after.colour, before.colour, atol=1e-6, rtol=0)
+    torch.testing.assert_close(after.color, before.color, atol=1e-6, rtol=0)
     assert samples < 0.6 * all_samples
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nerfkit.fields.field import Field
 from nerfkit.fields.harmonic import HarmonicField
-from nerfkit.kernels.harmonic_field import Rendered
+from nerfkit.kernels.composite import Rendered
 from nerfkit.kernels.march import Samples, positions
 from nerfkit.volume.wavefront import WAVES, Waves, render_waves
 
@@ -14,7 +14,7 @@ STOP = 1e-4
 
 
 class Fog(Field):
-    """Density ``thickness`` (1 + sin 9x), a colour of position and direction; counts what it is asked for."""
+    """Density ``thickness`` (1 + sin 9x), a color of position and direction; counts what it is asked for."""
 
     def __init__(self, thickness: float) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ def test_pixels_are_those_of_rendering_everything(waves: Waves, thickness: float
     found, evaluated = render_waves(field, *scene, early_stop=STOP, waves=waves)
     close(found, full, scene[0])
     assert evaluated == field.asked <= len(scene[0].t_start)
-    assert all(t[1] == 0 for t in (found.colour[:, 0], found.opacity, found.depth))
+    assert all(t[1] == 0 for t in (found.color[:, 0], found.opacity, found.depth))
 
 
 def test_no_more_is_evaluated_than_is_needed() -> None:
@@ -105,7 +105,7 @@ def test_nothing_to_render(counts: list[int]) -> None:
     for waves in (None, Waves(0, 1)):
         found, evaluated = render_waves(Fog(1.0), *scene, early_stop=STOP, waves=waves)
         assert evaluated == 0
-        assert found.colour.shape == (len(counts), 3) and found.opacity.shape == found.depth.shape == (len(counts),)
+        assert found.color.shape == (len(counts), 3) and found.opacity.shape == found.depth.shape == (len(counts),)
         assert all((t == 0).all() for t in found)
 
 
@@ -138,5 +138,5 @@ def test_nan_stays_in_its_ray() -> None:
     samples, origins, directions = rays([20, 20])
     origins, directions = torch.tensor([[0.4, 0, 0], [-0.4, 0, 0]]), torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
     found, _ = render_waves(Spoilt(1.0), samples, origins, directions, early_stop=STOP, waves=Waves(8, 4))
-    assert found.colour[0].isnan().all() and found.opacity[0].isnan()
-    assert found.colour[1].isfinite().all() and found.opacity[1] > 0
+    assert found.color[0].isnan().all() and found.opacity[0].isnan()
+    assert found.color[1].isfinite().all() and found.opacity[1] > 0

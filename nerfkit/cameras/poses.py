@@ -1,0 +1,54 @@
+"""Checking a pose matrix before anything is computed from it."""
+
+from typing import Any
+
+import numpy as np
+
+from nerfkit.errors import problem
+
+# Published data sets are rounded to float32 or to six digits; a real scale or shear is far larger.
+TOLERANCE = 1e-3
+
+
+def rigid_transform(matrix: Any, where: str) -> np.ndarray:
+    """A 4x4 rigid transform that acts on column vectors, checked and made exactly orthonormal, (3,4) float64.
+
+    The rotation is replaced by its polar factor, the nearest orthonormal matrix: a change of no more than rounding.
+
+    Args:
+        matrix: nested lists or an array, 4x4 (or 3x4), [rotation | translation] over [0, 0, 0, 1].
+        where: how a message names the file and key.
+
+    Raises:
+        SceneError: another shape, NaN or infinity, another last row, a scale or shear above ``TOLERANCE``, or a mirror.
+    """
+    expected = "a 4x4 rigid transform (rotation and translation)"
+    remedy = "Export the camera again without scale or mirroring."
+    try:
+        pose = np.array(matrix, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise problem(where, "the pose is not a matrix of numbers", expected, remedy) from None
+    if pose.shape not in ((4, 4), (3, 4)):
+        raise problem(where, f"the pose has shape {pose.shape}", expected, remedy)
+    if not np.isfinite(pose).all():
+        raise problem(where, "the pose contains NaN or infinity", expected, remedy)
+    if pose.shape == (4, 4) and np.abs(pose[3] - [0, 0, 0, 1]).max() > TOLERANCE:
+        raise problem(
+            where,
+            f"the pose's projective part is {np.round(pose[3], 4).tolist()} instead of [0, 0, 0, 1]",
+            expected,
+            "Check whether the matrix is transposed.",
+        )
+    rotation = pose[:3, :3]
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > TOLERANCE:
+        raise problem(where, "the pose's rotation is not orthonormal (it scales or shears)", expected, remedy)
+    if np.linalg.det(rotation) < 0:
+        raise problem(where, "the pose is mirrored (determinant -1)", "a right-handed rotation", remedy)
+    left, _, right = np.linalg.svd(rotation)
+    return np.concatenate([left @ right, pose[:3, 3:]], axis=1)  # (3, 4)
+
+
+def inverse(pose: np.ndarray) -> np.ndarray:
+    """The inverse (3,4) of a rigid transform (3,4)."""
+    rotation = pose[:, :3].T
+    return np.concatenate([rotation, -rotation @ pose[:, 3:]], axis=1)

@@ -1,0 +1,221 @@
+"""Binary glTF 2.0 (GLB) of one mesh, as bytes: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html.
+
+The colors hold the photographs' light, so the material is unlit (KHR_materials_unlit), and a plain rough dielectric
+for viewers that do not know that extension.
+"""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nerfkit.errors import SceneError
+from nerfkit.mesh.mesh import Mesh, vertex_normals
+
+_FLOAT, _UINT32 = 5126, 5125
+_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
+_REPEAT, _CLAMP_TO_EDGE = 10497, 33071
+# What a file may need: these are read, or say nothing about geometry and colors.
+_HARMLESS = ("KHR_materials_", "KHR_lights_", "KHR_mesh_quantization", "EXT_texture_webp")
+_READ = ("POSITION", "TEXCOORD_0", "COLOR_0")
+_NORMALIZED = {5120: ("i1", 127), 5121: ("u1", 255), 5122: ("<i2", 32767), 5123: ("<u2", 65535)}  # what stands for 1
+
+
+def split_corners(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One vertex per distinct (vertex, uv) pair, as file formats with a single index need.
+
+    Returns:
+        the original vertex of each new one (W,), its uv (W,2) float32, and faces (F,3) over the new vertices.
+    """
+    if mesh.corner_uvs is None:
+        raise ValueError("a mesh without UVs has nothing to split")
+    corner = mesh.faces.cpu().numpy().reshape(-1)  # (3F,)
+    uv = mesh.corner_uvs.detach().cpu().numpy().reshape(-1, 2)  # (3F, 2)
+    key = np.column_stack([corner.astype(np.float64), uv])
+    unique, inverse = np.unique(key, axis=0, return_inverse=True)
+    return unique[:, 0].astype(np.int64), unique[:, 1:].astype(np.float32), inverse.reshape(-1, 3)
+
+
+def outside(uvs: Tensor) -> Tensor:
+    """Which UVs (...,) bool lie outside [0,1] by more than rounding, 1e-4, so that a texture repeats there."""
+    return (uvs < -1e-4) | (uvs > 1 + 1e-4)
+
+
+def to_glb(mesh: Mesh, texture_png: bytes | None, surface_png: bytes | None = None) -> bytes:
+    """The mesh with smooth normals, and its UVs and texture (as an embedded PNG) or its vertex colors, as a GLB file.
+
+    glTF measures v downward and stores vertex colors linear, texture colors sRGB; both are converted here. The
+    texture repeats where some UV lies outside [0,1].
+
+    Args:
+        texture_png: the base color.
+        surface_png: how metallic (blue) and rough (green) the surface is, over the same UVs; None where it is plain
+            and matt. Viewers that know the unlit extension, which stays, do not look at it.
+
+    Raises:
+        SceneError: no faces, which the format cannot hold.
+    """
+    if not len(mesh.faces):
+        raise SceneError("a GLB file cannot hold a mesh without faces; write it as OBJ or PLY")
+    vertices = mesh.vertices.detach().cpu()
+    normals = vertex_normals(vertices, mesh.faces.cpu())
+    normals[normals.norm(dim=-1) < 0.5] = torch.tensor([0.0, 0.0, 1.0])  # the format demands unit length
+    builder = _Buffer()
+    if mesh.corner_uvs is not None:
+        origin, uv, faces = split_corners(mesh)
+        attributes = {"TEXCOORD_0": builder.add(np.column_stack([uv[:, 0], 1 - uv[:, 1]]).astype(np.float32), "VEC2")}
+    else:
+        origin, faces, attributes = np.arange(len(vertices)), mesh.faces.cpu().numpy(), {}
+    attributes["POSITION"] = builder.add(vertices.numpy()[origin], "VEC3", bounds=True)
+    attributes["NORMAL"] = builder.add(normals.numpy()[origin], "VEC3")
+    if mesh.colors is not None and texture_png is None:
+        attributes["COLOR_0"] = builder.add(srgb_to_linear(mesh.colors.detach().cpu().numpy())[origin], "VEC3")
+    indices = builder.add(faces.astype(np.uint32).reshape(-1), "SCALAR")
+
+    surface: dict = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+    document: dict = {
+        "asset": {"version": "2.0", "generator": "nerfkit"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}],
+        "extensionsUsed": ["KHR_materials_unlit"],
+        "materials": [{"pbrMetallicRoughness": surface, "extensions": {"KHR_materials_unlit": {}}}],
+    }
+    if texture_png is not None:
+        slots = {"baseColorTexture": texture_png}
+        if surface_png is not None:
+            slots["metallicRoughnessTexture"] = surface_png
+            surface["metallicFactor"] = 1.0  # what multiplies the texture's own
+        repeats = mesh.corner_uvs is not None and bool(outside(mesh.corner_uvs).any())
+        wrap = _REPEAT if repeats else _CLAMP_TO_EDGE
+        document["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": wrap, "wrapT": wrap}]
+        document["textures"] = [{"source": k, "sampler": 0} for k in range(len(slots))]
+        document["images"] = []
+        for k, (slot, png) in enumerate(slots.items()):
+            surface[slot] = {"index": k}
+            document["images"].append({"bufferView": builder.add_view(png), "mimeType": "image/png"})
+    document |= {"accessors": builder.accessors, "bufferViews": builder.views}
+    document["buffers"] = [{"byteLength": len(builder.data)}]
+
+    return _packed(document, bytes(builder.data))
+
+
+def _packed(document: dict, binary: bytes) -> bytes:
+    """A GLB file of the two chunks."""
+    text = json.dumps(document, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def read_glb(path: Path) -> tuple[bytes, list[str]]:
+    """A GLB file in the form that readers without an understanding of normalized integers need, and notes.
+
+    Positions, UVs and vertex colors that are normalized integers are made float32. Where no material is named, a plain
+    one is: UVs would not be read otherwise. The notes say what is passed over.
+
+    Raises:
+        SceneError: it is not GLB 2.0, is cut off, or needs an extension without which it reads as something else.
+    """
+    content = path.read_bytes()
+    if len(content) < 20 or content[:4] != b"glTF" or content[16:20] != b"JSON":
+        raise SceneError(f"{path}: it cannot be read as GLB, which begins with glTF and JSON; export it again")
+    version, total, length = struct.unpack_from("<3I", content, 4)
+    if version != 2 or len(content) < total:
+        what = f"{len(content)} of {total} bytes are there" if version == 2 else f"it is glTF {version}, expected 2"
+        raise SceneError(f"{path}: it cannot be read as a mesh ({what}); export it again")
+    document = json.loads(content[20 : 20 + length])
+    needed = [name for name in document.get("extensionsRequired", []) if not name.startswith(_HARMLESS)]
+    if needed:
+        raise SceneError(
+            f"{path}: it needs {', '.join(needed)}, which is not read here; export it without compression and "
+            "extensions"
+        )
+    moved = "KHR_texture_transform" in document.get("extensionsUsed", [])
+    notes = ["passed over KHR_texture_transform: the texture may be out of place"] if moved else []
+    binary = bytearray(content[28 + length : total])  # behind the chunk's own length and name
+    changed = [_make_floats(document, binary), _name_material(document)]
+    return (_packed(document, bytes(binary)) if any(changed) else content), notes
+
+
+def _name_material(document: dict) -> bool:
+    """Gives the parts of a file with UVs but without any material a plain one; whether it did."""
+    parts = [part for mesh in document.get("meshes", []) for part in mesh["primitives"]]
+    with_uvs = any("TEXCOORD_0" in part.get("attributes", {}) for part in parts)
+    if not with_uvs or any("material" in part for part in parts):
+        return False
+    document["materials"] = [{}]
+    for part in parts:
+        part["material"] = 0
+    return True
+
+
+def _make_floats(document: dict, binary: bytearray) -> bool:
+    """Turns normalized integers of what is read into float32 behind ``binary``; whether there were some."""
+    attributes = [p.get("attributes", {}) for mesh in document.get("meshes", []) for p in mesh["primitives"]]
+    used = {found[name] for found in attributes for name in _READ if name in found}
+    accessors = [document["accessors"][number] for number in sorted(used)]
+    accessors = [accessor for accessor in accessors if accessor.get("normalized") and "bufferView" in accessor]
+    for accessor in accessors:
+        kind, one = _NORMALIZED[accessor["componentType"]]
+        size, width = np.dtype(kind).itemsize, int(accessor["type"][-1])
+        view = document["bufferViews"][accessor["bufferView"]]
+        start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
+        strides = (view.get("byteStride", size * width), size)
+        table = np.ndarray((accessor["count"], width), kind, bytes(binary), start, strides)
+        values = np.maximum(table.astype("<f4") / np.float32(one), -1)  # the lowest integer is -1, too
+        binary += b"\0" * (-len(binary) % 4)
+        document["bufferViews"].append({"buffer": 0, "byteOffset": len(binary), "byteLength": values.nbytes})
+        binary += values.tobytes()
+        for key in ("normalized", "byteOffset", "min", "max"):
+            accessor.pop(key, None)
+        accessor |= {"bufferView": len(document["bufferViews"]) - 1, "componentType": _FLOAT}
+    if accessors:
+        document["buffers"][0]["byteLength"] = len(binary)
+    return bool(accessors)
+
+
+def srgb_to_linear(color: np.ndarray) -> np.ndarray:
+    """IEC 61966-2-1 decoding of sRGB values in [0,1]."""
+    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def linear_to_srgb(color: np.ndarray) -> np.ndarray:
+    """The inverse of ``srgb_to_linear``."""
+    bright = 1.055 * np.maximum(color, 0.0031308) ** (1 / 2.4) - 0.055
+    return np.where(color <= 0.0031308, color * 12.92, bright).astype(np.float32)
+
+
+class _Buffer:
+    """The binary chunk being filled, with the views and accessors that describe it."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.views: list[dict] = []
+        self.accessors: list[dict] = []
+
+    def add_view(self, content: bytes, target: int | None = None) -> int:
+        self.data += b"\0" * (-len(self.data) % 4)
+        view = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(content)}
+        self.views.append(view | ({"target": target} if target else {}))
+        self.data += content
+        self.data += b"\0" * (-len(self.data) % 4)
+        return len(self.views) - 1
+
+    def add(self, array: np.ndarray, kind: str, bounds: bool = False) -> int:
+        indices = array.dtype == np.uint32
+        view = self.add_view(array.tobytes(), _ELEMENT_ARRAY_BUFFER if indices else _ARRAY_BUFFER)
+        accessor = {
+            "bufferView": view,
+            "componentType": _UINT32 if indices else _FLOAT,
+            "count": len(array),
+            "type": kind,
+        }
+        if bounds:
+            accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
+        self.accessors.append(accessor)
+        return len(self.accessors) - 1

@@ -1,0 +1,86 @@
+"""Finding the box that holds the object, and the similarity that takes it into [-1,1]^3."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nerfkit.cameras import Cameras
+from nerfkit.errors import problem
+from nerfkit.scenes.hull import carve
+from nerfkit.scenes.scene import Similarity
+
+Box = tuple[np.ndarray, np.ndarray]
+
+FILL = 0.95  # the box's longest side spans [-FILL, FILL]; the rest is room for smoothing
+COARSE, FINE = 64, 96
+
+
+def focus_point(cameras: Cameras) -> np.ndarray:
+    """The point (3,) nearest to all optical axes: argmin_p sum_i |(I - d_i d_i^T)(p - o_i)|^2.
+
+    Where the axes are parallel, every point of a line is as near; the one closest to the mean position is taken.
+    """
+    poses = cameras.camera_to_world.numpy(force=True).astype(np.float64)
+    origins, axes = poses[:, :, 3], -poses[:, :, 2]
+    middle = origins.mean(axis=0)
+    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # (N, 3, 3)
+    offset = np.einsum("nij,nj->i", across, origins - middle)
+    return middle + np.linalg.lstsq(across.sum(axis=0), offset, rcond=1e-9)[0]
+
+
+def camera_box(cameras: Cameras) -> Box:
+    """Without masks: the cube around the focus point whose half side is half the mean camera distance from it."""
+    focus = focus_point(cameras)
+    half = 0.5 * np.linalg.norm(cameras.positions.numpy(force=True) - focus, axis=1).mean()
+    return focus - half, focus + half
+
+
+def hull_box(cameras: Cameras, masks: Tensor, where: str) -> Box:
+    """The bounding box of the visual hull of ``masks`` (N,H,W), nonzero where the object is.
+
+    A coarse grid over all that the cameras can see around their focus point is carved, then its box again, finer. Where
+    a mask stays off its frame's border, the view shows the whole object, so the box lies in what it sees. At least half
+    of the views must see a cell, for space that nobody looks at cannot be carved.
+
+    Raises:
+        SceneError: nothing is left, so masks and poses disagree.
+    """
+    focus = focus_point(cameras)
+    fx, fy = cameras.intrinsics[:, 0].numpy(force=True), cameras.intrinsics[:, 1].numpy(force=True)
+    corner = np.hypot(cameras.width / 2 / fx, cameras.height / 2 / fy)  # tangent of half the diagonal field of view
+    radius = (np.linalg.norm(cameras.positions.numpy(force=True) - focus, axis=1) * corner).max()
+    min_seen = math.ceil(len(cameras) / 2)
+    lower, upper = focus - radius, focus + radius
+    border = torch.cat([masks[:, 0], masks[:, -1], masks[:, :, 0], masks[:, :, -1]], dim=1)
+    closed = ~border.any(dim=1)
+    for resolution in (COARSE, FINE):
+        keep = carve(cameras, masks, resolution, lower=lower, upper=upper, closed=closed, min_seen=min_seen)
+        if not keep.any():
+            raise problem(
+                where,
+                "no point in space lies inside all masks",
+                "masks of one object, and poses in the format's convention",
+                "Check that masks and poses belong together.",
+            )
+        indices = keep.nonzero().numpy()  # (kept cells, 3)
+        first, last = indices.min(axis=0), indices.max(axis=0)
+        cell = (upper - lower) / resolution
+        lower, upper = lower + first * cell, lower + (last + 1) * cell
+    return lower, upper
+
+
+def fit_box(box: Box) -> Similarity:
+    """The similarity that centers ``box`` and scales its longest side to 2 FILL."""
+    lower, upper = box
+    scale = 2 * FILL / float((upper - lower).max())
+    x, y, z = (-scale * (lower + upper) / 2).tolist()
+    return Similarity(scale, (x, y, z))
+
+
+def move(cameras: Cameras, similarity: Similarity) -> Cameras:
+    """The cameras in normalized units: positions are transformed, rotations and intrinsics stay."""
+    position = similarity.apply(cameras.positions)
+    return replace(cameras, camera_to_world=torch.cat([cameras.camera_to_world[:, :, :3], position[..., None]], -1))

@@ -1,0 +1,186 @@
+"""The clock scene: made by the project, once, in a cache folder; no download.
+
+100 views all around, RGB, coverage, depth and cameras in Kaolin's format, and the true surface. A folder is filled
+beside its final place and renamed when it is whole, and it lists its files and their sizes, so that neither an
+interrupted run nor a damaged disk leaves something that is taken for the clock.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+
+from nerfkit.cameras import Cameras, look_at
+from nerfkit.errors import problem
+from nerfkit.runs.progress import track
+from nerfkit.scenes import kaolin
+from nerfkit.scenes.assemble import Background
+from nerfkit.scenes.files import TRUTH
+from nerfkit.scenes.scene import Scene
+from nerfkit.studio import clock_model
+from nerfkit.studio.kaolin_writer import HORIZONTAL_APERTURE, write_view
+from nerfkit.studio.renderer import render
+
+RESOLUTION, VIEWS = 512, 100
+FOCAL_LENGTH = 35.0  # mm
+NEAREST, FARTHEST = 205.0, 260.0
+CONTENTS = "contents.json"
+ABANDONED = 3600.0  # seconds after which an unfinished folder is nobody's any more
+
+
+def load(
+    root: str | Path | None = None,
+    *,
+    resolution: int | None = None,
+    background: Background = None,
+    holdout: int = 10,
+    views: int = VIEWS,
+) -> Scene:
+    """The clock as a scene, made first if it is not in the cache.
+
+    Args:
+        root: folder that holds the cached folders; None is ``$NERFKIT_CACHE``, or else ``~/.cache/nerfkit``.
+        resolution: image side in pixels; None is 512.
+        background: name or color; None is black.
+        holdout: views 0, holdout, 2 holdout, ... are the test views.
+        views: how many cameras.
+
+    Raises:
+        SceneError: the folder cannot be written.
+    """
+    stored = stored_resolution(resolution or RESOLUTION)
+    folder = make_clock(clock_folder(root, stored, views), stored, views)
+    return kaolin.load(
+        folder, resolution=resolution, background=background, holdout=holdout, name="clock", truth=str(folder / TRUTH)
+    )
+
+
+def stored_resolution(resolution: int) -> int:
+    """The image side that serves ``resolution``: twice that, for the loader to halve, unless that exceeds 512."""
+    return 2 * resolution if 2 * resolution <= RESOLUTION else resolution
+
+
+def clock_folder(cache: str | Path | None = None, resolution: int = RESOLUTION, views: int = VIEWS) -> Path:
+    """Where the clock is cached: one folder for each version of the model, resolution and number of views."""
+    parent = cache or os.environ.get("NERFKIT_CACHE") or Path.home() / ".cache" / "nerfkit"
+    key = f"{clock_model.VERSION} {resolution} {views} {FOCAL_LENGTH} {NEAREST} {FARTHEST}"
+    return Path(parent).expanduser() / f"clock-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def clock_cameras(resolution: int, views: int) -> Cameras:
+    """``views`` cameras that look at the origin from all sides, from below too; their distances vary by a quarter.
+
+    View n stands at point n of Roberts' R3 sequence (the additive recurrence of the root of x^4 = x + 1), whose every
+    part, and every tenth point too, covers the sphere evenly: held-out views are neither all in front nor all behind.
+    """
+    root = 1.2207440846057596
+    points = (0.5 + np.arange(1, views + 1)[:, None] * root ** -np.arange(1.0, 4.0)) % 1  # (N, 3)
+    azimuth, height = 2 * np.pi * points[:, 0], -0.80 + 1.78 * points[:, 1]
+    level = np.sqrt(1 - height**2)
+    directions = np.stack([level * np.sin(azimuth), height, level * np.cos(azimuth)], -1)
+    distance = NEAREST + (FARTHEST - NEAREST) * points[:, 2:]
+    positions = torch.from_numpy(distance * directions)  # (N, 3)
+    poses = look_at(positions, positions.new_zeros(3), positions.new_tensor([0.0, 1.0, 0.0]))
+    focal = FOCAL_LENGTH / HORIZONTAL_APERTURE * resolution
+    intrinsics = torch.tensor([[focal, focal, resolution / 2, resolution / 2]]).expand(views, 4)
+    return Cameras(poses.float(), intrinsics, resolution, resolution)
+
+
+def make_clock(folder: str | Path, resolution: int = RESOLUTION, views: int = VIEWS, progress: bool = True) -> Path:
+    """Render the clock into ``folder`` and return it; a folder that holds it whole already is left alone.
+
+    Besides the views (see ``kaolin_writer``), it holds ``truth.ply``: the visible surface, in scene units, with
+    colors.
+
+    Raises:
+        SceneError: the folder holds something else, or cannot be written.
+    """
+    folder = Path(folder).expanduser().absolute()
+    try:
+        if _is_whole(folder):
+            return folder
+        if folder.exists() and not (folder / CONTENTS).exists() and any(folder.iterdir()):
+            raise problem(str(folder), "not empty, and not a clock", "a new or an empty folder", "Choose another one.")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(folder)
+        unfinished = folder.with_name(f"{folder.name}.unfinished-{uuid.uuid4().hex[:8]}")
+        try:
+            unfinished.mkdir()
+            _fill(unfinished, resolution, views, progress)
+            _put_in_place(unfinished, folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    except OSError as error:
+        megabytes = views * resolution**2 * 10 // 10**6 + 20
+        raise problem(
+            str(folder),
+            f"the clock cannot be written there ({error.strerror or error})",
+            f"a writable disk with {megabytes} MB free",
+            "Free some space, or set NERFKIT_CACHE to another folder.",
+        ) from error
+    return folder
+
+
+def _fill(folder: Path, resolution: int, views: int, progress: bool) -> None:
+    cameras = clock_cameras(resolution, views)
+    samples = 4 if resolution >= 256 else 8  # small pictures are cheap, and fine marks alias in them
+    if progress:
+        print(f"making the clock: {views} views of {resolution}x{resolution}, once", file=sys.stderr, flush=True)
+    surface = clock_model.surface()
+    written: list[Path] = []
+    # Files are packed and written beside the rendering; at most two views wait.
+    with ThreadPoolExecutor(1) as writer:
+        waiting: list[Future[list[Path]]] = []
+        numbers = range(views)
+        for view in track(numbers, views, "making the clock") if progress else numbers:
+            photos = render(surface, cameras[view], samples, clock_model.LIGHTS)
+            if len(waiting) == 2:
+                written += waiting.pop(0).result()
+            waiting.append(writer.submit(write_view, folder, view, photos, cameras[view], 0))
+        for future in waiting:
+            written += future.result()
+    vertices, faces, colors = clock_model.truth()
+    colors = np.concatenate([np.rint(colors * 255), np.full((len(colors), 1), 255)], -1).astype(np.uint8)
+    mesh = trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False)
+    mesh.export(folder / TRUTH, encoding="binary")
+    written.append(folder / TRUTH)
+    sizes = {path.name: path.stat().st_size for path in written}
+    (folder / CONTENTS).write_text(json.dumps({"resolution": resolution, "views": views, "files": sizes}))
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether every file that ``folder`` lists is there with its size."""
+    try:
+        sizes = json.loads((folder / CONTENTS).read_text())["files"]
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _put_in_place(unfinished: Path, folder: Path) -> None:
+    """Rename; a damaged clock at that place goes, and one that another process finished meanwhile stays."""
+    if folder.exists():
+        if _is_whole(folder):
+            return
+        shutil.rmtree(folder)
+    try:
+        unfinished.rename(folder)
+    except OSError:
+        if not _is_whole(folder):
+            raise
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Drop what processes that were killed left beside ``folder``."""
+    for path in folder.parent.glob(f"{folder.name}.unfinished-*"):
+        if time.time() - path.stat().st_mtime > ABANDONED:
+            shutil.rmtree(path, ignore_errors=True)
