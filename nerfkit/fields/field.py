@@ -7,6 +7,10 @@ from torch import Tensor, nn
 
 from nerfkit.kernels.composite import Rendered, composite
 from nerfkit.kernels.march import Samples
+from nerfkit.schema import Registry
+
+FIELDS = Registry("field")
+"""Name of a field -> its options, whose ``build`` makes it. A new field is one module with ``@FIELDS.register``."""
 
 
 class Field(nn.Module):
