@@ -3,13 +3,11 @@
 import time
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from nerfkit.fields.field import Field
 from nerfkit.fit.extract import surface_colors
-from nerfkit.fit.refine import MeshWatch, refine_mesh
+from nerfkit.fit.refine import MeshCallback, refine_mesh
 from nerfkit.fit.refine_measure import evaluate_mesh
 from nerfkit.fit.refine_targets import field_depth
 from nerfkit.fit.specular import Specular
@@ -25,7 +23,7 @@ from nerfkit.runs.report import table
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.paths import orbit
 from nerfkit.view.timelapse import Timelapse
-from nerfkit.volume.samplers import Sampler
+from nerfkit.volume.model import RadianceModel
 
 LABELS = {
     "psnr": "PSNR, dB",
@@ -42,12 +40,10 @@ UNITS = {"chamfer": 100}
 
 def refine_stage(
     coarse: Mesh,
-    field: Field,
-    sampler: Sampler,
+    model: RadianceModel,
     config: DictConfig,
     scene: Scene,
     record: Run,
-    device: torch.device,
 ) -> tuple[Mesh, Specular | None]:
     """The refined mesh and its highlights, None where it does without; metrics, curves and pictures go to ``record``.
 
@@ -59,14 +55,16 @@ def refine_stage(
     start = time.perf_counter()
 
     def color(points: Tensor, normals: Tensor) -> Tensor:
-        return surface_colors(field, sampler, points, normals, device)
+        return surface_colors(model, points, normals)
 
-    depth = field_depth(field, sampler, scene, device) if o.depth_weight else None
-    film = _timelapse(config, scene, record)
-    watches = [] if film is None else [MeshWatch(1 / config.timelapse.snapshots, film.add)]
+    depth = field_depth(model, scene) if o.depth_weight else None
+    recorder = _timelapse(config, scene, record)
+    callbacks = [] if recorder is None else [MeshCallback(recorder.add, 1 / config.timelapse.snapshots)]
     visibility = visibility_of(config.rasterizer)
-    refined = refine_mesh(coarse, scene, o, record, seed, color, depth=depth, visibility=visibility, watches=watches)
-    for path in film.close() if film is not None else ():
+    refined = refine_mesh(
+        coarse, scene, o, record, seed, color, depth=depth, visibility=visibility, callbacks=callbacks
+    )
+    for path in recorder.close() if recorder is not None else ():
         record.log(f"wrote {path}")
     specular, highlights = fit_specular(refined, scene, o, record, seed) if o.specular else (None, {})
     seconds = time.perf_counter() - start

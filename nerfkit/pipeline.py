@@ -10,11 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from nerfkit.errors import CheckpointError, ConfigError, UserError
-from nerfkit.fit.build import build_field, build_sampler, load_scene
-from nerfkit.fit.checks import check_config, for_rendering
+from nerfkit.fit.build import load_scene, model_of
+from nerfkit.fit.checks import check_config
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh
-from nerfkit.fit.field import FieldFit
+from nerfkit.fit.field import FieldFit, TrainerOptions
 from nerfkit.fit.specular import Specular, SpecularSource
 from nerfkit.mesh.files.io import load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
@@ -29,7 +29,7 @@ from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.show import Source, pick_source, show
-from nerfkit.volume.renderer import FieldSource
+from nerfkit.volume.model import FieldSource
 
 SPECULAR = "specular.npz"
 EXPORTS = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply", SPECULAR)
@@ -110,8 +110,8 @@ def render(config: DictConfig) -> list[Path]:
         source, identity = _mesh_source(record.folder, scene)
         return show(source, name, config, scene.cameras, scene.up, folder, identity, record.log)
     device = pick_device(config.device)
-    fit = _load_fit(for_rendering(trained, device), scene, record, device)
-    field_source = FieldSource(fit.average, fit.sampler, scene.background)
+    fit = _load_fit(trained, scene, record, device, rendering=True)
+    field_source = FieldSource(fit.average, scene.background)
     return show(field_source, name, config, scene.cameras, scene.up, folder, str(fit.progress.step), record.log)
 
 
@@ -128,19 +128,19 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def new_fit(config: DictConfig, scene: Scene, record: Run, device: torch.device) -> FieldFit:
-    """An untrained field and what trains it, as ``config`` says; checkpoints and curves go to ``record``.
+def new_fit(config: DictConfig, scene: Scene, record: Run, device: torch.device, rendering: bool = False) -> FieldFit:
+    """An untrained model and what trains it, as ``config`` says; checkpoints and curves go to ``record``.
 
     Raises:
         ConfigError: a value that cannot be used.
     """
-    field, average = build_field(config, scene, device), build_field(config, scene, device)
-    return FieldFit(scene, field, average, build_sampler(config, scene), config, record, device)
+    options = TrainerOptions(**OmegaConf.to_container(config.trainer, resolve=True))  # type: ignore[arg-type]
+    return FieldFit(model_of(config, scene, device, rendering), scene, options, seed=int(config.seed), run=record)
 
 
-def _load_fit(config: DictConfig, scene: Scene, record: Run, device: torch.device) -> FieldFit:
-    fit = new_fit(config, scene, record, device)
-    fit.load(checkpoints.load_latest(record.folder, device, record.log)[1])
+def _load_fit(config: DictConfig, scene: Scene, record: Run, device: torch.device, rendering: bool = False) -> FieldFit:
+    fit = new_fit(config, scene, record, device, rendering)
+    fit.load_state_dict(checkpoints.load_latest(record.folder, device, record.log)[1], str(record.folder))
     return fit
 
 
@@ -196,7 +196,7 @@ class _Stages:
             self.fit = new_fit(self.config, self.scene, self.record, self.device)
         self.fit.train()
         fit, progress = self.fit, self.fit.progress
-        found = evaluate_field(fit.average, fit.sampler, self.scene, self.record.folder / "images", self.device)
+        found = evaluate_field(fit.average, self.scene, self.record.folder / "images")
         found |= {"steps": progress.step, "seconds": round(progress.seconds, 3), "samples": progress.samples}
         self.record.update_metrics({"field": found})
         inside = f" ({found['psnr_inside']:.2f} inside the masks)" if "psnr_inside" in found else ""
@@ -207,7 +207,7 @@ class _Stages:
 
     def _extract(self) -> None:
         fit = self._have_fit()
-        self.coarse = coarse_mesh(fit.average, fit.sampler, self.scene, self.config.extract, self.device)
+        self.coarse = coarse_mesh(fit.average, self.scene, self.config.extract)
         self._save(self.coarse, "coarse", ("ply",))
         self.record.log(f"coarse mesh: {len(self.coarse.vertices)} vertices, {len(self.coarse.faces)} faces")
 
@@ -215,9 +215,7 @@ class _Stages:
         if self.coarse is None:
             self.coarse = self._load("coarse.ply", "extract")
         fit = self._have_fit()
-        self.refined, self.specular = refine_stage(
-            self.coarse, fit.average, fit.sampler, self.config, self.scene, self.record, self.device
-        )
+        self.refined, self.specular = refine_stage(self.coarse, fit.average, self.config, self.scene, self.record)
 
     def _export(self) -> None:
         mesh = self.refined or self.coarse
@@ -247,7 +245,7 @@ class _Stages:
             show(source, name, o, self.scene.cameras, self.scene.up, folder / "video", identity, self.record.log)
         else:
             fit = self._have_fit()
-            source_of_field = FieldSource(fit.average, fit.sampler, self.scene.background)
+            source_of_field = FieldSource(fit.average, self.scene.background)
             identity = str(fit.progress.step)
             show(
                 source_of_field, name, o, self.scene.cameras, self.scene.up, folder / "video", identity, self.record.log
