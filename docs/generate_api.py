@@ -13,8 +13,8 @@ GROUPS = {
     "Scenes": ("open_scene", "Scene", "synthesize"),
     "Cameras": ("Cameras", "look_at", "from_opencv", "from_opengl", "from_pytorch3d"),
     "Fields": ("build_model", "RadianceModel", "FieldFit", "evaluate_field", "Field"),
-    "Options": ("HarmonicOptions", "OccupancyOptions", "StratifiedOptions", "TrainerOptions", "ExtractOptions")
-    + ("RefineOptions",),
+    "Options of the field": ("HarmonicOptions", "OccupancyOptions", "StratifiedOptions", "TrainerOptions"),
+    "Options of the mesh": ("ExtractOptions", "RefineOptions"),
     "Rays": ("sample_rays", "intersect_box", "march", "positions", "composite"),
     "Meshes": ("Mesh", "load_mesh", "save_mesh", "icosphere", "coarse_mesh", "refine_mesh", "remesh"),
     "Rasterizer": ("render", "rasterize", "interpolate", "sample_texture", "antialias", "shade"),
@@ -23,10 +23,10 @@ GROUPS = {
 }
 INTRODUCTION = """# Python API
 
-Generated from the docstrings by `python docs/generate_api.py`. Everything here is an attribute of `nerfkit`, loaded when it is first
-used: `import nerfkit as nk`. Tensors, numbers and option objects go in; no config, no run folder. `examples/` has whole programs.
-A wrong shape, dtype or device is a `ValueError` that names the argument; files and options that cannot be used are
-`nerfkit.errors.UserError`.
+Generated from the docstrings by `python docs/generate_api.py`. Everything here is an attribute of `nerfkit`, loaded
+when it is first used: `import nerfkit as nk`. Tensors, numbers and option objects go in; no config, no run folder.
+`examples/` has whole programs. A wrong shape, dtype or device is a `ValueError` that names the argument; files and
+options that cannot be used are `nerfkit.errors.UserError`.
 """
 
 

@@ -30,7 +30,8 @@ def test_every_name_is_there_and_type_checkers_see_it() -> None:
         _ = nk.rastorize
     tree = ast.parse((ROOT / "nerfkit" / "__init__.py").read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
-    seen = {(node.module, alias.name) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    seen = {(node.module, alias.name) for node in imports for alias in node.names}
     lazy = {(module, name) for name, module in nk._NAMES.items()}
     lazy |= {(module.rpartition(".")[0], name) for name, module in nk._MODULES.items()}
     assert seen == lazy
