@@ -19,7 +19,6 @@ from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.measures import surface_distance
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.topology import topology_report
-from nerfkit.raster.visibility import visibility_of
 from nerfkit.runs.folder import Run
 from nerfkit.runs.report import table
 from nerfkit.scenes.scene import Scene
@@ -64,7 +63,7 @@ def refine_stage(
     depth = field_depth(field, sampler, scene, device) if o.depth_weight else None
     film = _timelapse(config, scene, record)
     watches = [] if film is None else [MeshWatch(1 / config.timelapse.snapshots, film.add)]
-    visibility = visibility_of(config.rasterizer)
+    visibility = config.rasterizer.chosen()
     refined = refine_mesh(coarse, scene, o, record, seed, color, depth=depth, visibility=visibility, watches=watches)
     for path in film.close() if film is not None else ():
         record.log(f"wrote {path}")

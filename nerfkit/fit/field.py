@@ -14,7 +14,6 @@ from torch import Tensor
 
 from nerfkit.errors import CheckpointError
 from nerfkit.fields.field import Field
-from nerfkit.fit.checks import check_trainer
 from nerfkit.fit.metrics import psnr
 from nerfkit.fit.pixels import TrainingPixels, TrainingRays
 from nerfkit.fit.watch import FiniteWatch
@@ -130,10 +129,9 @@ class FieldFit:
         run: Run,
         device: torch.device,
     ) -> None:
-        check_trainer(config)
         self.scene, self.run, self.seed = scene, run, int(config.seed)
         # Plain attributes: a look-up in a config object costs as much as a small kernel, and a step does dozens.
-        self.options, self.grid_options = SimpleNamespace(**config.trainer), SimpleNamespace(**config.sampler)
+        self.options, self.grid_options = config.trainer, config.sampler
         self.field, self.average, self.sampler = field.to(device), average.to(device), sampler.to(device)
         self.average.load_state_dict(field.state_dict())
         self.pixels = TrainingPixels(scene, sampler, device)
