@@ -11,7 +11,8 @@ import difflib
 import functools
 import importlib.metadata
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import Field, fields
 from itertools import product
 from typing import Any, NamedTuple
@@ -29,14 +30,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from yaml import YAMLError
 
 from nerfkit import recipes
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, did_you_mean
 from nerfkit.fields import FIELDS
 from nerfkit.scenes import FORMATS, SceneOptions
-from nerfkit.schema import Options, Registry, check_value, literal, shown, type_of
+from nerfkit.schema import Options, Registry, check_value, expected, literal, shown, type_of
 from nerfkit.view.options import VideoOptions
 from nerfkit.view.paths import PATHS
 from nerfkit.volume import SAMPLERS
@@ -75,7 +78,11 @@ def checked(name: str, words: Sequence[str], config_dir: str | None = None) -> A
         for override in overrides:
             _check_group_option(override)
         chosen = [w for w, o in zip(words, overrides, strict=True) if is_group(o) or o.is_hydra_override()]
-        schema = schema_of(COMMANDS[name], _composed(name, chosen))
+        schema = _composed(name, chosen)
+        for group in (registry.group for registry in registries() if registry.group in schema):
+            if schema[group] is not None and not issubclass(OmegaConf.get_type(schema, group), Options):  # type: ignore[arg-type]
+                name_there = schema[group].get("name")
+                raise ConfigError(f"the file of {group} {name_there} has no class; add to it: defaults: [{name_there}]")
         for override in overrides:
             if not (is_group(override) or override.is_hydra_override()):
                 check_override(override, schema)
@@ -87,14 +94,12 @@ def typed(made: type[Options], config: DictConfig) -> Any:
     """A config as an instance of its class, which checks it.
 
     Raises:
-        ConfigError: a key or a value that does not fit, or one that is missing.
+        ConfigError: a key or a value that does not fit.
     """
     try:
         return OmegaConf.to_object(schema_of(made, config))
-    except MissingMandatoryValue as error:
-        raise ConfigError(f"{error.full_key}: needs a value; add {error.full_key}=... to the command") from None
     except OmegaConfBaseException as error:
-        raise ConfigError(_one_line(error)) from None
+        raise _explained(error, made) from None
 
 
 def schema_of(made: type[Options], config: DictConfig) -> DictConfig:
@@ -103,7 +108,7 @@ def schema_of(made: type[Options], config: DictConfig) -> DictConfig:
     try:
         merged = OmegaConf.merge(schema, config)
     except OmegaConfBaseException as error:
-        raise ConfigError(_one_line(error)) from None
+        raise _explained(error, made) from None
     assert isinstance(merged, DictConfig)
     return merged
 
@@ -131,7 +136,7 @@ def prepared(name: str, words: Sequence[str], sweep: bool = False) -> list[str]:
 def quoted(name: str, words: Sequence[str], sweep: bool = False) -> list[str]:
     """The words with the present names of keys, and with paths that Hydra and OmegaConf take letter for letter."""
     register(with_recipes=any("experiment" in word or "recipe" in word for word in words))
-    paths, ready = path_keys(name), []
+    paths, ready = {key for key, leaf in declarations(COMMANDS[name]).items() if leaf.declared.metadata.get("path")}, []
     for word in words:
         key, equals, value = word.partition("=")
         bare = key.lstrip("+")
@@ -154,13 +159,13 @@ def with_preset(words: Sequence[str]) -> list[str]:
     return ready if any(word.startswith("preset=") for word in ready) else [preset, *ready]
 
 
-def path_keys(name: str) -> set[str]:
-    """The keys of a command that are paths."""
-    found = list(leaves(OmegaConf.structured(COMMANDS[name])))
+def declarations(made: type[Options]) -> dict[str, Leaf]:
+    """Every key that a command may have, with whatever alternatives are chosen."""
+    found = list(leaves(OmegaConf.structured(made)))
     for registry in registries():
         for made in registry.values():
             found += leaves(OmegaConf.structured(made), f"{registry.group}.")
-    return {leaf.key for leaf in found if leaf.declared.metadata.get("path")}
+    return {leaf.key: leaf for leaf in found}
 
 
 def expand(words: Sequence[str], config_dir: str | None = None) -> Iterator[list[str]]:
@@ -241,7 +246,10 @@ def check_override(override: Override, schema: DictConfig) -> None:
         raise ConfigError(f"{override.input_line}: a key cannot be removed; give it another value")
     known = {leaf.key: leaf for leaf in leaves(schema)}
     if key not in known:
-        raise _unknown_key(override, list(known), list(map(str, schema)))
+        inside = [name for name in known if name.startswith(key + ".")]
+        if inside:
+            raise ConfigError(f"{override.input_line}: {key} holds several values; set one of {', '.join(inside)}")
+        raise ConfigError(unknown_key(key, known))
     leaf, value = known[key], override.value()
     group = leaf.made.group
     if leaf.declared.name == "name" and group in {registry.group for registry in registries()}:
@@ -251,16 +259,14 @@ def check_override(override: Override, schema: DictConfig) -> None:
         check_value(leaf.made, leaf.declared, value)
 
 
-def _unknown_key(override: Override, known: list[str], top: list[str]) -> ConfigError:
-    key = override.key_or_group
-    inside = [name for name in known if name.startswith(key + ".")]
-    if inside:
-        return ConfigError(f"{override.input_line}: {key} holds several values; set one of {', '.join(inside)}")
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """What to say of a key that is not among the ``known``: near ones, and those beside it."""
+    names = list(known)
     parent = key.rpartition(".")[0]
-    siblings = [name for name in known if name.rpartition(".")[0] == parent]
-    names = siblings if parent and siblings else top
-    near = difflib.get_close_matches(key, [*known, *names], n=1, cutoff=0.6)
-    return ConfigError(f"{key}: unknown key{did_you_mean(key, dict.fromkeys(near + names))}")
+    siblings = [name for name in names if parent and name.rpartition(".")[0] == parent]
+    siblings = siblings or list(dict.fromkeys(name.partition(".")[0] for name in names))
+    near = difflib.get_close_matches(key, [*names, *siblings], n=1, cutoff=0.6)
+    return f"{key}: unknown key{did_you_mean(key, dict.fromkeys(near + siblings))}"
 
 
 def leaves(config: DictConfig, prefix: str = "") -> Iterator[Leaf]:
@@ -321,8 +327,25 @@ def _composed(name: str, words: list[str]) -> DictConfig:
     """What Hydra makes of the words, inside ``hydra_here``."""
     try:
         return hydra_compose(name, words)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error)) from None
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise _explained(error, COMMANDS[name]) from None
+
+
+def _explained(error: Exception, made: type[Options]) -> ConfigError:
+    """What is wrong with a file: the words of the command have been checked before."""
+    file = re.match(r"In '([^']+)'", str(error))
+    inner: BaseException | None = error
+    while inner is not None and not getattr(inner, "full_key", None):
+        inner = inner.__cause__ or inner.__context__
+    if inner is None:
+        return ConfigError(_one_line(error))
+    key, known = str(inner.full_key), declarations(made)  # type: ignore[attr-defined]
+    reason = f"{key}: {str(inner).splitlines()[0]}"
+    if isinstance(inner, ConfigKeyError | ConfigAttributeError):
+        reason = unknown_key(key, known)
+    elif key in known:
+        reason += f"; expected {expected(known[key].made, known[key].declared)}"
+    return ConfigError(f"{file[1]}.yaml: {reason}" if file else reason)
 
 
 def _loader() -> ConfigLoaderImpl:

@@ -51,9 +51,7 @@ class Run:
         self.text = self.board.text
 
     @classmethod
-    def create(
-        cls, output: str | Path, scene_name: str, config: Any, overrides: Sequence[str] | None = None
-    ) -> "Run":
+    def create(cls, output: str | Path, scene_name: str, config: Any, overrides: Sequence[str] | None = None) -> "Run":
         """Makes a new folder, records the question and the machine in it, and points ``latest`` to it.
 
         Args:

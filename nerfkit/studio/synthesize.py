@@ -55,7 +55,9 @@ class _View(NamedTuple):
 class SynthesisOptions(Options):
     """What photos ``synthesize`` makes."""
 
-    views: int = option(40, "pictures for training and testing; Blender's validation file has more", least=3, most=100_000)
+    views: int = option(
+        40, "pictures for training and testing; Blender's validation file has more", least=3, most=100_000
+    )
     size: int = option(256, "their side in pixels", least=8, most=8192)
     samples: int = option(4, "a pixel is the mean of samples x samples rays", least=1, most=32)
     seed: int = option(0, "turns the cameras around the object", least=0, most=2**63 - 1)

@@ -65,7 +65,9 @@ def test_auto_without_any_sign(tmp_path: Path) -> None:
 
 
 def test_unknown_names_get_a_suggestion() -> None:
-    with pytest.raises(ConfigError, match=r"scene\.name=kaolyn: unknown .*; did you mean kaolin\? Known: clock, kaolin, "):
+    with pytest.raises(
+        ConfigError, match=r"scene\.name=kaolyn: unknown .*; did you mean kaolin\? Known: clock, kaolin, "
+    ):
         open_scene("kaolyn", "x")
     with pytest.raises(ConfigError, match=r"scene\.name=zzz: .*\. Known:") as caught:
         open_scene("zzz", "x")

@@ -71,7 +71,10 @@ def test_what_it_prints_opens_the_data(command: Command, capsys: pytest.CaptureF
         (["pyramid.obj", "out", "views=many"], "views=many: expected a whole number from 3 to 100000, such as 40"),
         (["pyramid.obj", "out", "views=0"], "views=0: expected a whole number from 3"),
         (["pyramid.obj", "out", "fov=wide"], "fov=wide: expected a number from 1 to 150, such as 40.0"),
-        (["pyramid.obj", "out", "light=sudio"], "light=sudio: unknown value sudio; did you mean studio? Known: none, studio"),
+        (
+            ["pyramid.obj", "out", "light=sudio"],
+            "light=sudio: unknown value sudio; did you mean studio? Known: none, studio",
+        ),
         (["pyramid.obj", "out", "--views", "3"], "--views: expected KEY=VALUE, as in views=40"),
         (["pyramid.obj", "out", "--views=3"], "--views=3: expected KEY=VALUE, as in views=40"),
         (["pyramid.obj", "out", "-x"], "-x: expected KEY=VALUE"),
