@@ -31,7 +31,6 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
-
 from yaml import YAMLError
 
 from nerfkit import recipes
@@ -323,10 +322,10 @@ def _check_group_option(override: Override) -> None:
         raise ConfigError(f"{group}={shown(value)}: unknown {group}{did_you_mean(value, known)}")
 
 
-def _composed(name: str, words: list[str]) -> DictConfig:
+def _composed(name: str, words: Sequence[str]) -> DictConfig:
     """What Hydra makes of the words, inside ``hydra_here``."""
     try:
-        return hydra_compose(name, words)
+        return hydra_compose(name, list(words))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise _explained(error, COMMANDS[name]) from None
 

@@ -107,7 +107,7 @@ class Registry(dict[str, type[Options]]):
     def register(self, made: Made) -> Made:
         """Adds a class of options under the default of its ``name``."""
         made.group = self.group
-        self[next(f.default for f in fields(made) if f.name == "name")] = made  # type: ignore[arg-type]
+        self[str(next(f.default for f in fields(made) if f.name == "name"))] = made  # type: ignore[arg-type]
         return made
 
     def find(self, name: object) -> type[Options]:
@@ -128,7 +128,7 @@ def check_value(made: type[Options], declared: "Field[Any]", value: Any) -> None
         ConfigError: ``KEY=VALUE: `` and what was expected, with an example or a near name.
     """
     kind, optional = type_of(made, declared)
-    if kind not in TYPES and get_origin(kind) is not list or value is None and optional:
+    if (kind not in TYPES and get_origin(kind) is not list) or (value is None and optional):
         return
     choices, problem = declared.metadata.get("choices"), ""
     example = "" if default_of(declared) is None or kind is bool else f", such as {shown(default_of(declared))}"
@@ -201,7 +201,7 @@ def default_of(declared: "Field[Any]") -> Any:
 
 def type_of(made: type[Options], declared: "Field[Any]") -> tuple[Any, bool]:
     """An option's type, and whether it may be null besides."""
-    kind = _types(made)[declared.name]
+    kind = _types(made)[declared.name]  # type: ignore[arg-type]  # a class is hashable
     inner = [argument for argument in get_args(kind) if argument is not type(None)]
     return (inner[0], True) if len(inner) < len(get_args(kind)) else (kind, False)
 

@@ -1,5 +1,6 @@
 """``python -m nerfkit synthesize MESH FOLDER KEY=VALUE ...``: photos of a mesh as a data set."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from typing import Any
@@ -55,9 +56,7 @@ def parse(word: str) -> tuple[str, Any]:
     if key not in KEYS:
         raise ConfigError(f"{key}: unknown key{did_you_mean(key, KEYS)}")
     converted: Any = value
-    try:
+    with contextlib.suppress(ValueError):  # ``check_value`` says what was expected
         converted = type_of(SynthesisOptions, KEYS[key])[0](value)
-    except ValueError:
-        pass  # ``check_value`` says what was expected
     check_value(SynthesisOptions, KEYS[key], converted)
     return key, converted

@@ -2,7 +2,7 @@ import math
 import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ CONF = ROOT / "conf"
 
 @dataclass
 class Planet(Options):
-    group = "planet"
+    group: ClassVar[str] = "planet"
 
     name: str = "earth"
     radius: float = option(1.0, "in normalized units", above=0)
@@ -198,7 +198,7 @@ def other_field() -> Any:
     @FIELDS.register
     @dataclass
     class OtherOptions(Options):
-        suits = {"smoke": {"cells": 4}}
+        suits: ClassVar[dict] = {"smoke": {"cells": 4}}
 
         name: str = "other"
         cells: int = option(64, "along each side", least=1)

@@ -1,19 +1,50 @@
-"""Names in the config to objects: a registry, never a path to import."""
+"""Names in the config to objects: registries, never a path to import."""
 
 from typing import Any
 
 import torch
 
+from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.scenes import open_scene
 from nerfkit.scenes.scene import Scene
+from nerfkit.volume.model import RadianceModel
+from nerfkit.volume.samplers import OccupancyOptions
 
 
-def build_field(config: Any, scene: Scene, device: torch.device | str = "cpu") -> Any:
-    return config.field.build(scale=config.sampler.scale(scene), seed=config.seed, device=device)
+def build_model(
+    scene: Scene,
+    field: Any = None,
+    sampler: Any = None,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> RadianceModel:
+    """An untrained model of a scene, on ``device``.
+
+    Args:
+        scene: its masks and cameras say where the sampler looks, and how large the field's world is.
+        field: options out of ``FIELDS``, such as ``HarmonicOptions(width=32)``; None takes ``HarmonicOptions()``.
+        sampler: options out of ``SAMPLERS``; None takes ``OccupancyOptions()``.
+        seed: of the initial weights.
+
+    Raises:
+        ConfigError: what ``device`` cannot compute.
+    """
+    field = HarmonicOptions() if field is None else field
+    sampler = OccupancyOptions() if sampler is None else sampler
+    made = field.build(scale=sampler.scale(scene), seed=seed, device=device)
+    return RadianceModel(made, sampler.build(scene)).to(device)
 
 
-def build_sampler(config: Any, scene: Scene) -> Any:
-    return config.sampler.build(scene)
+def model_of(config: Any, scene: Scene, device: torch.device | str = "cpu", rendering: bool = False) -> RadianceModel:
+    """The model that ``config.field`` and ``config.sampler`` describe; ``rendering`` only, sizes that ``device`` has no
+    kernel for are computed by plain PyTorch.
+
+    Raises:
+        ConfigError: as ``build_model``.
+    """
+    field = config.field.for_rendering(device) if rendering else config.field
+    return build_model(scene, field, config.sampler, seed=config.seed, device=device)
 
 
 def load_scene(config: Any) -> Scene:

@@ -10,8 +10,8 @@ A recipe is a module of this package with a class of options and the function th
     @recipe(SpinOptions)
     def run(o: SpinOptions, config: TrainOptions, record: Run, device: torch.device) -> None: ...
 
-It writes its curves, pictures, meshes and figures into the run folder and returns nothing. ``config.budget`` is the share
-of its steps to do. conf/experiment/spin.yaml chooses it: ``defaults: [override /recipe: spin]``.
+It writes its curves, pictures, meshes and figures into the run folder and returns nothing. ``config.budget`` is the
+share of its steps to do. conf/experiment/spin.yaml chooses it: ``defaults: [override /recipe: spin]``.
 """
 
 from collections.abc import Callable

@@ -12,7 +12,7 @@ from nerfkit.cameras import Cameras, look_at
 from nerfkit.config import TrainOptions
 from nerfkit.errors import SceneError
 from nerfkit.fit.build import load_scene
-from nerfkit.fit.loop import Watch
+from nerfkit.fit.loop import Callback
 from nerfkit.fit.metrics import mask_iou, quantize
 from nerfkit.fit.refine import evaluate_mesh, picture
 from nerfkit.mesh.files.io import save_mesh
@@ -100,7 +100,7 @@ def timelapse(
     background: Sequence[float] = (1.0, 1.0, 1.0),
     units: Similarity | None = None,
     name: str = "",
-) -> tuple[Timelapse | None, list[Watch]]:
+) -> tuple[Timelapse | None, list[Callback]]:
     """What ``config.timelapse`` asks for, in the run's folder ``timelapse`` or ``timelapse/NAME``, on a slow turntable.
 
     Returns:
@@ -110,8 +110,8 @@ def timelapse(
     if o.snapshots < 1:
         return None, []
     path = orbit(cameras, max(2 * o.snapshots, 2), up=up)
-    recorder = Timelapse(record.folder / "timelapse" / name, list(o.formats), path, background, units, o.fps, up)
-    return recorder, [Watch(1 / o.snapshots, lambda _: recorder.add(mesh()))]
+    recorder = Timelapse(record.folder / "timelapse" / name, o, path, background, units, up)
+    return recorder, [Callback(lambda _: recorder.add(mesh()), share=1 / o.snapshots)]
 
 
 def close(recorder: Timelapse | None, record: Run) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.config import TrainOptions
-from nerfkit.fit.loop import Watch, optimize
+from nerfkit.fit.loop import Callback, optimize
 from nerfkit.mesh.losses import Topology, laplacian_vectors, normal_consistency
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
@@ -128,12 +128,11 @@ def run(o: DibrSphereOptions, config: TrainOptions, record: Run, device: torch.d
         for name, value in measured.items():
             record.scalar(f"dibr_sphere/held_out_{name}", value, step)
 
-    recorder, watches = timelapse(
+    recorder, callbacks = timelapse(
         config, record, sphere.mesh, scene.cameras, up=scene.up, background=scene.background, units=scene.normalization
     )
-    done = optimize(
-        "dibr_sphere", sphere.step, steps=steps_of(config), run=record, watches=[*watches, Watch(0.05, look)]
-    )
+    callbacks.append(Callback(look, share=0.05))
+    done = optimize("dibr_sphere", sphere.step, steps=steps_of(config), run=record, callbacks=callbacks)
     close(recorder, record)
     mesh = sphere.mesh()
     found = compare(mesh, scene, views, record.folder / "images")

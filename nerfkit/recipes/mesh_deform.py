@@ -74,8 +74,8 @@ def run(o: MeshDeformOptions, config: TrainOptions, record: Run, device: torch.d
     def mesh() -> Mesh:
         return replace(start, vertices=start.vertices + offsets.detach()).to("cpu")
 
-    recorder, watches = timelapse(config, record, mesh, ring(8, 256, 3.2, 20.0))
-    done = optimize("mesh_deform", step, steps=steps_of(config), run=record, watches=watches)
+    recorder, callbacks = timelapse(config, record, mesh, ring(8, 256, 3.2, 20.0))
+    done = optimize("mesh_deform", step, steps=steps_of(config), run=record, callbacks=callbacks)
     close(recorder, record)
     aim = target.to("cpu").without_appearance()
     distance = surface_distance(mesh(), aim, threshold=0.01)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from nerfkit.config import TrainOptions
-from nerfkit.fit.loop import Watch, optimize
+from nerfkit.fit.loop import Callback, optimize
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.losses import edge_length, laplacian_norm, normal_consistency
 from nerfkit.mesh.mesh import Mesh
@@ -96,10 +96,12 @@ def run(o: MeshTextureOptions, config: TrainOptions, record: Run, device: torch.
     def look(done: int) -> None:
         record.scalar("mesh_texture/held_out_mask_iou", glance(mesh(), scene, views[:3])["mask_iou"], done)
 
-    recorder, watches = timelapse(
+    recorder, callbacks = timelapse(
         config, record, mesh, scene.cameras, up=scene.up, background=scene.background, units=scene.normalization
     )
-    done = optimize("mesh_texture", step, steps=steps_of(config), run=record, watches=[*watches, Watch(0.2, look)])
+    done = optimize(
+        "mesh_texture", step, steps=steps_of(config), run=record, callbacks=[*callbacks, Callback(look, share=0.2)]
+    )
     close(recorder, record)
     found = compare(mesh(), scene, views, record.folder / "images")
     record.update_metrics({"mesh_texture": {**found, "steps": done, "visibility": visibility.name}})

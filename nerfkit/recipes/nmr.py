@@ -107,8 +107,8 @@ def vertices(o: VerticesOptions, config: TrainOptions, record: Run, device: torc
     def mesh() -> Mesh:
         return _mirrored(replace(start, vertices=points.detach())).to("cpu")
 
-    recorder, watches = timelapse(config, record, mesh, camera.to("cpu"))
-    done = optimize("nmr_vertices", step, steps=steps_of(config), run=record, watches=watches)
+    recorder, callbacks = timelapse(config, record, mesh, camera.to("cpu"))
+    done = optimize("nmr_vertices", step, steps=steps_of(config), run=record, callbacks=callbacks)
     close(recorder, record)
     with torch.no_grad():
         found = silhouette()
@@ -164,8 +164,8 @@ def textures(o: TexturesOptions, config: TrainOptions, record: Run, device: torc
     def mesh() -> Mesh:
         return _mirrored(replace(start, texture=torch.tanh(texture.detach()).clamp(0, 1))).to("cpu")
 
-    recorder, watches = timelapse(config, record, mesh, ring(1, o.size, DISTANCE, 0.0, VIEW_ANGLE))
-    done = optimize("nmr_textures", step, steps=steps_of(config), run=record, watches=watches)
+    recorder, callbacks = timelapse(config, record, mesh, ring(1, o.size, DISTANCE, 0.0, VIEW_ANGLE))
+    done = optimize("nmr_textures", step, steps=steps_of(config), run=record, callbacks=callbacks)
     close(recorder, record)
     angles = [45.0 * k for k in range(8)]
     with torch.no_grad():

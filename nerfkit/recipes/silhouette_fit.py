@@ -105,10 +105,10 @@ def fit(
     def mesh() -> Mesh:
         return replace(start, vertices=vertices.detach().clone()).to("cpu")
 
-    recorder, watches = timelapse(
+    recorder, callbacks = timelapse(
         config, record, mesh, scene.cameras, up=scene.up, units=scene.normalization, name=variant
     )
-    optimize(f"silhouette_fit_{variant}", step, steps=steps_of(config), run=record, watches=watches)
+    optimize(f"silhouette_fit_{variant}", step, steps=steps_of(config), run=record, callbacks=callbacks)
     close(recorder, record)
     made = mesh()
     found = compare(made, scene, scene.test or scene.train[:1])

@@ -22,7 +22,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.config import TrainOptions
 from nerfkit.fit.large_steps import LargeSteps
-from nerfkit.fit.loop import Watch, optimize
+from nerfkit.fit.loop import Callback, optimize
 from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.mesh import Mesh
@@ -162,7 +162,7 @@ def fit(
         return terms
 
     steps = steps_of(config)
-    optimize(title, timed, steps=steps, run=record, watches=[Watch(max(0.1, min(1.0, 5 / steps)), look)])
+    optimize(title, timed, steps=steps, run=record, callbacks=[Callback(look, share=max(0.1, min(1.0, 5 / steps)))])
     figures = {key: round(value, 3) for key, value in errors.items()}
     final = Mesh(vertices.detach().cpu(), start.faces.cpu())
     return {

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -231,7 +231,7 @@ def _point_latest(parent: Path, name: str) -> None:
 
 def _plain(config: Any) -> dict[str, Any]:
     """The config as dictionaries, lists and numbers, resolved."""
-    plain: Any = asdict(config) if is_dataclass(config) else OmegaConf.to_container(config, resolve=True)
+    plain: Any = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else asdict(config)
     return plain
 
 

@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nerfkit.errors import ConfigError, SceneError, problem
+from nerfkit.errors import ConfigError, problem
 from nerfkit.scenes.assemble import Background, background_color
 from nerfkit.scenes.files import Source
 from nerfkit.scenes.scene import Scene, Similarity

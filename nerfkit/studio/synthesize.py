@@ -83,8 +83,8 @@ class SynthesisOptions(Options):
         self.expect(
             "views",
             left >= MIN_TRAIN,
-            f"at least {MIN_TRAIN} views for training, and holdout={self.holdout} leaves {left}; ask for more views, or "
-            "hold fewer out",
+            f"at least {MIN_TRAIN} views for training, and holdout={self.holdout} leaves {left}; "
+            "ask for more views, or hold fewer out",
         )
 
 

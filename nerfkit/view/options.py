@@ -7,8 +7,6 @@ from nerfkit.schema import Options, option
 from nerfkit.view.colors import CHANNELS
 from nerfkit.view.paths import PATHS
 
-TIMELAPSE_FORMATS = ("glb", "ply", "usd", "video")
-
 
 @dataclass
 class VideoOptions(Options):
@@ -41,6 +39,8 @@ class TimelapseOptions(Options):
 
     snapshots: int = option(0, "0: none", least=0, most=10_000)
     formats: list[str] = option(
-        ["glb", "video"], "files of each snapshot; usd needs the extra nerfkit[usd]", choices=TIMELAPSE_FORMATS
+        ["glb", "video"],
+        "files of each snapshot; usd needs the extra nerfkit[usd]",
+        choices=("glb", "ply", "usd", "video"),
     )
     fps: float = option(12.0, "snapshots a second", above=0)
