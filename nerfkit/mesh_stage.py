@@ -3,9 +3,9 @@
 import time
 from typing import Any
 
-from omegaconf import DictConfig
 from torch import Tensor
 
+from nerfkit.config import TrainOptions
 from nerfkit.fit.extract import surface_colors
 from nerfkit.fit.refine import MeshCallback, refine_mesh
 from nerfkit.fit.refine_measure import evaluate_mesh
@@ -17,7 +17,6 @@ from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.measures import surface_distance
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.topology import topology_report
-from nerfkit.raster.visibility import visibility_of
 from nerfkit.runs.folder import Run
 from nerfkit.runs.report import table
 from nerfkit.scenes.scene import Scene
@@ -41,7 +40,7 @@ UNITS = {"chamfer": 100}
 def refine_stage(
     coarse: Mesh,
     model: RadianceModel,
-    config: DictConfig,
+    config: TrainOptions,
     scene: Scene,
     record: Run,
 ) -> tuple[Mesh, Specular | None]:
@@ -50,7 +49,7 @@ def refine_stage(
     Args:
         coarse: with vertex colors, in normalized units.
     """
-    o, seed = config.refine, int(config.seed)
+    o, seed = config.refine, config.seed
     before = evaluate_mesh(coarse, scene, scene.test)
     start = time.perf_counter()
 
@@ -60,7 +59,7 @@ def refine_stage(
     depth = field_depth(model, scene) if o.depth_weight else None
     recorder = _timelapse(config, scene, record)
     callbacks = [] if recorder is None else [MeshCallback(recorder.add, 1 / config.timelapse.snapshots)]
-    visibility = visibility_of(config.rasterizer)
+    visibility = config.rasterizer.chosen()
     refined = refine_mesh(
         coarse, scene, o, record, seed, color, depth=depth, visibility=visibility, callbacks=callbacks
     )
@@ -98,14 +97,14 @@ def _surface(mesh: Mesh, scene: Scene) -> dict[str, Any]:
     return found
 
 
-def _timelapse(config: DictConfig, scene: Scene, record: Run) -> Timelapse | None:
+def _timelapse(config: TrainOptions, scene: Scene, record: Run) -> Timelapse | None:
     """What ``config.timelapse`` asks for, into the run's folder ``timelapse``, on a slow turntable."""
     o = config.timelapse
     if o.snapshots < 1:
         return None
     path = orbit(scene.cameras, 2 * o.snapshots, up=scene.up)
     folder = record.folder / "timelapse"
-    return Timelapse(folder, list(o.formats), path, scene.background, scene.normalization, o.fps, scene.up)
+    return Timelapse(folder, o, path, scene.background, scene.normalization, scene.up)
 
 
 def _table(found: dict[str, Any]) -> str:

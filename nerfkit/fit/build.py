@@ -3,14 +3,10 @@
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
-from nerfkit.fields import FIELDS
 from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.scenes import open_scene
 from nerfkit.scenes.scene import Scene
-from nerfkit.schema import Registry
-from nerfkit.volume import SAMPLERS
 from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.samplers import OccupancyOptions
 
@@ -40,37 +36,22 @@ def build_model(
     return RadianceModel(made, sampler.build(scene)).to(device)
 
 
-def chosen(registry: Registry, group: DictConfig) -> Any:
-    """The options that a group of the config describes, checked: those of the class that its ``name`` names.
-
-    Raises:
-        ConfigError: an unknown name, or a value out of its range.
-    """
-    values: Any = OmegaConf.to_container(group, resolve=True)
-    return registry.find(values["name"])(**values)
-
-
-def model_of(
-    config: DictConfig, scene: Scene, device: torch.device | str = "cpu", rendering: bool = False
-) -> RadianceModel:
+def model_of(config: Any, scene: Scene, device: torch.device | str = "cpu", rendering: bool = False) -> RadianceModel:
     """The model that ``config.field`` and ``config.sampler`` describe; ``rendering`` only, sizes that ``device`` has no
     kernel for are computed by plain PyTorch.
 
     Raises:
-        ConfigError: as ``chosen`` and ``build_model``.
+        ConfigError: as ``build_model``.
     """
-    field, sampler = chosen(FIELDS, config.field), chosen(SAMPLERS, config.sampler)
-    if rendering:
-        field = field.for_rendering(device)
-    return build_model(scene, field, sampler, seed=int(config.seed), device=device)
+    field = config.field.for_rendering(device) if rendering else config.field
+    return build_model(scene, field, config.sampler, seed=config.seed, device=device)
 
 
-def load_scene(config: DictConfig) -> Scene:
+def load_scene(config: Any) -> Scene:
     """The scene that ``config.scene`` names.
 
     Raises:
         SceneError, ConfigError: it cannot be used.
     """
     s = config.scene
-    background: Any = OmegaConf.to_container(s.background) if OmegaConf.is_config(s.background) else s.background
-    return open_scene(s.name, s.root, resolution=s.resolution, background=background, holdout=s.holdout)
+    return open_scene(s.name, s.root, resolution=s.resolution, background=s.background, holdout=s.holdout)

@@ -1,29 +1,42 @@
 """From a field to a coarse mesh: isosurface, no floaters or unseen parts, decimated, colored by the field."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.mesh.clean import decimate, remove_floaters, remove_hidden, smooth
-from nerfkit.mesh.extract import extract_mesh
+from nerfkit.mesh.extract import MAX_RESOLUTION, extract_mesh
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.raster import rasterize
 from nerfkit.runs.progress import Progress
 from nerfkit.scenes.scene import Scene
+from nerfkit.schema import Options, option
 from nerfkit.volume.model import RadianceModel
 
 SMOOTHING = 5  # rounds of Taubin smoothing before decimation: ripples of the field would claim the face budget
 FEELER = 0.05  # how far in front of a surface point, in normalized units, the ray that reads its color starts
 
 
-def coarse_mesh(model: RadianceModel, scene: Scene, options: DictConfig) -> Mesh:
-    """The surface of a field, at most ``options.faces`` triangles, with vertex colors, in normalized units.
+@dataclass
+class ExtractOptions(Options):
+    """The coarse mesh: the surface of the field."""
 
-    Args:
-        options: conf/extract: ``resolution`` of the lattice, ``level`` of density (null chooses one), ``faces``,
-            ``min_part``: parts smaller than this share of the largest are dropped.
+    group: ClassVar[str] = "extract"
+
+    resolution: int = option(192, "lattice points along each axis of the unit cube", least=4, most=MAX_RESOLUTION)
+    level: float | None = option(
+        None, "density of the surface; null: half the light is blocked within four cells", above=0
+    )
+    faces: int = option(8000, "budget after decimation; a tetrahedron has 4", least=4)
+    min_part: float = option(
+        0.02, "parts with less than this share of the largest part's area are dropped", least=0, most=1
+    )
+
+
+def coarse_mesh(model: RadianceModel, scene: Scene, options: ExtractOptions) -> Mesh:
+    """The surface of a field, at most ``options.faces`` triangles, with vertex colors, in normalized units.
 
     Raises:
         SceneError: the field has no surface.

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.errors import SceneError
@@ -19,6 +18,7 @@ from nerfkit.fit.loop import Callback, optimize
 from nerfkit.fit.refine_measure import evaluate_mesh as evaluate_mesh
 from nerfkit.fit.refine_measure import picture as picture
 from nerfkit.fit.refine_measure import preview
+from nerfkit.fit.refine_options import RefineOptions as RefineOptions
 from nerfkit.fit.refine_phases import Colored, Textured
 from nerfkit.fit.refine_targets import DepthTargets, Targets
 from nerfkit.fit.refine_untangle import untangle
@@ -50,7 +50,7 @@ class MeshCallback:
 def refine_mesh(
     mesh: Mesh,
     scene: Scene,
-    options: DictConfig,
+    options: RefineOptions,
     run: Run | None = None,
     seed: int = 0,
     color: Callable[[Tensor, Tensor], Tensor] | None = None,
@@ -63,7 +63,7 @@ def refine_mesh(
 
     Args:
         mesh: with vertex ``colors`` to start from, in normalized units; white where it has none.
-        options: conf/refine.
+        options: of the two phases.
         run: where curves and pictures go; None shows the progress bar alone.
         seed: of the order of views and of the random backgrounds.
         color: what the texture starts from: points (P,3) and unit normals (P,3) on the surface to colors (P,3) in
@@ -120,7 +120,7 @@ class _Refinement:
         self,
         mesh: Mesh,
         scene: Scene,
-        options: DictConfig,
+        options: RefineOptions,
         seed: int,
         color: Callable[[Tensor, Tensor], Tensor] | None,
         depth: DepthTargets | None,

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
+from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.mesh.laplacian import Topology, laplacian_vectors
 from nerfkit.mesh.losses import normal_consistency
 from nerfkit.mesh.mesh import rows, scattered
@@ -62,12 +62,12 @@ class Targets:
 
     Args:
         scene: whose training views count.
-        options: conf/refine.
+        options: of the whole stage.
         seed: of the order of views and of the random backgrounds.
         depth: what the field sees; None for no term of depth.
     """
 
-    def __init__(self, scene: Scene, options: DictConfig, seed: int, depth: DepthTargets | None = None) -> None:
+    def __init__(self, scene: Scene, options: RefineOptions, seed: int, depth: DepthTargets | None = None) -> None:
         self.scene, self.options, self.depth = scene, options, depth
         self.generator = torch.Generator().manual_seed(seed)
         self.queue: list[int] = []
@@ -138,7 +138,7 @@ class Shape:
         self.around = total[:, 0] / total[:, 1].clamp(min=1)  # (V,), mean length of the edges there
         self.around = torch.where(total[:, 1] > 0, self.around, self.edge)
 
-    def terms(self, vertices: Tensor, options: DictConfig) -> dict[str, Tensor]:
+    def terms(self, vertices: Tensor, options: RefineOptions) -> dict[str, Tensor]:
         """``laplacian`` and ``edge`` are relative to the local edge length, so that fine parts may stay fine."""
         first, second = self.topology.edges.unbind(-1)
         bend = laplacian_vectors(vertices, self.topology) / self.around[:, None]

@@ -5,11 +5,12 @@ from nerfkit.raster.contour import antialias, edge_faces
 from nerfkit.raster.fragments import Fragments, homogeneous_points, interpolate, interpolate_corners, rasterize
 from nerfkit.raster.shade import Rendering, render, render_channels
 from nerfkit.raster.texture import pad_texture, texture_levels
-from nerfkit.raster.visibility import VISIBILITIES, pick_visibility, visibility_of
+from nerfkit.raster.visibility import VISIBILITIES, RasterizerOptions, pick_visibility
 
 __all__ = [
     "VISIBILITIES",
     "Fragments",
+    "RasterizerOptions",
     "Rendering",
     "antialias",
     "edge_faces",
@@ -24,5 +25,4 @@ __all__ = [
     "render_channels",
     "sample_texture",
     "texture_levels",
-    "visibility_of",
 ]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
+from nerfkit.config import TrainOptions
 from nerfkit.errors import SceneError
 from nerfkit.fit.build import load_scene
 from nerfkit.fit.loop import Callback
@@ -41,6 +41,11 @@ class Epochs:
         return drawn
 
 
+def steps_of(config: TrainOptions) -> int:
+    """How many steps to do: ``recipe.steps`` times ``budget``, at least one."""
+    return max(1, round(config.recipe.steps * config.budget))
+
+
 def iou_loss(predicted: Tensor, true: Tensor) -> Tensor:
     """1 - sum(p t) / sum(p + t - p t) of masks (N,H,W), the mean over views: DIB-R's mask loss."""
     overlap = (predicted * true).sum((1, 2))
@@ -48,7 +53,7 @@ def iou_loss(predicted: Tensor, true: Tensor) -> Tensor:
     return (1 - overlap / union.clamp(min=1e-6)).mean()
 
 
-def masked_scene(config: DictConfig) -> Scene:
+def masked_scene(config: TrainOptions) -> Scene:
     """The scene of ``config.scene``.
 
     Raises:
@@ -86,7 +91,7 @@ def glance(mesh: Mesh, scene: Scene, views: list[int]) -> dict[str, float]:
 
 
 def timelapse(
-    config: DictConfig,
+    config: TrainOptions,
     record: Run,
     mesh: Callable[[], Mesh],
     cameras: Cameras,
@@ -105,7 +110,7 @@ def timelapse(
     if o.snapshots < 1:
         return None, []
     path = orbit(cameras, max(2 * o.snapshots, 2), up=up)
-    recorder = Timelapse(record.folder / "timelapse" / name, list(o.formats), path, background, units, o.fps, up)
+    recorder = Timelapse(record.folder / "timelapse" / name, o, path, background, units, up)
     return recorder, [Callback(lambda _: recorder.add(mesh()), share=1 / o.snapshots)]
 
 
@@ -115,7 +120,7 @@ def close(recorder: Timelapse | None, record: Run) -> None:
         record.log(f"wrote {path}")
 
 
-def save(mesh: Mesh, config: DictConfig, record: Run, units: Similarity | None = None, stem: str = "mesh") -> None:
+def save(mesh: Mesh, config: TrainOptions, record: Run, units: Similarity | None = None, stem: str = "mesh") -> None:
     """The mesh in every format of ``export.formats``, in the scene's own units."""
     own = mesh.transformed((units or Similarity()).invert)
     for path in save_mesh(own, record.folder / "mesh" / stem, tuple(config.export.formats)):
