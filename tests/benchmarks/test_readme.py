@@ -256,8 +256,9 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         page = tmp_path / f"{name}.md"
         page.write_text(f"# before\n\n{readme.START}\nold figures\n{readme.END}\n\nafter\n")
         monkeypatch.setattr(readme, name, page)
-    for name in ("section", "readme_section"):
-        monkeypatch.setattr(readme, name, lambda whole=getattr(readme, name): whole(tmp_path))
+    whole, short = readme.section, readme.readme_section
+    monkeypatch.setattr(readme, "section", lambda: whole(tmp_path))
+    monkeypatch.setattr(readme, "readme_section", lambda: short(tmp_path))
     monkeypatch.setattr(readme, "EXPERIMENTS", tmp_path / "experiments.md")
     readme.EXPERIMENTS.write_text("")
     return page
