@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nerfkit.mesh.mesh import rows, scattered, unique_edges
+from nerfkit.mesh.edges import EdgeTable
+from nerfkit.mesh.mesh import rows, scattered
 
 STEEPEST = 1e3  # largest cotangent: an angle of 0.06 degrees
 
@@ -41,7 +42,8 @@ class Topology:
     @staticmethod
     def of(faces: Tensor, vertex_count: int) -> "Topology":
         """Topology of ``faces`` (F,3) over ``vertex_count`` vertices, on the faces' device."""
-        edges, face_edges = unique_edges(faces)
+        table = EdgeTable.of(faces, vertex_count)
+        edges = table.ends
         row = torch.cat([edges[:, 0], edges[:, 1]])  # (2E,)
         column = torch.cat([edges[:, 1], edges[:, 0]])
         degree = torch.bincount(row, minlength=vertex_count)  # (V,)
@@ -52,13 +54,13 @@ class Topology:
         neighbors = _csr(row, column, weight, size)
         transposed = _csr(column, row, weight, size)
 
-        edge_of_side, side = torch.sort(face_edges.flatten(), stable=True)  # (3F,)
-        same = edge_of_side[1:] == edge_of_side[:-1]
-        first, second = side[:-1][same], side[1:][same]  # (P,)
+        edge = table.face_edges.flatten()[table.ordered]  # (3F,)
+        same = edge[1:] == edge[:-1]
+        first, second = table.ordered[:-1][same], table.ordered[1:][same]  # (P,)
         start = faces.flatten()
         signs = torch.where(start[first] == start[second], -1.0, 1.0)
         face_pairs = torch.stack([first // 3, second // 3], -1)
-        return Topology(faces, edges, face_edges, neighbors, transposed, face_pairs, signs)
+        return Topology(faces, edges, table.face_edges, neighbors, transposed, face_pairs, signs)
 
 
 def _csr(row: Tensor, column: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 import trimesh
-from mesh_shapes import box, from_trimesh, quad, sphere
+from mesh_shapes import box, edge_table, from_trimesh, quad, sphere
 
 from nerfkit.mesh.clean import topology_report
-from nerfkit.mesh.mesh import Mesh, face_areas, signed_volume, unique_edges
+from nerfkit.mesh.mesh import Mesh, face_areas, signed_volume
 from nerfkit.mesh.remeshing.adapt import adapt, adapt_mesh, curvature, subdivide, target_lengths
 from nerfkit.mesh.remeshing.remesh import faces_expected
 
@@ -48,7 +48,7 @@ def test_curved_parts_get_the_faces() -> None:
     flat = center[:, :2].norm(dim=-1) > 0.8
     areas = face_areas(result.vertices, result.faces)
     assert areas[flat].mean() > 15 * areas[hill].mean()
-    a, b = result.target[unique_edges(result.faces)[0]].unbind(-1)
+    a, b = result.target[edge_table(result.faces).ends].unbind(-1)
     assert (torch.maximum(a / b, b / a) < 1.5).float().mean() > 0.98
 
 
@@ -71,7 +71,7 @@ def test_targets_meet_budget_limits_and_gradation() -> None:
     assert faces_expected(mesh.vertices.double(), mesh.faces, target) == pytest.approx(3000, rel=0.002)
     assert target.min() >= 0.03
     assert target.max() <= 0.3
-    a, b = unique_edges(mesh.faces)[0].unbind(-1)
+    a, b = edge_table(mesh.faces).ends.unbind(-1)
     length = (mesh.vertices[a] - mesh.vertices[b]).norm(dim=-1)
     assert ((target[a] - target[b]).abs() <= 1.5 * 0.4 / 2.4 * length + 1e-6).all()
     gentle = torch.exp(mesh.vertices[:, 2])
@@ -150,7 +150,7 @@ def test_loop_weights_by_hand() -> None:
     mesh = sphere(0)  # every vertex has 5 neighbors
     fine = subdivide(mesh, "loop")
     share = (5 / 8 - (3 / 8 + math.cos(2 * math.pi / 5) / 4) ** 2) / 5
-    near = mesh.vertices[unique_edges(mesh.faces)[0][(unique_edges(mesh.faces)[0] == 0).any(1)].flatten()]
+    near = mesh.vertices[edge_table(mesh.faces).ends[(edge_table(mesh.faces).ends == 0).any(1)].flatten()]
     total = near.sum(0) - 5 * mesh.vertices[0]
     assert torch.allclose(fine.vertices[0], (1 - 5 * share) * mesh.vertices[0] + share * total, atol=1e-6)
     a, b, c = mesh.faces[0].tolist()

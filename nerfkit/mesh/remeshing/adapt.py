@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from nerfkit.mesh.edges import EdgeTable, corners_of
 from nerfkit.mesh.mesh import Mesh, face_areas, face_cross
-from nerfkit.mesh.remeshing.edges import SPLIT_ABOVE, Edges, Groups, corners_of
 from nerfkit.mesh.remeshing.remesh import Remeshed, faces_expected, remesh
+from nerfkit.mesh.remeshing.state import SPLIT_ABOVE, Groups
 
 TOLERANCE = 0.02  # of the face budget
 PASSES = 16
@@ -135,7 +136,7 @@ def target_lengths(
 
 def _slopes(vertices: Tensor, faces: Tensor, gradation: float) -> tuple[Tensor, Tensor]:
     """Edges (E,2) and by how much target lengths may differ between their ends: (E,)."""
-    edges = Edges.of(faces[(faces != faces.roll(-1, 1)).all(1)], len(vertices)).ends
+    edges = EdgeTable.of(faces[(faces != faces.roll(-1, 1)).all(1)], len(vertices)).ends
     length = (vertices[edges[:, 0]] - vertices[edges[:, 1]]).double().norm(dim=-1)
     return edges, 2 / SPLIT_ABOVE * (gradation - 1) / (gradation + 1) * length
 
@@ -175,7 +176,7 @@ def curvature(vertices: Tensor, faces: Tensor) -> Tensor:
     V = len(vertices)
     faces = faces[(faces != faces.roll(-1, 1)).all(1)]
     position = vertices.detach().double()
-    edges = Edges.of(faces, V)
+    edges = EdgeTable.of(faces, V)
     cross = face_cross(position, faces)
     normal = normalize(cross, dim=-1, eps=1e-300)
     first, second = (edges.sides.clamp(min=0) // 3).unbind(-1)  # faces
@@ -200,14 +201,14 @@ def subdivide(mesh: Mesh, scheme: Literal["midpoint", "loop"] = "midpoint", roun
     for _ in range(rounds):
         values = mesh.vertices if mesh.colors is None else torch.cat([mesh.vertices, mesh.colors], -1)
         V = len(values)
-        edges = Edges.of(mesh.faces, V)
+        edges = EdgeTable.of(mesh.faces, V)
         first, second = edges.ends.unbind(-1)
         middles = (values[first] + values[second]) / 2
         corners = values
         if scheme == "loop":
             corners, middles = _loop(values, middles, edges, mesh.faces)
         a, b, c = mesh.faces.unbind(1)
-        p, q, r = (V + edges.side_edge).unbind(1)
+        p, q, r = (V + edges.face_edges).unbind(1)
         pattern = [a, p, r, p, b, q, r, q, c, p, q, r]
         uvs = mesh.corner_uvs
         if uvs is not None:
@@ -225,7 +226,7 @@ def subdivide(mesh: Mesh, scheme: Literal["midpoint", "loop"] = "midpoint", roun
     return mesh
 
 
-def _loop(values: Tensor, middles: Tensor, edges: Edges, faces: Tensor) -> tuple[Tensor, Tensor]:
+def _loop(values: Tensor, middles: Tensor, edges: EdgeTable, faces: Tensor) -> tuple[Tensor, Tensor]:
     """Loop's values at old vertices (V,C) and at edges (E,C), from the old ones and the edges' middles."""
     V = len(values)
     c = corners_of(edges.sides[:, 0], faces)[2]
