@@ -1,5 +1,6 @@
 """Meshes survive their files: geometry, colors, texture and its orientation."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -158,3 +159,19 @@ def test_spot_loads_whole() -> None:
     report = topology_report(mesh)
     assert report.watertight
     assert report.euler == 2
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_mesh(sphere(1), tmp_path / "a", ["ply"])
+    old = (tmp_path / "a.ply").read_bytes()
+
+    def full(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"a\.ply"):
+        save_mesh(quad(), tmp_path / "a", ["ply"])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ply"]
+    assert (tmp_path / "a.ply").read_bytes() == old
