@@ -80,8 +80,8 @@ def close_surface(mesh: Mesh) -> Mesh:
     fans of faces touch are split, one for each fan; every boundary is then a simple loop, and is closed
     (``fill_holes``). Holes of any size are closed, so this is for meshes that ought to be closed.
     """
-    plain = mesh.without_appearance()
-    table = EdgeTable.of(remove_degenerate(plain).faces, len(mesh.vertices))
+    plain = remove_degenerate(mesh.without_appearance())
+    table = EdgeTable.of(plain.faces, len(plain.vertices))
     faces = table.faces[(table.boundary | table.regular)[table.face_edges].all(1)]
     split = split_non_manifold(replace(plain, faces=faces))
     return fill_holes(drop_unused(split))

@@ -49,7 +49,7 @@ def fill_holes(mesh: Mesh, max_sides: int | None = None) -> Mesh:
     corner = faces.flatten()[sides]  # (B,) the loops' vertices, one loop behind the other
     vertices = mesh.vertices.cpu()
     triples, fanned = _triangulations(
-        vertices.detach().double().numpy()[corner],
+        vertices.detach()[corner].double().numpy(),
         corner.numpy(),
         (sides // 3).numpy(),
         lengths.numpy(),

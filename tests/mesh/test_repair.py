@@ -194,6 +194,11 @@ def test_long_loops_take_a_fan_and_the_limit_holds() -> None:
     assert len(whole.vertices) == len(ball.vertices) + 1
 
 
+def test_a_side_from_a_vertex_to_itself_is_no_hole() -> None:
+    folded = Mesh(torch.eye(3), torch.tensor([[0, 0, 1]]))
+    assert fill_holes(folded).faces.tolist() == [[0, 0, 1]]
+
+
 def test_filling_carries_appearance() -> None:
     ball = sphere(1)
     faces = ball.faces[1:]
