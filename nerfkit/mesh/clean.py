@@ -9,26 +9,10 @@ from torch import Tensor
 
 from nerfkit.mesh.edges import EdgeTable
 from nerfkit.mesh.holes import fill_holes
-from nerfkit.mesh.laplacian import laplacian_vectors
-from nerfkit.mesh.losses import Topology
+from nerfkit.mesh.laplacian import Topology, laplacian_vectors
 from nerfkit.mesh.mesh import Mesh, face_areas
-from nerfkit.mesh.repair import drop_unused, split_non_manifold
-from nerfkit.mesh.topology import TopologyReport as TopologyReport
+from nerfkit.mesh.repair import drop_unused, select_faces, split_non_manifold
 from nerfkit.mesh.topology import components, duplicate_faces, is_watertight
-from nerfkit.mesh.topology import topology_report as topology_report
-
-
-def select_faces(mesh: Mesh, keep: Tensor) -> Mesh:
-    """The mesh of the faces where ``keep`` (F,) is true, without the vertices that no face uses any more."""
-    faces = mesh.faces[keep]
-    used, inverse = torch.unique(faces, return_inverse=True)
-    return replace(
-        mesh,
-        vertices=mesh.vertices[used],
-        faces=inverse.view(-1, 3),
-        corner_uvs=None if mesh.corner_uvs is None else mesh.corner_uvs[keep],
-        colors=None if mesh.colors is None else mesh.colors[used],
-    )
 
 
 def remove_floaters(mesh: Mesh, min_fraction: float = 0.02) -> Mesh:

@@ -111,17 +111,6 @@ def split_non_manifold(mesh: Mesh) -> Mesh:
     return _with_vertices(mesh, keep.to(device), number[fan].view(-1, 3).to(device))
 
 
-def orient(mesh: Mesh) -> Mesh:
-    """The mesh with faces turned so that the two faces of every edge agree which side is outside.
-
-    Of a part that disagrees with itself the minority is turned, or, if it is closed, what looks inward. Parts that
-    agree stay as they are, and so do those with one side only, like a Moebius strip. Edges with more than two faces
-    have no say.
-    """
-    turned, _ = _turned_faces(mesh.to("cpu"))
-    return _flipped(mesh, turned.to(mesh.faces.device)) if turned.any() else mesh
-
-
 def drop_unused(mesh: Mesh) -> Mesh:
     """The mesh without the vertices that no face uses; the others keep their order."""
     used = torch.zeros(len(mesh.vertices), dtype=torch.bool, device=mesh.faces.device)
@@ -129,6 +118,11 @@ def drop_unused(mesh: Mesh) -> Mesh:
     if used.all():
         return mesh
     return _with_vertices(mesh, used.nonzero().flatten(), (used.cumsum(0) - 1)[mesh.faces])
+
+
+def select_faces(mesh: Mesh, keep: Tensor) -> Mesh:
+    """The mesh of the faces where ``keep`` (F,) is true, without the vertices that no face uses any more."""
+    return drop_unused(_with_faces(mesh, keep))
 
 
 def _superfluous(mesh: Mesh) -> tuple[Tensor, Tensor, Tensor, Tensor]:

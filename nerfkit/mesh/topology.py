@@ -68,30 +68,6 @@ class TopologyReport:
         """Handles of all parts together; None where a part has no genus."""
         return None if None in self.genera else sum(genus for genus in self.genera if genus is not None)
 
-    def table(self) -> str:
-        """Two columns of plain text: what is counted, and the number."""
-        genera = ", ".join("-" if genus is None else str(genus) for genus in self.genera[:8])
-        lines = [
-            ("vertices", f"{self.vertices}" + (f" (+ {self.unused_vertices} unused)" if self.unused_vertices else "")),
-            ("edges", self.edges),
-            ("faces", self.faces),
-            ("components", self.components),
-            ("Euler number", self.euler),
-            ("genus", "-" if self.genus is None else self.genus),
-            ("genus of each part", (genera or "-") + (", ..." if len(self.genera) > 8 else "")),
-            ("watertight", _yes(self.watertight)),
-            ("manifold", _yes(self.manifold)),
-            ("oriented", _yes(self.oriented)),
-            ("boundary loops", self.boundary_loops),
-            ("boundary edges", self.boundary_edges),
-            ("non-manifold edges", self.non_manifold_edges),
-            ("non-manifold vertices", self.non_manifold_vertices),
-            ("flipped edges", self.flipped_edges),
-            ("degenerate faces", self.degenerate_faces),
-            ("duplicate faces", self.duplicate_faces),
-        ]
-        return "\n".join(f"{name:<24}{value}" for name, value in lines)
-
 
 def topology_report(mesh: Mesh) -> TopologyReport:
     """Count parts, boundaries, defects and handles. A mesh without faces is not watertight."""
@@ -198,10 +174,6 @@ def _renumbered(label: np.ndarray, count: int) -> np.ndarray:
     present = np.zeros(count, bool)
     present[label] = True
     return (np.cumsum(present) - 1)[label]
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
 
 
 @jit(parallel=False)

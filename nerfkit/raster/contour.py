@@ -12,21 +12,6 @@ _known_edges: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 _known_opposites: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def edge_faces(faces: Tensor) -> tuple[Tensor, Tensor]:
-    """The edges of a mesh and the faces on either side.
-
-    Args:
-        faces: (F,3) int64 vertex numbers, or (N,F,3) of N meshes. Rows of -1 are padding.
-
-    Returns:
-        edges (E,2): vertices, lower number first; and their faces (E,2), lower number first, -1 for a side without one.
-        An edge of three or more faces appears once for each of them with that face alone, so it counts as a boundary.
-        For N meshes (N,E,2) both, padded with rows of -1.
-    """
-    edges, sides = _edge_sides(faces)
-    return edges, torch.where(sides >= 0, sides // 3, -1)
-
-
 def contour_candidates(faces: Tensor) -> Tensor:
     """(E,4) int64: each edge's two vertices and the vertex opposite in each of its faces, -1 for a side without a face.
 

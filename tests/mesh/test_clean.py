@@ -6,17 +6,15 @@ from mesh_shapes import box, joined, quad, sphere
 
 from nerfkit.mesh.clean import (
     close_surface,
-    components,
     decimate,
-    is_watertight,
     remove_degenerate,
     remove_floaters,
     remove_hidden,
-    select_faces,
     smooth,
-    topology_report,
 )
 from nerfkit.mesh.mesh import Mesh, face_areas, signed_volume
+from nerfkit.mesh.repair import select_faces
+from nerfkit.mesh.topology import components, is_watertight, topology_report
 
 
 def test_components_are_numbered_from_zero() -> None:

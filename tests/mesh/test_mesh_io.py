@@ -11,10 +11,10 @@ import trimesh
 from mesh_shapes import quad, sphere
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.clean import topology_report
 from nerfkit.mesh.files.gltf import linear_to_srgb, split_corners, srgb_to_linear
 from nerfkit.mesh.files.io import FORMATS, load_mesh, save_mesh, texture_colors
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.topology import topology_report
 
 DATA = Path(os.environ.get("NERFKIT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 

@@ -12,11 +12,11 @@ from mesh_shapes import box, edge_table, from_trimesh, joined, quad, sphere
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from nerfkit.mesh.clean import topology_report
 from nerfkit.mesh.mesh import Mesh, face_areas, face_normals, signed_volume
 from nerfkit.mesh.remeshing.remesh import Remeshed, faces_expected, remesh
 from nerfkit.mesh.remeshing.state import State
 from nerfkit.mesh.remeshing.steps import flip
+from nerfkit.mesh.topology import topology_report
 
 
 def torus() -> Mesh:
