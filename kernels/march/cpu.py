@@ -281,6 +281,9 @@ class Positions(torch.autograd.Function):
         return *grads, None, None, None, None
 
 
+positions = Positions.apply
+
+
 @jit
 def _stratified(near, far, fractions, key, depths):
     jittered, seed, step, first = key

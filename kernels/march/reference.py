@@ -52,8 +52,10 @@ def march(
     return emitted.nonzero()[:, 0], start[emitted], end[emitted], offsets
 
 
-def positions(ray_index: Tensor, t_start: Tensor, t_end: Tensor, origins: Tensor, directions: Tensor) -> Tensor:
-    """Mid-points of the samples, (S,3)."""
+def positions(
+    origins: Tensor, directions: Tensor, ray_index: Tensor, t_start: Tensor, t_end: Tensor, offsets: Tensor
+) -> Tensor:
+    """Mid-points of the samples, (S,3); ``offsets`` are for the backends that sum by ray."""
     middle = 0.5 * (t_start + t_end)
     return origins[ray_index] + middle[:, None] * directions[ray_index]
 

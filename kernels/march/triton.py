@@ -263,6 +263,9 @@ class Positions(torch.autograd.Function):
         return *grads, None, None, None, None
 
 
+positions = Positions.apply
+
+
 @triton.jit(do_not_specialize=["seed", "step", "first"])
 def stratified_kernel(
     near_ptr, far_ptr, fractions_ptr, seed, step, first, depths_ptr, count,

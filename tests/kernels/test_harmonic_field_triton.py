@@ -242,12 +242,12 @@ def test_only_float32_is_taken() -> None:
     weights = make_weights(spec, 32, 2)
     x, samples, directions = make_rays(FEW)
     with use("triton"):
-        with pytest.raises(ValueError, match=r"float32 .* not torch.float64"):
+        with pytest.raises(ValueError, match=r"float32 .* got torch.float64"):
             harmonic_field(x.double(), samples.offsets, directions, weights, spec)
-        with pytest.raises(ValueError, match=r"float32 .* not torch.float64"):
+        with pytest.raises(ValueError, match=r"float32 .* got torch.float64"):
             harmonic_render(x, samples._replace(t_end=samples.t_end.double()), directions, weights, spec)
         half = FieldWeights.unflatten(tuple(t.half() for t in weights.flat()))
-        with pytest.raises(ValueError, match=r"float32 .* not torch.float16"):
+        with pytest.raises(ValueError, match=r"float32 .* got torch.float16"):
             harmonic_density(x, half, spec)
 
 
