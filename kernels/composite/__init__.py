@@ -41,8 +41,7 @@ ENDLESS = 1e10
 
 
 class Rendered(NamedTuple):
-    """Pixels: ``color`` (R,3) premultiplied (over the background where one was given), ``opacity`` (R,), ``depth``
-    (R,) as the sum of weight times distance."""
+    """Pixels: ``color`` (R,3) premultiplied, ``opacity`` (R,), ``depth`` (R,) as the sum of weight times distance."""
 
     color: torch.Tensor
     opacity: torch.Tensor

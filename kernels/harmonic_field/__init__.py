@@ -104,7 +104,6 @@ def harmonic_render(
     *,
     opacity: Literal["density", "raw"] = "density",
     early_stop: float = 0.0,
-    background: Tensor | None = None,
     store: bool = False,
 ) -> Rendered:
     """Pixels of rays through the field: ``harmonic_field`` and ``composite`` in one.
@@ -115,7 +114,6 @@ def harmonic_render(
         directions: (R,3) unit directions.
         weights, spec: the field.
         opacity, early_stop: as ``composite`` takes them.
-        background: (3,) or (R,3) color behind the rays; None leaves the color premultiplied.
         store: on a GPU, keep the layers' outputs for the backward instead of computing them again: faster, and
             2 width (depth + 1) bytes a sample in bf16.
 
@@ -139,7 +137,4 @@ def harmonic_render(
         pixels = composite(
             density, color, samples.t_start, samples.t_end, samples.offsets, opacity=opacity, early_stop=early_stop
         )[:3]
-    rendered = Rendered(*pixels)
-    if background is None:
-        return rendered
-    return rendered._replace(color=rendered.color + (1 - rendered.opacity)[:, None] * background)
+    return Rendered(*pixels)

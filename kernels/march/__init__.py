@@ -56,15 +56,12 @@ def _float32(x: float) -> float:
 
 
 @torch.no_grad()
-def intersect_box(
-    origins: Tensor, directions: Tensor, near_plane: float = 0.0, box: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave the box [-box, box]^3, in front of ``near_plane``; not differentiable.
+def intersect_box(origins: Tensor, directions: Tensor, near_plane: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave the box [-1, 1]^3, in front of ``near_plane``; not differentiable.
 
     Args:
         origins, directions: (R,3), any float dtype; a direction may have zero components.
         near_plane: least distance.
-        box: half the box's side.
 
     Returns:
         near, far (R,). A ray that misses has near = far = ``near_plane``. Never NaN for finite rays.
@@ -74,9 +71,9 @@ def intersect_box(
     """
     _check_rays(origins, directions)
     still = directions == 0
-    within = still & (origins.abs() <= box)
+    within = still & (origins.abs() <= 1)
     speed = torch.where(still, 1.0, directions)
-    first, second = (-box - origins) / speed, (box - origins) / speed  # (R, 3)
+    first, second = (-1 - origins) / speed, (1 - origins) / speed  # (R, 3)
     # Along an axis on which it stands still a ray is in the slab always or never.
     enter = torch.where(still, torch.where(within, -math.inf, math.inf), torch.minimum(first, second))
     leave = torch.where(still, torch.where(within, math.inf, -math.inf), torch.maximum(first, second))
@@ -201,34 +198,4 @@ def stratified(near: Tensor, far: Tensor, count: int, *, jitter: Draw | tuple[in
     return Samples(ray[:-1].repeat_interleave(count), t, t, ray * count)
 
 
-@torch.no_grad()
-def inverse_cdf(edges: Tensor, weights: Tensor, count: int, *, jitter: Draw | tuple[int, int] | None = None) -> Tensor:
-    """Draws t from the histogram whose bin b, [edges_b, edges_{b+1}), holds a share weights_b / sum of weights.
-
-    t_i solves CDF(t_i) = (i + xi_i) / count with xi uniform in [0, 1), or 1/2 without jitter. Sums are in double
-    precision. A ray whose weights are all zero draws every bin alike.
-
-    Args:
-        edges: (R,n+1) float32, not decreasing along a ray.
-        weights: (R,n) float32, finite and not negative.
-        count: draws a ray.
-        jitter: (seed, step) for Philox at (ray, i, step, INVERSE_CDF); None for the centers of the strata.
-
-    Returns:
-        (R,count) float32, sorted along a ray; no gradient flows to it.
-
-    Raises:
-        ValueError: an argument's shape, dtype, device or range does not fit.
-    """
-    rays, bins = weights.shape if weights.ndim == 2 else (0, 0)
-    if weights.ndim != 2 or bins < 1:
-        raise ValueError(f"weights must be (R,n) with n >= 1, got {tuple(weights.shape)}")
-    expect("edges", edges, (rays, bins + 1), like=weights)
-    if count < 0:
-        raise ValueError(f"count must not be negative, got {count}")
-    draw = None if jitter is None else Draw(*jitter).checked(rays)
-    with implementation(__name__, weights, float32="weights") as kernels:
-        return kernels.inverse_cdf(edges.contiguous(), weights.contiguous(), count, draw)
-
-
-__all__ = ["Samples", "intersect_box", "inverse_cdf", "march", "positions", "stratified"]
+__all__ = ["Samples", "intersect_box", "march", "positions", "stratified"]

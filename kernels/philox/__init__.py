@@ -20,7 +20,6 @@ from ..backend import implementation
 RAYS = 0  # which view, row and column a training ray looks through: words 0, 1, 2
 JITTER = 1  # where a ray's lattice of samples starts: word 0
 STRATIFIED = 2  # a sample's place within its stratum: word 0
-INVERSE_CDF = 3  # likewise, for samples drawn from a distribution: word 0
 BACKGROUND = 4  # a ray's random background color: words 0, 1, 2
 DENSITY_GRID = 5  # points at which an occupancy grid is brought up to date: words 0, 1, 2
 VIEWS = 6  # an order of the photos: word 0

@@ -30,18 +30,16 @@ def test_box_by_hand():
     near, far = intersect_box(origins, directions, near_plane=0.25)
     assert near.tolist() == [2.0, 0.25, 0.25, 0.25, 0.25, 1.0, 0.25]
     assert far.tolist() == [4.0, 1.0, 0.25, 0.25, 0.25, 3.0, 0.25]
-    near, far = intersect_box(origins[:1], directions[:1], box=0.5)
-    assert (near.item(), far.item()) == (2.5, 3.5)
 
 
 def test_box_by_walking():
     generator = torch.Generator().manual_seed(2)
-    origins = 2 * torch.randn(200, 3, generator=generator, dtype=torch.float64)
+    origins = 1.3 * torch.randn(200, 3, generator=generator, dtype=torch.float64)
     directions = unit(torch.randn(200, 3, generator=generator, dtype=torch.float64))
     directions[::9, 0] = 0
-    near, far = intersect_box(origins, directions, near_plane=0.1, box=1.5)
+    near, far = intersect_box(origins, directions, near_plane=0.1)
     t = torch.linspace(0.101, 12, 997, dtype=torch.float64)
-    inside = ((origins[:, None] + t[:, None] * directions[:, None]).abs() < 1.5).all(-1)
+    inside = ((origins[:, None] + t[:, None] * directions[:, None]).abs() < 1).all(-1)
     assert torch.equal(inside, (t > near[:, None]) & (t < far[:, None]))
     assert 20 < inside.any(1).sum() < 180
 
