@@ -1,20 +1,24 @@
 """The field stage's arithmetic in closed form: the loss, the running mean, the learning rate, a step's direction."""
 
+import functools
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.fields.field import Field
+from nerfkit.fit.build import build_sampler
 from nerfkit.fit.field import FieldFit, pseudo_huber
 from nerfkit.fit.pixels import TrainingRays
 from nerfkit.kernels import philox
 from nerfkit.options import compose
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
+from nerfkit.volume.occupancy import OccupancyGrid
 from nerfkit.volume.samplers import StratifiedSampler
 
 SIDE, COUNT, HUBER = 8, 4, 0.3
@@ -28,11 +32,13 @@ class Fog(Field):
         super().__init__()
         self.level = nn.Parameter(torch.tensor([density]))
         self.paint = nn.Parameter(torch.tensor([0.8, 0.4, 0.1]))
+        self.asked: list[int] = []
 
     def density(self, positions: Tensor) -> Tensor:
         return self.level.expand(len(positions))
 
     def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        self.asked.append(len(positions))
         return self.density(positions), self.paint.expand(len(positions), 3)
 
 
@@ -45,14 +51,22 @@ def scene(**changes: object) -> Scene:
     return Scene(**({"name": "fog", "images": images, "cameras": cameras, "train": [1, 2], "test": [0]} | changes))  # type: ignore[arg-type]
 
 
+@functools.cache
+def defaults() -> DictConfig:
+    few = ["trainer.max_seconds=null", "trainer.max_steps=1000", "trainer.warmup=0", f"trainer.huber={HUBER}"]
+    return compose("train", ["scene=kaolin", *few])
+
+
 class Stage:
     """The field stage on such a fog. All that these tests know of how it is put together stands here."""
 
-    def __init__(self, folder: Path, *words: str, density: float = 0.25, **changes: object) -> None:
-        given = ["scene=kaolin", "trainer.max_seconds=null", "trainer.max_steps=1000", "trainer.warmup=0"]
-        config = compose("train", [*given, f"trainer.huber={HUBER}", *words])
+    def __init__(
+        self, folder: Path, *words: str, density: float = 0.25, occupancy: bool = False, **changes: object
+    ) -> None:
+        config = OmegaConf.merge(defaults(), OmegaConf.from_dotlist(list(words)))
+        assert isinstance(config, DictConfig)
         self.field, self.average = Fog(density), Fog(0.5)
-        sampler = StratifiedSampler(1.0, 3.0, COUNT)
+        sampler = build_sampler(config, scene()) if occupancy else StratifiedSampler(1.0, 3.0, COUNT)
         whole = scene(**({"background": BACKGROUND} | changes))
         self.fit = FieldFit(whole, self.field, self.average, sampler, config, Run(folder), torch.device("cpu"))
 
@@ -77,6 +91,17 @@ class Stage:
         """One whole step; the learning rate that the optimizer took."""
         self.fit.step()
         return self.fit.optimizer.param_groups[0]["lr"]
+
+    def rays_of_steps(self, count: int) -> list[int]:
+        return [self.fit.step().rays for _ in range(count)]
+
+    def step_and_its_rays(self, rays: int) -> list[tuple[dict[str, Tensor], Tensor, Tensor]]:
+        """Terms, squared error and the color's gradient of a step, and of the loss over all of its rays at once."""
+        terms, squared, _ = self.fit.losses(self.fit.pixels.draw(0, 0, rays), 0, 0)
+        (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), self.field.paint)
+        step = self.fit.step()
+        assert step.rays == rays and self.field.paint.grad is not None
+        return [(terms, squared, gradient), (step.terms, step.squared, self.field.paint.grad)]
 
 
 def huber_by_hand(errors: Tensor, scale: float = HUBER) -> float:
@@ -130,6 +155,33 @@ def test_a_step_goes_toward_the_photos(tmp_path: Path, density: float, alpha: fl
     stage = Stage(tmp_path, "trainer.learning_rate=0.001", density=density, images=images)
     assert stage.step() == pytest.approx(0.001)
     assert stage.field.level.item() == pytest.approx(density + sign * 0.001, abs=1e-6)
+
+
+def test_a_step_in_pieces_is_one_over_all_rays(tmp_path: Path) -> None:
+    """20 000 rays of four samples are three pieces, the last one smaller, each with backgrounds of its own."""
+    stage = Stage(tmp_path, "trainer.rays=20000")
+    whole, pieces = stage.step_and_its_rays(20_000)
+    torch.testing.assert_close(pieces, whole, rtol=1e-4, atol=1e-6)
+    assert stage.field.asked == [80_000, 32_768, 32_768, 80_000 - 2 * 32_768]
+
+
+def test_the_ray_count_at_most_doubles_on_its_way_to_the_sample_budget(tmp_path: Path) -> None:
+    assert Stage(tmp_path, "trainer.samples=12000").rays_of_steps(4) == [1024, 2048, 3000, 3000]
+    assert Stage(tmp_path, "trainer.samples=400").rays_of_steps(3) == [1024, 100, 100]
+    assert Stage(tmp_path, "trainer.samples=8").rays_of_steps(3) == [1024, 64, 64]
+    assert Stage(tmp_path, "trainer.max_rays=1500").rays_of_steps(3) == [1024, 1500, 1500]
+
+
+def test_the_grid_follows_the_field_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    updates = []
+
+    def update(grid: OccupancyGrid, field: Field, draw: philox.Draw, visit: int, *, prune: bool) -> None:
+        updates.append((draw.step, visit, prune))
+
+    monkeypatch.setattr(OccupancyGrid, "update", update)
+    words = ["sampler.resolution=8", "sampler.step_size=0.1", "sampler.update_every=4", "sampler.warmup=9"]
+    Stage(tmp_path, *words, occupancy=True).rays_of_steps(14)
+    assert updates == [(1, 0, False), (5, 1, False), (9, 2, True), (13, 3, True)]
 
 
 def test_running_mean_of_a_known_run(tmp_path: Path) -> None:
