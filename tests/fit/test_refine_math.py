@@ -1,5 +1,6 @@
 """The mesh stage's arithmetic in closed form: the terms that compare pictures, and the rates of its two optimizers."""
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,11 +10,14 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from nerfkit.cameras import Cameras, look_at
+from nerfkit.fields.field import Field
 from nerfkit.fit import refine
 from nerfkit.fit.large_steps import LargeSteps
-from nerfkit.fit.refine_targets import DepthTargets, Shape, Targets
+from nerfkit.fit.refine_targets import DepthTargets, Shape, Targets, field_depth
 from nerfkit.raster import Fragments, Rendering
 from nerfkit.scenes.scene import Scene
+from nerfkit.volume.occupancy import OccupancyGrid
+from nerfkit.volume.samplers import OccupancySampler
 from tests.fit.test_refine import ball, options
 
 SIDE, VIEWS, SEED = 8, 4, 5
@@ -55,6 +59,24 @@ def terms(
     rendering = Rendering(rgba[..., :3], rgba[..., 3], Fragments(face, nowhere, depth, nowhere))
     found = Targets(photos, options(**changes), SEED, wanted).terms(rendering, views, unit)
     return {name: term.item() for name, term in found.items()}
+
+
+class Wall(Field):
+    """Below z = 0: where x < 0 opaque a few thousandths of a unit deep, elsewhere fog that lets a tenth through."""
+
+    def density(self, positions: Tensor) -> Tensor:
+        sigma = torch.where(positions[:, 0] < 0, 400.0, -math.log(0.1))
+        return sigma * ((positions[:, 2] < 0) & (positions[:, 2] > -1)).float()
+
+    def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        return self.density(positions), torch.zeros(len(positions), 3)
+
+
+def wall_depth(photos: Scene) -> DepthTargets:
+    """What such a wall's depth is to the training views; all that these tests know of the call stands here."""
+    allowed = torch.ones(8, 8, 8, dtype=torch.bool)
+    grid = OccupancyGrid(allowed, 1e-3, threshold=0.01, decay=0.5, share=1, min_transmittance=1e-3)
+    return field_depth(Wall(), OccupancySampler(grid), photos)
 
 
 def rates(monkeypatch: pytest.MonkeyPatch, shares: list[float], **changes: float) -> tuple[list[float], list[float]]:
@@ -131,6 +153,19 @@ def test_depth_is_that_of_the_view_s_own_pixels_but_for_its_median() -> None:
     found = terms(scene(), [1, 2], shown, depth=depth, wanted=wanted, unit=0.5, depth_weight=0.7)
     assert found["depth"] == pytest.approx(0.7 * (0.1 / 0.5 + 0 + 0.2 / 0.5 + 1) / 4, rel=1e-5)
     assert "depth" not in terms(scene(), [1, 2], shown, depth=depth, wanted=wanted, depth_weight=0.0)
+
+
+def test_depth_is_asked_for_where_mask_and_field_are_opaque_and_lies_along_the_axis() -> None:
+    """The wall is 3 away from every pixel of a camera that faces it, up to 0.1 more along the ray."""
+    pose = look_at(torch.tensor([[0.0, 0, 3]] * 2), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+    cameras = Cameras(pose, torch.tensor([[20.0, 20.0, 4.0, 4.0]] * 2), SIDE, SIDE)
+    images = torch.full((2, SIDE, SIDE, 4), 255, dtype=torch.uint8)
+    images[0, 3:, :, 3] = 254
+    images[1, ..., 3] = 254
+    found = wall_depth(Scene("wall", images, cameras, [0, 1], []))
+    left = [row * SIDE + column for row in range(3) for column in range(4)]
+    assert found.pixel[0].tolist() == left and found.pixel[1].tolist() == []
+    assert found.depth[0].tolist() == pytest.approx([3.0] * len(left), abs=5e-3) and len(found.depth[1]) == 0
 
 
 def test_shape_terms_by_hand() -> None:
