@@ -110,7 +110,7 @@ def test_paths_read_back_the_same(path: str, tmp_path: Path, monkeypatch: pytest
     assert again.scene.root == path + "y"
     run.go_on(again)
     assert resume.load(run.folder).scene.root == path + "y"
-    assert list(OmegaConf.load(run.folder / "overrides.yaml"))[0] == path
+    assert next(iter(OmegaConf.load(run.folder / "overrides.yaml"))) == path
 
 
 def test_a_run_is_read_inside_another_program_of_hydra(tmp_path: Path) -> None:
