@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: clock test lint types layers unit gpu clean
+.PHONY: clock test lint types layers unit quick gpu clean
 
 clock: $(STAMP)
 	$(BIN)/python train.py scene=clock
@@ -28,6 +28,9 @@ layers: $(STAMP)
 
 unit: $(STAMP)
 	$(BIN)/python -m pytest
+
+quick: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
 
 # On a machine with a GPU: the kernels' tests there, then their times.
 gpu: $(STAMP)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,13 @@ class InterpretedTests(pytest.Item):
         return self.path, 0, f"interpreted ({len(self.node_ids)} tests)"
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Replace the interpreted tests of each file by one item; after ``-k`` and ``-m`` have had their say."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Call interpreted tests slow; then, after ``-k`` and ``-m`` have had their say, make one item of each file's."""
+    for item in items:
+        if item.get_closest_marker("interpreted"):
+            item.add_marker("slow")
+    yield
     if INTERPRETING:
         return
     waiting: dict[pytest.Module, list[str]] = {}

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from nerfkit.fields.field import FIELDS, Field
+from nerfkit.fields.field import FIELDS, Field, FieldOptions
 from nerfkit.kernels.composite import Rendered
 from nerfkit.kernels.harmonic_field import (
     ACTIVATIONS,
@@ -22,12 +22,12 @@ from nerfkit.kernels.harmonic_field import (
 )
 from nerfkit.kernels.harmonic_field.packing import DEPTHS, MOST_OCTAVES, WIDTHS
 from nerfkit.kernels.march import Samples
-from nerfkit.schema import Options, option
+from nerfkit.schema import option
 
 
 @FIELDS.register
 @dataclass
-class HarmonicOptions(Options):
+class HarmonicOptions(FieldOptions):
     """Harmonic-embedding MLP; see ``HarmonicField``."""
 
     group: ClassVar[str] = "field"
@@ -59,11 +59,7 @@ class HarmonicOptions(Options):
         self.expect("skip", self.skip is None or self.skip < self.depth, layers)
 
     def check_device(self, device: torch.device | str) -> None:
-        """Checks what ``device`` can compute.
-
-        Raises:
-            ConfigError: a precision or a size that its fused kernel is not made for.
-        """
+        """As ``FieldOptions.check_device``: a precision or a size that the fused kernel is not made for is refused."""
         if torch.device(device).type == "cpu":
             return
         self.expect(
@@ -90,13 +86,7 @@ class HarmonicOptions(Options):
         return replace(self, fused=False, precision="auto")
 
     def build(self, *, scale: float = 1.0, seed: int = 0, device: torch.device | str = "cpu") -> "HarmonicField":
-        """The field with its initial weights, still on the CPU.
-
-        Args:
-            scale: positions are multiplied by it.
-            seed: of the initial weights.
-            device: where it will compute: ``precision=auto`` depends on it.
-        """
+        """As ``FieldOptions.build``; ``precision=auto`` depends on the device."""
         self.check_device(device)
         values = asdict(self)
         del values["name"]

@@ -1,7 +1,7 @@
 """Mesh + cameras -> fragments -> shaded pixels, differentiably."""
 
 from nerfkit.kernels.texture import mipmaps, sample_texture
-from nerfkit.raster.contour import antialias, edge_faces
+from nerfkit.raster.contour import antialias
 from nerfkit.raster.fragments import Fragments, homogeneous_points, interpolate, interpolate_corners, rasterize
 from nerfkit.raster.shade import Rendering, render, render_channels
 from nerfkit.raster.texture import pad_texture, texture_levels
@@ -13,7 +13,6 @@ __all__ = [
     "RasterizerOptions",
     "Rendering",
     "antialias",
-    "edge_faces",
     "homogeneous_points",
     "interpolate",
     "interpolate_corners",

@@ -59,6 +59,19 @@ class Sampler(Protocol):
         ...
 
 
+@dataclass
+class SamplerOptions(Options):
+    """Base of the options of samplers: what a model asks of them."""
+
+    def scale(self, scene: Scene) -> float:
+        """What the field's positions are multiplied by."""
+        return 1.0
+
+    def build(self, scene: Scene | None = None) -> Sampler:
+        """The sampler, fitted to the cameras and masks of a scene."""
+        raise NotImplementedError
+
+
 class OccupancySampler(nn.Module):
     """Even steps through the occupied cells of a grid; a ray ends where the grid knows it to be opaque.
 
@@ -112,7 +125,7 @@ class OccupancySampler(nn.Module):
 
 @SAMPLERS.register
 @dataclass
-class OccupancyOptions(Options):
+class OccupancyOptions(SamplerOptions):
     """Even steps through the occupied cells of a grid that is kept up to date as the field learns."""
 
     group: ClassVar[str] = "sampler"
@@ -132,10 +145,6 @@ class OccupancyOptions(Options):
     update_every: int = option(16, "steps", least=1)
     warmup: int = option(256, "steps before cells are dropped", least=0)
     min_transmittance: float = option(0.001, "samples certainly behind this are skipped", above=0, below=1)
-
-    def scale(self, scene: Scene) -> float:
-        """Of the field's positions."""
-        return 1.0
 
     def build(self, scene: Scene | None = None) -> OccupancySampler:
         """The sampler; its grid starts from the visual hull of the scene's masks where there are some."""
@@ -189,7 +198,7 @@ class StratifiedSampler(nn.Module):
 
 @SAMPLERS.register
 @dataclass
-class StratifiedOptions(Options):
+class StratifiedOptions(SamplerOptions):
     """As many points on every ray, jittered within even strata; no step length in the opacity (PyTorch3D's tutorial).
 
     The planes are in the tutorial's units: the scene is scaled so that the far plane lies one normalized unit behind
@@ -211,7 +220,7 @@ class StratifiedOptions(Options):
         """Of the field's positions: the tutorial's planes and frequencies are meant for its own scene's size."""
         return self.far / (float(scene.cameras.positions.norm(dim=-1).max()) + 1.0)
 
-    def build(self, scene: Scene) -> StratifiedSampler:
-        """The sampler for the scene's cameras."""
-        scale = self.scale(scene)
+    def build(self, scene: Scene | None = None) -> StratifiedSampler:
+        """The sampler for the scene's cameras; without a scene the planes are in normalized units."""
+        scale = 1.0 if scene is None else self.scale(scene)
         return StratifiedSampler(self.near / scale, self.far / scale, self.count)
