@@ -25,7 +25,6 @@ from nerfkit.raster import render
 from nerfkit.raster.visibility import visibility_of
 from nerfkit.recipes import steps_of
 from nerfkit.recipes.common import (
-    Epochs,
     close,
     compare,
     descend,
@@ -37,6 +36,7 @@ from nerfkit.recipes.common import (
     timelapse,
 )
 from nerfkit.runs.folder import Run
+from nerfkit.scenes.epochs import Epochs
 from nerfkit.scenes.scene import Scene
 
 SCALE = 2.0  # of the normalized world against the tutorial's

@@ -23,8 +23,9 @@ from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
 from nerfkit.raster.visibility import visibility_of
 from nerfkit.recipes import steps_of
-from nerfkit.recipes.common import Epochs, close, compare, descend, glance, masked_scene, photos, save, timelapse
+from nerfkit.recipes.common import close, compare, descend, glance, masked_scene, photos, save, timelapse
 from nerfkit.runs.folder import Run
+from nerfkit.scenes.epochs import Epochs
 
 
 def run(config: DictConfig, record: Run, device: torch.device) -> None:

@@ -25,9 +25,10 @@ from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
 from nerfkit.raster.visibility import visibility_of
 from nerfkit.recipes import steps_of
-from nerfkit.recipes.common import Epochs, close, compare, iou_loss, masked_scene, photos, save, timelapse
+from nerfkit.recipes.common import close, compare, iou_loss, masked_scene, photos, save, timelapse
 from nerfkit.runs.folder import Run
 from nerfkit.runs.report import table
+from nerfkit.scenes.epochs import Epochs
 from nerfkit.scenes.scene import Scene
 
 
