@@ -38,6 +38,7 @@ def test_samples_depend_on_the_seed_alone() -> None:
     assert not torch.equal(first, other)
 
 
+@pytest.mark.slow
 def test_a_shifted_plane() -> None:
     true = quad()
     shifted = true.transformed(lambda p: p + torch.tensor([0.0, 0.0, 0.1]))
@@ -129,6 +130,7 @@ def test_closest_points_refuses_nothing_and_nan() -> None:
         closest_points(torch.full((1, 3), math.nan), quad())
 
 
+@pytest.mark.slow
 def test_volume_iou_of_known_solids() -> None:
     assert volume_iou(sphere(3), sphere(3), 32) == 1
     ratio = signed_volume(sphere(3, 0.8).vertices, sphere(3).faces) / signed_volume(sphere(3).vertices, sphere(3).faces)
