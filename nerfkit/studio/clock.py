@@ -110,7 +110,7 @@ def make_clock(folder: str | Path, resolution: int = RESOLUTION, views: int = VI
         folder.parent.mkdir(parents=True, exist_ok=True)
         with unfinished_folder(folder.parent, f"{folder.name}.unfinished-") as unfinished:
             _fill(unfinished, resolution, views, progress)
-            _put_in_place(unfinished, folder)
+            _replace_folder(unfinished, folder)
     except OSError as error:
         megabytes = views * resolution**2 * 10 // 10**6 + 20
         raise problem(
@@ -148,7 +148,7 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _put_in_place(unfinished: Path, folder: Path) -> None:
+def _replace_folder(unfinished: Path, folder: Path) -> None:
     """Rename; a damaged clock at that place goes, and one that another process finished meanwhile stays."""
     if folder.exists():
         if _is_whole(folder):

@@ -111,12 +111,13 @@ def synthesize(
         "depth_png_black": far,
     }
     colors = None if mesh.colors is None else as_array(mesh.colors)
-    with _filled(Path(folder).expanduser().absolute(), formats, len(places) * size**2 * 25 // 10**6 + 20) as unfinished:
+    megabytes = len(places) * size**2 * 25 // 10**6 + 20
+    with _output_folder(Path(folder).expanduser().absolute(), formats, megabytes) as unfinished:
         for name in formats:
             (unfinished / name).mkdir()
             write_truth(unfinished / name / TRUTH, vertices @ _world(name).T, as_array(mesh.faces), colors)
             (unfinished / name / ABOUT).write_text(json.dumps(about, indent=4) + "\n")
-        _shoot(surface, LIGHTS[light], cameras, places, samples, far, unfinished, formats, progress)
+        _render_views(surface, LIGHTS[light], cameras, places, samples, far, unfinished, formats, progress)
     return {name: Path(folder).expanduser() / name for name in formats}
 
 
@@ -179,7 +180,7 @@ def _plan(
     return cameras, places
 
 
-def _shoot(
+def _render_views(
     surface: Surface,
     lights: Lights,
     cameras: Cameras,
@@ -194,13 +195,13 @@ def _shoot(
     turn = torch.from_numpy(TO_BLENDER)
     turned = replace(cameras, camera_to_world=turn @ cameras.camera_to_world)
 
-    def shoot(view: int) -> tuple[Photos, np.ndarray]:
+    def render_one(view: int) -> tuple[Photos, np.ndarray]:
         depth, normals = geometry(surface, cameras[view], 0)
         photos = render(surface, cameras[view], samples, lights)
         return photos._replace(depth=depth[None].astype(np.float32)), normals
 
-    def write(view: int, shot: tuple[Photos, np.ndarray]) -> None:
-        place, (photos, normals) = places[view], shot
+    def write(view: int, rendered: tuple[Photos, np.ndarray]) -> None:
+        place, (photos, normals) = places[view], rendered
         if "kaolin" in formats and place.kaolin is not None:
             kaolin_writer.write_view(folder / "kaolin", place.kaolin, photos, cameras[view], 0, normals)
         if "blender" in formats:
@@ -208,7 +209,7 @@ def _shoot(
             blender_writer.write_view(folder / "blender", place.split, place.number, photos, own, 0, far)
 
     numbers = range(len(places))
-    write_beside(track(numbers, len(places), "rendering") if progress else numbers, shoot, write)
+    write_beside(track(numbers, len(places), "rendering") if progress else numbers, render_one, write)
     if "blender" in formats:
         for split in ("train", "test", "val"):
             mine = [view for view, place in enumerate(places) if place.split == split]
@@ -221,7 +222,7 @@ def _world(name: str) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _filled(folder: Path, names: tuple[str, ...], megabytes: int) -> Iterator[Path]:
+def _output_folder(folder: Path, names: tuple[str, ...], megabytes: int) -> Iterator[Path]:
     """An unfinished folder inside ``folder`` whose ``names`` move up into it when the block ends without an error.
 
     Raises:
