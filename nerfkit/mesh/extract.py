@@ -130,8 +130,8 @@ def _outside(empty: np.ndarray, closing: int) -> np.ndarray:
     """Empty lattice points within ``closing`` of those that a cube of that half side reaches from beyond the box."""
     from scipy import ndimage
 
-    room = np.pad(~_grown(~empty, closing), 1, constant_values=True)
-    labels, _ = ndimage.label(room)
+    free = np.pad(~_grown(~empty, closing), 1, constant_values=True)
+    labels, _ = ndimage.label(free)
     inside = slice(1, -1)
     return empty & _grown((labels == labels[0, 0, 0])[inside, inside, inside], closing)
 

@@ -1,4 +1,4 @@
-"""Where a surface runs through itself."""
+"""Self-intersections of a surface."""
 
 import numpy as np
 import torch

@@ -42,8 +42,8 @@ class Topology:
         row = torch.cat([edges[:, 0], edges[:, 1]])  # (2E,)
         column = torch.cat([edges[:, 1], edges[:, 0]])
         degree = torch.bincount(row, minlength=vertex_count)  # (V,)
-        lonely = (degree == 0).nonzero().flatten()
-        row, column = torch.cat([row, lonely]), torch.cat([column, lonely])
+        isolated = (degree == 0).nonzero().flatten()
+        row, column = torch.cat([row, isolated]), torch.cat([column, isolated])
         weight = (1.0 / degree.clamp(min=1))[row].float()
         size = (vertex_count, vertex_count)
         neighbors = _csr(row, column, weight, size)
@@ -80,5 +80,5 @@ class _NeighborMean(torch.autograd.Function):
 
 
 def laplacian_vectors(vertices: Tensor, topology: Topology) -> Tensor:
-    """Uniform Laplacian of every vertex, mean of x_u over u in N(v), minus x_v: (V,3). Zero for lonely vertices."""
+    """Uniform Laplacian of every vertex, mean of x_u over u in N(v), minus x_v: (V,3). Zero for isolated vertices."""
     return _NeighborMean.apply(vertices, topology) - vertices

@@ -1,4 +1,4 @@
-"""Regularisers of a mesh's shape, over a ``Topology`` computed once: they are differentiable in the vertices.
+"""Regularizers of a mesh's shape, over a ``Topology`` computed once: they are differentiable in the vertices.
 
 Symbols: x_v vertex positions, N(v) the neighbors of v, n_f unit face normals, A_f face areas, E edges. Every loss is a
 mean, so it does not grow with the number of vertices; sources that sum are named. Degenerate faces give finite values

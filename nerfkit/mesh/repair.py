@@ -93,7 +93,7 @@ def merge_vertices(mesh: Mesh) -> Mesh:
 def split_non_manifold(mesh: Mesh) -> Mesh:
     """The mesh cut along edges that have more than two faces, with a vertex of its own for each fan of faces.
 
-    The shape stays as it is; only which faces hang together changes. A fan's vertex is a copy of the old one; the first
+    The shape stays as it is; only its connectivity changes. A fan's vertex is a copy of the old one; the first
     fan keeps the old number. Every edge then has one or two faces, and every vertex one fan.
     """
     faces = mesh.faces.cpu()
@@ -153,7 +153,7 @@ def _same_joints(faces: Tensor, others: Tensor) -> bool:
 
 
 def _turned_faces(mesh: Mesh) -> tuple[Tensor, int]:
-    """Which faces to turn, (F,) bool, and the number of parts with one side; parts hang together by edges here."""
+    """Which faces to turn, (F,) bool, and the number of parts with one side; parts are connected by edges here."""
     faces = mesh.faces
     table = EdgeTable.of(faces, len(mesh.vertices))
     if not ((table.count == 2) & ~table.regular).any():

@@ -1,4 +1,4 @@
-"""How a mesh hangs together: parts, boundaries, defects, genus, in one report."""
+"""Connectivity of a mesh: parts, boundaries, defects and genus, in one report."""
 
 from dataclasses import dataclass
 

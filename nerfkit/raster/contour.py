@@ -8,8 +8,8 @@ from nerfkit.kernels import antialias as antialias_kernel
 from nerfkit.mesh.edges import EdgeTable, corners_of
 from nerfkit.raster.fragments import Fragments
 
-_known_edges: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-_known_opposites: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_edge_cache: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_opposite_cache: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def contour_candidates(faces: Tensor) -> Tensor:
@@ -18,7 +18,7 @@ def contour_candidates(faces: Tensor) -> Tensor:
     This is what ``nerfkit.kernels.antialias`` reads; for faces (N,F,3) it is (N,E,4), padded with rows of -1. It is
     computed once for each ``faces`` tensor and lives as long as that.
     """
-    return _remembered(faces)[0]
+    return _cached_edges(faces)[0]
 
 
 def crease_edges(faces: Tensor, corner_values: Tensor, tolerance: float = 1e-3) -> Tensor:
@@ -32,7 +32,7 @@ def crease_edges(faces: Tensor, corner_values: Tensor, tolerance: float = 1e-3) 
     Returns:
         (E,) or (N,E) bool. False where an edge has one face.
     """
-    sides = _remembered(faces)[1]  # (E, 2) or (N, E, 2)
+    sides = _cached_edges(faces)[1]  # (E, 2) or (N, E, 2)
     values = corner_values.detach()
     if values.ndim == 4 and sides.ndim == 2:
         sides = sides.expand(values.shape[0], -1, -1)
@@ -64,15 +64,15 @@ def _version(faces: Tensor) -> object:
     return object() if faces.is_inference() else faces._version
 
 
-def _remembered(faces: Tensor) -> tuple[Tensor, Tensor]:
+def _cached_edges(faces: Tensor) -> tuple[Tensor, Tensor]:
     """``contour_candidates`` and the two sides of each edge (see ``_edge_sides``)."""
-    version, edges, sides = _known_edges.get(faces, (None, None, None))
+    version, edges, sides = _edge_cache.get(faces, (None, None, None))
     if edges is None or version != _version(faces):
         ends, sides = _edge_sides(faces)
         opposite = faces.roll(1, -1).flatten(-2)  # the corner that side k, from corner k to k + 1, does not touch
         found = opposite.gather(-1, sides.clamp(min=0).flatten(-2)).view_as(sides)
         edges = torch.cat([ends, torch.where(sides >= 0, found, -1)], -1)
-        _known_edges[faces] = (_version(faces), edges, sides)
+        _edge_cache[faces] = (_version(faces), edges, sides)
     return edges, sides
 
 
@@ -113,7 +113,7 @@ def antialias(
     Args:
         image: (N,H,W,C) shaded pixels.
         fragments: what ``rasterize`` returned for the same mesh.
-        faces: (F,3) int64, or (N,F,3), each view's own. Keep using one tensor: its edges are found once and remembered.
+        faces: (F,3) int64, or (N,F,3), each view's own. Keep using one tensor: its edges are found once and cached.
         near: contour edges with an end nearer than this get no blending and no gradient.
         creases: (E,) or (N,E) bool, the edges of ``contour_candidates`` across which the color jumps; see
             ``crease_edges``.
@@ -131,7 +131,7 @@ def opposite_vertices(faces: Tensor) -> Tensor:
 
     As nvdiffrast has it: an edge knows the first two different vertices that faces have opposite to it, in the faces'
     order, so of three faces on an edge the first two are neighbors and the third has none. Faces that use a vertex
-    twice have no neighbors. Remembered as ``contour_candidates`` are.
+    twice have no neighbors. Cached as ``contour_candidates`` are.
 
     Args:
         faces: (F,3) int64 vertex numbers, or (N,F,3). Rows of -1 are padding.
@@ -139,12 +139,12 @@ def opposite_vertices(faces: Tensor) -> Tensor:
     Returns:
         Vertex numbers, shaped like ``faces``.
     """
-    version, opposite = _known_opposites.get(faces, (None, None))
+    version, opposite = _opposite_cache.get(faces, (None, None))
     if opposite is None or version != _version(faces):
         opposite = (
             torch.stack([_opposite(own) for own in faces]) if faces.ndim == 3 and len(faces) else _opposite(faces)
         )
-        _known_opposites[faces] = (_version(faces), opposite)
+        _opposite_cache[faces] = (_version(faces), opposite)
     return opposite
 
 

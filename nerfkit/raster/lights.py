@@ -129,7 +129,7 @@ def shade(
         elif isinstance(light, SphericalHarmonics):
             received = received + material.diffuse * irradiance(light, normals)
         else:
-            toward, color = arriving(light, positions)
+            toward, color = incident_light(light, positions)
             cosine = (normals * toward).sum(-1, keepdim=True)  # (N, H, W, 1)
             mirror = ((2 * cosine * normals - toward) * views).sum(-1, keepdim=True)
             lit = mirror.clamp(min=0) * (cosine > 0)
@@ -138,7 +138,7 @@ def shade(
     return albedo * received + mirrored
 
 
-def arriving(light: Directional | Point, positions: Tensor) -> tuple[Tensor, Tensor]:
+def incident_light(light: Directional | Point, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Unit direction to the light and its color at positions (N,H,W,3), both of a shape that broadcasts to that."""
     color = per_view(light, "color", len(positions))
     if isinstance(light, Directional):

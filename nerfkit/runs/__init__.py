@@ -1,1 +1,1 @@
-"""A side room that anyone may write to: the run folder, its log, metrics, checkpoints and TensorBoard."""
+"""The run folder, its log, metrics, checkpoints and TensorBoard; any package may use it, and it imports none."""

@@ -52,7 +52,7 @@ class Run:
 
     @classmethod
     def create(cls, output: str | Path, scene_name: str, config: Any, overrides: Sequence[str] | None = None) -> "Run":
-        """Makes a new folder, records the question and the machine in it, and points ``latest`` to it.
+        """Makes a new folder, records the config and the environment in it, and points ``latest`` to it.
 
         Args:
             output: the folder of all runs.

@@ -114,7 +114,7 @@ def _frame(source: Source, folder: PurePosixPath, frame: dict[str, Any], where: 
             where,
             f"file_path is {path!r}",
             "a relative path inside the data set's folder",
-            "Mend the path in the JSON.",
+            "Correct the path in the JSON.",
         )
     name = str(folder / path)
     if not source.exists(name):

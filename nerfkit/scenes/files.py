@@ -118,7 +118,7 @@ class Source:
             content = json.loads(self.read(name))
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise problem(
-                self.where(name), f"malformed JSON ({error})", "a JSON object", "Mend or export it again."
+                self.where(name), f"malformed JSON ({error})", "a JSON object", "Repair it, or export it again."
             ) from error
         if not isinstance(content, dict):
             raise problem(

@@ -14,7 +14,7 @@ from nerfkit.scenes.scene import Similarity
 
 Box = tuple[np.ndarray, np.ndarray]
 
-FILL = 0.95  # the box's longest side spans [-FILL, FILL]; the rest is room for smoothing
+FILL = 0.95  # the box's longest side spans [-FILL, FILL]; the rest is a margin for smoothing
 COARSE, FINE = 64, 96
 
 

@@ -6,18 +6,15 @@ interrupted run nor a damaged disk leaves something that is taken for the clock.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import sys
-import time
-import uuid
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-import trimesh
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.errors import problem
@@ -28,13 +25,13 @@ from nerfkit.scenes.files import TRUTH
 from nerfkit.scenes.scene import Scene
 from nerfkit.studio import clock_model
 from nerfkit.studio.kaolin_writer import HORIZONTAL_APERTURE, write_view
+from nerfkit.studio.output import unfinished_folder, write_beside, write_truth
 from nerfkit.studio.renderer import render
 
 RESOLUTION, VIEWS = 512, 100
 FOCAL_LENGTH = 35.0  # mm
 NEAREST, FARTHEST = 205.0, 260.0
 CONTENTS = "contents.json"
-ABANDONED = 3600.0  # seconds after which an unfinished folder is nobody's any more
 
 
 def load(
@@ -111,14 +108,9 @@ def make_clock(folder: str | Path, resolution: int = RESOLUTION, views: int = VI
         if folder.exists() and not (folder / CONTENTS).exists() and any(folder.iterdir()):
             raise problem(str(folder), "not empty, and not a clock", "a new or an empty folder", "Choose another one.")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
-        unfinished = folder.with_name(f"{folder.name}.unfinished-{uuid.uuid4().hex[:8]}")
-        try:
-            unfinished.mkdir()
+        with unfinished_folder(folder.parent, f"{folder.name}.unfinished-") as unfinished:
             _fill(unfinished, resolution, views, progress)
-            _put_in_place(unfinished, folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            _replace_folder(unfinished, folder)
     except OSError as error:
         megabytes = views * resolution**2 * 10 // 10**6 + 20
         raise problem(
@@ -136,24 +128,14 @@ def _fill(folder: Path, resolution: int, views: int, progress: bool) -> None:
     if progress:
         print(f"making the clock: {views} views of {resolution}x{resolution}, once", file=sys.stderr, flush=True)
     surface = clock_model.surface()
-    written: list[Path] = []
-    # Files are packed and written beside the rendering; at most two views wait.
-    with ThreadPoolExecutor(1) as writer:
-        waiting: list[Future[list[Path]]] = []
-        numbers = range(views)
-        for view in track(numbers, views, "making the clock") if progress else numbers:
-            photos = render(surface, cameras[view], samples, clock_model.LIGHTS)
-            if len(waiting) == 2:
-                written += waiting.pop(0).result()
-            waiting.append(writer.submit(write_view, folder, view, photos, cameras[view], 0))
-        for future in waiting:
-            written += future.result()
-    vertices, faces, colors = clock_model.truth()
-    colors = np.concatenate([np.rint(colors * 255), np.full((len(colors), 1), 255)], -1).astype(np.uint8)
-    mesh = trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False)
-    mesh.export(folder / TRUTH, encoding="binary")
-    written.append(folder / TRUTH)
-    sizes = {path.name: path.stat().st_size for path in written}
+    numbers = range(views)
+    files = write_beside(
+        track(numbers, views, "making the clock") if progress else numbers,
+        lambda view: render(surface, cameras[view], samples, clock_model.LIGHTS),
+        lambda view, photos: write_view(folder, view, photos, cameras[view], 0),
+    )
+    write_truth(folder / TRUTH, *clock_model.truth())
+    sizes = {path.name: path.stat().st_size for path in [*itertools.chain(*files), folder / TRUTH]}
     (folder / CONTENTS).write_text(json.dumps({"resolution": resolution, "views": views, "files": sizes}))
 
 
@@ -166,7 +148,7 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _put_in_place(unfinished: Path, folder: Path) -> None:
+def _replace_folder(unfinished: Path, folder: Path) -> None:
     """Rename; a damaged clock at that place goes, and one that another process finished meanwhile stays."""
     if folder.exists():
         if _is_whole(folder):
@@ -177,10 +159,3 @@ def _put_in_place(unfinished: Path, folder: Path) -> None:
     except OSError:
         if not _is_whole(folder):
             raise
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Drop what processes that were killed left beside ``folder``."""
-    for path in folder.parent.glob(f"{folder.name}.unfinished-*"):
-        if time.time() - path.stat().st_mtime > ABANDONED:
-            shutil.rmtree(path, ignore_errors=True)

@@ -72,7 +72,7 @@ class Canvas:
     def fill(
         self, distance: np.ndarray, color: tuple[float, float, float], where: tuple[slice, slice] = np.s_[:, :]
     ) -> None:
-        """Paints where the signed distance (in units) is negative, antialiased over one pixel."""
+        """Fills where the signed distance (in units) is negative, antialiased over one pixel."""
         share = np.clip(0.5 - distance * self.scale, 0, 1)[..., None]
         self.picture[where] += share * (np.array(color, np.float32) - self.picture[where])
 

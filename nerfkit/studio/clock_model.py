@@ -10,7 +10,7 @@ import numpy as np
 
 from nerfkit.studio.clock_dial import draw_back, draw_dial
 from nerfkit.studio.clock_parts import BACK_RADIUS, CENTER, DIAL_RADIUS, build_parts
-from nerfkit.studio.occlusion import cone_directions, softened, sphere_directions, visibility
+from nerfkit.studio.occlusion import cone_directions, smoothed, sphere_directions, visibility
 from nerfkit.studio.renderer import Lights, Surface, vertex_normals
 from nerfkit.studio.solids import Solid
 
@@ -50,8 +50,8 @@ def surface() -> Surface:
         _texture(),
         spread([part.finish.specular for part in parts]),
         np.concatenate([np.full(len(part.solid.vertices), part.finish.shininess) for part in parts]),
-        softened(sky, faces, 2),
-        softened(key, faces, 2),
+        smoothed(sky, faces, 2),
+        smoothed(key, faces, 2),
     )
 
 

@@ -60,7 +60,7 @@ def visibility(
     return (seen / np.maximum(total, 1e-12)).astype(np.float32)
 
 
-def softened(values: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
+def smoothed(values: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
     """Values (V,) averaged with their neighbors along edges, ``rounds`` times, so that shadows end without steps."""
     sources, targets = faces[:, [0, 1, 2, 1, 2, 0]].ravel(), faces[:, [1, 2, 0, 0, 1, 2]].ravel()
     degree = np.bincount(targets, minlength=len(values))

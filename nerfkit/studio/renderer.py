@@ -1,7 +1,7 @@
 """Makes photos of a mesh: a supersampled hard renderer in Numba.
 
-It is the witness for the differentiable renderers (truth images, finite differences of silhouettes), so it shares no
-code with them: it casts one ray through each sample and keeps the nearest face, in float64, with homogeneous edge
+It is the independent reference of the differentiable renderers (true images, finite differences of outlines): sharing
+no code with them, it casts one ray through each sample and keeps the nearest face, in float64, with homogeneous edge
 functions (Olano and Greer 1997, "Triangle scan conversion using 2D homogeneous coordinates"). With
 v_i = (x_i w_i, y_i w_i, w_i) the corners in sample coordinates times depth, and p = (x, y, 1) a sample,
 

@@ -1,7 +1,4 @@
-"""The loops of ``synthesis``, which holds formulas and shapes: which face each sample sees, and in what color.
-
-And that of ``synthesis_mesh``: the normals around each vertex.
-"""
+"""The loops of ``renderer``, which holds formulas and shapes, and of ``surfaces``: the normals around each vertex."""
 
 import numpy as np
 from numba import prange

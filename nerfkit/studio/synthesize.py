@@ -1,23 +1,18 @@
 """Photos of any mesh as a data set of its own, in the formats that ``open_scene`` reads.
 
-The pictures come from ``synthesis``, which shares no code with the differentiable renderers, so that what is fitted to
+The pictures come from ``renderer``, which shares no code with the differentiable renderers, so that what is fitted to
 them is measured against something independent.
 """
 
 import contextlib
 import json
-import shutil
-import time
-import uuid
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import trimesh
 
 from nerfkit.cameras import Cameras
 from nerfkit.errors import problem
@@ -26,6 +21,7 @@ from nerfkit.scenes.assemble import MIN_TRAIN
 from nerfkit.scenes.files import TRUTH
 from nerfkit.schema import Options, option
 from nerfkit.studio import blender_writer, kaolin_writer
+from nerfkit.studio.output import unfinished_folder, write_beside, write_truth
 from nerfkit.studio.renderer import Lights, Photos, Surface, geometry, render
 from nerfkit.studio.surfaces import TexturedMesh, as_array, surface_of
 from nerfkit.studio.views import cameras_around
@@ -40,7 +36,6 @@ TO_KAOLIN = {"y": np.eye(3), "z": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 TO_BLENDER = TO_KAOLIN["z"].T
 ABOUT, UNFINISHED = "synthesis.json", ".unfinished-"
 MOST_SAMPLES = 16384  # across a picture: 2 GB of memory
-ABANDONED = 3600.0  # seconds after which an unfinished folder is nobody's any more
 
 
 class _View(NamedTuple):
@@ -122,12 +117,14 @@ def synthesize(
         **{"fov_degrees": o.fov, "light": o.light, "specular": o.specular, "shininess": o.shininess, "mesh_up": o.up},
         "depth_png_black": far,
     }
-    with _filled(Path(folder).expanduser().absolute(), formats, len(places) * o.size**2 * 25 // 10**6 + 20) as passing:
+    colors = None if mesh.colors is None else as_array(mesh.colors)
+    megabytes = len(places) * o.size**2 * 25 // 10**6 + 20
+    with _output_folder(Path(folder).expanduser().absolute(), formats, megabytes) as unfinished:
         for name in formats:
-            (passing / name).mkdir()
-            _write_truth(passing / name / TRUTH, vertices @ _world(name).T, mesh)
-            (passing / name / ABOUT).write_text(json.dumps(about, indent=4) + "\n")
-        _shoot(surface, LIGHTS[o.light], cameras, places, o.samples, far, passing, formats, progress)
+            (unfinished / name).mkdir()
+            write_truth(unfinished / name / TRUTH, vertices @ _world(name).T, as_array(mesh.faces), colors)
+            (unfinished / name / ABOUT).write_text(json.dumps(about, indent=4) + "\n")
+        _render_views(surface, LIGHTS[o.light], cameras, places, o.samples, far, unfinished, formats, progress)
     return {name: Path(folder).expanduser() / name for name in formats}
 
 
@@ -158,7 +155,7 @@ def _plan(
     return cameras, places
 
 
-def _shoot(
+def _render_views(
     surface: Surface,
     lights: Lights,
     cameras: Cameras,
@@ -169,29 +166,25 @@ def _shoot(
     formats: tuple[str, ...],
     progress: bool,
 ) -> None:
-    """Renders every view and writes it in every format, beside the rendering; at most two views wait."""
+    """Renders every view and writes it in every format."""
     turn = torch.from_numpy(TO_BLENDER)
     turned = replace(cameras, camera_to_world=turn @ cameras.camera_to_world)
 
-    def write(place: _View, photos: Photos, normals: np.ndarray, camera: Cameras) -> None:
+    def render_one(view: int) -> tuple[Photos, np.ndarray]:
+        depth, normals = geometry(surface, cameras[view], 0)
+        photos = render(surface, cameras[view], samples, lights)
+        return photos._replace(depth=depth[None].astype(np.float32)), normals
+
+    def write(view: int, rendered: tuple[Photos, np.ndarray]) -> None:
+        place, (photos, normals) = places[view], rendered
         if "kaolin" in formats and place.kaolin is not None:
-            kaolin_writer.write_view(folder / "kaolin", place.kaolin, photos, camera, 0, normals)
+            kaolin_writer.write_view(folder / "kaolin", place.kaolin, photos, cameras[view], 0, normals)
         if "blender" in formats:
             own = normals @ TO_BLENDER.T.astype(np.float32)
             blender_writer.write_view(folder / "blender", place.split, place.number, photos, own, 0, far)
 
-    with ThreadPoolExecutor(1) as writer:
-        waiting: list[Future[None]] = []
-        numbers = range(len(places))
-        for view in track(numbers, len(places), "rendering") if progress else numbers:
-            camera = cameras[view]
-            depth, normals = geometry(surface, camera, 0)
-            photos = render(surface, camera, samples, lights)._replace(depth=depth[None].astype(np.float32))
-            if len(waiting) == 2:
-                waiting.pop(0).result()
-            waiting.append(writer.submit(write, places[view], photos, normals, camera))
-        for future in waiting:
-            future.result()
+    numbers = range(len(places))
+    write_beside(track(numbers, len(places), "rendering") if progress else numbers, render_one, write)
     if "blender" in formats:
         for split in ("train", "test", "val"):
             mine = [view for view, place in enumerate(places) if place.split == split]
@@ -203,18 +196,9 @@ def _world(name: str) -> np.ndarray:
     return TO_BLENDER if name == "blender" else np.eye(3)
 
 
-def _write_truth(path: Path, vertices: np.ndarray, mesh: TexturedMesh) -> None:
-    colors: Any = None
-    if mesh.colors is not None:
-        rgb = np.rint(as_array(mesh.colors).clip(0, 1) * 255).astype(np.uint8)
-        colors = np.concatenate([rgb, np.full((len(rgb), 1), 255, np.uint8)], -1)
-    plain = trimesh.Trimesh(vertices, as_array(mesh.faces), vertex_colors=colors, process=False)
-    plain.export(path, encoding="binary")
-
-
 @contextlib.contextmanager
-def _filled(folder: Path, names: tuple[str, ...], megabytes: int) -> Iterator[Path]:
-    """A passing folder inside ``folder`` whose ``names`` move up into it when the block ends without an error.
+def _output_folder(folder: Path, names: tuple[str, ...], megabytes: int) -> Iterator[Path]:
+    """An unfinished folder inside ``folder`` whose ``names`` move up into it when the block ends without an error.
 
     Raises:
         SceneError: ``folder`` is a file, holds something already, or cannot be written.
@@ -222,22 +206,17 @@ def _filled(folder: Path, names: tuple[str, ...], megabytes: int) -> Iterator[Pa
     mine: list[Path] = []  # the folders that are made here, and go again if the block fails
     try:
         if folder.is_dir():
-            _remove_abandoned(folder)
             if held := sorted(p.name for p in folder.iterdir() if not p.name.startswith(UNFINISHED)):
                 raise problem(str(folder), f"not empty, it holds {held[0]}", "a new or an empty folder", "Choose one.")
         elif folder.exists():
             raise problem(str(folder), "a file", "a new or an empty folder", "Choose another place.")
         mine = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        passing = folder / f"{UNFINISHED}{uuid.uuid4().hex[:8]}"
-        passing.mkdir()
-        try:
-            yield passing
+        with unfinished_folder(folder, UNFINISHED) as unfinished:
+            yield unfinished
             for name in names:
-                (passing / name).rename(folder / name)
+                (unfinished / name).rename(folder / name)
             mine = []
-        finally:
-            shutil.rmtree(passing, ignore_errors=True)
     except OSError as error:
         raise problem(
             str(folder),
@@ -249,10 +228,3 @@ def _filled(folder: Path, names: tuple[str, ...], megabytes: int) -> Iterator[Pa
         for path in mine:
             with contextlib.suppress(OSError):
                 path.rmdir()
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Drop what processes that were killed left in ``folder``."""
-    for path in folder.glob(f"{UNFINISHED}*"):
-        if time.time() - path.stat().st_mtime > ABANDONED:
-            shutil.rmtree(path, ignore_errors=True)

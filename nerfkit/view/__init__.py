@@ -1,1 +1,1 @@
-"""Camera paths, frames and videos: the third flow, for anything that can render a view."""
+"""Camera paths, frames and videos of anything that can render a view."""

@@ -1,4 +1,4 @@
-"""The third flow: camera path -> frames -> videos, for whatever can render a view."""
+"""Camera path -> frames -> videos, of anything that can render a view."""
 
 import hashlib
 from collections.abc import Callable

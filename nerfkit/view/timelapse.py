@@ -1,4 +1,4 @@
-"""A mesh on its way: snapshots as a sequence of files, as one USD file with time samples, and as a video."""
+"""Timelapse of a mesh: snapshots as a sequence of files, as one USD file with time samples, and as a video."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -67,7 +67,7 @@ def test_laplacian_against_a_loop() -> None:
     assert laplacian(vertices, topology).item() == pytest.approx(expected.square().sum(-1).mean().item(), rel=1e-6)
 
 
-def test_laplacian_is_zero_for_lonely_vertices() -> None:
+def test_laplacian_is_zero_for_isolated_vertices() -> None:
     assert laplacian(torch.rand(4, 3), Topology.of(torch.zeros(0, 3, dtype=torch.int64), 4)) == 0
 
 

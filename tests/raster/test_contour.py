@@ -52,7 +52,7 @@ def test_no_faces_no_edges():
     assert opposite_vertices(nothing).shape == (0, 3)
 
 
-def test_remembered_edges_notice_a_change_in_place():
+def test_cached_edges_notice_a_change_in_place():
     faces = TETRAHEDRON.clone()
     first = contour_candidates(faces)
     assert contour_candidates(faces) is first

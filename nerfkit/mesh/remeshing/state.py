@@ -131,7 +131,7 @@ def quadrics(state: State, edges: EdgeTable, corners: Groups) -> Tensor:
     return total + by_vertex.sum(plane).view(-1, 3, 3)
 
 
-def settled(guess: Tensor, a: Tensor, A: Tensor, b: Tensor, B: Tensor) -> Tensor:
+def quadric_minimum(guess: Tensor, a: Tensor, A: Tensor, b: Tensor, B: Tensor) -> Tensor:
     """The point x at which (x-a)^T A (x-a) + (x-b)^T B (x-b) + s |x - guess|^2 is least; all (n,3) or (n,3,3).
 
     s is the trace of A + B times a small factor: x stays on sharp edges and corners, and where the surface is flat it

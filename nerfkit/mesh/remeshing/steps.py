@@ -18,9 +18,9 @@ from nerfkit.mesh.remeshing.state import (
     Groups,
     State,
     least,
+    quadric_minimum,
     quadrics,
     ranked,
-    settled,
     shapes,
 )
 
@@ -136,7 +136,7 @@ def _merge(state: State, edges: EdgeTable, chosen: Tensor, rim: Tensor) -> tuple
     start, end = state.position[a], state.position[b]
     along = end - start
     middle = start + along / 2
-    away = settled(middle, start, A[a], end, A[b]) - middle
+    away = quadric_minimum(middle, start, A[a], end, A[b]) - middle
     limit = 0.75 * along.norm(dim=-1, keepdim=True)
     place = middle + away * (limit / away.norm(dim=-1, keepdim=True).clamp(min=1e-300)).clamp(max=1)
     inside, outside = (~edges.boundary[chosen] & rim[v] for v in (b, a))  # the end that is not b, or not a, stays
@@ -268,7 +268,7 @@ def relax(state: State, share: float) -> State:
     total = around.sum(state.position[edges.ends.flip(1).flatten()[around.items]])
     mean = total / around.count.clamp(min=1)[:, None]
     old = state.position
-    place = settled(old + share * (mean - old), old, A, old, torch.zeros_like(A))
+    place = quadric_minimum(old + share * (mean - old), old, A, old, torch.zeros_like(A))
     free = ~fixed & (around.count > 0)
     before, shape = face_normals(old, state.faces), shapes(old, state.faces)
     while True:
