@@ -72,5 +72,5 @@ def implementation(
             f"{operation} on {tensor.device}: expected its {backend} backend, got '{error}'; "
             f"install what is missing, or choose one of {known} with nerfkit.kernels.use"
         ) from error
-    with torch.cuda.device_of(tensor):
+    with torch.cuda.device_of(tensor) if tensor.is_cuda else contextlib.nullcontext():
         yield kernels

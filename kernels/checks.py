@@ -30,17 +30,18 @@ def expect(
         like: another tensor of the call, on the same device.
     """
     dtypes = (dtype,) if isinstance(dtype, torch.dtype) else dtype or (() if like is None else (like.dtype,))
-    fits = any(
-        len(shape) == tensor.ndim
-        and all(size == wanted or isinstance(wanted, str) for size, wanted in zip(tensor.shape, shape, strict=True))
-        for shape in shapes
-    )
+    sizes = tensor.shape
+    fits = sizes in shapes or any(_fits(sizes, shape) for shape in shapes)
     if fits and (not dtypes or tensor.dtype in dtypes) and (like is None or tensor.device == like.device):
         return
     kinds = "floats" if dtypes == FLOATS else "integers" if dtypes == INTEGERS else " or ".join(map(str, dtypes))
-    sizes = " or ".join(_text(shape) for shape in shapes)
-    wanted = (f"{kinds} of shape {sizes}" if kinds else sizes) + ("" if like is None else f" on {like.device}")
-    raise ValueError(f"{name}: expected {wanted}, got {tensor.dtype} {_text(tensor.shape)} on {tensor.device}")
+    text = " or ".join(_text(shape) for shape in shapes)
+    wanted = (f"{kinds} of shape {text}" if kinds else text) + ("" if like is None else f" on {like.device}")
+    raise ValueError(f"{name}: expected {wanted}, got {tensor.dtype} {_text(sizes)} on {tensor.device}")
+
+
+def _fits(sizes: Sequence[int], shape: Sequence[int | str]) -> bool:
+    return len(sizes) == len(shape) and all(a == b or isinstance(b, str) for a, b in zip(sizes, shape, strict=True))
 
 
 def _text(shape: Sequence[int | str]) -> str:

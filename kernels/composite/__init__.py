@@ -91,19 +91,29 @@ def composite(
     Raises:
         ValueError: shapes, dtypes, offsets or ``opacity`` are not as above.
     """
-    if opacity not in ("density", "raw"):
-        raise ValueError(f"opacity: expected 'density' or 'raw', got {opacity!r}")
+    by_length = counts_length(opacity)
     expect("density", density, ("S",), dtype=FLOATS)
     count = len(density)
     expect("color", color, (count, 3), like=density)
     expect("t_start", t_start, (count,), like=density)
     expect("t_end", t_end, (count,), like=density)
     expect_offsets(offsets, max(offsets.numel() - 1, 0), count, density)
-    arguments = (density, color, t_start, t_end, offsets, opacity == "density", float(early_stop))
+    return composite_unchecked(density, color, t_start, t_end, offsets, by_length, float(early_stop))
+
+
+def counts_length(opacity: str) -> bool:
+    """Whether a step's opacity depends on its length; ``ValueError`` unless it is ``"density"`` or ``"raw"``."""
+    if opacity not in ("density", "raw"):
+        raise ValueError(f"opacity: expected 'density' or 'raw', got {opacity!r}")
+    return opacity == "density"
+
+
+def composite_unchecked(density: torch.Tensor, *others: Any) -> Composite:
+    """``composite`` of arguments that are known to fit, in its order; ``by_length`` instead of ``opacity``."""
     with implementation(__name__, density, float32="density") as kernels:
         if backend_for(density) == "reference":
-            return Composite(*kernels.composite(*arguments))
-        return Composite(*_Composite.apply(kernels, *arguments))
+            return Composite(*kernels.composite(density, *others))
+        return Composite(*_Composite.apply(kernels, density, *others))
 
 
 class _Composite(torch.autograd.Function):

@@ -11,14 +11,15 @@ e is the harmonic embedding of Mildenhall et al. 2020, equation 4 (``reference.e
 GPU it is one kernel from positions to pixels.
 """
 
+import functools
 from typing import Literal
 
 from torch import Tensor
 
 from ..backend import backend_for, implementation
 from ..checks import FLOATS, expect, expect_offsets
-from ..composite import Rendered, composite
-from ..march import Samples
+from ..composite import Rendered, composite_unchecked, counts_length
+from ..march import Samples, expect_samples
 from .spec import ACTIVATIONS, DENSITY_ACTIVATIONS, PRECISIONS, FieldSpec, FieldWeights
 
 __all__ = [
@@ -33,28 +34,29 @@ __all__ = [
 ]
 
 
-def _check(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> None:
-    expect("x", x, ("S", 3), dtype=FLOATS)
+@functools.lru_cache(maxsize=16)
+def _expected(spec: FieldSpec, depth: int, width: int, columns: int) -> list[tuple[str, tuple[int, ...]]]:
+    """Name and shape of each of ``FieldWeights.flat``; ``ValueError`` where the spec names what there is not."""
     if spec.activation not in ACTIVATIONS or spec.density_activation not in DENSITY_ACTIVATIONS:
         raise ValueError(f"unknown activation {spec.activation!r} or density activation {spec.density_activation!r}")
     if spec.precision not in PRECISIONS:
         raise ValueError(f"unknown precision {spec.precision!r}; expected one of {', '.join(PRECISIONS)}")
-    depth, (color_width, width) = len(weights.hidden), weights.feature[0].shape
     if spec.skip is not None and not 1 <= spec.skip < depth:
         raise ValueError(f"skip must name a hidden layer from 1 to {depth - 1}, not {spec.skip}")
-    inputs = [spec.position_size * (number in (0, spec.skip)) + width * (number > 0) for number in range(depth)]
-    layers = [(f"hidden[{n}]", layer, (width, inputs[n])) for n, layer in enumerate(weights.hidden)]
-    heads = (("density", (1, width)), ("feature", (color_width, width)), ("color", (3, color_width)))
-    layers += [(name, getattr(weights, name), shape) for name, shape in heads]
-    for name, (matrix, bias), shape in layers:
-        expect(f"weights.{name}[0]", matrix, shape, like=x)
-        expect(f"weights.{name}[1]", bias, shape[:1], like=x)
-    expect("weights.direction", weights.direction, (color_width, spec.direction_size), like=x)
+    inputs = [width * (n > 0) + spec.position_size * (n in (0, spec.skip)) for n in range(depth)]
+    layers = [(f"hidden[{n}]", width, size) for n, size in enumerate(inputs)]
+    layers += [("density", 1, width), ("feature", columns, width), ("color", 3, columns)]
+    matrices = [(f"weights.{name}[0]", (rows, size)) for name, rows, size in layers]
+    biases = [(f"weights.{name}[1]", (rows,)) for name, rows, _ in layers]
+    pairs = [tensor for pair in zip(matrices, biases, strict=True) for tensor in pair]
+    return [*pairs, ("weights.direction", (columns, spec.direction_size))]
 
 
-def _check_rays(x: Tensor, offsets: Tensor, directions: Tensor) -> None:
-    expect("directions", directions, ("R", 3), like=x)
-    expect_offsets(offsets, len(directions), len(x), x)
+def _check(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> None:
+    expect("x", x, ("S", 3), dtype=FLOATS)
+    expected = _expected(spec, len(weights.hidden), *reversed(weights.feature[0].shape))
+    for (name, shape), tensor in zip(expected, weights.flat(), strict=True):
+        expect(name, tensor, shape, like=x)
 
 
 def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:
@@ -90,7 +92,8 @@ def harmonic_field(
         ValueError: shapes or dtypes that do not fit together, or a name or width that the backend does not know.
     """
     _check(x, weights, spec)
-    _check_rays(x, offsets, directions)
+    expect("directions", directions, ("R", 3), like=x)
+    expect_offsets(offsets, len(directions), len(x), x)
     with implementation(__name__, x, float32="x") as kernels:
         return kernels.packed_field(x, offsets, directions, weights, spec)
 
@@ -124,17 +127,11 @@ def harmonic_render(
         ValueError: shapes or dtypes that do not fit together, or a name or width that the backend does not know.
     """
     _check(x, weights, spec)
-    _check_rays(x, samples.offsets, directions)
-    if opacity not in ("density", "raw"):
-        raise ValueError(f"opacity: expected 'density' or 'raw', got {opacity!r}")
-    if backend_for(x) == "triton":
-        with implementation(__name__, x, float32="x") as kernels:
-            pixels = kernels.harmonic_render(
-                x, samples, directions, weights, spec, opacity == "density", early_stop, store
-            )
-    else:
-        density, color = harmonic_field(x, samples.offsets, directions, weights, spec)
-        pixels = composite(
-            density, color, samples.t_start, samples.t_end, samples.offsets, opacity=opacity, early_stop=early_stop
-        )[:3]
-    return Rendered(*pixels)
+    expect("directions", directions, ("R", 3), like=x)
+    expect_samples(samples, len(directions), len(x), x)
+    by_length, stop = counts_length(opacity), float(early_stop)
+    with implementation(__name__, x, float32="x") as kernels:
+        if backend_for(x) == "triton":
+            return Rendered(*kernels.harmonic_render(x, samples, directions, weights, spec, by_length, stop, store))
+        density, color = kernels.packed_field(x, samples.offsets, directions, weights, spec)
+        return Rendered(*composite_unchecked(density, color, *samples[1:], by_length, stop)[:3])

@@ -344,5 +344,5 @@ def harmonic_render(
         most = MOST_ELEMENTS // u.shape[1]
         raise ValueError(f"the triton kernels render {most} rays of width {u.shape[1]} at once, not {u.shape[0]}")
     samples = Samples(*(t.contiguous() for t in samples))
-    keep, stop = _keep(x, u, weights), float(early_stop)
-    return _HarmonicRender.apply(x.contiguous(), u, samples, spec, by_length, stop, keep, store, *weights.flat())
+    keep = _keep(x, u, weights)
+    return _HarmonicRender.apply(x.contiguous(), u, samples, spec, by_length, early_stop, keep, store, *weights.flat())

@@ -239,8 +239,9 @@ def test_only_float32_is_taken() -> None:
     weights = make_weights(spec, 32, 2)
     x, samples, directions = make_rays(FEW)
     with use("triton"):
-        with pytest.raises(ValueError, match=r"float32 .* got torch.float64"):
-            harmonic_field(x.double(), samples.offsets, directions, weights, spec)
+        double = FieldWeights.unflatten(tuple(t.double() for t in weights.flat()))
+        with pytest.raises(ValueError, match=r"x: expected torch.float32 for the triton backend, got torch.float64"):
+            harmonic_field(x.double(), samples.offsets, directions.double(), double, spec)
         with pytest.raises(ValueError, match=r"float32 .* got torch.float64"):
             harmonic_render(x, samples._replace(t_end=samples.t_end.double()), directions, weights, spec)
         half = FieldWeights.unflatten(tuple(t.half() for t in weights.flat()))
