@@ -160,7 +160,7 @@ class Runner:
             scene, fit = self.fit.scene, self.fit
             views = scene.test[:VIEWS]
             frames, reason = attempt(
-                lambda: pictures.frames(fit.average, fit.sampler, scene.cameras, views, self.device, self.side),
+                lambda: pictures.frames(fit.average, scene.cameras, views, self.device, self.side),
                 budget.left(),
             )
             found["frames"] = frames or reason

@@ -8,26 +8,23 @@ import torch
 
 from benchmarks.gpu_limits import peak_bytes, wait
 from nerfkit.cameras import Cameras, look_at
-from nerfkit.fields.field import Field
 from nerfkit.fields.harmonic import HarmonicField
-from nerfkit.volume.renderer import EARLY_STOP, RAYS_AT_ONCE, RAYS_AT_ONCE_ON_GPU, render_rays, render_view
-from nerfkit.volume.samplers import Sampler, StratifiedSampler
+from nerfkit.volume.model import EARLY_STOP, RadianceModel
+from nerfkit.volume.samplers import StratifiedSampler
 from nerfkit.volume.wavefront import Waves, render_waves
 
 SIDE = 800
 MEMORY_LIMIT = 1e9  # bytes above the weights
 
 
-def whole_view(
-    field: Field, sampler: Sampler, cameras: Cameras, view: int, waves: Waves | None
-) -> tuple[torch.Tensor, int]:
+def whole_view(model: RadianceModel, cameras: Cameras, view: int, waves: Waves | None) -> tuple[torch.Tensor, int]:
     """Colors (H*W,3) of a view by the waves given (None: the device's own), and the samples it evaluated."""
     origins, directions = cameras.image_rays(view)
     colors, evaluated = [], 0
-    at_once = RAYS_AT_ONCE_ON_GPU if origins.is_cuda else RAYS_AT_ONCE
-    for o, d in zip(origins.split(at_once), directions.split(at_once), strict=True):
+    for o, d in model.pieces(origins, directions):
         o, d = o.contiguous(), d.contiguous()
-        rendered, count = render_waves(field, sampler.sample(o, d, None), o, d, sampler.opacity, EARLY_STOP, waves)
+        samples, opacity = model.sampler.sample(o, d, None), model.sampler.opacity
+        rendered, count = render_waves(model.field, samples, o, d, opacity, EARLY_STOP, waves)
         colors.append(rendered.color)
         evaluated += count
     return torch.cat(colors), evaluated
@@ -38,18 +35,18 @@ EVERYTHING = Waves(1 << 62, 1)  # all samples in one wave: none is left out
 
 @torch.no_grad()
 def frames(
-    field: Field, sampler: Sampler, cameras: Cameras, views: list[int], device: torch.device, side: int = SIDE
+    model: RadianceModel, cameras: Cameras, views: list[int], device: torch.device, side: int = SIDE
 ) -> dict[str, Any]:
     """Median seconds of ``render_view`` at (side, side), the same without waves, and the share of samples evaluated."""
     cameras = cameras.to(device).resized(side, side)
     waves, everything, shares, errors = [], [], [], []
-    render_view(field, sampler, cameras, views[0])
-    whole_view(field, sampler, cameras, views[0], EVERYTHING)
+    model.render_view(cameras, views[0])
+    whole_view(model, cameras, views[0], EVERYTHING)
     for view in views:
-        waves.append(_seconds(lambda view=view: render_view(field, sampler, cameras, view), device))
-        everything.append(_seconds(lambda view=view: whole_view(field, sampler, cameras, view, EVERYTHING), device))
-        one, taken = whole_view(field, sampler, cameras, view, None)
-        other, all_of_them = whole_view(field, sampler, cameras, view, EVERYTHING)
+        waves.append(_seconds(lambda view=view: model.render_view(cameras, view), device))
+        everything.append(_seconds(lambda view=view: whole_view(model, cameras, view, EVERYTHING), device))
+        one, taken = whole_view(model, cameras, view, None)
+        other, all_of_them = whole_view(model, cameras, view, EVERYTHING)
         shares.append(taken / max(all_of_them, 1))
         errors.append(float((one - other).abs().max()))
     return {
@@ -92,12 +89,12 @@ def backward_memory(device: torch.device, picture: Picture | None = None) -> dic
     pose = look_at(torch.tensor([[0.0, 0.0, 2.7]]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
     intrinsics = torch.tensor([[1.4 * p.side, 1.4 * p.side, p.side / 2, p.side / 2]])
     cameras = Cameras(pose, intrinsics, p.side, p.side).to(device)
-    sampler = StratifiedSampler(1.7, 3.7, p.samples)
+    model = RadianceModel(field, StratifiedSampler(1.7, 3.7, p.samples))
     weights = tuple(field.parameters())
 
     def gradient() -> tuple[torch.Tensor, ...]:
         origins, directions = (t.contiguous() for t in cameras.image_rays(0))
-        rendered, _ = render_rays(field, sampler, origins, directions, piece=p.piece)
+        rendered, _ = model.render_rays(origins, directions, piece=p.piece)
         return torch.autograd.grad(rendered.color.square().mean() + rendered.opacity.mean(), weights)
 
     first = [float(t.abs().sum()) for t in gradient()]

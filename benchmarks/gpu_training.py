@@ -20,7 +20,6 @@ from nerfkit.options import compose
 from nerfkit.pipeline import new_fit
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
-from nerfkit.volume.renderer import over, render_view
 
 THRESHOLDS = (24.0, 26.0, 28.0, 30.0, 32.0, 33.8, 35.0, 37.0)  # dB
 # name -> words of the command; those that need real data take it from where ``runs`` does.
@@ -54,7 +53,7 @@ def config_of(words: list[str], seconds: float) -> DictConfig:
 
 def held_out(fit: FieldFit, view: int) -> float:
     """PSNR of a view, in dB."""
-    image = over(render_view(fit.average, fit.sampler, fit.pixels.cameras, view), fit.scene.background)
+    image = fit.average.render_view(fit.scene.cameras, view).over(fit.scene.background)
     return psnr(image.cpu(), fit.scene.image(view))
 
 
@@ -142,7 +141,7 @@ def repeatable(build: Callable[[], FieldFit], steps: int = RERUN) -> dict[str, A
         fit = build()
         for _ in range(steps):
             fit.step()
-        states.append({name: p.detach().clone() for name, p in fit.field.named_parameters()})
+        states.append({name: p.detach().clone() for name, p in fit.model.named_parameters()})
     one, other = states
     differing = [name for name in one if not torch.equal(one[name].view(torch.int32), other[name].view(torch.int32))]
     return {"steps": steps, "equal": not differing, "differing": differing}

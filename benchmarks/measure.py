@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from nerfkit.runs import environment
+from nerfkit.runs.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -71,9 +72,7 @@ def save(name: str, results: Mapping[str, Any], folder: Path = RESULTS) -> Path:
     """Write ``results`` and the machine to ``folder/NAME.json``, whole or not at all, and return the path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    unfinished = path.with_suffix(".json.part")
-    unfinished.write_text(json.dumps({"machine": machine(), "results": results}, indent=2) + "\n")
-    unfinished.replace(path)
+    write_text(path, json.dumps({"machine": machine(), "results": results}, indent=2) + "\n")
     return path
 
 

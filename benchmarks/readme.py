@@ -1,4 +1,4 @@
-"""The README's and docs/experiments.md's figures, from ``benchmarks/results/*.json``: never typed.
+"""The figures of README.md, docs/measured.md and docs/experiments.md, from ``benchmarks/results/*.json``: never typed.
 
 Everything between ``<!-- results -->`` (there ``<!-- results: NAME -->``) and ``<!-- /results -->`` is replaced. What
 was not run reads "not run", what a run could not measure "not known". Results of code that was never committed are
@@ -14,15 +14,59 @@ from benchmarks import readme_mesh
 from benchmarks.results import NOT_KNOWN, NOT_RUN, RESULTS, UncommittedError, load, table, value
 
 ROOT = Path(__file__).parent.parent
-README, EXPERIMENTS = ROOT / "README.md", ROOT / "docs" / "experiments.md"
+README, MEASURED, EXPERIMENTS = (ROOT / name for name in ("README.md", "docs/measured.md", "docs/experiments.md"))
 START, END = "<!-- results -->", "<!-- /results -->"
 PSNR_WANTED = "33.8"  # dB
-SCENES = {"clock": "own clock", "kaolin": "Kaolin's clock", "mic": "NeRF-synthetic mic"}
+SCENES = {
+    "clock": "own clock",
+    "kaolin": "Kaolin's clock",
+    "mic": "NeRF-synthetic mic",
+    "mic_400": "NeRF-synthetic mic",
+}
 
 
 def size(found: dict[str, Any] | None) -> str:
     """``, WIDTHxHEIGHT`` of a run's images, with nothing in its place where it was not run."""
     return ", {}x{}".format(*found["results"]["scene"]["size"]) if found else ""
+
+
+def all_stages(found: dict[str, Any] | None) -> str:
+    """Seconds of all stages of a run together."""
+    stages = found["results"].get("stages", {}) if found else {}
+    return f"{sum(stage['seconds'] for stage in stages.values()):.0f} s" if stages else NOT_RUN
+
+
+def short_table(folder: Path) -> list[str]:
+    """One row a scene, for the first screen: how good the field and the mesh are, and how long that takes."""
+    rows = []
+    for name, label in SCENES.items():
+        found = load(f"run_{name}", folder)
+        figures = [value(found, f"{key}", "{:.1f} dB") for key in ("field.psnr", "mesh.psnr", "mesh.psnr_specular")]
+        rows.append([label + size(found), *figures, all_stages(found)])
+    return table(["held-out views", "field", "textured mesh", "mesh with highlights", "all stages"], rows)
+
+
+def status(folder: Path) -> str:
+    """What ran where, in one line."""
+    gpu = load("gpu", folder)
+    on_gpu = (
+        "no run on a GPU yet; the kernels compile for sm_80, sm_90 and gfx942 and pass Triton's interpreter"
+        if gpu is None
+        else f"measured on {gpu['machine']['device']}"
+    )
+    return f"CPU: {'measured' if load('run_clock', folder) else NOT_RUN}. GPU: {on_gpu}."
+
+
+def readme_section(folder: Path = RESULTS) -> str:
+    """The README's: status, one row a scene, and where they were measured."""
+    return "\n".join([f"**Status.** {status(folder)}", "", *short_table(folder), "", measured_on(folder)])
+
+
+def measured_on(folder: Path) -> str:
+    """The machine of the recorded runs; nothing where there are none."""
+    runs = [entry for name in SCENES if (entry := load(f"run_{name}", folder))]
+    machines = sorted({f"{run['machine']['device']}; {run['machine']['date'][:10]}" for run in runs})
+    return f"Measured on: {', '.join(machines)}." if machines else ""
 
 
 def scene_table(folder: Path) -> list[str]:
@@ -31,7 +75,6 @@ def scene_table(folder: Path) -> list[str]:
     for name, label in SCENES.items():
         found = load(f"run_{name}", folder)
         stages = found["results"].get("stages", {}) if found else {}
-        total = sum(stage["seconds"] for stage in stages.values())
         peak = max((stage.get("peak_memory_bytes", 0) for stage in stages.values()), default=0)
         rows.append(
             [
@@ -44,7 +87,7 @@ def scene_table(folder: Path) -> list[str]:
                 value(found, "mesh.psnr_specular", "{:.2f}"),
                 value(found, "mesh.mask_iou", "{:.4f}"),
                 value(found, "mesh.chamfer", "{:.2f} %", 100),
-                f"{total:.0f} s" if stages else NOT_RUN,
+                all_stages(found),
                 f"{peak / 1e9:.1f} GB" if peak else NOT_KNOWN if stages else NOT_RUN,
             ]
         )
@@ -117,11 +160,11 @@ def best_of(found: dict[str, Any] | None, shape: str, mode: str) -> dict[str, An
 def gpu_training_table(found: dict[str, Any] | None) -> list[str]:
     """Training with the gpu preset on each scene."""
     rows = []
-    for name, label in SCENES.items():
+    for name in ("clock", "kaolin", "mic"):
         at = f"training.{name}"
         rows.append(
             [
-                label,
+                SCENES[name],
                 value(found, f"{at}.steps_per_second", "{:.0f}"),
                 value(found, f"{at}.samples_per_second", "{:.1f} M", 1e-6),
                 value(found, f"{at}.gaps.idle_share", "{:.1f} %", 100),
@@ -177,25 +220,29 @@ def gpu_section(folder: Path) -> list[str]:
 
 def section(folder: Path = RESULTS) -> str:
     """All tables, with the machine they were measured on."""
-    found = next((entry for name in SCENES if (entry := load(f"run_{name}", folder))), None)
-    where = f"Measured on: {found['machine']['device']}; {found['machine']['date'][:10]}." if found else ""
     lines = [
-        where, "", *scene_table(folder), "", *speed_table(folder), "", *readme_mesh.speed_table(folder), "",
-        *readme_mesh.gradient_table(folder), "", *gpu_section(folder),
+        measured_on(folder), "", *scene_table(folder), "", *speed_table(folder), "",
+        *readme_mesh.speed_table(folder), "", *readme_mesh.gradient_table(folder), "", *gpu_section(folder),
     ]  # fmt: skip
     return "\n".join(lines)
 
 
+def filled(text: str, section: str) -> str:
+    """``text`` with what stands between its marks replaced."""
+    head, rest = text.split(START, 1)
+    return f"{head}{START}\n{section}\n{END}{rest.split(END, 1)[1]}"
+
+
 def main(argv: list[str]) -> int:
-    """Rewrite both; exit 1 where figures are refused or, with ``--check``, where it is out of date."""
+    """Rewrite them; exit 1 where figures are refused or, with ``--check``, where it is out of date."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks readme", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
     arguments = parser.parse_args(argv)
-    old = {path: path.read_text(encoding="utf-8") for path in (README, EXPERIMENTS)}
-    head, rest = old[README].split(START, 1)
+    old = {path: path.read_text(encoding="utf-8") for path in (README, MEASURED, EXPERIMENTS)}
     try:
         fresh = {
-            README: f"{head}{START}\n{section()}\n{END}{rest.split(END, 1)[1]}",
+            README: filled(old[README], readme_section()),
+            MEASURED: filled(old[MEASURED], section()),
             EXPERIMENTS: readme_mesh.fill_experiments(old[EXPERIMENTS]),
         }
     except UncommittedError as error:

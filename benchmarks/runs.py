@@ -19,7 +19,8 @@ BUDGET = "trainer.max_seconds=150"
 RUNS: dict[str, tuple[list[str], str | None]] = {
     "clock": (["scene=clock"], None),
     "kaolin": (["scene=kaolin", "scene.resolution=256", BUDGET], "kaolin_clock/rendered_clock.zip"),
-    "mic": (["scene=blender", "scene.resolution=200", BUDGET, "stages=[field]"], "nerf_mic"),
+    "mic": (["scene=blender", "scene.resolution=200", BUDGET], "nerf_mic"),
+    "mic_400": (["scene=blender", "scene.resolution=400", BUDGET], "nerf_mic"),
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks import measure
+from nerfkit.runs.files import write_text
 
 ROOT = Path(__file__).parent.parent
 RECORD = measure.RESULTS / "gpu_status.json"
@@ -72,9 +73,7 @@ def record_verified(kernels: Iterable[str], where: str, when: str, root: Path = 
         if kernel_of(path) in names:
             known[path.relative_to(root).as_posix()] = {"sha256": _sha256(path), "where": where, "when": when}
     record.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = record.with_suffix(".json.part")
-    unfinished.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
-    unfinished.replace(record)
+    write_text(record, json.dumps(known, indent=2, sort_keys=True) + "\n")
 
 
 def _read(record: Path) -> dict[str, dict[str, str]]:

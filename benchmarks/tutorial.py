@@ -31,8 +31,9 @@ def main(argv: list[str]) -> int:
         with tempfile.TemporaryDirectory() as folder:
             fit = new_fit(config, scene, Run(Path(folder)), torch.device("cpu"))
             fit.train()
-            fit.run.close()
-        found, progress = evaluate_field(fit.average, fit.sampler, scene), fit.progress
+            if fit.run is not None:
+                fit.run.close()
+        found, progress = evaluate_field(fit.average, scene), fit.progress
         results[name] = {
             "psnr": found["psnr"],
             **({"psnr_inside": found["psnr_inside"]} if "psnr_inside" in found else {}),

@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from importlib import import_module
+from types import ModuleType
 
 import torch
 
@@ -37,3 +39,38 @@ def backend_for(tensor: torch.Tensor) -> str:
     if tensor.device.type == "cuda":
         return "triton"
     return "reference" if tensor.dtype == torch.float64 else "cpu"
+
+
+@contextlib.contextmanager
+def implementation(
+    package: str, tensor: torch.Tensor, *, float32: str | None = None, prefix: str = ""
+) -> Iterator[ModuleType]:
+    """The module of an operation that computes on ``tensor``: ``reference``, ``cpu`` or ``triton`` of its package.
+
+    Inside the block the tensor's GPU is the current one: that is where Triton launches. A module, and with it Numba or
+    Triton, is imported when it is first needed.
+
+    Args:
+        package: the operation's, as its ``__name__``.
+        tensor: what decides: see ``backend_for``.
+        float32: the tensor's name, for operations whose compiled kernels take float32 alone.
+        prefix: of the modules' names, where a package has more than one operation.
+
+    Raises:
+        ImportError: the operation has no such backend, or what it needs is not installed.
+        ValueError: a compiled kernel cannot take the tensor's dtype.
+    """
+    backend = backend_for(tensor)
+    if float32 and backend != "reference" and tensor.dtype != torch.float32:
+        raise ValueError(f"{float32}: expected torch.float32 for the {backend} backend, got {tensor.dtype}")
+    try:
+        kernels = import_module(f"{package}.{prefix}{backend}")
+    except ModuleNotFoundError as error:
+        operation = package.rpartition(".")[2]
+        known = ", ".join(BACKENDS)
+        raise ImportError(
+            f"{operation} on {tensor.device}: expected its {backend} backend, got '{error}'; "
+            f"install what is missing, or choose one of {known} with nerfkit.kernels.use"
+        ) from error
+    with torch.cuda.device_of(tensor):
+        yield kernels

@@ -1,3 +1,94 @@
-"""nerfkit: photos with known cameras in; a radiance field, and from it a clean, textured, refined mesh out."""
+"""nerfkit: photos with known cameras in; a radiance field, and from it a clean, textured, refined mesh out.
+
+What is named here is loaded when it is first used; docs/api.md has it in full.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Where what is offered lives.
+_PLACES = {
+    "nerfkit.scenes": "open_scene",
+    "nerfkit.scenes.scene": "Scene",
+    "nerfkit.studio.synthesize": "synthesize",
+    "nerfkit.cameras": "Cameras look_at",
+    "nerfkit.cameras.conventions": "from_opencv from_opengl from_pytorch3d",
+    "nerfkit.fields": "Field",
+    "nerfkit.fields.harmonic": "HarmonicOptions",
+    "nerfkit.volume.samplers": "OccupancyOptions StratifiedOptions",
+    "nerfkit.volume.model": "RadianceModel",
+    "nerfkit.fit.build": "build_model",
+    "nerfkit.fit.field": "TrainerOptions FieldFit",
+    "nerfkit.fit.evaluate": "evaluate_field",
+    "nerfkit.fit.extract": "ExtractOptions coarse_mesh",
+    "nerfkit.fit.refine": "RefineOptions refine_mesh",
+    "nerfkit.mesh.mesh": "Mesh",
+    "nerfkit.mesh.shapes": "icosphere",
+    "nerfkit.mesh.files.io": "load_mesh save_mesh",
+    "nerfkit.mesh.remeshing.remesh": "remesh",
+    "nerfkit.raster": "rasterize interpolate sample_texture antialias render",
+    "nerfkit.raster.lights": "shade",
+    "nerfkit.kernels.sample_rays": "sample_rays",
+    "nerfkit.kernels.march": "march positions intersect_box",
+    "nerfkit.kernels.composite": "composite",
+}
+_NAMES = {name: module for module, names in _PLACES.items() for name in names.split()}
+# Modules that are worth a short name.
+_MODULES = {"losses": "nerfkit.mesh.losses", "measures": "nerfkit.mesh.measures"}
+
+if TYPE_CHECKING:
+    from nerfkit.cameras import Cameras as Cameras
+    from nerfkit.cameras import look_at as look_at
+    from nerfkit.cameras.conventions import from_opencv as from_opencv
+    from nerfkit.cameras.conventions import from_opengl as from_opengl
+    from nerfkit.cameras.conventions import from_pytorch3d as from_pytorch3d
+    from nerfkit.fields import Field as Field
+    from nerfkit.fields.harmonic import HarmonicOptions as HarmonicOptions
+    from nerfkit.fit.build import build_model as build_model
+    from nerfkit.fit.evaluate import evaluate_field as evaluate_field
+    from nerfkit.fit.extract import ExtractOptions as ExtractOptions
+    from nerfkit.fit.extract import coarse_mesh as coarse_mesh
+    from nerfkit.fit.field import FieldFit as FieldFit
+    from nerfkit.fit.field import TrainerOptions as TrainerOptions
+    from nerfkit.fit.refine import RefineOptions as RefineOptions
+    from nerfkit.fit.refine import refine_mesh as refine_mesh
+    from nerfkit.kernels.composite import composite as composite
+    from nerfkit.kernels.march import intersect_box as intersect_box
+    from nerfkit.kernels.march import march as march
+    from nerfkit.kernels.march import positions as positions
+    from nerfkit.kernels.sample_rays import sample_rays as sample_rays
+    from nerfkit.mesh import losses as losses
+    from nerfkit.mesh import measures as measures
+    from nerfkit.mesh.files.io import load_mesh as load_mesh
+    from nerfkit.mesh.files.io import save_mesh as save_mesh
+    from nerfkit.mesh.mesh import Mesh as Mesh
+    from nerfkit.mesh.remeshing.remesh import remesh as remesh
+    from nerfkit.mesh.shapes import icosphere as icosphere
+    from nerfkit.raster import antialias as antialias
+    from nerfkit.raster import interpolate as interpolate
+    from nerfkit.raster import rasterize as rasterize
+    from nerfkit.raster import render as render
+    from nerfkit.raster import sample_texture as sample_texture
+    from nerfkit.raster.lights import shade as shade
+    from nerfkit.scenes import open_scene as open_scene
+    from nerfkit.scenes.scene import Scene as Scene
+    from nerfkit.studio.synthesize import synthesize as synthesize
+    from nerfkit.volume.model import RadianceModel as RadianceModel
+    from nerfkit.volume.samplers import OccupancyOptions as OccupancyOptions
+    from nerfkit.volume.samplers import StratifiedOptions as StratifiedOptions
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(_MODULES[name])
+    if name not in _NAMES:
+        raise AttributeError(f"module 'nerfkit' has no attribute {name!r}")
+    found = getattr(import_module(_NAMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*_NAMES, *_MODULES, "__version__"]

@@ -10,6 +10,7 @@ USAGE = """usage: python -m nerfkit COMMAND
   train KEY=VALUE ...     photos with known cameras -> field, mesh, refined mesh, video (as train.py)
   render KEY=VALUE ...    videos of a trained run (as render.py)
   synthesize MESH FOLDER  photos of a mesh as a data set that train reads
+  options                 every key, as docs/options.md
   doctor                  what this machine has, and which backend will run
 """
 
@@ -20,7 +21,7 @@ def main() -> None:
     if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return
-    commands = {"train": _train, "render": _render, "synthesize": _synthesize, "doctor": _doctor}
+    commands = {"train": _train, "render": _render, "synthesize": _synthesize, "options": _options, "doctor": _doctor}
     if words[0] not in commands:
         print(f"error: {words[0]}: unknown command{did_you_mean(words[0], commands)}", file=sys.stderr)
         sys.exit(2)
@@ -49,6 +50,12 @@ def _synthesize() -> None:
         from nerfkit.synthesize_command import main as synthesize
 
         synthesize(sys.argv[1:])
+
+
+def _options() -> None:
+    from nerfkit.describe import tables
+
+    print(tables(), end="")
 
 
 def _doctor() -> None:

@@ -6,17 +6,23 @@ Exit codes: 0 done; 1 a fit that diverged, or a bug, with its traceback; 2 bad i
 
 import contextlib
 import errno
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 from nerfkit import options, resume
+from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, UserError
 from nerfkit.runs.folder import check_output, find
+from nerfkit.schema import literal
 
 
 def train() -> None:
@@ -47,52 +53,59 @@ def exit_codes() -> Iterator[None]:
         sys.exit(130)
 
 
-def _command(name: str, task: Callable[[DictConfig], None]) -> None:
+def _command(name: str, task: Callable[[Any], None]) -> None:
     """Checks the command line as a whole, before Hydra or a stage does anything, and hands it to Hydra."""
     threading.excepthook = _thread_failed
     arguments = get_args_parser().parse_args()
+    words, look = arguments.overrides, arguments.hydra_help or arguments.shell_completion or arguments.info
+    place = arguments.config_dir = arguments.config_dir and os.path.expanduser(arguments.config_dir)
     with exit_codes():
-        if not (arguments.help or arguments.hydra_help or arguments.shell_completion or arguments.info):
-            words: list[str] = arguments.overrides
-            if name == "train" and any(word.startswith("resume=") and word != "resume=null" for word in words):
-                return _resume(words, show=arguments.cfg is not None)
-            for job in options.expand(words) if arguments.multirun else [words]:
-                output = options.compose(name, job).output
-                if output is not None and arguments.cfg is None:
-                    check_output(output)
-        if name == "train":
-            # Beside the other words, which the parser takes only in one piece: flags stand before or after them.
-            words = arguments.overrides
-            first = sys.argv.index(words[0], 1) if words else len(sys.argv)
-            sys.argv[first : first + len(words)] = options.with_preset(words)
-        hydra.main(version_base="1.3", config_path="pkg://nerfkit.conf", config_name=name)(task)()
+        if arguments.help:
+            from nerfkit import describe
+
+            print(describe.help_text(name, words, place))
+            return
+        folder = next((word.split("=", 1)[1] for word in words if word.startswith("resume=")), "null")
+        if name == "train" and folder != "null" and not look:
+            return _resume(find(folder), words, show=arguments.cfg is not None)
+        if not arguments.shell_completion:
+            words = options.prepared(name, words, sweep=arguments.multirun)
+        for job in () if look else options.expand(words, place) if arguments.multirun else (words,):
+            output = options.checked(name, job, place).output
+            if output is not None and arguments.cfg is None:
+                check_output(output)
+        flags = {key.replace("_", "-"): value for key, value in vars(arguments).items() if value and key != "overrides"}
+        sys.argv[1:] = [f"--{flag}" + ("" if value is True else f"={value}") for flag, value in flags.items()] + words
+
+        def run(config: DictConfig) -> None:
+            with exit_codes():  # here too: Hydra prints what reaches it
+                task(options.typed(options.COMMANDS[name], config))
+
+        hydra.main(version_base="1.3", config_path="pkg://nerfkit.conf", config_name=name)(run)()
 
 
-def _resume(words: list[str], show: bool) -> None:
+def _resume(folder: Path, words: list[str], show: bool) -> None:
     """Goes on with a run. Its own config takes the place of what Hydra would compose; ``show`` prints it instead."""
-    folder = next(word.split("=", 1)[1] for word in words if word.startswith("resume="))
-    config = resume.resumed(find(folder), words)
+    config = resume.resumed(folder, words)
     if show:
-        print(OmegaConf.to_yaml(config), end="")
+        print(OmegaConf.to_yaml(literal(asdict(config))), end="")
     else:
         _train(config)
 
 
-def _train(config: DictConfig) -> None:
-    with exit_codes():
-        from nerfkit import pipeline  # it imports everything; `--help` and a mistyped key need not wait for that
+def _train(config: TrainOptions) -> None:
+    from nerfkit import pipeline  # it imports everything; `--help` and a mistyped key need not wait for that
 
-        pipeline.run(config)
+    pipeline.run(config)
 
 
-def _render(config: DictConfig) -> None:
-    with exit_codes():
-        if config.run is None:
-            raise ConfigError("run: which run? Expected run=OUTPUT/SCENE/DATE_TIME or run=OUTPUT/SCENE/latest")
-        find(config.run)
-        from nerfkit import pipeline
+def _render(config: RenderOptions) -> None:
+    if config.run is None:
+        raise ConfigError("run: which run? Expected run=OUTPUT/SCENE/DATE_TIME or run=OUTPUT/SCENE/latest")
+    find(config.run)
+    from nerfkit import pipeline
 
-        pipeline.render(config)
+    pipeline.render(config)
 
 
 def _disk_full(error: BaseException | None) -> bool:

@@ -3,13 +3,11 @@
 import time
 from typing import Any
 
-import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
-from nerfkit.fields.field import Field
+from nerfkit.config import TrainOptions
 from nerfkit.fit.extract import surface_colors
-from nerfkit.fit.refine import MeshWatch, refine_mesh
+from nerfkit.fit.refine import MeshCallback, refine_mesh
 from nerfkit.fit.refine_measure import evaluate_mesh
 from nerfkit.fit.refine_targets import field_depth
 from nerfkit.fit.specular import Specular
@@ -19,13 +17,12 @@ from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.measures import surface_distance
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.topology import topology_report
-from nerfkit.raster.visibility import visibility_of
 from nerfkit.runs.folder import Run
 from nerfkit.runs.report import table
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.paths import orbit
 from nerfkit.view.timelapse import Timelapse
-from nerfkit.volume.samplers import Sampler
+from nerfkit.volume.model import RadianceModel
 
 LABELS = {
     "psnr": "PSNR, dB",
@@ -42,31 +39,31 @@ UNITS = {"chamfer": 100}
 
 def refine_stage(
     coarse: Mesh,
-    field: Field,
-    sampler: Sampler,
-    config: DictConfig,
+    model: RadianceModel,
+    config: TrainOptions,
     scene: Scene,
     record: Run,
-    device: torch.device,
 ) -> tuple[Mesh, Specular | None]:
     """The refined mesh and its highlights, None where it does without; metrics, curves and pictures go to ``record``.
 
     Args:
         coarse: with vertex colors, in normalized units.
     """
-    o, seed = config.refine, int(config.seed)
+    o, seed = config.refine, config.seed
     before = evaluate_mesh(coarse, scene, scene.test)
     start = time.perf_counter()
 
     def color(points: Tensor, normals: Tensor) -> Tensor:
-        return surface_colors(field, sampler, points, normals, device)
+        return surface_colors(model, points, normals)
 
-    depth = field_depth(field, sampler, scene, device) if o.depth_weight else None
-    film = _timelapse(config, scene, record)
-    watches = [] if film is None else [MeshWatch(1 / config.timelapse.snapshots, film.add)]
-    visibility = visibility_of(config.rasterizer)
-    refined = refine_mesh(coarse, scene, o, record, seed, color, depth=depth, visibility=visibility, watches=watches)
-    for path in film.close() if film is not None else ():
+    depth = field_depth(model, scene) if o.depth_weight else None
+    recorder = _timelapse(config, scene, record)
+    callbacks = [] if recorder is None else [MeshCallback(recorder.add, 1 / config.timelapse.snapshots)]
+    visibility = config.rasterizer.chosen()
+    refined = refine_mesh(
+        coarse, scene, o, record, seed, color, depth=depth, visibility=visibility, callbacks=callbacks
+    )
+    for path in recorder.close() if recorder is not None else ():
         record.log(f"wrote {path}")
     specular, highlights = fit_specular(refined, scene, o, record, seed) if o.specular else (None, {})
     seconds = time.perf_counter() - start
@@ -100,14 +97,14 @@ def _surface(mesh: Mesh, scene: Scene) -> dict[str, Any]:
     return found
 
 
-def _timelapse(config: DictConfig, scene: Scene, record: Run) -> Timelapse | None:
+def _timelapse(config: TrainOptions, scene: Scene, record: Run) -> Timelapse | None:
     """What ``config.timelapse`` asks for, into the run's folder ``timelapse``, on a slow turntable."""
     o = config.timelapse
     if o.snapshots < 1:
         return None
     path = orbit(scene.cameras, 2 * o.snapshots, up=scene.up)
     folder = record.folder / "timelapse"
-    return Timelapse(folder, list(o.formats), path, scene.background, scene.normalization, o.fps, scene.up)
+    return Timelapse(folder, o, path, scene.background, scene.normalization, scene.up)
 
 
 def _table(found: dict[str, Any]) -> str:

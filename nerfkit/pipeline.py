@@ -1,17 +1,18 @@
 """The stages of a run in order: field, extract, refine, export, video."""
 
 import contextlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
+from tqdm import tqdm
 
+from nerfkit.config import STAGES, RenderOptions, TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError, UserError
-from nerfkit.fit.build import build_field, build_sampler, load_scene
-from nerfkit.fit.checks import check_config, for_rendering
+from nerfkit.fit.build import load_scene, model_of
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh
 from nerfkit.fit.field import FieldFit
@@ -19,24 +20,21 @@ from nerfkit.fit.specular import Specular, SpecularSource
 from nerfkit.mesh.files.io import load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import refine_stage
-from nerfkit.options import STAGES
 from nerfkit.raster.shade import MeshSource
-from nerfkit.recipes import find_recipe
-from nerfkit.recipes.checks import check_recipe
 from nerfkit.resume import load as load_config
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.show import Source, pick_source, show
-from nerfkit.volume.renderer import FieldSource
+from nerfkit.volume.model import FieldSource
 
 SPECULAR = "specular.npz"
 EXPORTS = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply", SPECULAR)
 """What an export of every format leaves in a run's folder ``mesh``."""
 
 
-def run(config: DictConfig) -> Path:
+def run(config: TrainOptions) -> Path:
     """Runs the stages that ``config.stages`` names, in the order of ``STAGES``, or a recipe; returns the run folder.
 
     Raises:
@@ -49,23 +47,25 @@ def run(config: DictConfig) -> Path:
             "stages: without the field stage there must be a run to go on with: resume=OUTPUT/SCENE/DATE_TIME"
         )
     device = pick_device(config.device)
-    check_config(config, device)
+    config.field.check_device(device)
     config.threads = set_threads(config.threads)
     if config.resume is not None and not has_checkpoint(find(config.resume)):
         raise CheckpointError(
             f"{config.resume}: no checkpoint in its folder checkpoints/, so there is nothing to resume"
         )
-    if config.scene.root is not None:
-        # A run is rendered and resumed from other folders too.
-        config.scene.root = str(Path(config.scene.root).absolute())
+    _anchor(config)
     scene = load_scene(config)
     if config.resume is not None:
-        record = Run.open(config.resume, config)
+        record = Run.open(config.resume)
+        stages = _Stages(config, scene, record, device)
+        stages.check_resumed()  # before anything is written
+        record.go_on(config)
     else:
         record = Run.create(config.output, scene.name, config)
+        stages = _Stages(config, scene, record, device)
     try:
         with contextlib.closing(record):
-            return _Stages(config, scene, record, device).run()
+            return stages.run()
     except KeyboardInterrupt:
         if has_checkpoint(record.folder):
             record.log(f"stopped; go on with: python train.py resume={record.folder}")
@@ -78,40 +78,45 @@ def run(config: DictConfig) -> Path:
         raise
 
 
-def _run_recipe(config: DictConfig) -> Path:
+def _anchor(config: TrainOptions) -> None:
+    """Makes the scene's path absolute: a run is rendered and resumed from other folders too."""
+    if config.scene.root is not None:
+        config.scene.root = os.path.abspath(os.path.expanduser(config.scene.root))
+
+
+def _run_recipe(config: TrainOptions) -> Path:
     """An experiment that is a recipe of its own; its run folder is OUTPUT/RECIPE/DATE_TIME."""
     if config.resume is not None:
         raise ConfigError("resume: a recipe is short and cannot be resumed; start it again")
-    recipe, device = find_recipe(config.recipe.name), pick_device(config.device)
-    check_recipe(config)
+    device = pick_device(config.device)
     config.threads = set_threads(config.threads)
-    if config.scene.root is not None:
-        config.scene.root = str(Path(config.scene.root).absolute())
+    _anchor(config)
     with contextlib.closing(Run.create(config.output, config.recipe.name, config)) as record:
         record.log(f"run folder: {record.folder}")
-        record.text("config", "```yaml\n" + OmegaConf.to_yaml(config, resolve=True) + "```")
+        record.text("config", f"```yaml\n{(record.folder / 'config.yaml').read_text(encoding='utf-8')}```")
         try:
             with record.stage(config.recipe.name):
-                recipe(config, record, device)
+                config.recipe.run(config, record, device)
         except UserError:  # bad input leaves nothing behind
             record.discard()
             raise
     return record.folder
 
 
-def render(config: DictConfig) -> list[Path]:
-    """Videos of a trained run: ``config`` is conf/render.yaml's. Returns the videos' paths."""
+def render(config: RenderOptions) -> list[Path]:
+    """Videos of the trained run ``config.run``. Returns the videos' paths."""
+    assert config.run is not None
     record = Run.open(config.run)
     trained = load_config(record.folder)
     name = pick_source(record.folder, config.source)
     scene = load_scene(trained)
-    folder = Path(config.output) if config.output else record.folder / "video"
+    folder = Path(os.path.expanduser(config.output)) if config.output else record.folder / "video"
     if name == "mesh":
         source, identity = _mesh_source(record.folder, scene)
         return show(source, name, config, scene.cameras, scene.up, folder, identity, record.log)
     device = pick_device(config.device)
-    fit = _load_fit(for_rendering(trained, device), scene, record, device)
-    field_source = FieldSource(fit.average, fit.sampler, scene.background)
+    fit = _load_fit(trained, scene, record, device, rendering=True)
+    field_source = FieldSource(fit.average, scene.background)
     return show(field_source, name, config, scene.cameras, scene.up, folder, str(fit.progress.step), record.log)
 
 
@@ -128,19 +133,20 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def new_fit(config: DictConfig, scene: Scene, record: Run, device: torch.device) -> FieldFit:
-    """An untrained field and what trains it, as ``config`` says; checkpoints and curves go to ``record``.
+def new_fit(config: TrainOptions, scene: Scene, record: Run, device: torch.device, rendering: bool = False) -> FieldFit:
+    """An untrained model and what trains it, as ``config`` says; checkpoints and curves go to ``record``.
 
     Raises:
         ConfigError: a value that cannot be used.
     """
-    field, average = build_field(config, scene, device), build_field(config, scene, device)
-    return FieldFit(scene, field, average, build_sampler(config, scene), config, record, device)
+    return FieldFit(model_of(config, scene, device, rendering), scene, config.trainer, seed=config.seed, run=record)
 
 
-def _load_fit(config: DictConfig, scene: Scene, record: Run, device: torch.device) -> FieldFit:
-    fit = new_fit(config, scene, record, device)
-    fit.load(checkpoints.load_latest(record.folder, device, record.log)[1])
+def _load_fit(
+    config: TrainOptions, scene: Scene, record: Run, device: torch.device, rendering: bool = False
+) -> FieldFit:
+    fit = new_fit(config, scene, record, device, rendering)
+    fit.load_state_dict(checkpoints.load_latest(record.folder, device, tqdm.write)[1], str(record.folder))
     return fit
 
 
@@ -165,17 +171,30 @@ def _mesh_source(folder: Path, scene: Scene) -> tuple[Source, str]:
 class _Stages:
     """What one stage leaves for the next. A stage that was not asked for is replaced by what the run folder holds."""
 
-    def __init__(self, config: DictConfig, scene: Scene, record: Run, device: torch.device) -> None:
+    def __init__(self, config: TrainOptions, scene: Scene, record: Run, device: torch.device) -> None:
         self.config, self.scene, self.record, self.device = config, scene, record, device
         self.fit: FieldFit | None = None
         self.coarse: Mesh | None = None
         self.refined: Mesh | None = None
         self.specular: Specular | None = None
 
+    def check_resumed(self) -> None:
+        """Loads the checkpoint that an earlier part of the run has left, and looks for its meshes.
+
+        Raises:
+            CheckpointError: what the first of the stages goes on from is not there, or does not fit the config.
+        """
+        stages, folder = self.config.stages, self.record.folder
+        self._have_fit()
+        if "extract" not in stages and ("refine" in stages or ("export" in stages and _exported(folder) is None)):
+            self._path("coarse.ply", "extract")
+        if "video" in stages and "export" not in stages:
+            pick_source(folder, self.config.video.source)
+
     def run(self) -> Path:
         scene, record = self.scene, self.record
         record.log(f"run folder: {record.folder}")
-        record.text("config", "```yaml\n" + OmegaConf.to_yaml(self.config, resolve=True) + "```")
+        record.text("config", f"```yaml\n{(record.folder / 'config.yaml').read_text(encoding='utf-8')}```")
         side = [scene.cameras.height, scene.cameras.width]
         facts = {"name": scene.name, "size": side, "train_views": len(scene.train), "test_views": len(scene.test)}
         record.update_metrics({"scene": {**facts, **_plain(scene.provenance)}, "device": str(self.device)})
@@ -189,14 +208,14 @@ class _Stages:
 
     def _field(self) -> None:
         if has_checkpoint(self.record.folder):
-            self.fit = _load_fit(self.config, self.scene, self.record, self.device)
+            self.fit = self._have_fit()
             self.record.board.resume_at(self.fit.progress.step)
             self.record.log(f"going on from step {self.fit.progress.step}")
         else:
             self.fit = new_fit(self.config, self.scene, self.record, self.device)
         self.fit.train()
         fit, progress = self.fit, self.fit.progress
-        found = evaluate_field(fit.average, fit.sampler, self.scene, self.record.folder / "images", self.device)
+        found = evaluate_field(fit.average, self.scene, self.record.folder / "images")
         found |= {"steps": progress.step, "seconds": round(progress.seconds, 3), "samples": progress.samples}
         self.record.update_metrics({"field": found})
         inside = f" ({found['psnr_inside']:.2f} inside the masks)" if "psnr_inside" in found else ""
@@ -207,7 +226,7 @@ class _Stages:
 
     def _extract(self) -> None:
         fit = self._have_fit()
-        self.coarse = coarse_mesh(fit.average, fit.sampler, self.scene, self.config.extract, self.device)
+        self.coarse = coarse_mesh(fit.average, self.scene, self.config.extract)
         self._save(self.coarse, "coarse", ("ply",))
         self.record.log(f"coarse mesh: {len(self.coarse.vertices)} vertices, {len(self.coarse.faces)} faces")
 
@@ -215,9 +234,7 @@ class _Stages:
         if self.coarse is None:
             self.coarse = self._load("coarse.ply", "extract")
         fit = self._have_fit()
-        self.refined, self.specular = refine_stage(
-            self.coarse, fit.average, fit.sampler, self.config, self.scene, self.record, self.device
-        )
+        self.refined, self.specular = refine_stage(self.coarse, fit.average, self.config, self.scene, self.record)
 
     def _export(self) -> None:
         mesh = self.refined or self.coarse
@@ -247,7 +264,7 @@ class _Stages:
             show(source, name, o, self.scene.cameras, self.scene.up, folder / "video", identity, self.record.log)
         else:
             fit = self._have_fit()
-            source_of_field = FieldSource(fit.average, fit.sampler, self.scene.background)
+            source_of_field = FieldSource(fit.average, self.scene.background)
             identity = str(fit.progress.step)
             show(
                 source_of_field, name, o, self.scene.cameras, self.scene.up, folder / "video", identity, self.record.log
@@ -265,11 +282,14 @@ class _Stages:
         own = replace(mesh, vertices=self.scene.normalization.invert(mesh.vertices))
         return save_mesh(own, self.record.folder / "mesh" / stem, formats, roughness)
 
-    def _load(self, file: str, stage: str) -> Mesh:
+    def _path(self, file: str, stage: str) -> Path:
         path = self.record.folder / "mesh" / file
         if not path.exists():
             raise CheckpointError(f"{path}: not there yet; add {stage} to stages")
-        return load_mesh(path).transformed(self.scene.normalization.apply)
+        return path
+
+    def _load(self, file: str, stage: str) -> Mesh:
+        return load_mesh(self._path(file, stage)).transformed(self.scene.normalization.apply)
 
 
 def _plain(provenance: dict[str, Any]) -> dict[str, Any]:

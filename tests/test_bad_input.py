@@ -202,17 +202,25 @@ def test_a_sweep_over_a_bad_data_set_stops_at_once(command: Command, data: Path)
     [
         (["scene=clok"], "scene=clok: unknown scene; did you mean clock?"),
         (["scene=auto"], "scene.root is missing; scene=auto reads files"),
+        (["field.target=0.01"], "field.target: unknown key; did you mean field."),
+        (["extract.resolution=null"], "extract.resolution=null: expected a whole number from 4 to 512, such as 192"),
+        (
+            ["refine.views_per_step=null"],
+            "refine.views_per_step=null: expected a whole number of at least 1, such as 2",
+        ),
+        (["scene.background=blak"], "scene.background=blak: unknown color; did you mean black?"),
+        (["scene=kaolin", "scene.root="], "scene.root=: expected a path, or null"),
         (["field=harmonics"], "field=harmonics: unknown field; did you mean harmonic?"),
         (["trainer.max_second=3"], "trainer.max_second: unknown key; did you mean trainer.max_seconds?"),
         (["scenes.root=x"], "scenes.root: unknown key; did you mean scene.root?"),
-        (["trainer.decay=cosin"], "trainer.decay: unknown value cosin; did you mean cosine?"),
-        (["export.formats=[glb,objs]"], "export.formats: unknown value objs; did you mean obj?"),
-        (["trainer.max_seconds=null"], "trainer.max_seconds and trainer.max_steps are both null"),
+        (["trainer.decay=cosin"], "trainer.decay=cosin: unknown value cosin; did you mean cosine?"),
+        (["export.formats=[glb,objs]"], "export.formats=[glb,objs]: unknown value objs; did you mean obj?"),
+        (["trainer.max_seconds=null"], "trainer.max_steps=null: expected a number, or one for trainer.max_seconds"),
         (["resume=nowhere"], "nowhere: no such run folder"),
         (["seed=-1"], "seed=-1: expected a whole number from 0"),
-        (["field.activation=gelu"], "field.activation=gelu: unknown; expected relu or softplus"),
-        (["sampler.resolution=4"], "sampler.resolution=4: expected 8 to 512"),
-        (["extract.resolution=3"], "extract.resolution=3: expected 4 to 512"),
+        (["field.activation=gelu"], "field.activation=gelu: unknown value gelu; did you mean relu? Known: relu"),
+        (["sampler.resolution=4"], "sampler.resolution=4: expected a whole number from 8 to 512"),
+        (["extract.resolution=3"], "extract.resolution=3: expected a whole number from 4 to 512"),
     ],
 )
 def test_a_wrong_word_gets_a_suggestion(command: Command, words: list[str], message: str) -> None:
@@ -248,6 +256,33 @@ def test_a_run_folder_with_a_damaged_config(command: Command, trained: Path) -> 
     for entry, word in ((cli.train, "resume"), (cli.render, "run")):
         assert command(entry, f"{word}={trained}").message().startswith(f"{trained / 'config.yaml'}: cannot be read")
     assert files(trained) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["field.width=32"], "checkpoint does not fit"),
+        (["sampler.resolution=32"], "checkpoint does not fit"),
+        (["trainer.samples=0"], "trainer.samples=0: expected a whole number of at least 1"),
+        (["scene.root=nowhere"], "nowhere: no such file or folder"),
+        (["device=cuda"], "device=cuda: torch sees no GPU here"),
+        (["stages=[refine]"], "coarse.ply: not there yet; add extract to stages"),
+        (["stages=[export]"], "coarse.ply: not there yet; add extract to stages"),
+        (["stages=[video]", "video.source=mesh"], "this run has no mesh/mesh.glb"),
+    ],
+)
+def test_a_refused_resume_writes_nothing(command: Command, trained: Path, words: list[str], message: str) -> None:
+    before = files(trained)
+    assert message in command(cli.train, f"resume={trained}", *words).message()
+    assert files(trained) == before
+
+
+def test_an_accepted_resume_says_what_differs(command: Command, trained: Path) -> None:
+    resumed = command(cli.train, f"resume={trained}", "trainer.max_steps=8", "stages=[field]")
+    assert resumed.code == 0, resumed.err
+    assert "trainer.max_steps: 6 -> 8\n" in resumed.out
+    assert "trainer.samples" not in resumed.out
+    assert "going on from step 6" in resumed.out
 
 
 # ---- a full disk

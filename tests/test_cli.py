@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,11 +9,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 import nerfkit
 from nerfkit import cli, options
 from nerfkit.__main__ import main
+from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import SceneError
 from nerfkit.runs.folder import Run
 
@@ -30,9 +32,9 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def runs(pipeline: ModuleType) -> list[DictConfig]:
+def runs(pipeline: ModuleType) -> list[Any]:
     """What the commands hand to the pipeline."""
-    configs: list[DictConfig] = []
+    configs: list[Any] = []
     pipeline.run = pipeline.render = configs.append
     return configs
 
@@ -54,19 +56,19 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
 
 
 def test_train_hands_the_config_over_and_hydra_writes_nothing(
-    command: Command, runs: list[DictConfig], tmp_path: Path
+    command: Command, runs: list[Any], tmp_path: Path
 ) -> None:
     assert command(cli.train, "scene=clock", "preset=smoke", "trainer.max_steps=3", "stages=[field]") == 0
     assert len(runs) == 1
     assert (runs[0].scene.name, runs[0].trainer.max_steps, runs[0].stages) == ("clock", 3, ["field"])
-    assert "hydra" not in runs[0]
+    assert isinstance(runs[0], TrainOptions)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_preset_is_put_in(command: Command, pipeline: ModuleType, tmp_path: Path) -> None:
     folders: list[Path] = []
 
-    def run(config: DictConfig) -> None:
+    def run(config: Any) -> None:
         folders.append(Run.create(config.output, "clock", config).folder)
 
     pipeline.run = run
@@ -76,7 +78,7 @@ def test_the_preset_is_put_in(command: Command, pipeline: ModuleType, tmp_path: 
     assert (tmp_path / "outputs" / "clock" / "latest").resolve() == folders[-1].resolve()
 
 
-def test_a_sweep_runs_once_for_each_value(command: Command, runs: list[DictConfig]) -> None:
+def test_a_sweep_runs_once_for_each_value(command: Command, runs: list[Any]) -> None:
     assert command(cli.train, "-m", "seed=3,4", "preset=smoke") == 0
     assert [config.seed for config in runs] == [3, 4]
     runs.clear()
@@ -89,14 +91,14 @@ def test_a_sweep_runs_once_for_each_value(command: Command, runs: list[DictConfi
     [
         (["scene=clok"], "error: scene=clok: unknown scene; did you mean clock?"),
         (["trainer.max_second=3"], "error: trainer.max_second: unknown key; did you mean trainer.max_seconds?"),
-        (["stages=[feild]"], "error: stages: unknown value feild; did you mean field?"),
+        (["stages=[feild]"], "error: stages=[feild]: unknown value feild; did you mean field?"),
         (["--cfg", "job", "seed=x"], "error: seed=x: expected a whole number"),
         (["resume=nowhere"], "error: nowhere: no such run folder"),
         (["resume=."], "error: .: not a run folder: it has no config.yaml; it holds nothing"),
     ],
 )
 def test_bad_words_stop_before_anything_starts(
-    command: Command, runs: list[DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture, words: list, message: str
+    command: Command, runs: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture, words: list, message: str
 ) -> None:
     assert command(cli.train, *words) == 2
     output = capsys.readouterr()
@@ -110,7 +112,7 @@ def test_bad_words_stop_before_anything_starts(
 @pytest.mark.parametrize("words", [[], ["-m", "seed=1,2"]], ids=["one run", "a sweep"])
 @pytest.mark.parametrize("output", ["taken", "taken/below"])
 def test_an_output_that_is_a_file(
-    command: Command, runs: list[DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture, output: str, words: list
+    command: Command, runs: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture, output: str, words: list
 ) -> None:
     (tmp_path / "taken").write_text("mine")
     assert command(cli.train, *words, "preset=smoke", f"output={output}") == 2
@@ -143,7 +145,7 @@ def test_errors_of_the_pipeline(
     code: int,
     message: str,
 ) -> None:
-    def fail(config: DictConfig) -> None:
+    def fail(config: Any) -> None:
         raise error
 
     pipeline.run = fail
@@ -154,7 +156,7 @@ def test_errors_of_the_pipeline(
 
 
 def test_a_bug_keeps_its_traceback(command: Command, pipeline: ModuleType, capsys: pytest.CaptureFixture) -> None:
-    def fail(config: DictConfig) -> None:
+    def fail(config: Any) -> None:
         raise ZeroDivisionError("in the pipeline")
 
     pipeline.run = fail
@@ -163,7 +165,7 @@ def test_a_bug_keeps_its_traceback(command: Command, pipeline: ModuleType, capsy
 
 
 def test_resume_uses_the_config_of_the_run(
-    command: Command, runs: list[DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture
+    command: Command, runs: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     run = Run.create("outputs", "kaolin", options.compose("train", ["scene=kaolin", "scene.root=a.zip", "seed=8"]))
     words = ["resume=outputs/kaolin/latest", "trainer.max_steps=77", "scene.root=b.zip"]
@@ -177,7 +179,7 @@ def test_resume_uses_the_config_of_the_run(
 
 
 def test_a_video_s_output_that_is_a_file(
-    command: Command, runs: list[DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture
+    command: Command, runs: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     Run.create("outputs", "clock", options.compose("train"))
     (tmp_path / "taken").touch()
@@ -186,9 +188,10 @@ def test_a_video_s_output_that_is_a_file(
     assert runs == []
 
 
-def test_render_hands_the_config_over(command: Command, runs: list[DictConfig]) -> None:
+def test_render_hands_the_config_over(command: Command, runs: list[Any]) -> None:
     Run.create("outputs", "clock", options.compose("train"))
     assert command(cli.render, "run=outputs/clock/latest", "source=mesh", "channels=[rgb,depth]", "format=[gif]") == 0
+    assert isinstance(runs[0], RenderOptions)
     assert (runs[0].run, runs[0].source, runs[0].channels) == ("outputs/clock/latest", "mesh", ["rgb", "depth"])
 
 
@@ -197,13 +200,13 @@ def test_render_hands_the_config_over(command: Command, runs: list[DictConfig]) 
     [
         ([], "error: run: which run? Expected run=OUTPUT/SCENE/DATE_TIME"),
         (["run=nowhere"], "error: nowhere: no such run folder"),
-        (["run=nowhere", "source=meshes"], "error: source: unknown value meshes; did you mean mesh?"),
-        (["run=nowhere", "channels=[rgb,dept]"], "error: channels: unknown value dept; did you mean depth?"),
-        (["run=nowhere", "fps=0"], "error: fps=0: expected a number greater than 0"),
+        (["run=nowhere", "source=meshes"], "error: source=meshes: unknown value meshes; did you mean mesh?"),
+        (["run=nowhere", "channels=[rgb,dept]"], "error: channels=[rgb,dept]: unknown value dept; did you mean depth?"),
+        (["run=nowhere", "fps=0"], "error: fps=0: expected a number above 0, such as 30.0"),
     ],
 )
 def test_render_explains_bad_words(
-    command: Command, runs: list[DictConfig], capsys: pytest.CaptureFixture, words: list[str], message: str
+    command: Command, runs: list[Any], capsys: pytest.CaptureFixture, words: list[str], message: str
 ) -> None:
     assert command(cli.render, *words) == 2
     assert capsys.readouterr().err.startswith(message)
@@ -213,19 +216,23 @@ def test_render_explains_bad_words(
 def test_help_lists_groups_and_keys(command: Command, capsys: pytest.CaptureFixture) -> None:
     assert command(cli.train, "--help") == 0
     text = capsys.readouterr().out
-    assert "preset: cpu, gpu, smoke" in text
-    assert "max_seconds:" in text
+    assert re.search(r"preset +cpu, gpu, smoke\n", text)
+    assert re.search(r"trainer.max_seconds=150.0 .*\(a number above 0, or null\)\n", text)
+    assert command(cli.train, "--help", "sampler=stratified", "seed=7") == 0
+    text = capsys.readouterr().out
+    assert "sampler.count=128" in text and "sampler.hull" not in text and "  seed=7 " in text
+    assert command(cli.train, "--help", "sampler=stratifed") == 2
     assert command(cli.render, "--help") == 0
-    assert "elevation:" in capsys.readouterr().out
+    assert "elevation=20.0" in capsys.readouterr().out
 
 
-def test_nerfkit_names_its_commands(command: Command, runs: list[DictConfig], capsys: pytest.CaptureFixture) -> None:
+def test_nerfkit_names_its_commands(command: Command, runs: list[Any], capsys: pytest.CaptureFixture) -> None:
     assert command(main) == 0
     assert "doctor" in capsys.readouterr().out
     assert command(main, "docter") == 2
     assert (
         capsys.readouterr().err
-        == "error: unknown command docter; did you mean doctor? Known: train, render, synthesize, doctor\n"
+        == "error: docter: unknown command; did you mean doctor? Known: train, render, synthesize, options, doctor\n"
     )
     assert command(main, "train", "seed=6", "preset=smoke") == 0
     assert runs[0].seed == 6
@@ -245,3 +252,56 @@ def test_the_scripts_set_the_exit_code(tmp_path: Path) -> None:
     assert (render.returncode, render.stdout) == (2, "")
     assert render.stderr.startswith("error: nowhere: no such run folder")
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- paths, letter for letter
+
+
+PATHS = ["素材", "lego (1)", "2024", "it's", "${x}", "a,b = [c] {d: e}", 'say "hi"', "back\\"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_paths_of_every_command(
+    command: Command, runs: list[Any], capsys: pytest.CaptureFixture, tmp_path: Path, path: str
+) -> None:
+    assert command(cli.train, "scene=kaolin", f"scene.root={path}", f"output={path}/out") == 0
+    assert (runs[-1].scene.root, runs[-1].output) == (path, f"{path}/out")
+    capsys.readouterr()
+    assert command(cli.train, "scene=kaolin", f"scene.root={path}", f"output={path}/out", "--cfg", "job") == 0
+    assert OmegaConf.create(capsys.readouterr().out).scene.root == path
+
+    run = Run.create(runs[-1].output, "kaolin", runs[-1])
+    assert command(cli.train, f"resume={path}/out/kaolin/latest", "trainer.max_steps=77") == 0
+    assert (runs[-1].scene.root, runs[-1].resume) == (path, str(run.folder.resolve()))
+    assert command(cli.train, f"resume={path}/out/kaolin/latest", "--cfg", "job") == 0
+    assert OmegaConf.create(capsys.readouterr().out).resume == str(run.folder.resolve())
+    assert command(cli.render, f"run={path}/out/kaolin/latest", f"output={path}/video") == 0
+    assert (runs[-1].run, runs[-1].output) == (f"{path}/out/kaolin/latest", f"{path}/video")
+
+    (tmp_path / path / "preset").mkdir(parents=True)
+    (tmp_path / path / "preset" / "mine.yaml").write_text("# @package _global_\nseed: 9\n")
+    for words in (["--config-dir", path], [f"--config-dir={path}"]):
+        assert command(cli.train, *words, "preset=mine", "trainer.max_steps=1") == 0
+        assert (runs[-1].seed, runs[-1].trainer.max_steps) == (9, 1)
+
+
+def test_paths_in_a_sweep(command: Command, runs: list[Any], tmp_path: Path) -> None:
+    assert command(cli.train, "-m", "scene=kaolin", "scene.root=it's,${x} (1)", "output=a b") == 0
+    assert [(config.scene.root, config.output) for config in runs] == [("it's", "a b"), ("${x} (1)", "a b")]
+    (tmp_path / "it's,${x} (1)").mkdir()
+    assert command(cli.train, "-m", "scene=kaolin", "scene.root=it's,${x} (1)", "seed=1,2") == 0
+    assert [(config.scene.root, config.seed) for config in runs[2:]] == [("it's,${x} (1)", 1), ("it's,${x} (1)", 2)]
+
+
+def test_a_tilde_is_the_home_folder(
+    command: Command, runs: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert command(cli.train, "output=~/runs", "preset=cpu") == 0
+    run = Run.create(runs[-1].output, "clock", runs[-1])
+    assert run.folder.parent == tmp_path / "runs" / "clock"
+    assert command(cli.render, "run=~/runs/clock/latest") == 0
+    (tmp_path / "more" / "preset").mkdir(parents=True)
+    (tmp_path / "more" / "preset" / "mine.yaml").write_text("# @package _global_\nseed: 9\n")
+    assert command(cli.train, "--config-dir=~/more", "preset=mine") == 0
+    assert runs[-1].seed == 9

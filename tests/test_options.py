@@ -1,33 +1,110 @@
+import math
+import sys
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from nerfkit import options
+from nerfkit import describe, options, recipes
+from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError
-from nerfkit.view.colors import CHANNELS
-from nerfkit.view.paths import PATHS
+from nerfkit.fields import FIELDS
+from nerfkit.schema import Options, literal, option
+from nerfkit.view.options import VideoOptions
 
-CONF = Path(options.__file__).parent.parent / "conf"
+ROOT = Path(__file__).parent.parent
+CONF = ROOT / "conf"
+
+
+@dataclass
+class Planet(Options):
+    group: ClassVar[str] = "planet"
+
+    name: str = "earth"
+    radius: float = option(1.0, "in normalized units", above=0)
+    moons: int | None = option(None, "how many", least=0, most=2**63 - 1)
+    inhabited: bool = option(True, "by anyone")
+    colors: list[str] = option(["blue"], "seen from far away", choices=("blue", "green", "white"))
+    axis: list[float] = option([0.0, 1.0, 0.0], "of its turns")
+    file: str | None = option(None, "its map", path=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"radius": 0}, "planet.radius=0: expected a number above 0, such as 1.0"),
+        ({"radius": "wide"}, "planet.radius=wide: expected a number above 0, such as 1.0"),
+        ({"radius": True}, "planet.radius=true: expected a number above 0, such as 1.0"),
+        ({"radius": None}, "planet.radius=null: expected a number above 0, such as 1.0"),
+        ({"radius": math.inf}, "planet.radius=inf: expected a finite number, such as 1.0"),
+        ({"moons": -1}, "planet.moons=-1: expected a whole number from 0 to 2^63 - 1, or null"),
+        ({"moons": 1.5}, "planet.moons=1.5: expected a whole number from 0 to 2^63 - 1, or null"),
+        ({"inhabited": 1}, "planet.inhabited=1: expected true or false"),
+        ({"colors": []}, "planet.colors=[]: expected at least one of blue, green, white"),
+        ({"colors": "blue"}, "planet.colors=blue: expected a list, such as [blue]"),
+        (
+            {"colors": ["blue", "gren"]},
+            "planet.colors=[blue,gren]: unknown value gren; did you mean green? Known: blue",
+        ),
+        ({"colors": ["blue", "blue"]}, "planet.colors=[blue,blue]: expected each value once"),
+        ({"axis": [0, "up"]}, "planet.axis=[0,up]: expected a list, each a number, such as [0.0,1.0,0.0]"),
+        ({"file": ""}, "planet.file=: expected a path, or null"),
+        ({"file": 3}, "planet.file=3: expected a path, or null"),
+    ],
+)
+def test_a_value_is_held_against_its_declaration(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Planet(**values)
+    assert str(caught.value).startswith(message)
+
+
+def test_values_that_fit() -> None:
+    Planet(radius=2, moons=0, colors=["white", "blue"], axis=[1.0, 1.0, 0.0], file="a b")
+    assert Planet().colors is not Planet().colors
+
+
+def test_every_declaration_holds_its_own_default() -> None:
+    recipes.load()
+    classes = {TrainOptions, RenderOptions, *(made for registry in options.registries() for made in registry.values())}
+    for made in classes:
+        made()
+        for leaf in options.leaves(OmegaConf.structured(made)):
+            assert leaf.declared.name == "name" or leaf.declared.metadata["meaning"], leaf.key
+
+
+def test_the_page_of_options_is_current() -> None:
+    assert (ROOT / "docs" / "options.md").read_text() == describe.tables(), (
+        "python -m nerfkit options > docs/options.md"
+    )
 
 
 def test_the_defaults_compose() -> None:
     config = options.compose("train")
-    assert config.stages == list(options.STAGES)
+    assert isinstance(config, TrainOptions)
+    assert config.stages == ["field", "extract", "refine", "export", "video"]
     assert config.scene.name == "clock"
     assert (config.seed, config.device, config.resume, config.output) == (0, "auto", None, "outputs")
     assert options.compose("render").run is None
 
 
-def groups() -> list[str]:
-    return sorted(f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml"))
+def test_a_video_has_one_declaration() -> None:
+    rendered, trained = options.compose("render"), options.compose("train").video
+    assert isinstance(rendered, VideoOptions) and (rendered.frames, trained.frames) == (120, 60)
+    shared = {key: value for key, value in asdict(trained).items() if key != "frames"}
+    assert shared.items() <= asdict(rendered).items()
 
 
-@pytest.mark.parametrize("group", groups())
+@pytest.mark.parametrize("group", describe.GROUPS)
 def test_every_option_of_every_group_composes(group: str) -> None:
-    root = ["scene.root=somewhere"] if group.startswith("scene=") and group != "scene=clock" else []
-    options.compose("train", [group, *root])
+    options.register()
+    with options.hydra_here():
+        names = options.group_options(group)
+    assert names
+    for name in names:
+        options.compose("train", [f"{group}={name}", "experiment=nmr_draw"][: 1 + (group != "experiment")])
 
 
 def test_no_config_names_code_to_run() -> None:
@@ -59,37 +136,33 @@ def test_values_take_their_place() -> None:
         ("clock", r"'clock' is not an override; expected KEY=VALUE"),
         ("seed=[", r"'seed=\[' is not a valid override"),
         ("seed=1,2", r"several values. For a list write seed=\[1,2\]; to run once with each, add -m"),
-        ("trainer.max_seconds=abc", r"trainer.max_seconds=abc: expected a number"),
+        ("trainer.max_seconds=abc", r"trainer.max_seconds=abc: expected a number above 0, or null, such as 150"),
         ("trainer.max_steps=1.5", r"trainer.max_steps=1.5: expected a whole number"),
         ("trainer.max_steps=true", r"trainer.max_steps=true: expected a whole number"),
-        ("trainer.max_steps=-3", r"trainer.max_steps=-3: expected a number greater than 0"),
-        ("seed=null", r"seed=null: expected a whole number, such as 0"),
-        ("output=7", r"output=7: expected text, such as outputs"),
+        ("trainer.max_steps=-3", r"trainer.max_steps=-3: expected a whole number of at least 1, or null"),
+        ("seed=null", r"seed=null: expected a whole number from 0 to 2\^63 - 1, such as 0"),
+        ("output=null", r"output=null: expected a path, such as outputs"),
+        ("field.target=0.01", r"field.target: unknown key; did you mean field\..*\? Known: .*field.width"),
+        ("extract.resolution=null", r"extract.resolution=null: expected a whole number from 4 to 512, such as 192"),
+        ("refine.views_per_step=null", r"refine.views_per_step=null: expected a whole number of at least 1, such as 2"),
+        ("field.name=other", r"field.name=other: cannot be set; choose another field with field=other"),
+        ("trainer=null", r"trainer=null: unknown trainer"),
+        ("rasterizer.nmr={eps:3}", r"rasterizer.nmr holds several values; set one of rasterizer.nmr.eps"),
+        ("scene.background=blak", r"scene.background=blak: unknown color; did you mean black\?"),
+        ("scene.background=[0,1]", r"scene.background=\[0,1\]: expected black or white, or three numbers in \[0,1\]"),
         ("stages=field", r"stages=field: expected a list, such as \[field,extract"),
-        ("stages=[field,extrat]", r"stages: unknown value extrat; did you mean extract\?"),
+        ("stages=[field,extrat]", r"stages=\[field,extrat\]: unknown value extrat; did you mean extract\?"),
         ("stages=[]", r"stages=\[\]: expected at least one of field"),
-        ("stages=[1]", r"stages=\[1\]: expected text in place of 1"),
-        ("device=gpu", r"device: unknown value gpu.* Known: auto, cpu, cuda"),
-        ("video.path=orbt", r"video.path: unknown value orbt; did you mean orbit\?"),
-        ("video.frames=0", r"video.frames=0: expected a number greater than 0"),
+        ("stages=[1]", r"stages=\[1\]: unknown value 1"),
+        ("device=gpu", r"device=gpu: unknown value gpu.* Known: auto, cpu, cuda"),
+        ("video.path=orbt", r"video.path=orbt: unknown value orbt; did you mean orbit\?"),
+        ("video.frames=0", r"video.frames=0: expected a whole number of at least 1, such as 60"),
         ("preset=gup", r"preset=gup: unknown preset; did you mean gpu\?"),
     ],
 )
 def test_bad_words_are_explained(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         options.compose("train", [word])
-
-
-def test_a_mandatory_value_is_asked_for() -> None:
-    config = OmegaConf.create({"scene": {"root": "???"}})
-    with pytest.raises(ConfigError, match=r"scene.root: needs a value; add scene.root=\.\.\. to the command"):
-        options.check_values(config, config)
-    options.check_values(OmegaConf.create({"scene": {"root": "a"}}), config)
-
-
-def test_choices_are_those_of_the_rooms() -> None:
-    assert options.VIDEO_CHOICES["path"] == tuple(PATHS)
-    assert options.VIDEO_CHOICES["channels"] == CHANNELS
 
 
 @pytest.mark.parametrize("gpu", [False, True])
@@ -113,3 +186,182 @@ def test_a_sweep_expands_to_its_jobs() -> None:
     assert jobs == [
         [f"seed={seed}", "scene=clock", f"video.fps={fps}", "stages=[field,video]"] for seed in (1, 2) for fps in (1, 2)
     ]
+
+
+# ---- what suits a preset, plug-ins, folders of more configs
+
+
+@pytest.fixture
+def other_field() -> Any:
+    """A field that a user's module registers."""
+
+    @FIELDS.register
+    @dataclass
+    class OtherOptions(Options):
+        suits: ClassVar[dict] = {"smoke": {"cells": 4}}
+
+        name: str = "other"
+        cells: int = option(64, "along each side", least=1)
+        weights: str | None = option(None, "to start from", path=True)
+
+    yield OtherOptions
+    del FIELDS["other"]
+
+
+def test_a_preset_brings_what_suits_the_chosen_field_and_sampler() -> None:
+    gpu = options.compose("train", ["preset=gpu"])
+    assert (gpu.field.width, gpu.field.depth, gpu.field.octaves, gpu.sampler.step_size) == (128, 4, 10, 0.006)
+    assert options.compose("train", ["preset=gpu", "field.width=32"]).field.width == 32
+    assert options.compose("train", ["preset=smoke"]).sampler.resolution == 64
+    other = options.compose("train", ["preset=gpu", "sampler=stratified"])
+    assert asdict(other.sampler) == asdict(options.compose("train", ["preset=cpu", "sampler=stratified"]).sampler)
+    tutorial = options.compose("train", ["preset=gpu", "experiment=nerf_tutorial"])
+    assert (tutorial.field.width, tutorial.field.octaves, tutorial.sampler.name) == (256, 60, "stratified")
+
+
+def test_no_preset_writes_into_a_group_of_which_there_are_several() -> None:
+    for path in (CONF / "preset").glob("*.yaml"):
+        assert not {"field", "sampler", "recipe"} & set(OmegaConf.load(path))
+
+
+def test_a_field_from_elsewhere_is_chosen_by_its_name(other_field: type) -> None:
+    config = options.compose("train", ["field=other", "preset=gpu", "field.weights=a,b"])
+    assert isinstance(config.field, other_field)
+    assert (config.field.cells, config.field.weights) == (64, "a,b")
+    assert options.compose("train", ["field=other", "preset=smoke"]).field.cells == 4
+    with pytest.raises(ConfigError, match=r"field.cells=0: expected a whole number of at least 1"):
+        options.compose("train", ["field=other", "field.cells=0"])
+    with pytest.raises(ConfigError, match=r"field.width: unknown key"):
+        options.compose("train", ["field=other", "field.width=3"])
+
+
+def test_installed_plug_ins_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "planets.py").write_text("LOADED = True\n")
+    about = tmp_path / "planets-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: planets\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[nerfkit]\nplanets = planets\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    options.load_plugins.cache_clear()
+    options.compose("train")
+    assert sys.modules.pop("planets").LOADED
+    (tmp_path / "planets.py").write_text("import nothing_of_that_name\n")
+    options.load_plugins.cache_clear()
+    with pytest.raises(ConfigError, match=r"plug-in planets \(planets\) cannot be imported: No module named 'nothing"):
+        options.compose("train")
+    options.load_plugins.cache_clear()
+
+
+@pytest.fixture
+def more(tmp_path: Path) -> Any:
+    """Writes a config file into a folder of more configs, and returns the folder."""
+
+    def write(name: str, content: str) -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        return str(tmp_path)
+
+    return write
+
+
+def test_a_folder_of_more_configs(more: Any) -> None:
+    more("field/mine.yaml", "defaults: [harmonic]\nwidth: 32\n")
+    more("trainer/mine.yaml", "max_steps: 7\nhuber: 2\n")
+    place = more("experiment/mine.yaml", "# @package _global_\nscene: {resolution: 99}\n")
+    words = ["field=mine", "trainer=mine", "experiment=mine", "field.depth=2"]
+    config = options.compose("train", words, place)
+    assert (config.field.width, config.field.depth, config.trainer.max_steps) == (32, 2, 7)
+    assert (config.trainer.huber, config.scene.resolution) == (2.0, 99)
+    with pytest.raises(ConfigError, match=r"field=mien: unknown field; did you mean mine\?"):
+        options.compose("train", ["field=mien"], place)
+    with pytest.raises(ConfigError, match=r"nowhere: no such folder"):
+        options.compose("train", [], "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("trainer: {max_step: 7}", r"mine.yaml: trainer.max_step: unknown key; did you mean trainer.max_steps\?"),
+        (
+            "trainer: {max_steps: many}",
+            r"mine.yaml: trainer.max_steps: .*many.*; expected a whole number of at least 1",
+        ),
+        ("trainer: {max_steps: 0}", r"trainer.max_steps=0: expected a whole number of at least 1, or null"),
+        ("trainer: {samples: null}", r"mine.yaml: trainer.samples: .*; expected a whole number of at least 1"),
+        ("field: {_target_: os.remove}", r"mine.yaml: field._target_: unknown key"),
+        ("trainer: [", r"mine.yaml"),
+        ("trainer: 3", r"mine.* 3"),
+        ("seed: '${nope}'", r"seed: .*nope.*; expected a whole number"),
+        ("defaults: [{/scene: nope}]", r"'scene/nope'"),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_explained(more: Any, content: str, message: str) -> None:
+    place = more("experiment/mine.yaml", f"# @package _global_\n{content}\n")
+    with pytest.raises(ConfigError, match=message) as caught:
+        options.compose("train", ["experiment=mine"], place)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_field_of_a_file_names_its_class(more: Any) -> None:
+    place = more("field/mine.yaml", "name: harmonic\nwidth: 32\n")
+    with pytest.raises(ConfigError, match=r"file of field harmonic has no class; add to it: defaults: \[harmonic\]"):
+        options.compose("train", ["field=mine", "field.depth=2"], place)
+
+
+# ---- paths are taken letter for letter
+
+PATHS = [
+    *("素材", "lego (1)", "2024", "1e3", "true", "~/lego", "it's", "${x}", "\\${x}", "a${oc.env:HOME}", "a b", " a "),
+    *(
+        "a,b",
+        "[a]",
+        "{a: b}",
+        "a=b",
+        'say "hi"',
+        'it\'s "x"',
+        "back\\",
+        "\\\\",
+        "a\\'b",
+        "$HOME",
+        "#1",
+        "100%",
+        "a;b",
+        "nul",
+    ),
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_is_taken_letter_for_letter(path: str) -> None:
+    words = [f"{key}={path}" for key in ("scene.root", "output", "resume", "recipe.mesh", "recipe.target")]
+    config = options.compose("train", ["experiment=nmr_camera", *words])
+    found = (config.scene.root, config.output, config.resume, config.recipe.mesh, config.recipe.target)
+    assert found == (path,) * 5
+    rendered = options.compose("render", [f"run={path}", f"output={path}"])
+    assert (rendered.run, rendered.output) == (path, path)
+    assert OmegaConf.create({"x": literal(path)}).x == path
+
+
+def test_null_stays_null() -> None:
+    assert options.compose("train", ["scene.root=null"]).scene.root is None
+
+
+def test_a_comma_in_a_path_separates_only_in_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def roots(word: str) -> list[str | None]:
+        jobs = options.expand(options.prepared("train", [word, "seed=1,2"], sweep=True))
+        return [options.checked("train", job).scene.root for job in jobs]
+
+    assert roots("scene.root=it's,b c") == ["it's", "it's", "b c", "b c"]
+    assert roots("scene.root=null,b") == [None, None, "b", "b"]
+    (tmp_path / "it's,b c").touch()
+    assert roots("scene.root=it's,b c") == ["it's,b c"] * 2
+
+
+def test_old_names_of_keys_are_taken() -> None:
+    config = options.compose("train", ["experiment=visibility_study", "recipe.colour_rate=0.5"])
+    assert config.recipe.color_rate == 0.5
+    for new in options.RENAMED.values():
+        assert new in {f"recipe.{f.name}" for made in recipes.RECIPES.values() for f in fields(made)}

@@ -34,13 +34,12 @@ pixel stays a convex combination of its own and its neighbors' colors.
 **nvdiffrast's rule** is ``antialias_pixels``, in ``pixels.py``.
 """
 
-from importlib import import_module
-
 import torch
 from torch import Tensor
 
-from ..backend import backend_for
-from .checks import check_image, check_pairs, check_shown, check_vertices, of_views
+from ..backend import implementation
+from ..checks import FLOATS, expect
+from .checks import check_pairs, check_shown, of_views
 from .pixels import antialias_pixels, blend_pixels, find_pixel_pairs
 
 __all__ = ["antialias", "antialias_pixels", "blend", "blend_pixels", "find_pairs", "find_pixel_pairs"]
@@ -68,22 +67,15 @@ def find_pairs(
         ValueError: a shape is wrong, ``faces`` or ``edges`` name a vertex that is not there or, looked at on a CPU
             only, ``face`` a face. On a GPU the check of the vertices waits for the device when it first meets a tensor.
     """
-    if points.ndim != 3 or points.shape[-1] != 3:
-        raise ValueError(f"points: expected (N,V,3), got {tuple(points.shape)}")
-    check_vertices("faces", faces, points.shape[1], 3)
-    check_vertices("edges", edges, points.shape[1], 3)
-    faces, edges = of_views("faces", faces, 3, points.shape[0]), of_views("edges", edges, 4, points.shape[0])
-    if face.ndim != 3 or face.shape[0] != points.shape[0]:
-        raise ValueError(f"face: expected ({points.shape[0]},H,W), got {tuple(face.shape)}")
-    check_shown(face, faces.shape[1])
+    expect("points", points, ("N", "V", 3), dtype=FLOATS)
+    faces, edges = of_views("faces", faces, 3, points), of_views("edges", edges, 4, points)
+    check_shown(face, points, faces)
     if creases is None:
         creases = torch.zeros(1, edges.shape[1], dtype=torch.bool, device=edges.device)
-    creases = creases[None] if creases.ndim == 1 else creases
-    if creases.ndim != 2 or creases.shape[0] not in (1, points.shape[0]) or creases.shape[1] != edges.shape[1]:
-        expected = f"({edges.shape[1]},) or ({points.shape[0]},{edges.shape[1]})"
-        raise ValueError(f"creases: expected {expected}, got {tuple(creases.shape)}")
-    kernels = import_module(f".{backend_for(points)}", __name__)
-    return kernels.find_pairs(points, faces, edges, creases, face, near)
+    own = (edges.shape[1],)
+    expect("creases", creases, own, (1, *own), (len(points), *own), dtype=torch.bool, like=points)
+    with implementation(__name__, points) as kernels:
+        return kernels.find_pairs(points, faces, edges, creases if creases.ndim == 2 else creases[None], face, near)
 
 
 def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tensor:
@@ -101,12 +93,10 @@ def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tenso
     Raises:
         ValueError: a shape is wrong, or, looked at on a CPU only, a pair's numbers.
     """
-    if image.ndim != 4 or image.shape[0] != points.shape[0]:
-        raise ValueError(f"image: expected ({points.shape[0]},H,W,C), got {tuple(image.shape)}")
-    check_pairs(pairs, image, points.shape[1])
-    if slopes.shape != pairs.shape[:1]:
-        raise ValueError(f"slopes: expected {tuple(pairs.shape[:1])}, got {tuple(slopes.shape)}")
-    return import_module(f".{backend_for(image)}", __name__).blend(image, points, pairs, slopes)
+    check_pairs(pairs, image, points)
+    expect("slopes", slopes, pairs.shape[:1], dtype=FLOATS, like=image)
+    with implementation(__name__, image) as kernels:
+        return kernels.blend(image, points, pairs, slopes)
 
 
 def antialias(
@@ -124,5 +114,5 @@ def antialias(
         ValueError: as those two; the image and ``face`` are of different sizes.
     """
     pairs, slopes = find_pairs(points.detach(), faces, edges, face, near, creases)
-    check_image(image, face)
+    expect("image", image, (*face.shape, "C"))
     return blend(image, points, pairs, slopes)

@@ -19,12 +19,11 @@ there such corners are projected through the camera, and swap sides. A crossing 
 blends nothing and has no gradient; there the right or lower pixel's triangle gets one, by the sign of a zero.
 """
 
-from importlib import import_module
-
 from torch import Tensor
 
-from ..backend import backend_for
-from .checks import check_image, check_pairs, check_shown, check_vertices, of_views
+from ..backend import implementation
+from ..checks import FLOATS, expect
+from .checks import check_pairs, check_shown, of_views
 
 SOFTENING = 1e-3
 """Added to a side's extent along the pixels' other axis, in pixels, where the gradient divides by it."""
@@ -52,21 +51,13 @@ def find_pixel_pairs(
         ValueError: a shape is wrong, ``faces`` or ``opposite`` name a vertex that is not there or, looked at on a CPU
             only, ``face`` a face. On a GPU the check of the vertices waits for the device when it first meets a tensor.
     """
-    if points.ndim != 3 or points.shape[-1] != 3:
-        raise ValueError(f"points: expected (N,V,3), got {tuple(points.shape)}")
-    check_vertices("faces", faces, points.shape[1], 3)
-    check_vertices("opposite", opposite, points.shape[1], 0)
-    faces, opposite = (
-        of_views(name, rows, 3, points.shape[0]) for name, rows in (("faces", faces), ("opposite", opposite))
-    )
-    if faces.shape != opposite.shape:
-        raise ValueError(f"opposite: expected {tuple(faces.shape)} like the faces, got {tuple(opposite.shape)}")
-    if face.ndim != 3 or face.shape[0] != points.shape[0] or depth.shape != face.shape:
-        expected = f"({points.shape[0]},H,W)"
-        raise ValueError(f"face, depth: expected {expected}, got {tuple(face.shape)} and {tuple(depth.shape)}")
-    check_shown(face, faces.shape[1])
-    kernels = import_module(f".pixels_{backend_for(points)}", __package__)
-    return kernels.find_pairs(points, faces, opposite, face, depth, near)
+    expect("points", points, ("N", "V", 3), dtype=FLOATS)
+    expect("opposite", opposite, faces.shape)
+    faces, opposite = of_views("faces", faces, 3, points), of_views("opposite", opposite, 3, points, required=0)
+    check_shown(face, points, faces)
+    expect("depth", depth, face.shape, dtype=FLOATS, like=points)
+    with implementation(__package__, points, prefix="pixels_") as kernels:
+        return kernels.find_pairs(points, faces, opposite, face, depth, near)
 
 
 def blend_pixels(image: Tensor, points: Tensor, pairs: Tensor) -> Tensor:
@@ -75,10 +66,9 @@ def blend_pixels(image: Tensor, points: Tensor, pairs: Tensor) -> Tensor:
     Raises:
         ValueError: a shape is wrong, or, looked at on a CPU only, a pair's numbers.
     """
-    if image.ndim != 4 or image.shape[0] != points.shape[0]:
-        raise ValueError(f"image: expected ({points.shape[0]},H,W,C), got {tuple(image.shape)}")
-    check_pairs(pairs, image, points.shape[1])
-    return import_module(f".pixels_{backend_for(image)}", __package__).blend(image, points, pairs)
+    check_pairs(pairs, image, points)
+    with implementation(__package__, image, prefix="pixels_") as kernels:
+        return kernels.blend(image, points, pairs)
 
 
 def antialias_pixels(
@@ -90,5 +80,5 @@ def antialias_pixels(
         ValueError: as those two; the image and ``face`` are of different sizes.
     """
     pairs = find_pixel_pairs(points.detach(), faces, opposite, face, depth.detach(), near)
-    check_image(image, face)
+    expect("image", image, (*face.shape, "C"))
     return blend_pixels(image, points, pairs)

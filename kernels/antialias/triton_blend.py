@@ -139,7 +139,7 @@ def gather_kernel(
 
 @triton.jit(do_not_specialize=["pairs", "vertices", "height", "width", "channels"])
 def ends_kernel(
-    image_ptr, out_ptr, grad_ptr, points_ptr, pairs_ptr, weights_ptr, rates_ptr, totals_ptr, rows_ptr, parts_ptr,
+    image_ptr, out_ptr, grad_ptr, points_ptr, pairs_ptr, rates_ptr, totals_ptr, rows_ptr, parts_ptr,
     pairs, vertices, height, width, channels, softening,
     SHARE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -224,7 +224,7 @@ class Blend(torch.autograd.Function):
                 gather(grad_out, weights, table, totals, grad_image, width, ctx.areas, True)
                 if count:
                     ends_kernel[(triton.cdiv(count, PAIRS),)](
-                        flat, out, grad_out, corners, pairs, weights, rates, totals, rows, parts,
+                        flat, out, grad_out, corners, pairs, rates, totals, rows, parts,
                         count, vertices, height, width, channels, 0.0 if ctx.areas else SOFTENING,
                         SHARE=ctx.areas, BLOCK=PAIRS, num_warps=WARPS,
                     )  # fmt: skip

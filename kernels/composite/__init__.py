@@ -27,22 +27,21 @@ kernels walk a ray back to front with ``T_{k+1} = T_end + sum_{i>k} w_i``: a sum
 cancellation and no exponential to take again, and an infinite ``tau`` leaves every term finite.
 """
 
-from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from ..backend import backend_for
+from ..backend import backend_for, implementation
+from ..checks import FLOATS, expect, expect_offsets
 
 ENDLESS = 1e10
 """The length that any longer interval counts as."""
 
 
 class Rendered(NamedTuple):
-    """Pixels: ``color`` (R,3) premultiplied (over the background where one was given), ``opacity`` (R,), ``depth``
-    (R,) as the sum of weight times distance."""
+    """Pixels: ``color`` (R,3) premultiplied, ``opacity`` (R,), ``depth`` (R,) as the sum of weight times distance."""
 
     color: torch.Tensor
     opacity: torch.Tensor
@@ -93,29 +92,18 @@ def composite(
         ValueError: shapes, dtypes, offsets or ``opacity`` are not as above.
     """
     if opacity not in ("density", "raw"):
-        raise ValueError(f"opacity must be 'density' or 'raw', not {opacity!r}")
-    samples = density.shape[0] if density.ndim == 1 else -1
-    shapes = {"color": (color, (samples, 3)), "t_start": (t_start, (samples,)), "t_end": (t_end, (samples,))}
-    if samples < 0:
-        raise ValueError(f"density must be (S,), not {tuple(density.shape)}")
-    for name, (tensor, expected) in shapes.items():
-        if tensor.shape != expected or tensor.dtype != density.dtype:
-            found = f"{tuple(tensor.shape)} {tensor.dtype}"
-            raise ValueError(f"{name} must be {expected} {density.dtype} like the density, not {found}")
-    if offsets.ndim != 1 or offsets.shape[0] < 1 or offsets.dtype != torch.int64:
-        raise ValueError(f"offsets must be (R + 1,) torch.int64, not {tuple(offsets.shape)} {offsets.dtype}")
-    if not offsets.is_cuda and (offsets[0].item() != 0 or offsets[-1].item() != samples):
-        raise ValueError(f"offsets must run from 0 to {samples}, not {offsets[0].item()} to {offsets[-1].item()}")
-
-    backend = backend_for(density)
+        raise ValueError(f"opacity: expected 'density' or 'raw', got {opacity!r}")
+    expect("density", density, ("S",), dtype=FLOATS)
+    count = len(density)
+    expect("color", color, (count, 3), like=density)
+    expect("t_start", t_start, (count,), like=density)
+    expect("t_end", t_end, (count,), like=density)
+    expect_offsets(offsets, max(offsets.numel() - 1, 0), count, density)
     arguments = (density, color, t_start, t_end, offsets, opacity == "density", float(early_stop))
-    if backend == "reference":
-        from . import reference
-
-        return Composite(*reference.composite(*arguments))
-    if density.dtype != torch.float32:
-        raise ValueError(f"the {backend} kernel composites torch.float32, not {density.dtype}")
-    return Composite(*_Composite.apply(import_module(f".{backend}", __name__), *arguments))
+    with implementation(__name__, density, float32="density") as kernels:
+        if backend_for(density) == "reference":
+            return Composite(*kernels.composite(*arguments))
+        return Composite(*_Composite.apply(kernels, *arguments))
 
 
 class _Composite(torch.autograd.Function):

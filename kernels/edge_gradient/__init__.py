@@ -30,14 +30,15 @@ where this face is seen, to the color of ``out``. Only a change that lowers the 
 with the sign that moves the edge toward d, along the line, and e = eps size / 2 pixels.
 """
 
-from importlib import import_module
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..backend import backend_for
+from ..backend import implementation
+from ..checks import FLOATS, INTEGERS, expect
 
 
 def edge_grad(
@@ -71,10 +72,10 @@ def edge_grad(
         ValueError: a shape is wrong.
     """
     _check(image, points, faces, face)
-    if barycentrics.shape != (*face.shape, 3):
-        raise ValueError(f"barycentrics: expected {(*face.shape, 3)}, got {tuple(barycentrics.shape)}")
+    expect("barycentrics", barycentrics, (*face.shape, 3), dtype=FLOATS, like=points)
     arguments = (faces, face, barycentrics.detach(), float(near), float(max_dp_dr))
-    return _Estimate.apply("edge_grad", image, points, *arguments)
+    with implementation(__name__, points) as kernels:
+        return _Estimate.apply(kernels.edge_grad, image, points, *arguments)
 
 
 def neural_renderer(
@@ -112,29 +113,25 @@ def neural_renderer(
         ValueError: a shape is wrong.
     """
     _check(image, points, faces, face)
-    return _Estimate.apply("neural_renderer", image, points, faces, face, float(near), float(eps))
+    with implementation(__name__, points) as kernels:
+        return _Estimate.apply(kernels.neural_renderer, image, points, faces, face, float(near), float(eps))
 
 
 def _check(image: Tensor, points: Tensor, faces: Tensor, face: Tensor) -> None:
-    if points.ndim != 3 or points.shape[-1] != 3:
-        raise ValueError(f"points: expected (N,V,3), got {tuple(points.shape)}")
-    views = points.shape[0]
-    if faces.ndim not in (2, 3) or faces.shape[-1] != 3 or (faces.ndim == 3 and faces.shape[0] != views):
-        raise ValueError(f"faces: expected (F,3) or ({views},F,3), got {tuple(faces.shape)}")
-    if face.ndim != 3 or face.shape[0] != views:
-        raise ValueError(f"face: expected ({views},H,W), got {tuple(face.shape)}")
-    if image.ndim != 4 or image.shape[:3] != face.shape:
-        raise ValueError(f"image: expected ({','.join(map(str, face.shape))},C), got {tuple(image.shape)}")
+    expect("points", points, ("N", "V", 3), dtype=FLOATS)
+    expect("faces", faces, ("F", 3), (len(points), "F", 3), dtype=INTEGERS, like=points)
+    expect("face", face, (len(points), "H", "W"), dtype=INTEGERS, like=points)
+    expect("image", image, (*face.shape, "C"), dtype=FLOATS, like=points)
 
 
 class _Estimate(torch.autograd.Function):
-    """The identity of ``image``; the backward pass is the backend's function of the rule's name."""
+    """The identity of ``image``; the backward pass is the backend's ``estimate``."""
 
     @staticmethod
-    def forward(ctx: Any, rule: str, image: Tensor, points: Tensor, *others: Any) -> Tensor:
+    def forward(ctx: Any, estimate: Callable[..., Tensor], image: Tensor, points: Tensor, *others: Any) -> Tensor:
         ctx.save_for_backward(image, points, *(x for x in others if isinstance(x, Tensor)))
         ctx.settings = [x for x in others if not isinstance(x, Tensor)]
-        ctx.rule, ctx.backend = rule, import_module(f".{backend_for(points)}", __name__)
+        ctx.estimate = estimate
         return image.view_as(image)
 
     @staticmethod
@@ -143,8 +140,7 @@ class _Estimate(torch.autograd.Function):
         image, points, *others = ctx.saved_tensors
         to_points = None
         if ctx.needs_input_grad[2]:
-            estimate = getattr(ctx.backend, ctx.rule)
-            to_points = estimate(image, grad, points, *others, *ctx.settings).to(points.dtype)
+            to_points = ctx.estimate(image, grad, points, *others, *ctx.settings).to(points.dtype)
         return None, grad, to_points, *(None for _ in others), *(None for _ in ctx.settings)
 
 

@@ -73,9 +73,6 @@ class _Call:
     def __init__(
         self, x: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec, color: bool
     ) -> None:
-        odd = next((t.dtype for t in weights.flat() if t.dtype != torch.float32), None)
-        if odd is not None:
-            raise ValueError(f"the cpu kernels take weights of torch.float32 like the positions, not {odd}")
         self.x, self.offsets = x.detach().contiguous().numpy(), offsets.contiguous().numpy()
         self.directions = directions.detach().contiguous().numpy()
         self.shapes, self.color = [t.shape for t in weights.flat()], color
@@ -138,20 +135,20 @@ class _HarmonicField(torch.autograd.Function):
 
 
 def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:
-    """sigma(x) without a graph, (S,3) -> (S,)."""
-    if spec.octaves > MOST_OCTAVES:
+    """sigma(x), (S,3) -> (S,); without a graph by the kernels."""
+    if spec.octaves > MOST_OCTAVES or (torch.is_grad_enabled() and any(t.requires_grad for t in (x, *weights.flat()))):
         return reference.harmonic_density(x, weights, spec)
     call = _Call(x, torch.empty(0, dtype=torch.int64), x[:0], weights, spec, color=False)
     call.forward(keep=False)
     return torch.from_numpy(call.sigma)
 
 
-def harmonic_field(
+def packed_field(
     x: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec
 ) -> tuple[Tensor, Tensor]:
-    """sigma (S,) and c (S,3) of packed samples; gradients to all weights."""
-    if max(spec.octaves, spec.direction_octaves) > MOST_OCTAVES:
-        ray_index = torch.repeat_interleave(offsets[1:] - offsets[:-1], output_size=x.shape[0])
-        return reference.harmonic_field(x, ray_index, directions, weights, spec)
+    """sigma (S,) and c (S,3) of packed samples; gradients to all weights, and by the reference to the inputs."""
+    wants_input_gradient = torch.is_grad_enabled() and (x.requires_grad or directions.requires_grad)
+    if wants_input_gradient or max(spec.octaves, spec.direction_octaves) > MOST_OCTAVES:
+        return reference.packed_field(x, offsets, directions, weights, spec)
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in weights.flat())
     return _HarmonicField.apply(x, offsets, directions, spec, keep, *weights.flat())

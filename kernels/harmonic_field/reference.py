@@ -65,3 +65,15 @@ def harmonic_field(
     z = functional.linear(h, weights.feature[0]) + u.index_select(0, ray_index)  # (S, width)
     rgb = functional.linear(activate(z, spec), weights.color[0], weights.color[1])
     return sigma, rgb.sigmoid()
+
+
+def packed_field(
+    x: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec
+) -> tuple[Tensor, Tensor]:
+    """``harmonic_field`` of samples that are packed ray after ray."""
+    return harmonic_field(x, ray_index(offsets, len(x)), directions, weights, spec)
+
+
+def ray_index(offsets: Tensor, count: int) -> Tensor:
+    """The ray (S,) of each of ``count`` packed samples."""
+    return torch.repeat_interleave(offsets.diff(), output_size=count)

@@ -311,21 +311,11 @@ class _HarmonicRender(torch.autograd.Function):
         return d_x, d_u, None, None, None, None, None, None, *grads.flat()
 
 
-def _check(x: Tensor, weights: FieldWeights, *others: Tensor) -> None:
-    for tensor in (x, *others, *weights.flat()):
-        if tensor.dtype != torch.float32 or tensor.device != x.device:
-            raise ValueError(
-                f"the triton kernels take positions, distances and weights of torch.float32 on one device, not "
-                f"{tensor.dtype} on {tensor.device} with positions on {x.device}"
-            )
-
-
 def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:
     """sigma(x) (S,). Without a graph; where one is wanted, by the reference."""
-    _check(x, weights)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *weights.flat())):
         return reference.harmonic_density(x, weights, spec)
-    with torch.no_grad(), torch.cuda.device_of(x):
+    with torch.no_grad():
         density = torch.empty(x.shape[0], device=x.device)
         _evaluate(_Field.of(weights, spec), x.contiguous(), None, None, 0, x.shape[0], density, None, None)
     return density
@@ -335,15 +325,13 @@ def _keep(x: Tensor, u: Tensor, weights: FieldWeights) -> bool:
     return torch.is_grad_enabled() and any(t.requires_grad for t in (x, u, *weights.flat()))
 
 
-def harmonic_field(
-    x: Tensor, ray_index: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec
+def packed_field(
+    x: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec
 ) -> tuple[Tensor, Tensor]:
     """sigma (S,) and c (S,3) of packed samples."""
-    _check(x, weights)
     u = _per_ray(directions, weights, spec)
-    x, ray_index, offsets = x.contiguous(), ray_index.contiguous(), offsets.contiguous()
-    with torch.cuda.device_of(x):
-        return _HarmonicField.apply(x, u, ray_index, offsets, spec, _keep(x, u, weights), *weights.flat())
+    x, offsets, ray_index = x.contiguous(), offsets.contiguous(), reference.ray_index(offsets, len(x))
+    return _HarmonicField.apply(x, u, ray_index, offsets, spec, _keep(x, u, weights), *weights.flat())
 
 
 def harmonic_render(
@@ -351,14 +339,10 @@ def harmonic_render(
     by_length: bool, early_stop: float, store: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Color (R,3), opacity (R,) and depth (R,) of rays."""
-    _check(x, weights, samples.t_start, samples.t_end)
     u = _per_ray(directions, weights, spec)
     if u.numel() > MOST_ELEMENTS:
         most = MOST_ELEMENTS // u.shape[1]
         raise ValueError(f"the triton kernels render {most} rays of width {u.shape[1]} at once, not {u.shape[0]}")
     samples = Samples(*(t.contiguous() for t in samples))
-    keep = _keep(x, u, weights)
-    with torch.cuda.device_of(x):
-        return _HarmonicRender.apply(
-            x.contiguous(), u, samples, spec, by_length, float(early_stop), keep, store, *weights.flat()
-        )
+    keep, stop = _keep(x, u, weights), float(early_stop)
+    return _HarmonicRender.apply(x.contiguous(), u, samples, spec, by_length, stop, keep, store, *weights.flat())

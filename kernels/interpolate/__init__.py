@@ -7,7 +7,6 @@ Backward, with the loss's gradient g at each pixel::
     d b_k = g . a[v_k]          d a[v] = sum of b_k g over all pixels whose face has v as corner k
 """
 
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..backend import backend_for
+from ..backend import backend_for, implementation
+from ..checks import FLOATS, INTEGERS, expect
 
 
 def interpolate(face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor) -> Tensor:
@@ -38,27 +38,15 @@ def interpolate(face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: T
         ValueError: a shape or dtype is wrong; on a CPU also a pixel that shows a face, or a face that names a row of
             ``attributes``, which is not there. A GPU does not look.
     """
-    views = face.shape[0]
-    if barycentrics.shape != (*face.shape, 3):
-        raise ValueError(f"barycentrics: expected {(*face.shape, 3)}, got {tuple(barycentrics.shape)}")
-    if not _listed(faces, views) or faces.shape[-1] != 3 or faces.is_floating_point():
-        expected = f"integers of shape (F,3) or (N,F,3) with N = {views}"
-        raise ValueError(f"faces: expected {expected}, got {faces.dtype} {tuple(faces.shape)}")
-    if not _listed(attributes, views):
-        expected = f"(V,C) or (N,V,C) with N = {views}"
-        raise ValueError(f"attributes: expected {expected}, got {tuple(attributes.shape)}")
-    backend = backend_for(barycentrics)
-    if backend == "reference":
-        from . import reference
-
-        return reference.interpolate(face, barycentrics, faces, attributes)
-    image: Tensor = _Interpolate.apply(import_module(f".{backend}", __name__), face, barycentrics, faces, attributes)
-    return image
-
-
-def _listed(rows: Tensor, views: int) -> bool:
-    """Whether ``rows`` is one list for all views, or a list for each."""
-    return rows.ndim == 2 or (rows.ndim == 3 and rows.shape[0] == views)
+    expect("face", face, ("N", "H", "W"), dtype=INTEGERS)
+    expect("barycentrics", barycentrics, (*face.shape, 3), dtype=FLOATS, like=face)
+    expect("faces", faces, ("F", 3), (len(face), "F", 3), dtype=INTEGERS, like=face)
+    expect("attributes", attributes, ("V", "C"), (len(face), "V", "C"), dtype=FLOATS, like=face)
+    arguments = face, barycentrics, faces, attributes
+    with implementation(__name__, barycentrics) as kernels:
+        if backend_for(barycentrics) == "reference":
+            return kernels.interpolate(*arguments)
+        return _Interpolate.apply(kernels, *arguments)
 
 
 class _Interpolate(torch.autograd.Function):

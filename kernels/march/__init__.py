@@ -12,14 +12,13 @@ operation rounded as written, that is the same set of samples with the same bits
 """
 
 import math
-from importlib import import_module
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..backend import backend_for
+from ..backend import implementation
+from ..checks import FLOATS, expect, expect_offsets
 from ..philox import Draw
 
 
@@ -38,34 +37,17 @@ class Samples(NamedTuple):
 
 def _check_rays(origins: Tensor, directions: Tensor) -> int:
     """The number of rays."""
-    rays = origins.shape[0] if origins.ndim else 0
-    if origins.shape != (rays, 3) or directions.shape != (rays, 3):
-        raise ValueError(
-            f"origins and directions must both be (R,3), got {tuple(origins.shape)} and {tuple(directions.shape)}"
-        )
-    _check_like(origins, directions=directions)
-    return rays
+    expect("origins", origins, ("R", 3), dtype=FLOATS)
+    expect("directions", directions, origins.shape, like=origins)
+    return len(origins)
 
 
-def _check_like(model: Tensor, **tensors: Tensor) -> None:
-    for name, tensor in tensors.items():
-        if tensor.dtype != model.dtype or tensor.device != model.device:
-            raise ValueError(
-                f"{name} is {tensor.dtype} on {tensor.device}; the rest is {model.dtype} on {model.device}"
-            )
-
-
-def _check_shape(shape: tuple[int, ...], **tensors: Tensor) -> None:
-    for name, tensor in tensors.items():
-        if tensor.shape != shape:
-            raise ValueError(f"{name} must be {shape}, got {tuple(tensor.shape)}")
-
-
-def _backend(tensor: Tensor) -> str:
-    backend = backend_for(tensor)
-    if backend != "reference" and tensor.dtype != torch.float32:
-        raise ValueError(f"the {backend} backend computes in float32, got {tensor.dtype}")
-    return backend
+def expect_samples(samples: Samples, rays: int, count: int, like: Tensor) -> None:
+    """Raise ``ValueError`` unless these are ``count`` samples on ``rays`` rays, of the dtype and device of ``like``."""
+    expect("samples.ray_index", samples.ray_index, (count,), dtype=torch.int64, like=like)
+    expect("samples.t_start", samples.t_start, (count,), like=like)
+    expect("samples.t_end", samples.t_end, (count,), like=like)
+    expect_offsets(samples.offsets, rays, count, like)
 
 
 def _float32(x: float) -> float:
@@ -73,21 +55,13 @@ def _float32(x: float) -> float:
     return torch.tensor(x, dtype=torch.float32).item()
 
 
-def _implementation(backend: str) -> ModuleType:
-    """Compilers are imported when they are first needed."""
-    return import_module(f".{backend}", __name__)
-
-
 @torch.no_grad()
-def intersect_box(
-    origins: Tensor, directions: Tensor, near_plane: float = 0.0, box: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave the box [-box, box]^3, in front of ``near_plane``; not differentiable.
+def intersect_box(origins: Tensor, directions: Tensor, near_plane: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave the box [-1, 1]^3, in front of ``near_plane``; not differentiable.
 
     Args:
         origins, directions: (R,3), any float dtype; a direction may have zero components.
         near_plane: least distance.
-        box: half the box's side.
 
     Returns:
         near, far (R,). A ray that misses has near = far = ``near_plane``. Never NaN for finite rays.
@@ -97,9 +71,9 @@ def intersect_box(
     """
     _check_rays(origins, directions)
     still = directions == 0
-    within = still & (origins.abs() <= box)
+    within = still & (origins.abs() <= 1)
     speed = torch.where(still, 1.0, directions)
-    first, second = (-box - origins) / speed, (box - origins) / speed  # (R, 3)
+    first, second = (-1 - origins) / speed, (1 - origins) / speed  # (R, 3)
     # Along an axis on which it stands still a ray is in the slab always or never.
     enter = torch.where(still, torch.where(within, -math.inf, math.inf), torch.minimum(first, second))
     leave = torch.where(still, torch.where(within, math.inf, -math.inf), torch.maximum(first, second))
@@ -145,16 +119,10 @@ def march(
         ValueError: an argument's shape, dtype, device or range does not fit.
     """
     rays = _check_rays(origins, directions)
-    backend = _backend(origins)
-    _check_shape((rays,), near=near, far=far)
-    _check_like(origins, near=near, far=far)
-    if occupancy.dtype not in (torch.bool, torch.uint8) or occupancy.device != origins.device:
-        raise ValueError(
-            f"occupancy must be bool or uint8 on {origins.device}, got {occupancy.dtype} on {occupancy.device}"
-        )
-    size = occupancy.shape[0] if occupancy.ndim else 0
-    if size < 1 or occupancy.shape != (size, size, size):
-        raise ValueError(f"occupancy must be (G,G,G), got {tuple(occupancy.shape)}")
+    expect("near", near, (rays,), like=origins)
+    expect("far", far, (rays,), like=origins)
+    size = max((*occupancy.shape, 1))
+    expect("occupancy", occupancy, (size, size, size), dtype=(torch.bool, torch.uint8), like=origins)
     if not 0 < step_size < math.inf:
         raise ValueError(f"step_size must be positive and finite, got {step_size}")
     if not 0 <= min_transmittance < 1:
@@ -164,19 +132,17 @@ def march(
     if max_samples_per_ray is not None and max_samples_per_ray < 0:
         raise ValueError(f"max_samples_per_ray must not be negative, got {max_samples_per_ray}")
     if density_grid is not None:
-        _check_shape((size, size, size), density_grid=density_grid)
-        _check_like(origins, density_grid=density_grid)
-        density_grid = density_grid.contiguous()
-    if min_transmittance == 0:
-        density_grid = None  # nothing to stop at
-    result = _implementation(backend).march(
-        *(t.contiguous() for t in (origins, directions, near, far, occupancy)),
-        step_size,
-        None if jitter is None else Draw(*jitter).checked(rays),
-        density_grid,
-        _float32(-math.log(min_transmittance)) if min_transmittance else math.inf,
-        2**31 - 1 if max_samples_per_ray is None else min(max_samples_per_ray, 2**31 - 1),
-    )
+        expect("density_grid", density_grid, occupancy.shape, like=origins)
+        density_grid = density_grid.contiguous() if min_transmittance else None  # else there is nothing to stop at
+    with implementation(__name__, origins, float32="origins") as kernels:
+        result = kernels.march(
+            *(t.contiguous() for t in (origins, directions, near, far, occupancy)),
+            step_size,
+            None if jitter is None else Draw(*jitter).checked(rays),
+            density_grid,
+            _float32(-math.log(min_transmittance)) if min_transmittance else math.inf,
+            2**31 - 1 if max_samples_per_ray is None else min(max_samples_per_ray, 2**31 - 1),
+        )
     return Samples(*result)
 
 
@@ -195,19 +161,10 @@ def positions(samples: Samples, origins: Tensor, directions: Tensor) -> Tensor:
     Raises:
         ValueError: a shape, dtype or device does not fit.
     """
-    rays, count = _check_rays(origins, directions), samples.ray_index.shape[0]
-    backend = _backend(origins)
-    _check_shape((count,), ray_index=samples.ray_index, t_start=samples.t_start, t_end=samples.t_end)
-    _check_shape((rays + 1,), offsets=samples.offsets)
-    _check_like(origins, t_start=samples.t_start, t_end=samples.t_end)
-    ray_index, t_start, t_end, offsets = (t.detach().contiguous() for t in samples)
-    if offsets.device.type == "cpu" and (int(offsets[0]), int(offsets[-1])) != (0, count):
-        raise ValueError(f"offsets must run from 0 to {count}, not {int(offsets[0])} to {int(offsets[-1])}")
-    if backend == "reference":
-        from . import reference
-
-        return reference.positions(ray_index, t_start, t_end, origins, directions)
-    return _implementation(backend).Positions.apply(origins, directions, ray_index, t_start, t_end, offsets)
+    rays = _check_rays(origins, directions)
+    expect_samples(samples, rays, len(samples.ray_index), origins)
+    with implementation(__name__, origins, float32="origins") as kernels:
+        return kernels.positions(origins, directions, *(t.detach().contiguous() for t in samples))
 
 
 @torch.no_grad()
@@ -228,48 +185,17 @@ def stratified(near: Tensor, far: Tensor, count: int, *, jitter: Draw | tuple[in
     Raises:
         ValueError: an argument's shape, dtype, device or range does not fit.
     """
-    rays = near.shape[0] if near.ndim else 0
-    backend = _backend(near)
-    _check_shape((rays,), near=near, far=far)
-    _check_like(near, far=far)
+    expect("near", near, ("R",), dtype=FLOATS)
+    expect("far", far, near.shape, like=near)
+    rays = len(near)
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     fractions = torch.arange(count, dtype=near.dtype, device=near.device) / max(count - 1, 1)  # (n,)
     draw = None if jitter is None else Draw(*jitter).checked(rays)
-    t = _implementation(backend).stratified(near.contiguous(), far.contiguous(), fractions, draw).flatten()  # (R n,)
+    with implementation(__name__, near, float32="near") as kernels:
+        t = kernels.stratified(near.contiguous(), far.contiguous(), fractions, draw).flatten()  # (R n,)
     ray = torch.arange(rays + 1, device=near.device)
     return Samples(ray[:-1].repeat_interleave(count), t, t, ray * count)
 
 
-@torch.no_grad()
-def inverse_cdf(edges: Tensor, weights: Tensor, count: int, *, jitter: Draw | tuple[int, int] | None = None) -> Tensor:
-    """Draws t from the histogram whose bin b, [edges_b, edges_{b+1}), holds a share weights_b / sum of weights.
-
-    t_i solves CDF(t_i) = (i + xi_i) / count with xi uniform in [0, 1), or 1/2 without jitter. Sums are in double
-    precision. A ray whose weights are all zero draws every bin alike.
-
-    Args:
-        edges: (R,n+1) float32, not decreasing along a ray.
-        weights: (R,n) float32, finite and not negative.
-        count: draws a ray.
-        jitter: (seed, step) for Philox at (ray, i, step, INVERSE_CDF); None for the centers of the strata.
-
-    Returns:
-        (R,count) float32, sorted along a ray; no gradient flows to it.
-
-    Raises:
-        ValueError: an argument's shape, dtype, device or range does not fit.
-    """
-    rays, bins = weights.shape if weights.ndim == 2 else (0, 0)
-    backend = _backend(weights)
-    if weights.ndim != 2 or bins < 1:
-        raise ValueError(f"weights must be (R,n) with n >= 1, got {tuple(weights.shape)}")
-    _check_shape((rays, bins + 1), edges=edges)
-    _check_like(weights, edges=edges)
-    if count < 0:
-        raise ValueError(f"count must not be negative, got {count}")
-    draw = None if jitter is None else Draw(*jitter).checked(rays)
-    return _implementation(backend).inverse_cdf(edges.contiguous(), weights.contiguous(), count, draw)
-
-
-__all__ = ["Samples", "intersect_box", "inverse_cdf", "march", "positions", "stratified"]
+__all__ = ["Samples", "intersect_box", "march", "positions", "stratified"]

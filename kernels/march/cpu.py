@@ -14,7 +14,7 @@ from numba import prange
 from torch.autograd.function import once_differentiable
 
 from ..jit import inline, jit
-from ..philox import INVERSE_CDF, JITTER, STRATIFIED
+from ..philox import JITTER, STRATIFIED
 from ..philox.cpu import to_uniform, words
 
 ZERO, ONE, HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
@@ -281,6 +281,9 @@ class Positions(torch.autograd.Function):
         return *grads, None, None, None, None
 
 
+positions = Positions.apply
+
+
 @jit
 def _stratified(near, far, fractions, key, depths):
     jittered, seed, step, first = key
@@ -302,33 +305,3 @@ def stratified(near, far, fractions, jitter):
     depths = torch.empty(len(near), len(fractions))
     _stratified(near.numpy(), far.numpy(), fractions.numpy(), _key(jitter), depths.numpy())
     return depths
-
-
-@jit
-def _inverse_cdf(edges, weights, key, out):
-    jittered, seed, step, first = key
-    bins, count = weights.shape[1], out.shape[1]
-    for r in prange(len(weights)):
-        total = 0.0
-        for b in range(bins):
-            total += weights[r, b]
-        given = total > 0.0
-        if not given:
-            total = float(bins)
-        b, before, mass = 0, 0.0, float(weights[r, 0]) if given else 1.0
-        for i in range(count):
-            noise = np.float64(to_uniform(words(seed, first + r, i, step, INVERSE_CDF)[0])) if jittered else 0.5
-            target = (i + noise) / count * total
-            while before + mass <= target and b < bins - 1:
-                before += mass
-                b += 1
-                mass = float(weights[r, b]) if given else 1.0
-            left = np.float64(edges[r, b])
-            out[r, i] = left + (target - before) / mass * (np.float64(edges[r, b + 1]) - left)
-
-
-def inverse_cdf(edges, weights, count, jitter):
-    """Sorted t (R,count)."""
-    out = torch.empty(len(edges), count)
-    _inverse_cdf(edges.numpy(), weights.numpy(), _key(jitter), out.numpy())
-    return out

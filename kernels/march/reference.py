@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..philox import INVERSE_CDF, JITTER, STRATIFIED, Draw
+from ..philox import JITTER, STRATIFIED, Draw
 from ..philox.reference import uniform
 
 
@@ -52,15 +52,12 @@ def march(
     return emitted.nonzero()[:, 0], start[emitted], end[emitted], offsets
 
 
-def positions(ray_index: Tensor, t_start: Tensor, t_end: Tensor, origins: Tensor, directions: Tensor) -> Tensor:
-    """Mid-points of the samples, (S,3)."""
+def positions(
+    origins: Tensor, directions: Tensor, ray_index: Tensor, t_start: Tensor, t_end: Tensor, offsets: Tensor
+) -> Tensor:
+    """Mid-points of the samples, (S,3); ``offsets`` are for the backends that sum by ray."""
     middle = 0.5 * (t_start + t_end)
     return origins[ray_index] + middle[:, None] * directions[ray_index]
-
-
-def _sample_noise(jitter: Draw, stream: int, rays: int, count: int, device: torch.device) -> Tensor:
-    ray, sample = jitter.first + torch.arange(rays, device=device), torch.arange(count, device=device)
-    return uniform(jitter, stream, ray[:, None], sample)[0]  # (R, n)
 
 
 def stratified(near: Tensor, far: Tensor, fractions: Tensor, jitter: Draw | None) -> Tensor:
@@ -70,21 +67,6 @@ def stratified(near: Tensor, far: Tensor, fractions: Tensor, jitter: Draw | None
         return depth
     middle = 0.5 * (depth[:, 1:] + depth[:, :-1])
     lower, upper = torch.cat([depth[:, :1], middle], 1), torch.cat([middle, depth[:, -1:]], 1)
-    noise = _sample_noise(jitter, STRATIFIED, len(near), len(fractions), near.device)
+    ray, sample = (torch.arange(count, device=near.device) for count in depth.shape)
+    noise = uniform(jitter, STRATIFIED, jitter.first + ray[:, None], sample)[0]  # (R, n)
     return lower + (upper - lower) * noise.to(near.dtype)
-
-
-def inverse_cdf(edges: Tensor, weights: Tensor, count: int, jitter: Draw | None) -> Tensor:
-    """Sorted t (R,count)."""
-    rays = len(weights)
-    mass = weights.double()
-    mass = torch.where(mass.sum(1, keepdim=True) > 0, mass, 1.0)
-    cumulative = mass.cumsum(1)  # (R, n)
-    noise = 0.5 if jitter is None else _sample_noise(jitter, INVERSE_CDF, rays, count, edges.device).double()
-    stratum = torch.arange(count, dtype=torch.float64, device=edges.device).expand(rays, count)
-    target = (stratum + noise) / count * cumulative[:, -1:]  # (R, count)
-    index = torch.searchsorted(cumulative, target, right=True)  # the bin whose cumulative mass first exceeds the target
-    before = torch.nn.functional.pad(cumulative, (1, 0)).gather(1, index)
-    within = (target - before) / mass.gather(1, index)
-    left, right = edges.double().gather(1, index), edges.double().gather(1, index + 1)
-    return (left + within * (right - left)).to(edges.dtype)

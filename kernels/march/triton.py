@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from ..philox import INVERSE_CDF, JITTER, STRATIFIED
+from ..philox import JITTER, STRATIFIED
 from ..philox.triton import to_uniform, words
 
 RAYS = 64  # rays a program, where a lane is a ray
@@ -22,7 +22,6 @@ LONGEST = tl.constexpr(16777216.0)
 STILL = tl.constexpr(1e-30)  # a slower coordinate does not leave its cell
 ULPS = tl.constexpr(2.0**-20)  # margin, relative: eight float32 roundings
 STREAM_JITTER, STREAM_STRATIFIED = tl.constexpr(JITTER), tl.constexpr(STRATIFIED)
-STREAM_INVERSE_CDF = tl.constexpr(INVERSE_CDF)
 
 
 def block_distance(occupancy):
@@ -263,6 +262,9 @@ class Positions(torch.autograd.Function):
         return *grads, None, None, None, None
 
 
+positions = Positions.apply
+
+
 @triton.jit(do_not_specialize=["seed", "step", "first"])
 def stratified_kernel(
     near_ptr, far_ptr, fractions_ptr, seed, step, first, depths_ptr, count,
@@ -294,47 +296,3 @@ def stratified(near, far, fractions, jitter):
             JITTERED=jitter is not None, SAMPLES=SAMPLES, **AS_WRITTEN,
         )  # fmt: skip
     return depths
-
-
-@triton.jit(do_not_specialize=["seed", "step", "first"])
-def inverse_cdf_kernel(
-    edges_ptr, weights_ptr, seed, step, first, out_ptr, rays, bins, count, JITTERED: tl.constexpr, RAYS: tl.constexpr
-):  # fmt: skip
-    """Each lane merges its ray's targets, in order, with its running sum of weights."""
-    ray = tl.program_id(0).to(tl.int64) * RAYS + tl.arange(0, RAYS)
-    inside = ray < rays
-    total = tl.zeros((RAYS,), tl.float64)
-    for column in range(bins):
-        total += tl.load(weights_ptr + ray * bins + column, inside, other=0.0).to(tl.float64)
-    given = total > 0
-    total = tl.where(given, total, bins)
-    b, i = tl.zeros((RAYS,), tl.int32), tl.zeros((RAYS,), tl.int32)
-    before = tl.zeros((RAYS,), tl.float64)
-    while tl.max((inside & (i < count)).to(tl.int32), 0) > 0:
-        noise = 0.5
-        if JITTERED:
-            word, _, _, _ = words(seed, first + ray, i, step, STREAM_INVERSE_CDF)
-            noise = to_uniform(word).to(tl.float64)
-        target = (i.to(tl.float64) + noise) / count * total
-        mass = tl.load(weights_ptr + ray * bins + b, inside, other=1.0).to(tl.float64)
-        mass = tl.where(given, mass, 1.0)
-        beyond = (before + mass <= target) & (b < bins - 1)
-        left = tl.load(edges_ptr + ray * (bins + 1) + b, inside, other=0.0).to(tl.float64)
-        right = tl.load(edges_ptr + ray * (bins + 1) + b + 1, inside, other=0.0).to(tl.float64)
-        t = left + (target - before) / tl.where(beyond, 1.0, mass) * (right - left)
-        tl.store(out_ptr + ray * count + i, t.to(tl.float32), inside & (i < count) & ~beyond)
-        before += tl.where(beyond, mass, 0.0)
-        b += beyond.to(tl.int32)
-        i += (~beyond).to(tl.int32)
-
-
-def inverse_cdf(edges, weights, count, jitter):
-    """Sorted t (R,count)."""
-    rays, bins = weights.shape
-    out = torch.empty(rays, count, device=edges.device)
-    if rays:
-        inverse_cdf_kernel[(triton.cdiv(rays, RAYS),)](
-            edges, weights, *_key(jitter), out, rays, bins, count,
-            JITTERED=jitter is not None, RAYS=RAYS, num_warps=2, **AS_WRITTEN,
-        )  # fmt: skip
-    return out

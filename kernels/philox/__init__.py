@@ -15,12 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..backend import backend_for
+from ..backend import implementation
 
 RAYS = 0  # which view, row and column a training ray looks through: words 0, 1, 2
 JITTER = 1  # where a ray's lattice of samples starts: word 0
 STRATIFIED = 2  # a sample's place within its stratum: word 0
-INVERSE_CDF = 3  # likewise, for samples drawn from a distribution: word 0
 BACKGROUND = 4  # a ray's random background color: words 0, 1, 2
 DENSITY_GRID = 5  # points at which an occupancy grid is brought up to date: words 0, 1, 2
 VIEWS = 6  # an order of the photos: word 0
@@ -71,18 +70,6 @@ def uniform(draw: Draw, stream: int, count: int, per: int = 1, device: torch.dev
         raise ValueError(f"need count >= 0 and 1 <= per <= 4, got count={count}, per={per}")
     if not 0 <= stream < 2**31:
         raise ValueError(f"stream must be in [0, 2^31), got {stream}")
-    draw = Draw(*draw).checked(count)
     out = torch.empty(count, per, device=device)
-    backend = backend_for(out)
-    if backend == "triton":
-        from . import triton
-
-        return triton.uniform(draw, stream, out)
-    if backend == "cpu":
-        from . import cpu
-
-        return cpu.uniform(draw, stream, out)
-    from . import reference
-
-    elements = draw.first + torch.arange(count, device=device)
-    return torch.stack(reference.uniform(draw, stream, elements)[:per], -1)  # (count, per)
+    with implementation(__name__, out) as kernels:
+        return kernels.fill(Draw(*draw).checked(count), stream, out)

@@ -38,7 +38,7 @@ def _uniform(seed, step, stream, first, out):
             out[i, j] = to_uniform(block[j])
 
 
-def uniform(draw, stream, out):
-    """Fills ``out`` (count, per) and returns it."""
+def fill(draw, stream, out):
+    """``out`` (count, per), filled with uniform numbers."""
     _uniform(draw.seed, draw.step, stream, draw.first, out.numpy())
     return out

@@ -44,3 +44,9 @@ def uniform(
     """The four words at (element, sample, step, stream) as float32 in [0, 1)."""
     a, b, c, d = words(draw, stream, element, sample)
     return to_uniform(a), to_uniform(b), to_uniform(c), to_uniform(d)
+
+
+def fill(draw: "Draw", stream: int, out: Tensor) -> Tensor:
+    """``out`` (count, per), filled with uniform numbers."""
+    elements = draw.first + torch.arange(len(out), device=out.device)
+    return out.copy_(torch.stack(uniform(draw, stream, elements)[: out.shape[1]], -1))

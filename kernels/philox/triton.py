@@ -36,8 +36,8 @@ def uniform_kernel(out, seed, step, stream, first, count, PER: tl.constexpr, BLO
         tl.store(out + 3, to_uniform(d), inside)
 
 
-def uniform(draw, stream, out):
-    """Fills ``out`` (count, per) and returns it."""
+def fill(draw, stream, out):
+    """``out`` (count, per), filled with uniform numbers."""
     count, per = out.shape
     if count:
         uniform_kernel[(triton.cdiv(count, 256),)](

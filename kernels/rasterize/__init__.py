@@ -19,7 +19,6 @@ That is linear in the outer products g_i q, so a face needs only their sums over
 """
 
 import math
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -27,8 +26,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..backend import backend_for
-from .faces import check_faces, check_shape
+from ..backend import backend_for, implementation
+from ..checks import FLOATS, INTEGERS, expect, expect_vertices
 
 
 def rasterize(
@@ -60,23 +59,20 @@ def rasterize(
         ValueError: a shape or dtype is wrong, ``near`` is not positive, or a vertex number is out of range. On a GPU
             that last check waits for the device when it first meets a tensor of faces, and not again.
     """
-    if points.ndim != 3 or points.shape[-1] != 3 or not points.is_floating_point():
-        raise ValueError(f"points: expected floats of shape (N,V,3), got {points.dtype} {tuple(points.shape)}")
+    expect("points", points, ("N", "V", 3), dtype=FLOATS)
+    expect("faces", faces, ("F", 3), (len(points), "F", 3), dtype=INTEGERS, like=points)
     if height < 1 or width < 1:
         raise ValueError(f"image size: expected at least one pixel, got {height} x {width}")
     given, near = near, torch.tensor(near, dtype=torch.float32).item()
     if not 0 < near < math.inf:
         raise ValueError(f"near: expected a distance that is positive and finite in float32, got {given}")
     backend = backend_for(points)
-    if backend == "cpu":  # its kernel looks at every vertex number in any case
-        check_shape(faces, points.shape[0])
-    else:
-        check_faces(faces, points.shape[1], points.shape[0])
-    if backend == "reference":
-        from . import reference
-
-        return reference.rasterize(points, faces, height, width, near)
-    return _Rasterize.apply(import_module(f".{backend}", __name__), points, faces, height, width, near)
+    if backend != "cpu":  # whose kernel looks at every vertex number in any case
+        expect_vertices("faces", faces, points.shape[1])
+    with implementation(__name__, points) as kernels:
+        if backend == "reference":
+            return kernels.rasterize(points, faces, height, width, near)
+        return _Rasterize.apply(kernels, points, faces, height, width, near)
 
 
 class _Rasterize(torch.autograd.Function):

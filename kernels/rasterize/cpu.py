@@ -5,9 +5,9 @@ order. Neither depends on the number of threads."""
 import numpy as np
 import torch
 
+from ..checks import explain_vertices
 from .cpu_backward import gradients
 from .cpu_forward import CHUNK, draw
-from .faces import explain
 
 TASKS = 16
 """Least number of bands over all views: enough to keep the cores busy. A face is set up in each band it reaches."""
@@ -40,7 +40,7 @@ def forward(points, faces, height, width, near):
     counts = np.empty((views, bands, max(-(-count // CHUNK), 1)), dtype=np.int64)
     outputs = (face.numpy(), barycentrics.numpy(), depth.numpy())
     if not draw(*exactly(points, faces), near, rows, boxes, counts, *outputs):
-        raise ValueError(explain(faces, points.shape[1]))
+        raise ValueError(explain_vertices("faces", faces, points.shape[1]))
     return face, barycentrics, depth
 
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..backend import backend_for
+from ..backend import implementation
+from ..checks import FLOATS, expect
 from ..philox import Draw
 
 
@@ -30,31 +31,14 @@ class RayBatch(NamedTuple):
     column: Tensor
 
 
-def _check_cameras(camera_to_world: Tensor, intrinsics: Tensor, backend: str) -> None:
-    views = camera_to_world.shape[0] if camera_to_world.ndim else 0
-    if camera_to_world.shape != (views, 3, 4):
-        raise ValueError(f"camera_to_world must be (N,3,4), got {tuple(camera_to_world.shape)}")
-    if intrinsics.shape != (views, 4):
-        raise ValueError(f"intrinsics must be ({views},4) like camera_to_world, got {tuple(intrinsics.shape)}")
-    if camera_to_world.dtype != intrinsics.dtype or camera_to_world.device != intrinsics.device:
-        raise ValueError("camera_to_world and intrinsics must share one dtype and one device")
-    if backend != "reference" and camera_to_world.dtype != torch.float32:
-        raise ValueError(f"the {backend} backend computes in float32, got {camera_to_world.dtype}")
-
-
-def _rays(camera_to_world: Tensor, intrinsics: Tensor, pixels: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    backend = backend_for(camera_to_world)
-    if backend == "triton":
-        from . import triton
-
-        return triton.Rays.apply(camera_to_world, intrinsics, *pixels)
-    if backend == "cpu":
-        from . import cpu
-
-        return cpu.Rays.apply(camera_to_world, intrinsics, *pixels)
-    from . import reference
-
-    return reference.rays_from_pixels(camera_to_world, intrinsics, *pixels)
+def _check(camera_to_world: Tensor, intrinsics: Tensor, name: str, view: Tensor) -> None:
+    """Cameras, and their numbers in the argument ``name``; those that are not there are found on a CPU only."""
+    expect("camera_to_world", camera_to_world, ("N", 3, 4), dtype=FLOATS)
+    count = len(camera_to_world)
+    expect("intrinsics", intrinsics, (count, 4), like=camera_to_world)
+    expect(name, view, ("R",), dtype=torch.int64, like=camera_to_world)
+    if not view.is_cuda and len(view) and not 0 <= int(view.min()) <= int(view.max()) < count:
+        raise ValueError(f"{name}: expected numbers in [0, {count}), got {int(view.min())} to {int(view.max())}")
 
 
 def rays_from_pixels(
@@ -74,15 +58,11 @@ def rays_from_pixels(
     Raises:
         ValueError: a shape, dtype or device does not fit, or a view is out of range (on a GPU that is not looked at).
     """
-    _check_cameras(camera_to_world, intrinsics, backend_for(camera_to_world))
-    for name, index in (("view", view), ("row", row), ("column", column)):
-        if index.ndim != 1 or index.shape != view.shape or index.dtype != torch.int64:
-            raise ValueError(f"{name} must be an (R,) int64 tensor, got {tuple(index.shape)} {index.dtype}")
-        if index.device != camera_to_world.device:
-            raise ValueError(f"{name} is on {index.device}, the cameras are on {camera_to_world.device}")
-    if view.device.type == "cpu" and len(view) and not 0 <= int(view.min()) <= int(view.max()) < len(camera_to_world):
-        raise ValueError(f"view must be in [0, {len(camera_to_world)})")
-    return _rays(camera_to_world, intrinsics, (view, row, column))
+    _check(camera_to_world, intrinsics, "view", view)
+    expect("row", row, view.shape, dtype=torch.int64, like=view)
+    expect("column", column, view.shape, dtype=torch.int64, like=view)
+    with implementation(__name__, camera_to_world, float32="camera_to_world") as kernels:
+        return kernels.rays_from_pixels(camera_to_world, intrinsics, view, row, column)
 
 
 def sample_rays(
@@ -117,31 +97,15 @@ def sample_rays(
     Raises:
         ValueError: a shape, dtype or device does not fit, or there is no pixel to draw.
     """
-    backend = backend_for(camera_to_world)
-    _check_cameras(camera_to_world, intrinsics, backend)
-    device = camera_to_world.device
     if views is None:
-        views = torch.arange(len(camera_to_world), device=device)
-    elif views.ndim != 1 or views.dtype != torch.int64 or views.device != device:
-        raise ValueError(f"views must be a 1-D int64 tensor on {device}, got {tuple(views.shape)} {views.dtype}")
-    if device.type == "cpu" and len(views) and not 0 <= int(views.min()) <= int(views.max()) < len(camera_to_world):
-        raise ValueError(f"views must be in [0, {len(camera_to_world)})")
+        views = torch.arange(len(camera_to_world), device=camera_to_world.device)
+    _check(camera_to_world, intrinsics, "views", views)
     if count < 0 or (count > 0 and min(len(views), height, width) < 1):
         raise ValueError(f"cannot draw {count} rays from {len(views)} views of {height} x {width} pixels")
     draw = Draw(seed, step, first).checked(count)
-    if backend == "triton":
-        from . import triton
-
-        pixels = triton.choose_pixels(draw, views, height, width, count)
-    elif backend == "cpu":
-        from . import cpu
-
-        pixels = cpu.choose_pixels(draw, views, height, width, count)
-    else:
-        from . import reference
-
-        pixels = reference.choose_pixels(draw, views, height, width, count)
-    return RayBatch(*_rays(camera_to_world, intrinsics, pixels), *pixels)
+    with implementation(__name__, camera_to_world, float32="camera_to_world") as kernels:
+        pixels = kernels.choose_pixels(draw, views, height, width, count)
+        return RayBatch(*kernels.rays_from_pixels(camera_to_world, intrinsics, *pixels), *pixels)
 
 
 __all__ = ["RayBatch", "rays_from_pixels", "sample_rays"]

@@ -111,3 +111,6 @@ class Rays(torch.autograd.Function):
         inputs = poses, intrinsics, order, bounds, row, column, grad_origins.contiguous(), grad_directions.contiguous()
         _backward(*(t.numpy() for t in (*inputs, *grads)))
         return *grads, None, None, None
+
+
+rays_from_pixels = Rays.apply

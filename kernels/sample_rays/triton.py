@@ -166,3 +166,6 @@ class Rays(torch.autograd.Function):
                 poses, intrinsics, order, bounds, row, column, *incoming, *grads, BLOCK=BLOCK
             )  # fmt: skip
         return *grads, None, None, None
+
+
+rays_from_pixels = Rays.apply

@@ -8,7 +8,6 @@ nearer than ``geometry.NEAREST``, is left out whole, as are padding and faces wi
 
 import math
 from collections.abc import Sequence
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -16,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..backend import backend_for
-from ..rasterize.faces import check_faces
+from ..backend import backend_for, implementation
+from ..checks import FLOATS, INTEGERS, expect, expect_vertices
 from . import geometry
 
 FLAT = 1e-10
@@ -61,19 +60,15 @@ def dibr_mask(
         ValueError: a shape, dtype or setting is wrong.
     """
     faces = _check_mesh(points, faces)
-    if face.ndim != 3 or face.shape[0] != points.shape[0] or face.is_floating_point():
-        expected = f"integers of shape ({points.shape[0]},H,W)"
-        raise ValueError(f"face: expected {expected}, got {face.dtype} {tuple(face.shape)}")
+    expect("face", face, (len(points), "H", "W"), dtype=INTEGERS, like=points)
     if not (sigmainv > 0 and boxlen >= 0 and knum >= 1):
         found = f"sigmainv {sigmainv}, boxlen {boxlen}, knum {knum}"
         raise ValueError(f"DIB-R's settings: expected sigmainv > 0, boxlen >= 0 and knum >= 1, got {found}")
-    backend = backend_for(points)
     settings = (float(sigmainv), float(boxlen), int(knum))
-    if backend == "reference":
-        from . import reference
-
-        return reference.dibr_mask(points, faces, face, *settings)
-    return _DibrMask.apply(import_module(f".{backend}", __name__), points, faces, face.int().contiguous(), settings)
+    with implementation(__name__, points) as kernels:
+        if backend_for(points) == "reference":
+            return kernels.dibr_mask(points, faces, face, *settings)
+        return _DibrMask.apply(kernels, points, faces, face.int().contiguous(), settings)
 
 
 def soft_rasterize(
@@ -149,32 +144,29 @@ def soft_rasterize(
         raise ValueError(
             f"SoftRas' settings: expected sigma > 0, gamma > 0, 0 < near < far, 0 < dist_eps < 0.5, got {found}"
         )
-    backend = backend_for(points)
-    kernels = None if backend == "reference" else import_module(f".{backend}", __name__)
-    values = _corner_colors(kernels, points, faces, colors, corners)  # (1 or N, F, 3, C)
-    channels = values.shape[-1]
-    behind = points.new_zeros(channels) if background is None else torch.as_tensor(background).detach().to(points)
-    if behind.shape != (channels,):
-        raise ValueError(f"background: expected {channels} numbers, got shape {tuple(behind.shape)}")
     cutoff = float(sigma) * math.log(1 / dist_eps - 1)
     settings = (float(sigma), float(gamma), float(eps), float(near), float(far), cutoff, bool(through_barycentrics))
-    if kernels is None:
-        from . import reference
-
-        return reference.soft_rasterize(points, faces, values, height, width, behind, *settings)
-    most = kernels.MOST_CHANNELS if backend == "triton" else max(channels, 1)
-    parts = [
-        _SoftRasterize.apply(kernels, points, faces, part, height, width, end, settings)
-        for part, end in zip(values.split(most, -1), behind.split(most), strict=True)
-    ]
+    backend = backend_for(points)
+    with implementation(__name__, points) as kernels:
+        values = _corner_colors(kernels if backend != "reference" else None, points, faces, colors, corners)
+        channels = values.shape[-1]
+        behind = points.new_zeros(channels) if background is None else torch.as_tensor(background).detach().to(points)
+        expect("background", behind, (channels,))
+        if backend == "reference":
+            return kernels.soft_rasterize(points, faces, values, height, width, behind, *settings)
+        most = kernels.MOST_CHANNELS if backend == "triton" else max(channels, 1)
+        parts = [
+            _SoftRasterize.apply(kernels, points, faces, part, height, width, end, settings)
+            for part, end in zip(values.split(most, -1), behind.split(most), strict=True)
+        ]
     return torch.cat([*(part[..., :-1] for part in parts), parts[0][..., -1:]], -1) if len(parts) > 1 else parts[0]
 
 
 def _check_mesh(points: Tensor, faces: Tensor) -> Tensor:
     """The faces as (1 or N,F,3) int64."""
-    if points.ndim != 3 or points.shape[-1] != 3 or not points.is_floating_point():
-        raise ValueError(f"points: expected floats of shape (N,V,3), got {points.dtype} {tuple(points.shape)}")
-    check_faces(faces, points.shape[1], points.shape[0])
+    expect("points", points, ("N", "V", 3), dtype=FLOATS)
+    expect("faces", faces, ("F", 3), (len(points), "F", 3), dtype=INTEGERS, like=points)
+    expect_vertices("faces", faces, points.shape[1])
     return (faces if faces.ndim == 3 else faces[None]).long()
 
 
@@ -184,13 +176,9 @@ def _corner_colors(
     """Colors of the faces' corners (1 or N,F,3,C)."""
     if colors is None:
         return points.new_zeros(1, faces.shape[1], 3, 0)
-    views, count = points.shape[0], faces.shape[1] if corners else points.shape[1]
-    inner = (count, 3) if corners else (count,)
-    values = colors if colors.ndim == len(inner) + 2 else colors[None]
-    if values.shape[1:-1] != inner or values.shape[0] not in (1, views) or not colors.is_floating_point():
-        shape = "(F,3,C) or (N,F,3,C)" if corners else "(V,C) or (N,V,C)"
-        expected = f"floats of shape {shape} with N = {views} and {'F' if corners else 'V'} = {count}"
-        raise ValueError(f"colors: expected {expected}, got {colors.dtype} {tuple(colors.shape)}")
+    inner = (faces.shape[1], 3, "C") if corners else (points.shape[1], "C")
+    expect("colors", colors, inner, (1, *inner), (len(points), *inner), dtype=FLOATS, like=points)
+    values = colors[None] if colors.ndim == len(inner) else colors
     if corners:
         return values
     return geometry.gather(values, faces) if kernels is None else _Gather.apply(kernels, values, faces)

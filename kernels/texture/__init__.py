@@ -15,7 +15,6 @@ The derivative by u and v jumps at the texels' centers, and at the outermost one
 of both sides is returned, which is what central differences give.
 """
 
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +22,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..backend import backend_for
+from ..backend import backend_for, implementation
+from ..checks import FLOATS, expect
 
 
 def mipmaps(texture: Tensor) -> list[Tensor]:
@@ -39,14 +39,10 @@ def mipmaps(texture: Tensor) -> list[Tensor]:
         ValueError: the shape is wrong.
     """
     levels = [_checked(texture)]
-    backend = backend_for(texture)
-    while max(levels[-1].shape[1:3]) > 1:
-        if backend == "reference":
-            from . import reference
-
-            levels.append(reference.halve(levels[-1]))
-        else:
-            levels.append(_Halve.apply(import_module(f".{backend}", __name__), levels[-1]))
+    with implementation(__name__, texture) as kernels:
+        exact = backend_for(texture) == "reference"
+        while max(levels[-1].shape[1:3]) > 1:
+            levels.append(kernels.halve(levels[-1]) if exact else _Halve.apply(kernels, levels[-1]))
     return [texture, *(level.view(*texture.shape[:-3], *level.shape[1:]) for level in levels[1:])]
 
 
@@ -79,18 +75,18 @@ def sample_texture(texture: Tensor, uv: Tensor, covered: Tensor | None = None, l
     if texture.ndim == 4 and (len(places) == 0 or places[0] != len(texture)):
         expected = f"(N,...,2) with N = {len(texture)} as the texture has"
         raise ValueError(f"uv: expected {expected}, got {tuple(uv.shape)}")
+    expect("uv", uv, uv.shape, dtype=uv.dtype, like=texture)
     if covered is None:
         covered = torch.ones(places, dtype=torch.bool, device=uv.device)
-    for name, value in (("covered", covered), ("level", level)):
-        if value is not None and value.shape != places:
-            raise ValueError(f"{name}: expected {tuple(places)} as uv has, got {tuple(value.shape)}")
+    expect("covered", covered, places, dtype=covered.dtype, like=texture)
+    if level is not None:
+        expect("level", level, places, dtype=FLOATS, like=texture)
     inputs = (textures, uv.reshape(-1, 2), covered.reshape(-1), None if level is None else level.reshape(-1))
-    backend = backend_for(texture)
-    if backend == "reference":
-        from . import reference
-
-        return reference.sample_texture(*inputs).view(*places, texture.shape[-1])
-    image: Tensor = _SampleTexture.apply(import_module(f".{backend}", __name__), *inputs)
+    with implementation(__name__, texture) as kernels:
+        if backend_for(texture) == "reference":
+            image = kernels.sample_texture(*inputs)
+        else:
+            image = _SampleTexture.apply(kernels, *inputs)
     return image.view(*places, texture.shape[-1])
 
 

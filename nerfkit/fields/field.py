@@ -1,5 +1,6 @@
 """What a radiance field is to the rest of the package: densities, colors, and rays composited through both."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -7,6 +8,36 @@ from torch import Tensor, nn
 
 from nerfkit.kernels.composite import Rendered, composite
 from nerfkit.kernels.march import Samples
+from nerfkit.schema import Options, Registry
+
+FIELDS = Registry("field")
+"""Name of a field -> its options, whose ``build`` makes it. A new field is one module with ``@FIELDS.register``."""
+
+
+@dataclass
+class FieldOptions(Options):
+    """Base of the options of fields: what a model asks of them."""
+
+    def check_device(self, device: torch.device | str) -> None:
+        """Checks what ``device`` can compute.
+
+        Raises:
+            ConfigError: it cannot compute this field.
+        """
+
+    def for_rendering(self, device: torch.device | str) -> "FieldOptions":
+        """As ``device`` can compute a field that may have been trained on another one."""
+        return self
+
+    def build(self, *, scale: float = 1.0, seed: int = 0, device: torch.device | str = "cpu") -> "Field":
+        """The field with its initial weights, still on the CPU.
+
+        Args:
+            scale: positions are multiplied by it.
+            seed: of the initial weights.
+            device: where it will compute.
+        """
+        raise NotImplementedError
 
 
 class Field(nn.Module):

@@ -1,14 +1,18 @@
 """The harmonic-embedding MLP radiance field (Mildenhall et al. 2020), as a module that holds the weights."""
 
 import math
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from nerfkit.fields.field import Field
+from nerfkit.fields.field import FIELDS, Field, FieldOptions
 from nerfkit.kernels.composite import Rendered
 from nerfkit.kernels.harmonic_field import (
+    ACTIVATIONS,
+    DENSITY_ACTIVATIONS,
+    PRECISIONS,
     FieldSpec,
     FieldWeights,
     harmonic_density,
@@ -16,7 +20,83 @@ from nerfkit.kernels.harmonic_field import (
     harmonic_render,
     reference,
 )
+from nerfkit.kernels.harmonic_field.packing import DEPTHS, MOST_OCTAVES, WIDTHS
 from nerfkit.kernels.march import Samples
+from nerfkit.schema import option
+
+
+@FIELDS.register
+@dataclass
+class HarmonicOptions(FieldOptions):
+    """Harmonic-embedding MLP; see ``HarmonicField``."""
+
+    group: ClassVar[str] = "field"
+    suits: ClassVar[dict[str, dict[str, Any]]] = {"gpu": {"width": 128, "depth": 4, "octaves": 10}}
+
+    name: str = "harmonic"
+    width: int = option(64, "columns of every layer", least=1)
+    depth: int = option(3, "hidden layers", least=1)
+    octaves: int = option(8, "of positions", least=1, most=MOST_OCTAVES)
+    direction_octaves: int = option(3, "of directions", least=1, most=MOST_OCTAVES)
+    omega0: float = option(math.pi, "lowest angular frequency, radians per normalized unit", above=0)
+    append_input: bool = option(True, "the position itself beside its harmonics")
+    activation: str = option("relu", "of the layers", choices=ACTIVATIONS)
+    density_activation: str = option("exp", "of the density", choices=DENSITY_ACTIVATIONS)
+    beta: float = option(10.0, "sharpness of softplus", above=0)
+    density_bias: float = option(0.0, "initial bias of the raw density")
+    skip: int | None = option(None, "hidden layer, from 0, that is fed the embedding again; null: none", least=1)
+    precision: str = option(
+        "auto",
+        "of a GPU's matrix products; auto: bf16 where it has that, else fp32; a CPU has fp32",
+        choices=("auto", *PRECISIONS),
+    )
+    fused: bool = option(True, "false: the plain PyTorch field, the same to rounding, of any width on a GPU")
+    store: bool = option(False, "fused on a GPU: keep the layers' outputs for the backward; faster, more memory")
+
+    def check(self) -> None:
+        super().check()
+        layers = f"a hidden layer from 1 to {self.depth - 1}, counted from 0, or null" if self.depth > 1 else "null"
+        self.expect("skip", self.skip is None or self.skip < self.depth, layers)
+
+    def check_device(self, device: torch.device | str) -> None:
+        """As ``FieldOptions.check_device``: a precision or a size that the fused kernel is not made for is refused."""
+        if torch.device(device).type == "cpu":
+            return
+        self.expect(
+            "precision",
+            self.precision != "bf16" or _has_bf16(),
+            "auto, fp32, tf32 or fp16: this GPU has no bf16",
+        )
+        if not self.fused:
+            plain = self.precision not in ("tf32", "fp16")
+            self.expect("precision", plain, "auto, fp32 or bf16 (tf32 and fp16 only with field.fused=true)")
+            return
+        for key, sizes in (("width", WIDTHS), ("depth", DEPTHS)):
+            known = f"on a GPU one of {', '.join(map(str, sizes))}; field.fused=false takes any"
+            self.expect(key, getattr(self, key) in sizes, known)
+
+    def for_rendering(self, device: torch.device | str) -> "HarmonicOptions":
+        """As ``device`` can compute a field that may have been trained on another one.
+
+        Where the device's fused kernel is not made for the field's sizes, the plain field is taken: the same to
+        rounding.
+        """
+        if torch.device(device).type == "cpu" or (self.width in WIDTHS and self.depth in DEPTHS):
+            return self
+        return replace(self, fused=False, precision="auto")
+
+    def build(self, *, scale: float = 1.0, seed: int = 0, device: torch.device | str = "cpu") -> "HarmonicField":
+        """As ``FieldOptions.build``; ``precision=auto`` depends on the device."""
+        self.check_device(device)
+        values = asdict(self)
+        del values["name"]
+        if self.precision == "auto":
+            values["precision"] = "bf16" if torch.device(device).type != "cpu" and _has_bf16() else "fp32"
+        return HarmonicField(**values, scale=scale, seed=seed)
+
+
+def _has_bf16() -> bool:
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 class HarmonicField(Field):

@@ -7,20 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerfkit.fields.field import Field
 from nerfkit.fit.metrics import psnr, quantize, ssim
 from nerfkit.runs.files import write_png
 from nerfkit.runs.progress import track
 from nerfkit.scenes.scene import Scene
-from nerfkit.volume.renderer import over, render_view
-from nerfkit.volume.samplers import Sampler
+from nerfkit.volume.model import RadianceModel
 
 EXACT = 100.0  # dB that a view equal to the last bit counts as: infinity has no mean, and no place in metrics.json
 
 
-def evaluate_field(
-    field: Field, sampler: Sampler, scene: Scene, folder: Path | None = None, device: torch.device | str = "cpu"
-) -> dict[str, Any]:
+def evaluate_field(model: RadianceModel, scene: Scene, folder: Path | None = None) -> dict[str, Any]:
     """PSNR and SSIM on the test views over the scene's background, each view and their means.
 
     ``psnr_inside`` counts only pixels of which the mask covers more than half, where the scene has masks.
@@ -29,10 +25,9 @@ def evaluate_field(
         folder: where predicted | true | error of each view is written as ``field_VIEW.png``; None writes none.
     """
     views = []
-    cameras = scene.cameras.to(device)
     for view in track(scene.test, len(scene.test), "held-out views"):
         true = scene.image(view)
-        predicted = over(render_view(field, sampler, cameras, view), scene.background).cpu()
+        predicted = model.render_view(scene.cameras, view).over(scene.background).cpu()
         row: dict[str, Any] = {"view": view, "psnr": psnr(predicted, true), "ssim": ssim(predicted, true)}
         if scene.has_masks:
             row["psnr_inside"] = psnr(predicted, true, scene.mask(view))

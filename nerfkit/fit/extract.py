@@ -1,50 +1,60 @@
 """From a field to a coarse mesh: isosurface, no floaters or unseen parts, decimated, colored by the field."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
-from nerfkit.fields.field import Field
 from nerfkit.mesh.clean import decimate, remove_floaters, remove_hidden, smooth
-from nerfkit.mesh.extract import extract_mesh
+from nerfkit.mesh.extract import MAX_RESOLUTION, extract_mesh
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.raster import rasterize
 from nerfkit.runs.progress import Progress
 from nerfkit.scenes.scene import Scene
-from nerfkit.volume.renderer import RAYS_AT_ONCE, render_rays
-from nerfkit.volume.samplers import OccupancySampler, Sampler, StratifiedSampler
+from nerfkit.schema import Options, option
+from nerfkit.volume.model import RadianceModel
 
 SMOOTHING = 5  # rounds of Taubin smoothing before decimation: ripples of the field would claim the face budget
 FEELER = 0.05  # how far in front of a surface point, in normalized units, the ray that reads its color starts
 
 
-def coarse_mesh(field: Field, sampler: Sampler, scene: Scene, options: DictConfig, device: torch.device) -> Mesh:
-    """The surface of a field, at most ``options.faces`` triangles, with vertex colors, in normalized units.
+@dataclass
+class ExtractOptions(Options):
+    """The coarse mesh: the surface of the field."""
 
-    Args:
-        options: conf/extract: ``resolution`` of the lattice, ``level`` of density (null chooses one), ``faces``,
-            ``min_part``: parts smaller than this share of the largest are dropped.
+    group: ClassVar[str] = "extract"
+
+    resolution: int = option(192, "lattice points along each axis of the unit cube", least=4, most=MAX_RESOLUTION)
+    level: float | None = option(
+        None, "density of the surface; null: half the light is blocked within four cells", above=0
+    )
+    faces: int = option(8000, "budget after decimation; a tetrahedron has 4", least=4)
+    min_part: float = option(
+        0.02, "parts with less than this share of the largest part's area are dropped", least=0, most=1
+    )
+
+
+def coarse_mesh(model: RadianceModel, scene: Scene, options: ExtractOptions) -> Mesh:
+    """The surface of a field, at most ``options.faces`` triangles, with vertex colors, in normalized units.
 
     Raises:
         SceneError: the field has no surface.
     """
-    occupied = sampler.grid.occupied if isinstance(sampler, OccupancySampler) else None
     with Progress("extract") as progress:
         dense = extract_mesh(
-            field.density,
+            model.density,
             resolution=options.resolution,
             level=options.level,
-            occupancy=occupied,
-            device=device,
+            occupancy=model.occupied,
+            device=model.device,
             progress=progress.show,
         )
     dense = remove_floaters(dense, options.min_part)
     dense = remove_hidden(dense, seen_faces(dense, scene))
     mesh = remove_floaters(decimate(smooth(dense, SMOOTHING), options.faces), options.min_part)
     normals = vertex_normals(mesh.vertices, mesh.faces)
-    return replace(mesh, colors=surface_colors(field, sampler, mesh.vertices, normals, device))
+    return replace(mesh, colors=surface_colors(model, mesh.vertices, normals))
 
 
 def seen_faces(mesh: Mesh, scene: Scene) -> Tensor:
@@ -57,9 +67,7 @@ def seen_faces(mesh: Mesh, scene: Scene) -> Tensor:
 
 
 @torch.no_grad()
-def surface_colors(
-    field: Field, sampler: Sampler, points: Tensor, normals: Tensor, device: torch.device | str = "cpu"
-) -> Tensor:
+def surface_colors(model: RadianceModel, points: Tensor, normals: Tensor) -> Tensor:
     """What the field shows of surface points (P,3) when looked at along their normals (P,3): colors (P,3) in [0,1].
 
     Each color is composited along a ray that starts in front of the surface, and divided by its opacity; where the ray
@@ -67,12 +75,11 @@ def surface_colors(
     """
     colors = []
     # A lock-step sampler begins at its near plane, which must not lie behind the surface.
-    start = FEELER + (sampler.near if isinstance(sampler, StratifiedSampler) else 0.0)
-    for p, n in zip(points.split(RAYS_AT_ONCE), normals.split(RAYS_AT_ONCE), strict=True):
-        p, n = p.to(device), n.to(device)
-        pixels, _ = render_rays(field, sampler, p + n * start, -n)
+    start = FEELER + model.sampler.near
+    for p, n in model.pieces(points, normals):
+        pixels, _ = model.render_rays(p + n * start, -n)
         offsets = torch.arange(len(p) + 1, device=p.device)
-        plain = field(p, offsets, -n)[1]
+        plain = model.field(p, offsets, -n)[1]
         through = pixels.color / pixels.opacity.clamp_min(1e-6)[:, None]
         colors.append(torch.where((pixels.opacity > 0.5)[:, None], through, plain).cpu())
     return torch.cat(colors)

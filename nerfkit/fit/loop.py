@@ -1,90 +1,149 @@
-"""The loop that every mesh fit runs: steps until a bound, with curves, a progress bar and things done now and then."""
+"""The loop that every fit runs: steps until a bound, with curves, a progress bar and callbacks now and then."""
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from nerfkit.runs.folder import Run
-from nerfkit.runs.progress import Progress, to_stderr
+from nerfkit.runs.interrupts import interrupts_held_back
+from nerfkit.runs.progress import Progress as ProgressBar
+from nerfkit.runs.progress import to_stderr
 
 
-@dataclass(frozen=True)
-class Watch:
-    """Something to do now and then: ``look(step)`` before the first step, after every ``share`` of the way, at the end.
+@dataclass
+class Progress:
+    """How far a fit has come, earlier parts of a resumed one included.
 
     Attributes:
-        share: of the budget between two looks, in (0,1].
-        look: called with the number of steps done.
+        step: steps done.
+        seconds: that they took; those of callbacks do not count.
     """
 
-    share: float
-    look: Callable[[int], None]
+    step: int = 0
+    seconds: float = 0.0
+
+    def share(self, steps: int | None, max_seconds: float | None) -> float:
+        """Share of the budget that is used, 1 at its end: of the bound that is nearer; None is no bound."""
+        by_time = self.seconds / max_seconds if max_seconds else 0.0
+        return max(self.step / steps if steps else 0.0, by_time)
+
+
+@dataclass
+class Callback:
+    """Something to do now and then between two steps.
+
+    Attributes:
+        call: called with the number of steps done.
+        share, steps, seconds: what lies between two calls; None: not due by it.
+        first, last: also before the first step, after the last one.
+        stopped: also when Ctrl-C stops the fit.
+    """
+
+    call: Callable[[int], None]
+    share: float | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    first: bool = True
+    last: bool = True
+    stopped: bool = False
+    _next: dict[str, float] = field(default_factory=dict, init=False, repr=False)
+
+    def due(self, progress: Progress, share: float) -> bool:
+        """Whether a multiple of ``share``, ``steps`` or ``seconds`` has been passed since it was last asked."""
+        due = False
+        for key, now in (("share", share), ("steps", float(progress.step)), ("seconds", progress.seconds)):
+            every = getattr(self, key)
+            if every is None:
+                continue
+            due |= now >= self._next.get(key, math.inf)
+            self._next[key] = (math.floor(now / every + 1e-9) + 1) * every - 1e-9 if every else now
+        return due
 
 
 def optimize(
     title: str,
-    step: Callable[[float], dict[str, float]],
+    step: Callable[[float], Any],
     *,
-    steps: int,
+    steps: int | None,
     max_seconds: float | None = None,
     run: Run | None = None,
     log_every: int = 20,
-    watches: Sequence[Watch] = (),
-    until: Callable[[dict[str, float]], bool] | None = None,
+    callbacks: Sequence[Callback] = (),
+    until: Callable[[Any], bool] | None = None,
+    progress: Progress | None = None,
+    report: Callable[[Any], tuple[Mapping[str, float], str]] | None = None,
 ) -> int:
     """Calls ``step`` until ``steps`` or ``max_seconds`` is reached or ``until`` says so; returns the steps done.
 
+    Ctrl-C stops it between two steps.
+
     Args:
-        title: what is being fitted; curves are ``TITLE/TERM`` and ``TITLE/loss``, the sum of the terms.
-        step: takes the share of the budget that is used, in [0,1), makes one step and returns the terms of the loss.
-        steps: at least 1.
+        title: what is being fitted.
+        step: takes the share of the budget that is used, in [0,1), and makes one step. It returns the terms of the
+            loss, or with ``report`` anything.
+        steps: at least 1, those of ``progress`` included; None for no bound.
         max_seconds: None for no bound; with one the result depends on the machine.
         run: where curves go; None shows the progress bar alone.
         log_every: steps between two values of the curves.
-        watches: what else is done on the way; the time it takes does not count.
-        until: asked with the terms of every step, whether that was enough.
+        callbacks: what else is done on the way.
+        until: asked with what every step returned, whether that was enough.
+        progress: where a resumed fit goes on; it is counted on. None begins at 0.
+        report: what to log of what a step returned, by tag, and what the progress bar says. None takes terms, which
+            must be finite: curves are ``TITLE/TERM`` and ``TITLE/loss``, their sum.
 
     Raises:
         FloatingPointError: a term of the loss is NaN or infinite; the message names it.
+        KeyboardInterrupt: after Ctrl-C, and after the callbacks that are called then.
     """
-    begin = time.perf_counter()
-    share, done, waited = 0.0, 0, 0.0
-    due = [0.0] * len(watches)
-    with Progress(title, run.log if run is not None else to_stderr) as bar:
-        while share < 1:
-            waited += _look(watches, due, share, done)
-            terms = step(share)
-            for name, value in terms.items():
-                if not math.isfinite(value):
-                    raise FloatingPointError(
-                        f"{title}: the loss is not finite (term: {name}) at step {done}. A lower rate usually helps."
-                    )
-            seconds = time.perf_counter() - begin - waited
-            done += 1
-            share = max(done / steps, seconds / max_seconds if max_seconds else 0.0)
-            if until is not None and until(terms):
-                share = 1.0
-            if (done - 1) % log_every == 0 or share >= 1:
-                _report(bar, title, run, terms, done - 1, share)
-        _look(watches, [0.0] * len(watches), share, done)
-    return done
+    progress = Progress() if progress is None else progress
+    share = begun = progress.share(steps, max_seconds)
+    first_step = progress.step
+    for callback in callbacks:
+        callback.due(progress, share)
+        if callback.first:
+            callback.call(progress.step)
+    try:
+        with ProgressBar(title, run.log if run is not None else to_stderr) as bar, interrupts_held_back() as stop:
+            while share < 1:
+                stop()
+                begin = time.perf_counter()
+                made = step(share)
+                if report is None:
+                    _check(title, made, progress.step)
+                progress.seconds += time.perf_counter() - begin
+                progress.step += 1
+                share = progress.share(steps, max_seconds)
+                if until is not None and until(made):
+                    share = 1.0
+                if (progress.step - 1 - first_step) % log_every == 0 or share >= 1:
+                    curves, text = _report(title, made) if report is None else report(made)
+                    for tag, value in curves.items() if run is not None else ():
+                        run.scalar(tag, value, progress.step)  # type: ignore[union-attr]
+                    bar.show(share, f"step {progress.step}  {text}", begun)
+                for callback in callbacks:
+                    if callback.due(progress, share) and share < 1:
+                        callback.call(progress.step)
+    except KeyboardInterrupt:
+        for callback in callbacks:
+            if callback.stopped:
+                callback.call(progress.step)
+        raise
+    for callback in callbacks:
+        if callback.last:
+            callback.call(progress.step)
+    return progress.step
 
 
-def _look(watches: Sequence[Watch], due: list[float], share: float, done: int) -> float:
-    """Calls the watches that are due and returns the seconds that took."""
-    begin = time.perf_counter()
-    for k, watch in enumerate(watches):
-        if share >= due[k]:
-            due[k] = (math.floor(share / watch.share + 1e-9) + 1) * watch.share - 1e-9
-            watch.look(done)
-    return time.perf_counter() - begin
+def _check(title: str, terms: Mapping[str, float], step: int) -> None:
+    for name, value in terms.items():
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"{title}: the loss is not finite (term: {name}) at step {step}. A lower rate usually helps."
+            )
 
 
-def _report(bar: Progress, title: str, run: Run | None, terms: dict[str, float], step: int, share: float) -> None:
-    if run is not None:
-        for name, value in terms.items():
-            run.scalar(f"{title}/{name}", value, step)
-        run.scalar(f"{title}/loss", sum(terms.values()), step)
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
-    bar.show(share, f"step {step + 1}  {shown}")
+def _report(title: str, terms: Mapping[str, float]) -> tuple[dict[str, float], str]:
+    curves = {f"{title}/{name}": value for name, value in terms.items()} | {f"{title}/loss": sum(terms.values())}
+    return curves, "  ".join(f"{name} {value:.4f}" for name, value in terms.items())

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from nerfkit.kernels import philox
-from nerfkit.kernels.march import intersect_box, march
 from nerfkit.kernels.sample_rays import rays_from_pixels, sample_rays
 from nerfkit.scenes.scene import Scene
-from nerfkit.volume.samplers import OccupancySampler, StratifiedSampler
+from nerfkit.volume.samplers import Sampler
 
 
 class TrainingRays(NamedTuple):
@@ -32,24 +31,16 @@ class TrainingPixels:
         chosen: (P,) flat numbers (view H + row) W + column of the pixels to draw from.
     """
 
-    def __init__(self, scene: Scene, sampler: OccupancySampler | StratifiedSampler, device: torch.device) -> None:
+    def __init__(self, scene: Scene, sampler: Sampler, device: torch.device) -> None:
         self.cameras = scene.cameras.to(device)
         self.train = torch.tensor(scene.train, device=device)
         self.images = scene.images.to(device)  # (N, H, W, 4)
         size = self.cameras.height * self.cameras.width
-        if isinstance(sampler, OccupancySampler):
-            self.chosen = torch.cat([view * size + self._hits(view, sampler) for view in scene.train])
-        else:
-            self.chosen = torch.cat([view * size + torch.arange(size, device=device) for view in scene.train])
-
-    def _hits(self, view: int, sampler: OccupancySampler) -> Tensor:
-        """Pixels of a view whose rays meet an occupied cell."""
-        origins, directions = (t.contiguous() for t in self.cameras.image_rays(view))
-        near, far = intersect_box(origins, directions)
-        samples = march(
-            origins, directions, near, far, sampler.grid.occupied, sampler.grid.step_size, max_samples_per_ray=1
-        )
-        return (samples.offsets[1:] > samples.offsets[:-1]).nonzero()[:, 0]
+        chosen = []
+        for view in scene.train:
+            rays = (t.contiguous() for t in self.cameras.image_rays(view))
+            chosen.append(view * size + sampler.reaches(*rays).nonzero()[:, 0])
+        self.chosen = torch.cat(chosen)
 
     def draw(self, seed: int, step: int, count: int) -> TrainingRays:
         """``count`` of the chosen pixels, with replacement."""

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.errors import SceneError
-from nerfkit.fit.loop import Watch, optimize
+from nerfkit.fit.loop import Callback, optimize
 from nerfkit.fit.refine_measure import evaluate_mesh as evaluate_mesh
 from nerfkit.fit.refine_measure import picture as picture
 from nerfkit.fit.refine_measure import preview
+from nerfkit.fit.refine_options import RefineOptions as RefineOptions
 from nerfkit.fit.refine_phases import Colored, Textured
 from nerfkit.fit.refine_targets import DepthTargets, Targets
 from nerfkit.fit.refine_untangle import untangle
@@ -35,42 +35,42 @@ CHART_SHARE = 0.65  # of a texture's area that lies in charts
 
 
 @dataclass(frozen=True)
-class MeshWatch:
+class MeshCallback:
     """Something that sees the mesh now and then: before the first step, after every ``share`` of the way, at the end.
 
     Attributes:
-        share: of the budget between two looks, in (0,1].
-        look: called with the mesh as it is: with vertex colors in the first phase, with a texture in the second.
+        call: called with the mesh as it is: with vertex colors in the first phase, with a texture in the second.
+        share: of the budget between two calls, in (0,1].
     """
 
+    call: Callable[[Mesh], None]
     share: float
-    look: Callable[[Mesh], None]
 
 
 def refine_mesh(
     mesh: Mesh,
     scene: Scene,
-    options: DictConfig,
+    options: RefineOptions,
     run: Run | None = None,
     seed: int = 0,
     color: Callable[[Tensor, Tensor], Tensor] | None = None,
     *,
     depth: DepthTargets | None = None,
     visibility: Visibility | str = "contour",
-    watches: Sequence[MeshWatch] = (),
+    callbacks: Sequence[MeshCallback] = (),
 ) -> Mesh:
     """The mesh with its vertices moved, UVs and a texture, so that it looks like the scene's training views.
 
     Args:
         mesh: with vertex ``colors`` to start from, in normalized units; white where it has none.
-        options: conf/refine.
+        options: of the two phases.
         run: where curves and pictures go; None shows the progress bar alone.
         seed: of the order of views and of the random backgrounds.
         color: what the texture starts from: points (P,3) and unit normals (P,3) on the surface to colors (P,3) in
             [0,1], the field's as a rule; None takes the vertex colors.
         depth: what the field's depth is in the training views; None for no such term.
         visibility: how outlines get a gradient.
-        watches: what else sees the mesh on its way, such as a timelapse.
+        callbacks: what else sees the mesh on its way, such as a timelapse.
 
     Returns:
         a mesh with ``corner_uvs`` and ``texture``, and no vertex colors. It has the same faces where
@@ -86,9 +86,9 @@ def refine_mesh(
     if mesh.colors is None:
         mesh = replace(mesh, colors=torch.ones_like(mesh.vertices))
     fit = _Refinement(mesh, scene, options, seed, color, depth, visibility)
-    looks = [Watch(watch.share, lambda _, look=watch.look: look(fit.mesh())) for watch in watches]  # type: ignore[misc]
+    looks = [Callback(lambda _, call=c.call: call(fit.mesh()), share=c.share) for c in callbacks]  # type: ignore[misc]
     if run is not None:
-        looks.append(Watch(options.preview_every, lambda step: preview(fit.mesh(), scene, run, step)))
+        looks.append(Callback(lambda step: preview(fit.mesh(), scene, run, step), share=options.preview_every))
     optimize(
         "refine",
         fit.step,
@@ -96,7 +96,7 @@ def refine_mesh(
         max_seconds=options.max_seconds,
         run=run,
         log_every=options.log_every,
-        watches=looks,
+        callbacks=looks,
     )
     return fit.finished()
 
@@ -120,7 +120,7 @@ class _Refinement:
         self,
         mesh: Mesh,
         scene: Scene,
-        options: DictConfig,
+        options: RefineOptions,
         seed: int,
         color: Callable[[Tensor, Tensor], Tensor] | None,
         depth: DepthTargets | None,

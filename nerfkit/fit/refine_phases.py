@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.fit.large_steps import LargeSteps
+from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.refine_targets import Shape, Targets
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.remeshing.adapt import adapt, curvature
@@ -33,7 +33,7 @@ class Phase:
         mesh: Mesh,
         colors: Tensor,
         targets: Targets,
-        options: DictConfig,
+        options: RefineOptions,
         visibility: Visibility | str,
         unit: float | None,
         optimizer: LargeSteps | None,
@@ -85,7 +85,7 @@ class Colored(Phase):
         mesh: with vertex colors.
     """
 
-    def __init__(self, mesh: Mesh, targets: Targets, options: DictConfig, visibility: Visibility | str) -> None:
+    def __init__(self, mesh: Mesh, targets: Targets, options: RefineOptions, visibility: Visibility | str) -> None:
         assert mesh.colors is not None
         super().__init__(mesh, mesh.colors, targets, options, visibility, None, None)
 
@@ -133,7 +133,7 @@ class Textured(Phase):
         self,
         mesh: Mesh,
         targets: Targets,
-        options: DictConfig,
+        options: RefineOptions,
         visibility: Visibility | str,
         before: Colored | None = None,
     ) -> None:

@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
-from nerfkit.fields.field import Field
+from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.mesh.laplacian import Topology, laplacian_vectors
 from nerfkit.mesh.losses import normal_consistency
 from nerfkit.mesh.mesh import rows, scattered
 from nerfkit.raster import Rendering
+from nerfkit.scenes.epochs import Epochs
 from nerfkit.scenes.scene import Scene
-from nerfkit.volume.renderer import RAYS_AT_ONCE, render_rays
-from nerfkit.volume.samplers import Sampler
+from nerfkit.volume.model import RadianceModel
 
 DEPTH_RAYS = 8192  # a view, on a lattice over the whole picture; those outside of the mask are not cast
 OPAQUE = 0.95  # opacity from which a ray has one depth
@@ -33,7 +32,7 @@ class DepthTargets:
 
 
 @torch.no_grad()
-def field_depth(field: Field, sampler: Sampler, scene: Scene, device: torch.device | str = "cpu") -> DepthTargets:
+def field_depth(model: RadianceModel, scene: Scene) -> DepthTargets:
     """Expected depth of the field at a lattice of pixels of every training view, where its opacity is at least 0.95.
 
     Only pixels that the mask covers whole are asked for: a ray along the outline has no one depth.
@@ -46,19 +45,16 @@ def field_depth(field: Field, sampler: Sampler, scene: Scene, device: torch.devi
     pixels, depths = {}, {}
     for view in scene.train:
         wanted = (lattice & (scene.images[view, ..., 3] == 255)).flatten().nonzero()[:, 0]
-        origins, directions = (rays[wanted].to(device) for rays in cameras.image_rays(view))
-        found = [
-            render_rays(field, sampler, o.contiguous(), d.contiguous())[0]
-            for o, d in zip(origins.split(RAYS_AT_ONCE), directions.split(RAYS_AT_ONCE), strict=True)
-        ]
+        origins, directions = (rays[wanted] for rays in cameras.image_rays(view))
+        found = [model.render_rays(o.contiguous(), d.contiguous())[0] for o, d in model.pieces(origins, directions)]
         if not len(wanted):
             pixels[view], depths[view] = wanted, torch.zeros(0)
             continue
-        opacity = torch.cat([piece.opacity for piece in found])
-        distance = torch.cat([piece.depth for piece in found]) / opacity.clamp_min(1e-6)
-        forward = -cameras.camera_to_world[view, :, 2].to(device)
-        opaque = (opacity >= OPAQUE).cpu()
-        pixels[view], depths[view] = wanted[opaque], (distance * (directions @ forward)).cpu()[opaque]
+        opacity = torch.cat([piece.opacity for piece in found]).cpu()
+        distance = torch.cat([piece.depth for piece in found]).cpu() / opacity.clamp_min(1e-6)
+        forward = -cameras.camera_to_world[view, :, 2]
+        opaque = opacity >= OPAQUE
+        pixels[view], depths[view] = wanted[opaque], (distance * (directions @ forward))[opaque]
     return DepthTargets(pixels, depths)
 
 
@@ -67,25 +63,19 @@ class Targets:
 
     Args:
         scene: whose training views count.
-        options: conf/refine.
+        options: of the whole stage.
         seed: of the order of views and of the random backgrounds.
         depth: what the field sees; None for no term of depth.
     """
 
-    def __init__(self, scene: Scene, options: DictConfig, seed: int, depth: DepthTargets | None = None) -> None:
+    def __init__(self, scene: Scene, options: RefineOptions, seed: int, depth: DepthTargets | None = None) -> None:
         self.scene, self.options, self.depth = scene, options, depth
         self.generator = torch.Generator().manual_seed(seed)
-        self.queue: list[int] = []
+        self.views = Epochs(scene.train, self.generator)
 
     def next_views(self) -> list[int]:
         """Every training view once, in a random order, then again in another."""
-        views: list[int] = []
-        while len(views) < min(self.options.views_per_step, len(self.scene.train)):
-            if not self.queue:
-                order = torch.randperm(len(self.scene.train), generator=self.generator)
-                self.queue = [self.scene.train[i] for i in order.tolist()]
-            views.append(self.queue.pop())
-        return views
+        return self.views.next(self.options.views_per_step)
 
     def terms(self, rendering: Rendering, views: list[int], unit: float) -> dict[str, Tensor]:
         """The weighted terms of a rendering of some views.
@@ -143,7 +133,7 @@ class Shape:
         self.around = total[:, 0] / total[:, 1].clamp(min=1)  # (V,), mean length of the edges there
         self.around = torch.where(total[:, 1] > 0, self.around, self.edge)
 
-    def terms(self, vertices: Tensor, options: DictConfig) -> dict[str, Tensor]:
+    def terms(self, vertices: Tensor, options: RefineOptions) -> dict[str, Tensor]:
         """``laplacian`` and ``edge`` are relative to the local edge length, so that fine parts may stay fine."""
         first, second = self.topology.edges.unbind(-1)
         bend = laplacian_vectors(vertices, self.topology) / self.around[:, None]

@@ -77,10 +77,16 @@ class Specular:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                arrays = {field.name: torch.from_numpy(file[field.name]).float() for field in fields(Specular)}
+                arrays = {name: torch.from_numpy(file[key]).float() for name, key in _keys(file.files).items()}
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise CheckpointError(f"{path}: not a file of highlights ({error}); export the mesh again") from error
         return Specular(**(arrays | {"diffuse": arrays["diffuse"] / 255}))
+
+
+def _keys(present: Sequence[str]) -> dict[str, str]:
+    """Attribute -> its key in a file; version 0.1.0 spelled one of them otherwise."""
+    keys = {field.name: field.name for field in fields(Specular)}
+    return keys | ({"color": "colour"} if "colour" in present else {})
 
 
 def surface_points(mesh: Mesh, fragments: Fragments, cameras: Cameras) -> tuple[Tensor, Tensor]:

@@ -4,12 +4,12 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from nerfkit.fit.loop import optimize
 from nerfkit.fit.refine_measure import evaluate_mesh
+from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.specular import Specular, surface_points
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import rasterize, sample_texture
@@ -30,7 +30,9 @@ class FoundSpecular(NamedTuple):
     facts: dict[str, Any]
 
 
-def fit_specular(mesh: Mesh, scene: Scene, options: DictConfig, run: Run | None = None, seed: int = 0) -> FoundSpecular:
+def fit_specular(
+    mesh: Mesh, scene: Scene, options: RefineOptions, run: Run | None = None, seed: int = 0
+) -> FoundSpecular:
     """Highlights that explain what the texture leaves, where they do so on training views that the fit did not see.
 
     Diffuse texture, strength and lobes are learned together with Adam from the absolute error of single pixels within
@@ -38,7 +40,7 @@ def fit_specular(mesh: Mesh, scene: Scene, options: DictConfig, run: Run | None 
 
     Args:
         mesh: refined, with UVs and a texture.
-        options: conf/refine: ``specular_steps``, ``specular_lobes``, ``specular_gain``: the dB that they must gain.
+        options: ``specular_steps``, ``specular_lobes``, ``specular_gain``: the dB that they must gain.
         run: where curves go; None shows the progress bar alone.
     """
     held = scene.train[HELD_OUT // 2 :: HELD_OUT]

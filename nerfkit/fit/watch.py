@@ -1,7 +1,8 @@
 """Is everything still finite? Asked on the device in every step, answered on the host when it asks."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,3 +48,13 @@ class FiniteWatch:
             since = self._since.tolist()
             first = next(k for k, value in enumerate(since) if value)
             raise FloatingPointError(f"step {since[first] - 1}: {self._names[first]}")
+
+
+def not_finite(value: Any, name: str = "") -> Iterator[str]:
+    """Names of the tensors with NaN or infinity in a nest of dictionaries, such as ``average.field.color.bias``."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point() and not value.isfinite().all():
+            yield name
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from not_finite(inner, f"{name}.{key}" if name else str(key))

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -96,6 +95,8 @@ def fill_outside(texture: Tensor, covered: Tensor) -> Tensor:
     """Texels (A,B,3) where ``covered`` (A,B) is false take the value of the nearest one where it is true."""
     if not covered.any():
         return texture
+    from scipy import ndimage  # half a second, which a command that only checks its words need not wait for
+
     nearest = ndimage.distance_transform_edt(~covered.cpu().numpy(), return_distances=False, return_indices=True)
     row, column = torch.from_numpy(nearest).to(texture.device, torch.int64)
     return texture[row, column]

@@ -7,27 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nerfkit.mesh.edges import EdgeTable
 from nerfkit.mesh.holes import fill_holes
-from nerfkit.mesh.laplacian import laplacian_vectors
-from nerfkit.mesh.losses import Topology
-from nerfkit.mesh.mesh import Mesh, face_areas, unique_edges
-from nerfkit.mesh.repair import drop_unused, split_non_manifold
-from nerfkit.mesh.topology import TopologyReport as TopologyReport
-from nerfkit.mesh.topology import components, edge_use, is_watertight
-from nerfkit.mesh.topology import topology_report as topology_report
-
-
-def select_faces(mesh: Mesh, keep: Tensor) -> Mesh:
-    """The mesh of the faces where ``keep`` (F,) is true, without the vertices that no face uses any more."""
-    faces = mesh.faces[keep]
-    used, inverse = torch.unique(faces, return_inverse=True)
-    return replace(
-        mesh,
-        vertices=mesh.vertices[used],
-        faces=inverse.view(-1, 3),
-        corner_uvs=None if mesh.corner_uvs is None else mesh.corner_uvs[keep],
-        colors=None if mesh.colors is None else mesh.colors[used],
-    )
+from nerfkit.mesh.laplacian import Topology, laplacian_vectors
+from nerfkit.mesh.mesh import Mesh, face_areas
+from nerfkit.mesh.repair import drop_unused, select_faces, split_non_manifold
+from nerfkit.mesh.topology import components, duplicate_faces, is_watertight
 
 
 def remove_floaters(mesh: Mesh, min_fraction: float = 0.02) -> Mesh:
@@ -51,10 +36,7 @@ def remove_degenerate(mesh: Mesh) -> Mesh:
     """Drop faces that name a vertex twice and faces that repeat another's three vertices, then unused vertices."""
     a, b, c = mesh.faces.unbind(1)
     proper = (a != b) & (b != c) & (c != a)
-    _, inverse = torch.unique(mesh.faces.sort(1).values, dim=0, return_inverse=True)
-    number = torch.arange(len(inverse), device=inverse.device)
-    first = torch.full_like(number, len(number)).scatter_reduce(0, inverse, number, "amin")
-    return select_faces(mesh, proper & (first[inverse] == number))
+    return select_faces(mesh, proper & ~duplicate_faces(EdgeTable.of(mesh.faces, len(mesh.vertices))))
 
 
 def decimate(mesh: Mesh, faces: int) -> Mesh:
@@ -82,11 +64,10 @@ def close_surface(mesh: Mesh) -> Mesh:
     fans of faces touch are split, one for each fan; every boundary is then a simple loop, and is closed
     (``fill_holes``). Holes of any size are closed, so this is for meshes that ought to be closed.
     """
-    faces = remove_degenerate(mesh.without_appearance()).faces
-    edges, side_edge = unique_edges(faces)
-    count, direction = edge_use(faces, side_edge, len(edges))
-    faces = faces[((count <= 2) & ((count < 2) | (direction == 0)))[side_edge].all(1)]
-    split = split_non_manifold(replace(mesh.without_appearance(), faces=faces))
+    plain = remove_degenerate(mesh.without_appearance())
+    table = EdgeTable.of(plain.faces, len(plain.vertices))
+    faces = table.faces[(table.boundary | table.regular)[table.face_edges].all(1)]
+    split = split_non_manifold(replace(plain, faces=faces))
     return fill_holes(drop_unused(split))
 
 

@@ -11,8 +11,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy import ndimage
-from skimage.measure import marching_cubes
 from torch import Tensor
 
 from nerfkit.errors import ConfigError, SceneError
@@ -62,6 +60,8 @@ def extract_mesh(
         ConfigError: ``resolution`` out of range.
         SceneError: no point reaches ``level``, or the density is NaN somewhere.
     """
+    from skimage.measure import marching_cubes  # slow, as scipy below: not for a command that only checks words
+
     if not 4 <= resolution <= MAX_RESOLUTION:
         raise ConfigError(f"extract.resolution: {resolution} is out of range; expected 4 to {MAX_RESOLUTION}")
     level = default_level(resolution) if level is None else level
@@ -128,6 +128,8 @@ def _near_occupied(occupancy: Tensor, axis: Tensor) -> Tensor:
 
 def _outside(empty: np.ndarray, closing: int) -> np.ndarray:
     """Empty lattice points within ``closing`` of those that a cube of that half side reaches from beyond the box."""
+    from scipy import ndimage
+
     room = np.pad(~_grown(~empty, closing), 1, constant_values=True)
     labels, _ = ndimage.label(room)
     inside = slice(1, -1)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from nerfkit.kernels.jit import jit
-from nerfkit.mesh.mesh import Mesh, unique_edges
-from nerfkit.mesh.topology import edge_use, fans
+from nerfkit.mesh.edges import EdgeTable
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.topology import fans
 
 LONGEST = 64  # sides of a hole that is triangulated for the least area, which takes their number cubed
 SHAPE = 1e-3  # weight of squared side lengths next to areas: among triangulations of a plane hole, short sides win
@@ -21,7 +22,7 @@ def boundary_loops(mesh: Mesh) -> list[Tensor]:
     itself. Where the boundary of a non-manifold or inconsistently oriented mesh has no next side, or two, there is no
     loop.
     """
-    sides, lengths = _loops(mesh.faces.cpu())
+    sides, lengths = _loops(EdgeTable.of(mesh.faces.cpu(), len(mesh.vertices)))
     corner = mesh.faces.cpu().flatten()[sides]
     return list(corner.to(mesh.faces.device).split(lengths.tolist()))
 
@@ -38,7 +39,8 @@ def fill_holes(mesh: Mesh, max_sides: int | None = None) -> Mesh:
     """
     device = mesh.faces.device
     faces = mesh.faces.cpu()
-    sides, lengths = _loops(faces)
+    table = EdgeTable.of(faces, len(mesh.vertices))
+    sides, lengths = _loops(table)
     if max_sides is not None:
         keep = lengths <= max_sides
         sides, lengths = sides[keep.repeat_interleave(lengths)], lengths[keep]
@@ -46,16 +48,13 @@ def fill_holes(mesh: Mesh, max_sides: int | None = None) -> Mesh:
         return mesh
     corner = faces.flatten()[sides]  # (B,) the loops' vertices, one loop behind the other
     vertices = mesh.vertices.cpu()
-    edges = unique_edges(faces)[0]
-    stride = len(vertices)
-    keys = edges[:, 0] * stride + edges[:, 1]
     triples, fanned = _triangulations(
-        vertices.detach().double().numpy()[corner],
+        vertices.detach()[corner].double().numpy(),
         corner.numpy(),
         (sides // 3).numpy(),
         lengths.numpy(),
-        keys.numpy(),
-        stride,
+        table.keys.numpy(),
+        table.vertex_count,
     )
     fan = torch.from_numpy(fanned)[torch.arange(len(lengths)).repeat_interleave(lengths)]  # (B,)
     start = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
@@ -90,14 +89,12 @@ def fill_holes(mesh: Mesh, max_sides: int | None = None) -> Mesh:
     return replace(filled, corner_uvs=torch.cat([mesh.corner_uvs, uvs.to(device)]), texture=mesh.texture)
 
 
-def _loops(faces: Tensor) -> tuple[Tensor, Tensor]:
+def _loops(table: EdgeTable) -> tuple[Tensor, Tensor]:
     """The sides 3 f + k of all closed boundary loops, one loop behind the other, and the loops' lengths (L,)."""
-    edges, side_edge = unique_edges(faces)
-    count, _ = edge_use(faces, side_edge, len(edges))
-    sides = (count[side_edge.flatten()] == 1).nonzero().flatten()
+    sides = table.boundary[table.face_edges.flatten()].nonzero().flatten()
     if not len(sides):
         return sides, sides
-    fan = fans(faces, side_edge, count)
+    fan = fans(table)
     end = sides // 3 * 3 + (sides % 3 + 1) % 3
     leaving = torch.full((int(fan.max()) + 1,), -1).scatter_(0, fan[sides], torch.arange(len(sides)))
     leaving[torch.bincount(fan[sides], minlength=len(leaving)) > 1] = -1

@@ -8,33 +8,16 @@ and gradients.
 from torch import Tensor
 
 from nerfkit.mesh.laplacian import Topology as Topology
-from nerfkit.mesh.laplacian import cotangent_laplacian_vectors, laplacian_vectors
+from nerfkit.mesh.laplacian import laplacian_vectors
 from nerfkit.mesh.mesh import face_areas, face_normals, rows
 
 
-def laplacian(vertices: Tensor, topology: Topology, rest: Tensor | None = None) -> Tensor:
-    """Uniform Laplacian smoothing, mean over v of ||L x_v - L x0_v||^2, L x_v = mean of x_u over u in N(v), minus x_v.
+def laplacian(vertices: Tensor, topology: Topology) -> Tensor:
+    """Uniform Laplacian smoothing, mean over v of ||L x_v||^2, L x_v = mean of x_u over u in N(v), minus x_v.
 
     As in DIB-R and SoftRas, which sums over v; PyTorch3D's takes the norm without the square.
-
-    Args:
-        vertices: (V,3).
-        rest: (V,3) Laplacian vectors L x0 of a shape whose curvature is kept; None smooths toward a flat one.
     """
-    return _mean_square(laplacian_vectors(vertices, topology), rest)
-
-
-def cotangent_laplacian(
-    vertices: Tensor, topology: Topology, rest: Tensor | None = None, weights: Tensor | None = None
-) -> Tensor:
-    """Cotangent Laplacian smoothing, mean over v of ||L x_v - L x0_v||^2: smooths the shape, not the triangles' sizes.
-
-    Args:
-        vertices: (V,3).
-        rest: (V,3) Laplacian vectors of a shape whose curvature is kept; None smooths toward a flat one.
-        weights: see ``cotangent_laplacian_vectors``; None takes those of the present shape as constants.
-    """
-    return _mean_square(cotangent_laplacian_vectors(vertices, topology, weights), rest)
+    return laplacian_vectors(vertices, topology).square().sum(-1).mean() if len(vertices) else vertices.sum()
 
 
 def laplacian_norm(vertices: Tensor, topology: Topology) -> Tensor:
@@ -89,11 +72,6 @@ def area_variance(vertices: Tensor, topology: Topology) -> Tensor:
     if not mean > 0:
         return vertices.sum() * 0
     return (areas / mean - 1).square().mean()
-
-
-def _mean_square(vectors: Tensor, rest: Tensor | None) -> Tensor:
-    difference = vectors if rest is None else vectors - rest
-    return difference.square().sum(-1).mean() if len(vectors) else vectors.sum()
 
 
 def _pair_cosines(vertices: Tensor, topology: Topology) -> Tensor:

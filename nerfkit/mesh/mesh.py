@@ -152,18 +152,6 @@ def signed_volume(vertices: Tensor, faces: Tensor) -> Tensor:
     return (a * torch.linalg.cross(b, c)).sum() / 6
 
 
-def unique_edges(faces: Tensor) -> tuple[Tensor, Tensor]:
-    """Undirected edges (E,2), lower vertex first, sorted; and the edge number of each face's sides (F,3).
-
-    Side k of a face joins its corners k and k + 1.
-    """
-    following = faces.roll(-1, 1)
-    low, high = torch.minimum(faces, following), torch.maximum(faces, following)  # (F, 3)
-    stride = int(faces.max()) + 1 if faces.numel() else 1
-    keys, inverse = torch.unique(low * stride + high, return_inverse=True)
-    return torch.stack([keys // stride, keys % stride], -1), inverse
-
-
 def _expect(name: str, tensor: Tensor | None, shape: tuple[int | str, ...], dtype: torch.dtype) -> None:
     """Refuses a tensor of another dtype or shape, where a letter stands for any size, or with numbers that are none."""
     if tensor is None:

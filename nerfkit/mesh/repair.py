@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from nerfkit.kernels.jit import inline, jit
-from nerfkit.mesh.mesh import Mesh, signed_volume, unique_edges
-from nerfkit.mesh.topology import degenerate_faces, duplicate_faces, edge_use, fans, is_watertight, paired_sides
+from nerfkit.mesh.edges import EdgeTable
+from nerfkit.mesh.mesh import Mesh, signed_volume
+from nerfkit.mesh.topology import degenerate_faces, duplicate_faces, fans, is_watertight
 
 
 def repair(mesh: Mesh) -> tuple[Mesh, list[str]]:
@@ -96,9 +97,7 @@ def split_non_manifold(mesh: Mesh) -> Mesh:
     fan keeps the old number. Every edge then has one or two faces, and every vertex one fan.
     """
     faces = mesh.faces.cpu()
-    edges, side_edge = unique_edges(faces)
-    count, _ = edge_use(faces, side_edge, len(edges))
-    fan = fans(faces, side_edge, count)  # (3F,)
+    fan = fans(EdgeTable.of(faces, len(mesh.vertices)))  # (3F,)
     corner = faces.flatten()
     origin = torch.zeros(int(fan.max()) + 1 if len(fan) else 0, dtype=torch.int64).scatter_(0, fan, corner)
     order = torch.sort(origin, stable=True)  # fans by vertex, in the order of their first corners
@@ -112,17 +111,6 @@ def split_non_manifold(mesh: Mesh) -> Mesh:
     return _with_vertices(mesh, keep.to(device), number[fan].view(-1, 3).to(device))
 
 
-def orient(mesh: Mesh) -> Mesh:
-    """The mesh with faces turned so that the two faces of every edge agree which side is outside.
-
-    Of a part that disagrees with itself the minority is turned, or, if it is closed, what looks inward. Parts that
-    agree stay as they are, and so do those with one side only, like a Moebius strip. Edges with more than two faces
-    have no say.
-    """
-    turned, _ = _turned_faces(mesh.to("cpu"))
-    return _flipped(mesh, turned.to(mesh.faces.device)) if turned.any() else mesh
-
-
 def drop_unused(mesh: Mesh) -> Mesh:
     """The mesh without the vertices that no face uses; the others keep their order."""
     used = torch.zeros(len(mesh.vertices), dtype=torch.bool, device=mesh.faces.device)
@@ -132,22 +120,25 @@ def drop_unused(mesh: Mesh) -> Mesh:
     return _with_vertices(mesh, used.nonzero().flatten(), (used.cumsum(0) - 1)[mesh.faces])
 
 
+def select_faces(mesh: Mesh, keep: Tensor) -> Mesh:
+    """The mesh of the faces where ``keep`` (F,) is true, without the vertices that no face uses any more."""
+    return drop_unused(_with_faces(mesh, keep))
+
+
 def _superfluous(mesh: Mesh) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Which faces name a vertex twice, which of the others repeat an earlier one, and which of the rest have no area:
     those at the surface's border, then those within it; (F,) bool each.
     """
     a, b, c = mesh.faces.unbind(1)
     folded = (a == b) | (b == c) | (c == a)
-    repeated, flat, closing = (torch.zeros_like(folded) for _ in range(3))
-    proper = mesh.faces[~folded]
-    repeated[~folded] = duplicate_faces(proper, unique_edges(proper)[1])
-
+    repeated = duplicate_faces(EdgeTable.of(mesh.faces, len(mesh.vertices))) & ~folded
+    flat, closing = torch.zeros_like(folded), torch.zeros_like(folded)
     rest = ~(folded | repeated)
     single = mesh.faces[rest]
     thin = degenerate_faces(replace(mesh.without_appearance(), faces=single))
     if thin.any():
-        edges, side_edge = unique_edges(single)
-        at_border = (edge_use(single, side_edge, len(edges))[0] == 1)[side_edge].any(1)
+        table = EdgeTable.of(single, len(mesh.vertices))
+        at_border = table.boundary[table.face_edges].any(1)
         flat[rest], closing[rest] = thin & at_border, thin & ~at_border
     return folded, repeated, flat, closing
 
@@ -164,11 +155,10 @@ def _same_joints(faces: Tensor, others: Tensor) -> bool:
 def _turned_faces(mesh: Mesh) -> tuple[Tensor, int]:
     """Which faces to turn, (F,) bool, and the number of parts with one side; parts hang together by edges here."""
     faces = mesh.faces
-    edges, side_edge = unique_edges(faces)
-    count, direction = edge_use(faces, side_edge, len(edges))
-    if not ((count == 2) & (direction != 0)).any():
+    table = EdgeTable.of(faces, len(mesh.vertices))
+    if not ((table.count == 2) & ~table.regular).any():
         return torch.zeros(len(faces), dtype=torch.bool), 0
-    one, other = paired_sides(side_edge, count)
+    one, other = table.pairs()
     corner = faces.flatten()
     root, turn, two_sided = _parities(
         len(faces), (one // 3).numpy(), (other // 3).numpy(), (corner[one] == corner[other]).numpy()
@@ -180,7 +170,7 @@ def _turned_faces(mesh: Mesh) -> tuple[Tensor, int]:
     volume = torch.zeros(len(faces), dtype=torch.float64)
     volume.index_add_(0, part, sign * (a * torch.linalg.cross(b, c)).sum(-1))
     closed = torch.ones(len(faces), dtype=torch.bool)
-    closed[part[(count[side_edge] != 2).any(1)]] = False
+    closed[part[(table.count[table.face_edges] != 2).any(1)]] = False
     size, minus = torch.bincount(part, minlength=len(faces)), torch.bincount(part[turned], minlength=len(faces))
     other_way = torch.where(closed, volume < 0, 2 * minus > size)  # turn the rest of the part instead
     mixed = minus > 0

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from nerfkit.kernels.jit import jit
-from nerfkit.mesh.mesh import Mesh, unique_edges
+from nerfkit.mesh.edges import EdgeTable
+from nerfkit.mesh.mesh import Mesh
 
 FLAT = 8 * float(np.finfo(np.float32).eps)  # height over longest side: below it a face of float32 corners has no area
 
@@ -67,41 +68,17 @@ class TopologyReport:
         """Handles of all parts together; None where a part has no genus."""
         return None if None in self.genera else sum(genus for genus in self.genera if genus is not None)
 
-    def table(self) -> str:
-        """Two columns of plain text: what is counted, and the number."""
-        genera = ", ".join("-" if genus is None else str(genus) for genus in self.genera[:8])
-        lines = [
-            ("vertices", f"{self.vertices}" + (f" (+ {self.unused_vertices} unused)" if self.unused_vertices else "")),
-            ("edges", self.edges),
-            ("faces", self.faces),
-            ("components", self.components),
-            ("Euler number", self.euler),
-            ("genus", "-" if self.genus is None else self.genus),
-            ("genus of each part", (genera or "-") + (", ..." if len(self.genera) > 8 else "")),
-            ("watertight", _yes(self.watertight)),
-            ("manifold", _yes(self.manifold)),
-            ("oriented", _yes(self.oriented)),
-            ("boundary loops", self.boundary_loops),
-            ("boundary edges", self.boundary_edges),
-            ("non-manifold edges", self.non_manifold_edges),
-            ("non-manifold vertices", self.non_manifold_vertices),
-            ("flipped edges", self.flipped_edges),
-            ("degenerate faces", self.degenerate_faces),
-            ("duplicate faces", self.duplicate_faces),
-        ]
-        return "\n".join(f"{name:<24}{value}" for name, value in lines)
-
 
 def topology_report(mesh: Mesh) -> TopologyReport:
     """Count parts, boundaries, defects and handles. A mesh without faces is not watertight."""
     faces = mesh.faces.cpu()
     V, F = len(mesh.vertices), len(faces)
-    edges, side_edge = unique_edges(faces)
-    count, direction = edge_use(faces, side_edge, len(edges))
-    boundary, crowded = int((count == 1).sum()), int((count > 2).sum())
-    flipped = int(((count == 2) & (direction != 0)).sum())
+    table = EdgeTable.of(faces, V)
+    edges, odd = table.ends, ~(table.boundary | table.regular)
+    boundary, crowded = int(table.boundary.sum()), int((table.count > 2).sum())
+    flipped = int(odd.sum()) - crowded
 
-    fan_of_corner = fans(faces, side_edge, count)  # (3F,)
+    fan_of_corner = fans(table)  # (3F,)
     fan_count = int(fan_of_corner.max()) + 1 if F else 0
     vertex_of_fan = torch.zeros(fan_count, dtype=torch.int64).scatter_(0, fan_of_corner, faces.flatten())
     fans_at = torch.bincount(vertex_of_fan, minlength=V)  # (V,)
@@ -111,8 +88,7 @@ def topology_report(mesh: Mesh) -> TopologyReport:
     parts = int(part.max()) + 1 if F else 0
     part_of_vertex = torch.zeros(V, dtype=torch.int64).scatter_(0, faces.flatten(), part.repeat_interleave(3))
     part_of_edge = part_of_vertex[edges[:, 0]]
-    loop_part = _loops(faces, side_edge, count, fan_of_corner, part)
-    odd = (count > 2) | ((count == 2) & (direction != 0))
+    loop_part = _loops(table, fan_of_corner, part)
     broken = torch.bincount(part_of_edge[odd], minlength=parts)
     broken += torch.bincount(part_of_vertex[fans_at > 1], minlength=parts)
     euler = torch.bincount(part_of_vertex[fans_at > 0], minlength=parts) + torch.bincount(part, minlength=parts)
@@ -132,16 +108,14 @@ def topology_report(mesh: Mesh) -> TopologyReport:
         non_manifold_vertices=int((fans_at > 1).sum()),
         boundary_loops=len(loop_part),
         degenerate_faces=int(degenerate_faces(mesh).sum()),
-        duplicate_faces=int(duplicate_faces(faces, side_edge).sum()),
+        duplicate_faces=int(duplicate_faces(table).sum()),
         genera=tuple(None if bad else g for g, bad in zip(genus.tolist(), broken.tolist(), strict=True)),
     )
 
 
 def is_watertight(mesh: Mesh) -> bool:
     """Whether every edge has exactly two faces, with agreeing orientation."""
-    edges, side_edge = unique_edges(mesh.faces)
-    count, direction = edge_use(mesh.faces, side_edge, len(edges))
-    return len(mesh.faces) > 0 and bool(((count == 2) & (direction == 0)).all())
+    return len(mesh.faces) > 0 and bool(EdgeTable.of(mesh.faces, len(mesh.vertices)).regular.all())
 
 
 def components(mesh: Mesh) -> Tensor:
@@ -152,37 +126,20 @@ def components(mesh: Mesh) -> Tensor:
     return torch.from_numpy(_renumbered(label, len(mesh.vertices))).to(mesh.faces.device)
 
 
-def edge_use(faces: Tensor, side_edge: Tensor, edge_count: int) -> tuple[Tensor, Tensor]:
-    """Faces at each edge, and the sum of the directions, +1 or -1, in which they run along it: 0 where two agree.
-
-    ``side_edge`` (F,3) is ``unique_edges``'.
-    """
-    count = torch.bincount(side_edge.flatten(), minlength=edge_count)
-    sign = torch.where(faces < faces.roll(-1, 1), 1, -1)  # (F, 3)
-    return count, torch.zeros_like(count).index_add(0, side_edge.flatten(), sign.flatten())
-
-
-def paired_sides(side_edge: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """The two sides, numbered 3 f + k and lower one first, of every edge that has exactly two, (P,) each."""
-    sides = side_edge.flatten()
-    two = (count[sides] == 2).nonzero().flatten()
-    order = two[torch.sort(sides[two], stable=True).indices]
-    return order[0::2], order[1::2]
-
-
-def fans(faces: Tensor, side_edge: Tensor, count: Tensor) -> Tensor:
+def fans(table: EdgeTable) -> Tensor:
     """The fan of faces, numbered from 0 in the order of first corners, that each corner 3 f + k belongs to, (3F,).
 
     Two faces are neighbors in a fan where they share an edge that no third face has. A vertex of a manifold has one.
+    The table must be on the CPU.
     """
-    one, other = paired_sides(side_edge, count)
-    corner = faces.flatten()
-    following = torch.arange(3 * len(faces)).view(-1, 3).roll(-1, 1).flatten()
+    one, other = table.pairs()
+    corner = table.faces.flatten()
+    following = torch.arange(len(corner)).view(-1, 3).roll(-1, 1).flatten()
     same_way = corner[one] == corner[other]
     first = torch.cat([one, following[one]])
     second = torch.cat([torch.where(same_way, other, following[other]), torch.where(same_way, following[other], other)])
-    label = unite(3 * len(faces), first.numpy(), second.numpy())
-    return torch.from_numpy(_renumbered(label, 3 * len(faces)))
+    label = unite(len(corner), first.numpy(), second.numpy())
+    return torch.from_numpy(_renumbered(label, len(corner)))
 
 
 def degenerate_faces(mesh: Mesh) -> Tensor:
@@ -193,20 +150,19 @@ def degenerate_faces(mesh: Mesh) -> Tensor:
     return cross <= (FLAT * longest) ** 2  # holds where all three corners are one, too
 
 
-def duplicate_faces(faces: Tensor, side_edge: Tensor) -> Tensor:
+def duplicate_faces(table: EdgeTable) -> Tensor:
     """Which faces name the same three vertices, in any order, as a face with a lower number, (F,) bool."""
-    highest, at = faces.max(1)
-    lower_edge = side_edge.gather(1, (at[:, None] + 1) % 3)[:, 0]  # of the two other corners
-    stride = int(faces.max()) + 1 if len(faces) else 1
-    order = torch.sort(lower_edge * stride + highest, stable=True)
-    repeated = torch.zeros(len(faces), dtype=torch.bool, device=faces.device)
+    highest, at = table.faces.max(1)
+    lower_edge = table.face_edges.gather(1, (at[:, None] + 1) % 3)[:, 0]  # of the two other corners
+    order = torch.sort(lower_edge * table.vertex_count + highest, stable=True)
+    repeated = torch.zeros_like(highest, dtype=torch.bool)
     repeated[order.indices[1:]] = order.values[1:] == order.values[:-1]
     return repeated
 
 
-def _loops(faces: Tensor, side_edge: Tensor, count: Tensor, fan: Tensor, part: Tensor) -> Tensor:
+def _loops(table: EdgeTable, fan: Tensor, part: Tensor) -> Tensor:
     """The part of every boundary loop, (L,). A boundary side joins the fans of its ends."""
-    side = (count[side_edge.flatten()] == 1).nonzero().flatten()
+    side = table.boundary[table.face_edges.flatten()].nonzero().flatten()
     end = side // 3 * 3 + (side % 3 + 1) % 3
     label = unite(int(fan.max()) + 1 if len(fan) else 0, fan[side].numpy(), fan[end].numpy())
     loop, inverse = torch.unique(torch.from_numpy(label)[fan[side]], return_inverse=True)
@@ -218,10 +174,6 @@ def _renumbered(label: np.ndarray, count: int) -> np.ndarray:
     present = np.zeros(count, bool)
     present[label] = True
     return (np.cumsum(present) - 1)[label]
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
 
 
 @jit(parallel=False)

@@ -5,25 +5,11 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from nerfkit.kernels import antialias as antialias_kernel
+from nerfkit.mesh.edges import EdgeTable, corners_of
 from nerfkit.raster.fragments import Fragments
 
 _known_edges: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 _known_opposites: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-
-
-def edge_faces(faces: Tensor) -> tuple[Tensor, Tensor]:
-    """The edges of a mesh and the faces on either side.
-
-    Args:
-        faces: (F,3) int64 vertex numbers, or (N,F,3) of N meshes. Rows of -1 are padding.
-
-    Returns:
-        edges (E,2): vertices, lower number first; and their faces (E,2), lower number first, -1 for a side without one.
-        An edge of three or more faces appears once for each of them with that face alone, so it counts as a boundary.
-        For N meshes (N,E,2) both, padded with rows of -1.
-    """
-    edges, sides = _edge_sides(faces)
-    return edges, torch.where(sides >= 0, sides // 3, -1)
 
 
 def contour_candidates(faces: Tensor) -> Tensor:
@@ -90,6 +76,12 @@ def _remembered(faces: Tensor) -> tuple[Tensor, Tensor]:
     return edges, sides
 
 
+def _table(faces: Tensor, kept: Tensor) -> tuple[EdgeTable, Tensor]:
+    """The edges of the faces ``kept`` (F,) of ``faces`` (F,3), and each one's number among all: (F',)."""
+    chosen = faces[kept]
+    return EdgeTable.of(chosen, int(chosen.max()) + 1 if len(chosen) else 0), kept.nonzero().flatten()
+
+
 def _edge_sides(faces: Tensor) -> tuple[Tensor, Tensor]:
     """Edges (E,2) and their sides (E,2) numbered 3 f + k for the one from corner k to k + 1 of face f, -1 for none.
 
@@ -102,22 +94,12 @@ def _edge_sides(faces: Tensor) -> tuple[Tensor, Tensor]:
         pad = torch.nn.utils.rnn.pad_sequence
         edges, sides = (pad([p[k] for p in parts], batch_first=True, padding_value=-1) for k in range(2))
         return edges, sides
-    faces = faces.long()  # keys below are products of two vertex numbers
-    real = (faces >= 0).all(1)  # (F,)
-    side_number = torch.arange(3 * faces.shape[0], device=faces.device)[real.repeat_interleave(3)]  # (3F',)
-    if len(side_number) == 0:
-        return faces.new_zeros(0, 2), faces.new_zeros(0, 2)
-    ends = torch.stack([faces, faces.roll(-1, 1)], -1).reshape(-1, 2)[side_number]  # (3F', 2)
-    low, high = ends.amin(1), ends.amax(1)
-    key, order = torch.sort(low * (int(faces.max()) + 1) + high, stable=True)
-    _, count = torch.unique_consecutive(key, return_counts=True)
-    count_here = count.repeat_interleave(count)  # (3F',)
-    starts = torch.cumsum(count, 0) - count
-    rank = torch.arange(len(key), device=key.device) - starts.repeat_interleave(count)
-    first = (count_here != 2) | (rank == 0)
-    partner = torch.where(count_here == 2, side_number[order.roll(-1)], -1)
-    sides = torch.stack([side_number[order], partner], 1)[first]
-    return torch.stack([low, high], 1)[order[first]], sides
+    table, number = _table(faces, (faces >= 0).all(1))
+    edge = table.face_edges.flatten()[table.ordered]  # (3F',)
+    partner = torch.where(table.count == 2, table.sides[:, 1], -1)[edge]
+    first = table.ordered != partner
+    sides = torch.stack([table.ordered, partner], 1)[first]
+    return table.ends[edge[first]], torch.where(sides >= 0, 3 * number[sides // 3] + sides % 3, -1)
 
 
 def antialias(
@@ -168,24 +150,17 @@ def opposite_vertices(faces: Tensor) -> Tensor:
 
 def _opposite(faces: Tensor) -> Tensor:
     """``opposite_vertices`` of one mesh."""
-    faces = faces.long()  # keys below are products of two vertex numbers
-    result = faces.new_full(faces.shape, -1)  # contiguous, whatever ``faces`` is
-    ends = torch.stack([faces.roll(-1, -1), faces.roll(-2, -1)], -1).reshape(-1, 2)  # (3F, 2), facing each corner
-    real = (faces >= 0).all(-1) & (faces != faces.roll(1, -1)).all(-1)  # (F,)
-    side = torch.arange(faces.numel(), device=faces.device)[real.reshape(-1).repeat_interleave(3)]
-    if len(side) == 0:
-        return result
-    ends, apex = ends[side], faces.reshape(-1)[side]
-    key, order = torch.sort(ends.amin(1) * (int(faces.max()) + 1) + ends.amax(1), stable=True)
-    _, edge, count = torch.unique_consecutive(key, return_inverse=True, return_counts=True)
-    apex = apex[order]
-    rank = torch.arange(len(key), device=key.device)
-    first = apex[torch.cumsum(count, 0) - count]  # (E,)
-    later = torch.where(apex != first[edge], rank, len(key))
-    second = torch.full_like(first, len(key)).scatter_reduce(0, edge, later, "amin")
-    second = torch.where(second < len(key), apex[second.clamp(max=len(key) - 1)], -1)
+    result = torch.full(faces.shape, -1, device=faces.device)  # contiguous, whatever ``faces`` is
+    table, number = _table(faces, (faces >= 0).all(-1) & (faces != faces.roll(1, -1)).all(-1))
+    edge = table.face_edges.flatten()[table.ordered]  # (3F',)
+    apex = corners_of(table.ordered, table.faces)[2]
+    rank = torch.arange(len(edge), device=edge.device)
+    first = apex[table.start]  # (E,)
+    later = torch.where(apex != first[edge], rank, len(edge))
+    second = torch.full_like(first, len(edge)).scatter_reduce(0, edge, later, "amin")
+    second = torch.where(second < len(edge), apex[second.clamp(max=len(edge) - 1)], -1)
     across = torch.where(apex == first[edge], second[edge], torch.where(apex == second[edge], first[edge], -1))
-    result.view(-1)[side[order]] = across
+    result[number[table.ordered // 3], (table.ordered + 2) % 3] = across
     return result
 
 

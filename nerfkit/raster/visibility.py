@@ -13,9 +13,8 @@ A hard-rasterized picture has no derivative where one surface ends and another b
 | ``edge_grad`` | hard | DRTK's estimate |
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +23,7 @@ from nerfkit.kernels.edge_gradient import edge_grad, neural_renderer
 from nerfkit.kernels.soft_mask import dibr_mask, soft_rasterize
 from nerfkit.raster.contour import antialias, antialias_pixels, crease_edges
 from nerfkit.raster.fragments import Fragments
+from nerfkit.schema import Options, nested, option
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,14 @@ class Antialias:
         return antialias_pixels(drawn.image, drawn.fragments, drawn.faces, drawn.near)
 
 
-@dataclass(frozen=True)
-class DIBR:
-    """DIB-R: a soft mask in the last channel, colors as they are; see ``nerfkit.kernels.soft_mask.dibr_mask``.
+@dataclass
+class DIBR(Options):
+    """DIB-R: a soft mask in the last channel, colors as they are; see ``nerfkit.kernels.soft_mask.dibr_mask``."""
 
-    Attributes:
-        sigmainv: sharpness. boxlen: margin of a face's box. knum: most faces at a pixel. All as Kaolin's.
-    """
-
-    sigmainv: float = 7000.0
-    boxlen: float = 0.02
-    knum: int = 30
+    group: ClassVar[str] = "rasterizer.dibr"
+    sigmainv: float = option(7000.0, "sharpness, as Kaolin's", above=0)
+    boxlen: float = option(0.02, "margin of a face's box, in halves of the picture, as Kaolin's", least=0)
+    knum: int = option(30, "most faces at a pixel, as Kaolin's", least=1)
     name: ClassVar[str] = "dibr"
     margin: ClassVar[int] = 0
 
@@ -115,32 +112,32 @@ class DIBR:
         return torch.cat([drawn.image[..., :-1], mask[..., None].to(drawn.image)], -1)
 
 
-@dataclass(frozen=True)
-class SoftRas:
+@dataclass
+class SoftRas(Options):
     """SoftRas: all of the picture is an aggregate over faces; see ``nerfkit.kernels.soft_mask.soft_rasterize``.
 
     Colors of vertices or corners are aggregated (over black) as SoftRas does. A texture or lights are shaded on the
     hard picture instead, and the mask alone is soft.
-
-    Attributes:
-        sigma, gamma: softness across the screen and in depth. near, far, dist_eps: as there.
-        eps: as SoftRas' own, whose kernel counts it twice: the background weighs exp(2 eps / gamma).
-        through_barycentrics: False leaves out the part of the derivative that SoftRas leaves out.
     """
 
-    sigma: float = 1e-4
-    gamma: float = 1e-4
-    eps: float = 1e-3
-    near: float = 1.0
-    far: float = 100.0
-    dist_eps: float = 1e-4
-    through_barycentrics: bool = False
+    group: ClassVar[str] = "rasterizer.softras"
+    sigma: float = option(1e-4, "softness across the screen", above=0)
+    gamma: float = option(1e-4, "softness in depth", above=0)
+    eps: float = option(1e-3, "as SoftRas' own, whose kernel counts it twice: over exp(2 eps / gamma)", above=0)
+    near: float = option(1.0, "smallest depth of a face whose color counts", above=0)
+    far: float = option(100.0, "largest depth of one", above=0)
+    dist_eps: float = option(1e-4, "smallest coverage that counts", above=0, below=0.5)
+    through_barycentrics: bool = option(False, "true adds the part of the derivative that SoftRas leaves out")
     name: ClassVar[str] = "softras"
     margin: ClassVar[int] = 0
 
+    def check(self) -> None:
+        super().check()
+        self.expect("near", self.near < self.far, f"less than rasterizer.softras.far={self.far}")
+
     def apply(self, drawn: Drawn) -> Tensor:
         image, corners = drawn.image, drawn.corner_colors is not None
-        settings = {field.name: getattr(self, field.name) for field in fields(self)} | {"eps": 2 * self.eps}
+        settings = asdict(self) | {"eps": 2 * self.eps}
         soft = soft_rasterize(
             drawn.fragments.points,
             drawn.faces,
@@ -152,15 +149,12 @@ class SoftRas:
         return soft if soft.shape[-1] == image.shape[-1] else torch.cat([image[..., :-1], soft[..., -1:]], -1)
 
 
-@dataclass(frozen=True)
-class NMR:
-    """Neural 3D Mesh Renderer: see ``nerfkit.kernels.edge_gradient.neural_renderer``.
+@dataclass
+class NMR(Options):
+    """Neural 3D Mesh Renderer: see ``nerfkit.kernels.edge_gradient.neural_renderer``."""
 
-    Attributes:
-        eps: added to distances, in halves of the picture's side.
-    """
-
-    eps: float = 1e-3
+    group: ClassVar[str] = "rasterizer.nmr"
+    eps: float = option(1e-3, "added to distances, in halves of the picture's side", above=0)
     name: ClassVar[str] = "nmr"
     margin: ClassVar[int] = 0
 
@@ -199,12 +193,23 @@ def pick_visibility(visibility: Visibility | str) -> Visibility:
     return VISIBILITIES[visibility]()
 
 
-def visibility_of(options: Mapping[str, Any]) -> Visibility:
-    """What ``conf/rasterizer`` asks for: ``visibility`` names the class, and the block of that name its settings.
+@dataclass
+class RasterizerOptions(Options):
+    """How a mesh's outlines get a gradient; the blocks are the settings of three of the ways to."""
 
-    Raises:
-        ValueError: an unknown name.
-    """
-    kind = type(pick_visibility(options["visibility"]))
-    settings = options.get(kind.name) or {}
-    return kind(**{field.name: settings[field.name] for field in fields(kind) if field.name in settings})  # type: ignore[arg-type]
+    group: ClassVar[str] = "rasterizer"
+
+    visibility: str = option(
+        "contour",
+        "contour: nerfkit's own; antialias: nvdiffrast's rule; dibr: Kaolin; softras; nmr: Neural 3D Mesh Renderer; "
+        "edge_grad: DRTK",
+        choices=VISIBILITIES,
+    )
+    dibr: DIBR = nested(DIBR)
+    softras: SoftRas = nested(SoftRas)
+    nmr: NMR = nested(NMR)
+
+    def chosen(self) -> Visibility:
+        """The visibility gradient that ``visibility`` names, with its settings."""
+        settings: Visibility | None = getattr(self, self.visibility, None)
+        return settings if settings is not None else pick_visibility(self.visibility)

@@ -1,48 +1,73 @@
 """Named experiments with meshes, each a short fit of its own: what ``experiment=NAME`` runs in place of the stages.
 
-A recipe is a function ``run(config, record, device)`` of a module of this package: it reads ``config.recipe``,
-writes its curves, pictures, meshes and figures into the run folder, and returns nothing. ``config.budget`` is the share
-of its steps to do.
+A recipe is a module of this package with a class of options and the function that runs them::
+
+    @dataclass
+    class SpinOptions(RecipeOptions):
+        name: str = "spin"
+        steps: int = steps_option(100)
+
+    @recipe(SpinOptions)
+    def run(o: SpinOptions, config: TrainOptions, record: Run, device: torch.device) -> None: ...
+
+It writes its curves, pictures, meshes and figures into the run folder and returns nothing. ``config.budget`` is the
+share of its steps to do. conf/experiment/spin.yaml chooses it: ``defaults: [override /recipe: spin]``.
 """
 
 from collections.abc import Callable
 from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
 
-import torch
-from omegaconf import DictConfig
+from nerfkit.schema import Options, Registry, option
 
-from nerfkit.errors import ConfigError
-from nerfkit.runs.folder import Run
-
-# Name -> module of this package, and the function in it.
-RECIPES = {
-    "dibr_sphere": "dibr_sphere:run",
-    "mesh_deform": "mesh_deform:run",
-    "mesh_texture": "mesh_texture:run",
-    "nmr_draw": "nmr:draw",
-    "nmr_vertices": "nmr:vertices",
-    "nmr_textures": "nmr:textures",
-    "nmr_camera": "nmr:camera",
-    "silhouette_fit": "silhouette_fit:run",
-    "visibility_study": "visibility_study:run",
-}
-
-Recipe = Callable[[DictConfig, Run, torch.device], None]
+RECIPES = Registry("recipe")
+"""Name of a recipe -> its options, which ``run`` it; filled by ``load``."""
 
 
-def find_recipe(name: str) -> Recipe:
-    """The function that runs the recipe; its module is loaded only now.
+class RecipeOptions(Options):
+    """Base of the recipes' options."""
 
-    Raises:
-        ConfigError: an unknown name.
-    """
-    if name not in RECIPES:
-        raise ConfigError(f"recipe.name={name}: unknown recipe. Known: {', '.join(RECIPES)}")
-    module, function = RECIPES[name].split(":")
-    run: Recipe = getattr(import_module(f"nerfkit.recipes.{module}"), function)
-    return run
+    name: str
+
+    def run(self, config: Any, record: Any, device: Any) -> None:
+        """Runs the recipe: ``config`` is the ``TrainOptions`` that these stand in, ``record`` the ``Run``."""
+        raise NotImplementedError
 
 
-def steps_of(config: DictConfig) -> int:
-    """How many steps to do: ``recipe.steps`` times ``budget``, at least one."""
-    return max(1, round(config.recipe.steps * config.budget))
+def recipe(made: type[RecipeOptions]) -> Callable[[Callable], Callable]:
+    """Registers a recipe's options; the decorated function becomes their ``run``."""
+
+    def bind(function: Callable) -> Callable:
+        made.run = function  # type: ignore[method-assign]
+        RECIPES.register(made)
+        return function
+
+    return bind
+
+
+def load() -> Registry:
+    """Imports every module of this package, which takes seconds, and returns the recipes."""
+    for module in iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
+    return RECIPES
+
+
+def steps_option(default: int) -> Any:
+    """The option that every fit has."""
+    return option(default, "of the optimizer; budget scales them", least=1, most=10**8)
+
+
+def subdivisions_option(default: Any) -> Any:
+    """How fine the sphere is that a fit starts from."""
+    return option(default, "of an icosahedron's faces in four: 4 makes 5120 faces", least=0, most=8)
+
+
+def mesh_option(there: str) -> Any:
+    """The mesh that a recipe aims at."""
+    return option(None, f"OBJ, GLB or PLY; null: the project's own clock (there: {there})", path=True)
+
+
+def weight(default: float, meaning: str) -> Any:
+    """Of a term of the loss."""
+    return option(default, meaning, least=0)

@@ -1,4 +1,4 @@
-"""What recipes share: views in random order, comparison with held-out views, timelapses, the record of the result."""
+"""What recipes share: comparison with held-out views, timelapses, the record of the result."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
+from nerfkit.config import TrainOptions
 from nerfkit.errors import SceneError
 from nerfkit.fit.build import load_scene
-from nerfkit.fit.loop import Watch
+from nerfkit.fit.loop import Callback
 from nerfkit.fit.metrics import mask_iou, quantize
 from nerfkit.fit.refine import evaluate_mesh, picture
 from nerfkit.mesh.files.io import save_mesh
@@ -24,21 +24,9 @@ from nerfkit.view.paths import orbit
 from nerfkit.view.timelapse import Timelapse
 
 
-class Epochs:
-    """Draws from ``items`` without repetition, in a new random order each time round."""
-
-    def __init__(self, items: Sequence[int], seed: int) -> None:
-        self.items, self.generator = list(items), torch.Generator().manual_seed(seed)
-        self.queue: list[int] = []
-
-    def next(self, count: int) -> list[int]:
-        """The next ``count`` items; fewer where there are not so many in all."""
-        drawn: list[int] = []
-        while len(drawn) < min(count, len(self.items)):
-            if not self.queue:
-                self.queue = [self.items[k] for k in torch.randperm(len(self.items), generator=self.generator).tolist()]
-            drawn.append(self.queue.pop())
-        return drawn
+def steps_of(config: TrainOptions) -> int:
+    """How many steps to do: ``recipe.steps`` times ``budget``, at least one."""
+    return max(1, round(config.recipe.steps * config.budget))
 
 
 def iou_loss(predicted: Tensor, true: Tensor) -> Tensor:
@@ -48,7 +36,7 @@ def iou_loss(predicted: Tensor, true: Tensor) -> Tensor:
     return (1 - overlap / union.clamp(min=1e-6)).mean()
 
 
-def masked_scene(config: DictConfig) -> Scene:
+def masked_scene(config: TrainOptions) -> Scene:
     """The scene of ``config.scene``.
 
     Raises:
@@ -86,7 +74,7 @@ def glance(mesh: Mesh, scene: Scene, views: list[int]) -> dict[str, float]:
 
 
 def timelapse(
-    config: DictConfig,
+    config: TrainOptions,
     record: Run,
     mesh: Callable[[], Mesh],
     cameras: Cameras,
@@ -95,7 +83,7 @@ def timelapse(
     background: Sequence[float] = (1.0, 1.0, 1.0),
     units: Similarity | None = None,
     name: str = "",
-) -> tuple[Timelapse | None, list[Watch]]:
+) -> tuple[Timelapse | None, list[Callback]]:
     """What ``config.timelapse`` asks for, in the run's folder ``timelapse`` or ``timelapse/NAME``, on a slow turntable.
 
     Returns:
@@ -105,8 +93,8 @@ def timelapse(
     if o.snapshots < 1:
         return None, []
     path = orbit(cameras, max(2 * o.snapshots, 2), up=up)
-    recorder = Timelapse(record.folder / "timelapse" / name, list(o.formats), path, background, units, o.fps, up)
-    return recorder, [Watch(1 / o.snapshots, lambda _: recorder.add(mesh()))]
+    recorder = Timelapse(record.folder / "timelapse" / name, o, path, background, units, up)
+    return recorder, [Callback(lambda _: recorder.add(mesh()), share=1 / o.snapshots)]
 
 
 def close(recorder: Timelapse | None, record: Run) -> None:
@@ -115,7 +103,7 @@ def close(recorder: Timelapse | None, record: Run) -> None:
         record.log(f"wrote {path}")
 
 
-def save(mesh: Mesh, config: DictConfig, record: Run, units: Similarity | None = None, stem: str = "mesh") -> None:
+def save(mesh: Mesh, config: TrainOptions, record: Run, units: Similarity | None = None, stem: str = "mesh") -> None:
     """The mesh in every format of ``export.formats``, in the scene's own units."""
     own = mesh.transformed((units or Similarity()).invert)
     for path in save_mesh(own, record.folder / "mesh" / stem, tuple(config.export.formats)):

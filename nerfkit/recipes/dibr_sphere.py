@@ -11,21 +11,19 @@ in which the object is about 1 wide; here it is about 2 wide, so that rates of l
 divided by 4.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
-from nerfkit.fit.loop import Watch, optimize
+from nerfkit.config import TrainOptions
+from nerfkit.fit.loop import Callback, optimize
 from nerfkit.mesh.losses import Topology, laplacian_vectors, normal_consistency
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
-from nerfkit.raster.visibility import visibility_of
-from nerfkit.recipes import steps_of
+from nerfkit.recipes import RecipeOptions, recipe, steps_option, subdivisions_option, weight
 from nerfkit.recipes.common import (
-    Epochs,
     close,
     compare,
     descend,
@@ -34,20 +32,41 @@ from nerfkit.recipes.common import (
     masked_scene,
     photos,
     save,
+    steps_of,
     timelapse,
 )
 from nerfkit.runs.folder import Run
+from nerfkit.scenes.epochs import Epochs
 from nerfkit.scenes.scene import Scene
+from nerfkit.schema import option
 
 SCALE = 2.0  # of the normalized world against the tutorial's
+
+
+@dataclass
+class DibrSphereOptions(RecipeOptions):
+    """NVIDIA Kaolin's DIB-R tutorial: a textured sphere becomes the object of the photos."""
+
+    name: str = "dibr_sphere"
+    steps: int = steps_option(2000)  # 40 epochs of 100 views, two a step
+    views_per_step: int = option(2, "photos that a step looks at", least=1, most=1000)
+    halve_every: float = option(0.5, "share of the steps after which the rates are halved", above=0)
+    subdivisions: int = subdivisions_option(3)  # 1280 faces, as its sphere.obj
+    radius: float = option(0.375, "in its units, in which the object is about 1 wide", above=0)
+    texture: int = option(400, "texels each way", least=8, most=8192)
+    vertex_rate: float = option(0.0005, "of the vertices' Adam, in its units", above=0)
+    texture_rate: float = option(0.05, "of the texture's Adam", above=0)
+    image: float = weight(0.1, "of the colors' mean absolute difference")
+    mask: float = weight(1.0, "of 1 - IoU of the masks")
+    laplacian: float = weight(0.03, "of vertices that move otherwise than their neighbors")
+    flatness: float = weight(0.0, "of neighboring faces alike; its text promises this term, its code has none")
 
 
 class Sphere:
     """The learned vertices, center and texture, and what moves them."""
 
-    def __init__(self, config: DictConfig, scene: Scene, device: torch.device) -> None:
-        o = config.recipe
-        self.config, self.scene, self.device = config, scene, device
+    def __init__(self, o: DibrSphereOptions, config: TrainOptions, scene: Scene, device: torch.device) -> None:
+        self.options, self.scene, self.device = o, scene, device
         self.start = icosphere(o.subdivisions, o.radius * SCALE).to(device)
         self.vertices = self.start.vertices.clone().requires_grad_()
         self.center = torch.zeros(3, device=device, requires_grad=True)
@@ -55,7 +74,7 @@ class Sphere:
         self.topology = Topology.of(self.start.faces, len(self.vertices))
         self.vertex_optimizer = torch.optim.Adam([self.vertices, self.center], lr=o.vertex_rate * SCALE)
         self.color_optimizer = torch.optim.Adam([self.texture], lr=o.texture_rate)
-        self.visibility = visibility_of(config.rasterizer)
+        self.visibility = config.rasterizer.chosen()
         self.queue = Epochs(scene.train, int(config.seed))
 
     def placed(self) -> Tensor:
@@ -70,7 +89,7 @@ class Sphere:
 
     def step(self, share: float) -> dict[str, float]:
         """One step of both optimizers; the terms of the loss, weighted."""
-        o = self.config.recipe
+        o = self.options
         views = self.queue.next(o.views_per_step)
         true, mask = photos(self.scene, views, self.device)
         rgb, alpha, _ = render(
@@ -94,10 +113,11 @@ class Sphere:
         return descend([self.vertex_optimizer, self.color_optimizer], terms)
 
 
-def run(config: DictConfig, record: Run, device: torch.device) -> None:
+@recipe(DibrSphereOptions)
+def run(o: DibrSphereOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures: ``dibr_sphere.{psnr, ssim, mask_iou, image_l1}`` on held-out views."""
     scene = masked_scene(config)
-    sphere = Sphere(config, scene, device)
+    sphere = Sphere(o, config, scene, device)
     views = scene.test or scene.train[:1]
 
     history: list[dict[str, float]] = []
@@ -108,12 +128,11 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
         for name, value in measured.items():
             record.scalar(f"dibr_sphere/held_out_{name}", value, step)
 
-    recorder, watches = timelapse(
+    recorder, callbacks = timelapse(
         config, record, sphere.mesh, scene.cameras, up=scene.up, background=scene.background, units=scene.normalization
     )
-    done = optimize(
-        "dibr_sphere", sphere.step, steps=steps_of(config), run=record, watches=[*watches, Watch(0.05, look)]
-    )
+    callbacks.append(Callback(look, share=0.05))
+    done = optimize("dibr_sphere", sphere.step, steps=steps_of(config), run=record, callbacks=callbacks)
     close(recorder, record)
     mesh = sphere.mesh()
     found = compare(mesh, scene, views, record.folder / "images")

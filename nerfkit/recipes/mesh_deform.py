@@ -8,11 +8,11 @@
 by stochastic gradient descent, rate 1, momentum 0.9. As there, the target is centered and scaled to about [-1, 1].
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
-from omegaconf import DictConfig
 
+from nerfkit.config import TrainOptions
 from nerfkit.fit.loop import optimize
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.losses import edge_length, laplacian_norm, normal_consistency
@@ -21,16 +21,34 @@ from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.sampling import chamfer_distance, sample_surface
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.mesh.topology import topology_report
-from nerfkit.recipes import steps_of
-from nerfkit.recipes.common import close, descend, ring, save, timelapse, write_strip
+from nerfkit.recipes import RecipeOptions, mesh_option, recipe, steps_option, subdivisions_option, weight
+from nerfkit.recipes.common import close, descend, ring, save, steps_of, timelapse, write_strip
 from nerfkit.recipes.targets import target_mesh
 from nerfkit.runs.folder import Run
+from nerfkit.schema import option
 from nerfkit.view.timelapse import shaded
 
 
-def run(config: DictConfig, record: Run, device: torch.device) -> None:
+@dataclass
+class MeshDeformOptions(RecipeOptions):
+    """PyTorch3D's "Deform a source mesh to form a target mesh"."""
+
+    name: str = "mesh_deform"
+    mesh: str | None = mesh_option("a dolphin")
+    steps: int = steps_option(2000)
+    points: int = option(5000, "on each surface, drawn anew at every step", least=1, most=10**7)
+    subdivisions: int = subdivisions_option(4)
+    rate: float = option(1.0, "of the descent", above=0)
+    momentum: float = option(0.9, "of the descent", least=0, below=1)
+    chamfer: float = weight(1.0, "of the distance between the points")
+    edge: float = weight(1.0, "of the edges' mean squared length")
+    normal: float = weight(0.01, "of neighboring faces alike")
+    laplacian: float = weight(0.1, "of the uniform Laplacian's mean length")
+
+
+@recipe(MeshDeformOptions)
+def run(o: MeshDeformOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures: chamfer distance, F-score at 1 % of the diagonal, whether it is closed."""
-    o = config.recipe
     target = target_mesh(o.mesh).to(device)
     start = icosphere(o.subdivisions).without_appearance().to(device)
     offsets = torch.zeros_like(start.vertices, requires_grad=True)
@@ -56,8 +74,8 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
     def mesh() -> Mesh:
         return replace(start, vertices=start.vertices + offsets.detach()).to("cpu")
 
-    recorder, watches = timelapse(config, record, mesh, ring(8, 256, 3.2, 20.0))
-    done = optimize("mesh_deform", step, steps=steps_of(config), run=record, watches=watches)
+    recorder, callbacks = timelapse(config, record, mesh, ring(8, 256, 3.2, 20.0))
+    done = optimize("mesh_deform", step, steps=steps_of(config), run=record, callbacks=callbacks)
     close(recorder, record)
     aim = target.to("cpu").without_appearance()
     distance = surface_distance(mesh(), aim, threshold=0.01)

@@ -10,26 +10,56 @@ over two random views a step, by stochastic gradient descent, rate 1, momentum 0
 mesh's, under a point light that the renderer knows; here they are photos, and the vertices' colors hold the light.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
-from omegaconf import DictConfig
 
-from nerfkit.fit.loop import Watch, optimize
+from nerfkit.config import TrainOptions
+from nerfkit.fit.loop import Callback, optimize
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.losses import edge_length, laplacian_norm, normal_consistency
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
-from nerfkit.raster.visibility import visibility_of
-from nerfkit.recipes import steps_of
-from nerfkit.recipes.common import Epochs, close, compare, descend, glance, masked_scene, photos, save, timelapse
+from nerfkit.recipes import RecipeOptions, recipe, steps_option, subdivisions_option, weight
+from nerfkit.recipes.common import (
+    close,
+    compare,
+    descend,
+    glance,
+    masked_scene,
+    photos,
+    save,
+    steps_of,
+    timelapse,
+)
 from nerfkit.runs.folder import Run
+from nerfkit.scenes.epochs import Epochs
+from nerfkit.schema import option
 
 
-def run(config: DictConfig, record: Run, device: torch.device) -> None:
+@dataclass
+class MeshTextureOptions(RecipeOptions):
+    """PyTorch3D's "Fit a mesh via rendering": a sphere becomes the object of the photos, colors at its vertices."""
+
+    name: str = "mesh_texture"
+    views: int = option(20, "training photos to use", least=1, most=10_000)
+    views_per_step: int = option(2, "of them that a step looks at", least=1, most=1000)
+    steps: int = steps_option(2000)
+    subdivisions: int = subdivisions_option(4)
+    radius: float = option(1.0, "of the sphere, in normalized units (the object is about 1.9 wide)", above=0)
+    rate: float = option(1.0, "of the descent", above=0)
+    momentum: float = option(0.9, "of the descent", least=0, below=1)
+    rgb: float = weight(1.0, "of the colors' mean squared difference")
+    silhouette: float = weight(1.0, "of the masks' mean squared difference")
+    edge: float = weight(1.0, "of the edges' mean squared length")
+    normal: float = weight(0.01, "of neighboring faces alike")
+    laplacian: float = weight(1.0, "of the uniform Laplacian's mean length")
+
+
+@recipe(MeshTextureOptions)
+def run(o: MeshTextureOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures: ``mesh_texture.{psnr, ssim, mask_iou, image_l1}`` on held-out views."""
-    o = config.recipe
     scene = masked_scene(config)
     kept = torch.linspace(0, len(scene.train) - 1, min(o.views, len(scene.train))).round().long().tolist()
     scene = replace(scene, train=[scene.train[k] for k in kept])
@@ -38,7 +68,7 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
     colors = torch.full_like(start.vertices, 0.5, requires_grad=True)
     topology = Topology.of(start.faces, len(offsets))
     optimizer = torch.optim.SGD([offsets, colors], lr=o.rate, momentum=o.momentum)
-    visibility, queue = visibility_of(config.rasterizer), Epochs(scene.train, int(config.seed))
+    visibility, queue = config.rasterizer.chosen(), Epochs(scene.train, int(config.seed))
 
     def step(share: float) -> dict[str, float]:
         vertices = start.vertices + offsets
@@ -66,10 +96,12 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
     def look(done: int) -> None:
         record.scalar("mesh_texture/held_out_mask_iou", glance(mesh(), scene, views[:3])["mask_iou"], done)
 
-    recorder, watches = timelapse(
+    recorder, callbacks = timelapse(
         config, record, mesh, scene.cameras, up=scene.up, background=scene.background, units=scene.normalization
     )
-    done = optimize("mesh_texture", step, steps=steps_of(config), run=record, watches=[*watches, Watch(0.2, look)])
+    done = optimize(
+        "mesh_texture", step, steps=steps_of(config), run=record, callbacks=[*callbacks, Callback(look, share=0.2)]
+    )
     close(recorder, record)
     found = compare(mesh(), scene, views, record.folder / "images")
     record.update_metrics({"mesh_texture": {**found, "steps": done, "visibility": visibility.name}})

@@ -6,24 +6,25 @@ read, and again as they are written.
 """
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
+from nerfkit.config import TrainOptions
 from nerfkit.fit.loop import optimize
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.losses import area_variance, flatness
 from nerfkit.mesh.mesh import Mesh, face_normals
 from nerfkit.mesh.unwrap import unwrap
 from nerfkit.raster import Rendering, render
-from nerfkit.raster.visibility import visibility_of
-from nerfkit.recipes import steps_of
-from nerfkit.recipes.common import close, descend, ring, save, show, timelapse, write_strip
+from nerfkit.recipes import RecipeOptions, mesh_option, recipe, steps_option, weight
+from nerfkit.recipes.common import close, descend, ring, save, show, steps_of, timelapse, write_strip
 from nerfkit.recipes.targets import square, stripes, target_mask, target_mesh, target_picture
 from nerfkit.runs.folder import Run
+from nerfkit.schema import option
 from nerfkit.view.video import write_video
 
 DISTANCE, VIEW_ANGLE, SUPERSAMPLING = 2.732, 30.0, 2
@@ -31,10 +32,25 @@ AMBIENT, DIRECTIONAL = 0.5, 0.5
 """Its lights: one from everywhere, one from straight above."""
 
 
-def draw(config: DictConfig, record: Run, device: torch.device) -> None:
+def _size() -> Any:
+    return option(256, "side of the pictures in pixels", least=8, most=4096)
+
+
+@dataclass
+class DrawOptions(RecipeOptions):
+    """Example 1: a mesh drawn from all around."""
+
+    name: str = "nmr_draw"
+    mesh: str | None = mesh_option("a teapot")
+    frames: int = option(90, "equal steps of azimuth", least=1, most=100_000)
+    size: int = _size()
+    elevation: float = option(30.0, "degrees", least=-90, most=90)
+
+
+@recipe(DrawOptions)
+def draw(o: DrawOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """The mesh from all around, 4 degrees apart at ``elevation`` 30, each face lit as a flat one."""
-    o = config.recipe
-    mesh = _mesh(config, device)
+    mesh = _mesh(o.mesh, device)
     frames = []
     count = max(2, round(o.frames * config.budget))
     cameras = ring(count, o.size, DISTANCE, o.elevation, VIEW_ANGLE).to(device)
@@ -49,19 +65,33 @@ def draw(config: DictConfig, record: Run, device: torch.device) -> None:
     record.update_metrics({"nmr_draw": {"frames": count, "faces": len(mesh.faces)}})
 
 
-def vertices(config: DictConfig, record: Run, device: torch.device) -> None:
+@dataclass
+class VerticesOptions(RecipeOptions):
+    """Example 2: a mesh is bent until its silhouette is the one given."""
+
+    name: str = "nmr_vertices"
+    mesh: str | None = mesh_option("a teapot")
+    target: str | None = option(None, "a picture; null: a white square", path=True)
+    steps: int = steps_option(300)
+    size: int = _size()
+    rate: float = option(0.001, "of Adam", above=0)
+    flatness: float = weight(0.0, "of the paper's smoothness term, which the example leaves out")
+    area: float = weight(0.0, "of the variance of the triangles' areas")
+
+
+@recipe(VerticesOptions)
+def vertices(o: VerticesOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """One silhouette is given; the vertices move until the mesh has it. Sum of squares, Adam 0.001.
 
     ``flatness`` and ``area`` weigh the two terms that keep the surface smooth and its triangles alike.
     """
-    o = config.recipe
-    start = _mesh(config, device)
+    start = _mesh(o.mesh, device)
     camera = ring(4, o.size, DISTANCE, 0.0, VIEW_ANGLE)[1].to(device)  # azimuth 90
     target = (square(o.size) if o.target is None else target_picture(o.target, o.size)).mean(-1).to(device)
     points = start.vertices.clone().requires_grad_()
     topology = Topology.of(start.faces, len(points))
     optimizer = torch.optim.Adam([points], lr=o.rate)
-    visibility = visibility_of(config.rasterizer)
+    visibility = config.rasterizer.chosen()
 
     def silhouette() -> Tensor:
         return render(points, start.faces, camera, visibility=visibility, supersampling=SUPERSAMPLING).alpha[0]
@@ -77,8 +107,8 @@ def vertices(config: DictConfig, record: Run, device: torch.device) -> None:
     def mesh() -> Mesh:
         return _mirrored(replace(start, vertices=points.detach())).to("cpu")
 
-    recorder, watches = timelapse(config, record, mesh, camera.to("cpu"))
-    done = optimize("nmr_vertices", step, steps=steps_of(config), run=record, watches=watches)
+    recorder, callbacks = timelapse(config, record, mesh, camera.to("cpu"))
+    done = optimize("nmr_vertices", step, steps=steps_of(config), run=record, callbacks=callbacks)
     close(recorder, record)
     with torch.no_grad():
         found = silhouette()
@@ -91,14 +121,27 @@ def vertices(config: DictConfig, record: Run, device: torch.device) -> None:
     save(mesh(), config, record)
 
 
-def textures(config: DictConfig, record: Run, device: torch.device) -> None:
+@dataclass
+class TexturesOptions(RecipeOptions):
+    """Example 3: a texture is learned that shows one picture from every side."""
+
+    name: str = "nmr_textures"
+    mesh: str | None = mesh_option("a teapot")
+    target: str | None = option(None, "a picture; null: stripes", path=True)
+    steps: int = steps_option(300)
+    size: int = _size()
+    texture: int = option(512, "texels each way", least=8, most=8192)
+    rate: float = option(0.1, "of Adam", above=0)
+
+
+@recipe(TexturesOptions)
+def textures(o: TexturesOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """One picture is given; the texture is learned that shows it from every side. Sum of squares, Adam 0.1, 0.5.
 
     A texture atlas takes the place of the small texture of each face there, tanh of what is learned as there. The
     projection is parallel: a camera very far away.
     """
-    o = config.recipe
-    start = unwrap(_mesh(config, torch.device("cpu")), o.texture).to(device)
+    start = unwrap(_mesh(o.mesh, torch.device("cpu")), o.texture).to(device)
     target = (stripes(o.size) if o.target is None else target_picture(o.target, o.size)).to(device)
     texture = torch.zeros(o.texture, o.texture, 3, device=device, requires_grad=True)
     optimizer = torch.optim.Adam([texture], lr=o.rate, betas=(0.5, 0.999))
@@ -121,8 +164,8 @@ def textures(config: DictConfig, record: Run, device: torch.device) -> None:
     def mesh() -> Mesh:
         return _mirrored(replace(start, texture=torch.tanh(texture.detach()).clamp(0, 1))).to("cpu")
 
-    recorder, watches = timelapse(config, record, mesh, ring(1, o.size, DISTANCE, 0.0, VIEW_ANGLE))
-    done = optimize("nmr_textures", step, steps=steps_of(config), run=record, watches=watches)
+    recorder, callbacks = timelapse(config, record, mesh, ring(1, o.size, DISTANCE, 0.0, VIEW_ANGLE))
+    done = optimize("nmr_textures", step, steps=steps_of(config), run=record, callbacks=callbacks)
     close(recorder, record)
     angles = [45.0 * k for k in range(8)]
     with torch.no_grad():
@@ -134,22 +177,42 @@ def textures(config: DictConfig, record: Run, device: torch.device) -> None:
     save(mesh(), config, record)
 
 
-def camera(config: DictConfig, record: Run, device: torch.device) -> None:
+@dataclass
+class CameraOptions(RecipeOptions):
+    """Example 4: the camera's position is found from one silhouette."""
+
+    name: str = "nmr_camera"
+    mesh: str | None = mesh_option("a teapot")
+    target: str | None = option(
+        None, "a picture of it, black around it; null: one taken from elevation 30, azimuth -15", path=True
+    )
+    start: list[float] = option([6.0, 10.0, 14.0], "the camera's place, three numbers, not all 0")
+    steps: int = steps_option(1000)
+    enough: float = option(70.0, "sum of squared differences at which it stops", least=0)
+    size: int = _size()
+    rate: float = option(0.1, "of Adam", above=0)
+
+    def check(self) -> None:
+        super().check()
+        self.expect("start", len(self.start) == 3 and any(self.start), "three numbers, not all 0, as in [6,10,14]")
+
+
+@recipe(CameraOptions)
+def camera(o: CameraOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """One silhouette of a known mesh is given; the camera's position is found, looking at the origin. Adam 0.1.
 
     It starts some 18 units away and ends when the sum of squares falls below ``enough``, or after ``steps``.
     """
-    o = config.recipe
-    mesh = _mesh(config, device)
+    mesh = _mesh(o.mesh, device)
     true = ring(24, o.size, DISTANCE, 30.0, VIEW_ANGLE)[23].to(device)  # azimuth -15
     with torch.no_grad():
         if o.target is None:
             target = render(mesh.vertices, mesh.faces, true, supersampling=SUPERSAMPLING).alpha[0]
         else:
             target = target_mask(o.target, o.size).to(device)
-    position = torch.tensor(list(o.start), device=device).float().requires_grad_()
+    position = torch.tensor(o.start, device=device).float().requires_grad_()
     optimizer = torch.optim.Adam([position], lr=o.rate)
-    visibility = visibility_of(config.rasterizer)
+    visibility = config.rasterizer.chosen()
 
     def silhouette() -> Tensor:
         pose = look_at(position[None], position.new_zeros(3), position.new_tensor([0.0, 1.0, 0.0]))
@@ -180,9 +243,9 @@ def camera(config: DictConfig, record: Run, device: torch.device) -> None:
     write_strip(record.folder / "images" / "nmr_camera.png", [_gray(found), _gray(target)])
 
 
-def _mesh(config: DictConfig, device: torch.device) -> Mesh:
+def _mesh(path: str | None, device: torch.device) -> Mesh:
     """The recipe's mesh, mirrored in z."""
-    return _mirrored(target_mesh(config.recipe.mesh).without_appearance()).to(device)
+    return _mirrored(target_mesh(path).without_appearance()).to(device)
 
 
 def _mirrored(mesh: Mesh) -> Mesh:

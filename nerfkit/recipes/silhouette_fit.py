@@ -6,13 +6,13 @@ nothing about what happens on the surface, and plain descent pulls out spikes an
 self-intersections.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
+from nerfkit.config import TrainOptions
 from nerfkit.fit.large_steps import LargeSteps
 from nerfkit.fit.loop import optimize
 from nerfkit.mesh.files.io import load_mesh
@@ -23,33 +23,57 @@ from nerfkit.mesh.measures import surface_distance
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
-from nerfkit.raster.visibility import visibility_of
-from nerfkit.recipes import steps_of
-from nerfkit.recipes.common import Epochs, close, compare, iou_loss, masked_scene, photos, save, timelapse
+from nerfkit.recipes import RecipeOptions, recipe, steps_option, subdivisions_option, weight
+from nerfkit.recipes.common import close, compare, iou_loss, masked_scene, photos, save, steps_of, timelapse
 from nerfkit.runs.folder import Run
 from nerfkit.runs.report import table
+from nerfkit.scenes.epochs import Epochs
 from nerfkit.scenes.scene import Scene
+from nerfkit.schema import option
+
+VARIANTS = ("none", "smooth", "area", "both", "large_steps")
 
 
-def run(config: DictConfig, record: Run, device: torch.device) -> None:
+@dataclass
+class SilhouetteFitOptions(RecipeOptions):
+    """A sphere becomes the object by its silhouettes alone, with and without the terms that keep a mesh in order."""
+
+    name: str = "silhouette_fit"
+    variants: list[str] = option(list(VARIANTS), "one fit each", choices=VARIANTS)
+    steps: int = steps_option(400)
+    views_per_step: int = option(4, "photos that a step looks at", least=1, most=1000)
+    subdivisions: int = subdivisions_option(4)
+    radius: float = option(0.8, "of the sphere, in normalized units (the object is about 1.9 wide)", above=0)
+    rate: float = option(0.005, "of Adam, in normalized units", above=0)
+    large_rate: float = option(0.02, "of large_steps", above=0)
+    smoothness: float = option(10.0, "of large_steps, in edges squared", least=0)
+    final_rate: float = option(0.1, "share of the rates that is left at the end", above=0, most=1)
+    flatness: float = weight(0.02, "of neighboring faces alike (smooth, both)")
+    laplacian: float = weight(0.02, "of squared Laplacians in edges squared (smooth, both)")
+    area: float = weight(0.01, "of the variance of the triangles' areas (area, both)")
+
+
+@recipe(SilhouetteFitOptions)
+def run(o: SilhouetteFitOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures of each variant: mask IoU on held-out views, self-intersections, the variance of
     areas, the roughness of normals and, where the truth is known, the chamfer distance.
     """
     scene = masked_scene(config)
-    found = {name: fit(config, scene, record, device, name) for name in config.recipe.variants}
+    found = {name: fit(o, config, scene, record, device, name) for name in o.variants}
     record.update_metrics({"silhouette_fit": found})
     keys = ("mask_iou", "chamfer", "self_intersections", "area_variance", "normal_roughness")
     shown = [key for key in keys if key in next(iter(found.values()))]
     record.log(table(("silhouettes alone", *found), [(key, *(row[key] for row in found.values())) for key in shown]))
 
 
-def fit(config: DictConfig, scene: Scene, record: Run, device: torch.device, variant: str) -> dict[str, Any]:
+def fit(
+    o: SilhouetteFitOptions, config: TrainOptions, scene: Scene, record: Run, device: torch.device, variant: str
+) -> dict[str, Any]:
     """One fit and its figures."""
-    o = config.recipe
     start = icosphere(o.subdivisions, o.radius).without_appearance().to(device)
     vertices = start.vertices.clone().requires_grad_()
     topology = Topology.of(start.faces, len(vertices))
-    visibility, queue = visibility_of(config.rasterizer), Epochs(scene.train, int(config.seed))
+    visibility, queue = config.rasterizer.chosen(), Epochs(scene.train, int(config.seed))
     large_steps = LargeSteps(vertices, topology.edges, o.smoothness) if variant == "large_steps" else None
     optimizer = torch.optim.Adam([vertices], lr=o.rate)
     weights = {"flatness": 0.0, "laplacian": 0.0, "area": 0.0}
@@ -82,10 +106,10 @@ def fit(config: DictConfig, scene: Scene, record: Run, device: torch.device, var
     def mesh() -> Mesh:
         return replace(start, vertices=vertices.detach().clone()).to("cpu")
 
-    recorder, watches = timelapse(
+    recorder, callbacks = timelapse(
         config, record, mesh, scene.cameras, up=scene.up, units=scene.normalization, name=variant
     )
-    optimize(f"silhouette_fit_{variant}", step, steps=steps_of(config), run=record, watches=watches)
+    optimize(f"silhouette_fit_{variant}", step, steps=steps_of(config), run=record, callbacks=callbacks)
     close(recorder, record)
     made = mesh()
     found = compare(made, scene, scene.test or scene.train[:1])

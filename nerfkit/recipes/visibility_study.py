@@ -13,28 +13,49 @@ measured: mean |mask - true| as a share of the object, and for the painted task 
 import math
 import statistics
 import time
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
+from nerfkit.config import TrainOptions
 from nerfkit.fit.large_steps import LargeSteps
-from nerfkit.fit.loop import Watch, optimize
+from nerfkit.fit.loop import Callback, optimize
 from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
 from nerfkit.raster.visibility import VISIBILITIES, SoftRas, Visibility
-from nerfkit.recipes import steps_of
+from nerfkit.recipes import RecipeOptions, recipe, steps_option, subdivisions_option
+from nerfkit.recipes.common import steps_of
 from nerfkit.runs.folder import Run
 from nerfkit.runs.plot import line_chart
 from nerfkit.runs.report import table
+from nerfkit.schema import option
 
 SAMPLES = 8  # each way in a pixel, of the true pictures
 HELD_OUT = 12
+
+
+@dataclass
+class VisibilityStudyOptions(RecipeOptions):
+    """The same fit with all six visibility gradients. A table and charts."""
+
+    name: str = "visibility_study"
+    tasks: list[str] = option(
+        ["silhouette", "painted"], "masks alone, or colors too", choices=("silhouette", "painted")
+    )
+    subdivisions: list[int] = subdivisions_option([3, 4])
+    steps: int = steps_option(150)
+    views: int = option(6, "pictures of the ball", least=1, most=10_000)
+    size: int = option(128, "their side in pixels", least=8, most=4096)
+    rate: float = option(0.03, "of the vertices' steps; the ball's radius is 1", above=0)
+    color_rate: float = option(0.03, "of the colors' Adam", above=0)
+    smoothness: float = option(5.0, "of LargeSteps at 1280 faces, in edges squared", least=0)
+    final_rate: float = option(0.1, "share of the vertices' rate that is left at the end", above=0, most=1)
 
 
 def contestants() -> dict[str, Visibility]:
@@ -51,9 +72,9 @@ class Photos(NamedTuple):
     true_held_out: Tensor
 
 
-def run(config: DictConfig, record: Run, device: torch.device) -> None:
+@recipe(VisibilityStudyOptions)
+def run(o: VisibilityStudyOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures: ``visibility_study.TASK.FACES.NAME``; charts in ``images/``."""
-    o = config.recipe
     cameras, held_out = around(o.views, o.size, 0.0), around(HELD_OUT, o.size, 0.5)
     truth, painted = bumpy_ball(5, int(config.seed))
     true, true_held_out = (
@@ -66,7 +87,7 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
         for subdivisions in o.subdivisions:
             rows, lines = {}, {}
             for name in contestants():
-                rows[name], lines[name] = fit(config, record, device, task, subdivisions, name, photos)
+                rows[name], lines[name] = fit(o, config, record, device, task, subdivisions, name, photos)
             faces = 20 * 4**subdivisions
             found[task][str(faces)] = rows
             unit = "% of the object" if task == "silhouette" else "% of the range, inside"
@@ -84,7 +105,8 @@ def run(config: DictConfig, record: Run, device: torch.device) -> None:
 
 
 def fit(
-    config: DictConfig,
+    o: VisibilityStudyOptions,
+    config: TrainOptions,
     record: Run,
     device: torch.device,
     task: str,
@@ -93,7 +115,6 @@ def fit(
     photos: Photos,
 ) -> tuple[dict[str, float], list[tuple[float, float]]]:
     """One fit: its final figures, and the held-out error in percent by step."""
-    o = config.recipe
     start = icosphere(subdivisions).without_appearance().to(device)
     vertices = start.vertices.clone().requires_grad_()
     colors = torch.full_like(start.vertices, 0.5, requires_grad=True)
@@ -141,7 +162,7 @@ def fit(
         return terms
 
     steps = steps_of(config)
-    optimize(title, timed, steps=steps, run=record, watches=[Watch(max(0.1, min(1.0, 5 / steps)), look)])
+    optimize(title, timed, steps=steps, run=record, callbacks=[Callback(look, share=max(0.1, min(1.0, 5 / steps)))])
     figures = {key: round(value, 3) for key, value in errors.items()}
     final = Mesh(vertices.detach().cpu(), start.faces.cpu())
     return {

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from nerfkit.errors import CheckpointError
-from nerfkit.runs.files import replacing
+from nerfkit.runs.files import write_bytes
 
 KEEP = 2  # the second newest is the way back when the newest cannot be read
 
@@ -27,8 +27,7 @@ def save(run_folder: Path, step: int, state: dict[str, Any]) -> Path:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     path = folder / f"step_{step:08d}.pt"
-    with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    write_bytes(path, buffer.getbuffer())
     newest_first = steps(run_folder)
     # A run that went back to an older step must not lose what it has just saved to the newer files of before.
     keep = {step, *[s for s in newest_first if s != step][: KEEP - 1]}

@@ -16,7 +16,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The content reaches the disk before the name changes, so that a power cut leaves one of the two files whole.
     """
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -35,12 +35,16 @@ def write_png(path: Path, pixels: NDArray[np.uint8], compress_level: int = 6) ->
 
     Packed in memory first: on a full disk imageio's own file would complain once more when it is closed.
     """
-    content = iio.imwrite("<bytes>", pixels, extension=".png", compress_level=compress_level)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(path, iio.imwrite("<bytes>", pixels, extension=".png", compress_level=compress_level))
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes ``text`` as UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Writes ``content``, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

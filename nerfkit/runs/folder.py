@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from nerfkit.errors import CheckpointError, ConfigError
@@ -30,6 +31,7 @@ from nerfkit.runs import environment
 from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import steps
 from nerfkit.runs.files import write_text
+from nerfkit.schema import literal, shown
 
 
 class Run:
@@ -49,21 +51,19 @@ class Run:
         self.text = self.board.text
 
     @classmethod
-    def create(
-        cls, output: str | Path, scene_name: str, config: DictConfig, overrides: Sequence[str] | None = None
-    ) -> "Run":
+    def create(cls, output: str | Path, scene_name: str, config: Any, overrides: Sequence[str] | None = None) -> "Run":
         """Makes a new folder, records the question and the machine in it, and points ``latest`` to it.
 
         Args:
             output: the folder of all runs.
             scene_name: the folder of this scene's runs.
-            config: saved resolved, as config.yaml.
+            config: a config or a dataclass of options; saved resolved, as config.yaml.
             overrides: the words of the command; None takes them from Hydra, where Hydra runs the program.
 
         Raises:
             ConfigError: no folder can be made there.
         """
-        parent = Path(output) / scene_name
+        parent = Path(os.path.expanduser(output)) / scene_name
         check_output(parent)
         run = cls(_new_folder(parent, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
         if overrides is None:
@@ -77,22 +77,23 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: str | Path, config: DictConfig | None = None) -> "Run":
-        """An existing run; ``path`` may be ``OUTPUT/SCENE/latest``.
-
-        Args:
-            path: the run folder.
-            config: the config to go on with; it takes the place of the recorded one, and the values that differ are
-                added to overrides.yaml. None leaves the record as it is.
+    def open(cls, path: str | Path) -> "Run":
+        """An existing run, untouched; ``path`` may be ``OUTPUT/SCENE/latest``.
 
         Raises:
             CheckpointError: no such folder, or not a run folder.
         """
-        folder = find(path)
-        run = cls(folder)
-        if config is not None:
-            run._record(config, _changes(_plain(OmegaConf.load(folder / "config.yaml")), _plain(config)))
-        return run
+        return cls(find(path))
+
+    def go_on(self, config: Any) -> None:
+        """Records that an existing run goes on with ``config`` in place of the saved one.
+
+        What differs is printed, and added to overrides.yaml.
+        """
+        changes = dict(_changes(_plain(OmegaConf.load(self.folder / "config.yaml")), _plain(config)))
+        self._record(config, [f"{key}={shown(value)}" for key, (_, value) in changes.items()])
+        for key, (before, value) in changes.items():
+            self.log(f"{key}: {shown(before)} -> {shown(value)}")
 
     def log(self, text: str) -> None:
         """Prints ``text``, above a progress bar if there is one, and adds it to log.txt."""
@@ -149,12 +150,13 @@ class Run:
         """Writes what TensorBoard still has in memory."""
         self.board.close()
 
-    def _record(self, config: DictConfig, overrides: Sequence[str]) -> None:
+    def _record(self, config: Any, overrides: Sequence[str]) -> None:
         path = self.folder / "overrides.yaml"
         earlier = list(OmegaConf.load(path)) if path.exists() else []
         facts = environment.describe()
-        write_text(path, OmegaConf.to_yaml([*earlier, *overrides]))
-        write_text(self.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        # A reader that is OmegaConf too must not replace a ``${...}`` in a path.
+        write_text(path, OmegaConf.to_yaml(literal([*earlier, *overrides])))
+        write_text(self.folder / "config.yaml", OmegaConf.to_yaml(literal(_plain(config))))
         write_text(self.folder / "environment.yaml", OmegaConf.to_yaml(facts))
         with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now().isoformat(' ', 'seconds')}  {' '.join(overrides)}\n")
@@ -167,7 +169,7 @@ def find(path: str | Path) -> Path:
     Raises:
         CheckpointError: no such folder, or one that is not a run's.
     """
-    given = Path(path)
+    given = Path(os.path.expanduser(path))
     folder = given.parent / given.read_text(encoding="utf-8").strip() if given.is_file() else given
     folder = folder.resolve()
     if not folder.is_dir():
@@ -186,7 +188,7 @@ def check_output(folder: str | Path) -> None:
         ConfigError: it or what stands above it is no folder, or cannot be written.
         OSError: the disk is full.
     """
-    folder = Path(folder)
+    folder = Path(os.path.expanduser(folder))
     place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     reason = "is not a folder"
     if place.is_dir():
@@ -229,20 +231,18 @@ def _point_latest(parent: Path, name: str) -> None:
 
 def _plain(config: Any) -> dict[str, Any]:
     """The config as dictionaries, lists and numbers, resolved."""
-    plain: Any = OmegaConf.to_container(config, resolve=True)
+    plain: Any = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else asdict(config)
     return plain
 
 
-def _changes(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """``key=value`` for every value of ``new`` that ``old`` does not have."""
-    words: list[str] = []
+def _changes(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Key, old and new value wherever ``new`` is not as ``old``."""
     for key, value in new.items():
         before = old.get(key)
         if isinstance(value, dict):
-            words += _changes(before if isinstance(before, dict) else {}, value, f"{prefix}{key}.")
+            yield from _changes(before if isinstance(before, dict) else {}, value, f"{prefix}{key}.")
         elif value != before:
-            words.append(f"{prefix}{key}={'null' if value is None else value}")
-    return words
+            yield prefix + key, (before, value)
 
 
 def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from nerfkit.runs.files import replacing
+from nerfkit.runs.files import write_bytes
 
 WIDTH, HEIGHT, MARGIN, SCALE = 760, 440, 60, 2
 COLORS = ("#1b6ca8", "#d1495b", "#2e933c", "#edae49", "#66439b", "#e377c2", "#7a5c3e", "#000000")
@@ -58,8 +58,7 @@ def line_chart(
     content = io.BytesIO()
     image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS).save(content, "PNG")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+    write_bytes(path, content.getvalue())
     return path
 
 

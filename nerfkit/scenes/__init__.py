@@ -1,14 +1,17 @@
 """Scenes: one module a format, and ``open_scene``, which finds the right one."""
 
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any, ClassVar
 
-from nerfkit.errors import ConfigError, SceneError, did_you_mean, problem
-from nerfkit.scenes.assemble import Background
+from nerfkit.errors import ConfigError, problem
+from nerfkit.scenes.assemble import Background, background_color
 from nerfkit.scenes.files import Source
 from nerfkit.scenes.scene import Scene, Similarity
+from nerfkit.schema import Options, option
 
-__all__ = ["FORMATS", "Scene", "Similarity", "detect", "open_scene"]
+__all__ = ["FORMATS", "Scene", "SceneOptions", "Similarity", "detect", "open_scene"]
 
 # Name -> the module whose ``load`` reads it, imported when it is asked for.
 FORMATS = {
@@ -24,6 +27,27 @@ _UNSUPPORTED = {
     "llff": ("poses_bounds.npy",),
     "dtu": ("cameras_sphere.npz", "cameras.npz"),
 }
+
+
+@dataclass
+class SceneOptions(Options):
+    """The photos; auto looks at the files, and clock is modeled and rendered here on first use."""
+
+    group: ClassVar[str] = "scene"
+
+    name: str = option("auto", "its format", choices=(*FORMATS, "auto"))
+    root: str | None = option(
+        None,
+        "folder or zip; the clock's folder to keep the made ones in, null: $NERFKIT_CACHE, or else ~/.cache/nerfkit",
+        path=True,
+    )
+    resolution: int | None = option(None, "longer image side in pixels; null: as stored, the clock 512", least=8)
+    background: Any = option(None, "black, white or [r,g,b] in [0,1]; null: white for blender, else black")
+    holdout: int = option(10, "every so many-th view is held out where the format has no test split", least=2)
+
+    def check(self) -> None:
+        super().check()
+        background_color(self.background, "black")
 
 
 def open_scene(
@@ -45,15 +69,10 @@ def open_scene(
         holdout: views 0, holdout, 2 holdout, ... are the test views where the format has no test split.
 
     Raises:
-        SceneError: the name is unknown, or the data cannot be used; the message names the file.
+        SceneError: the data cannot be used; the message names the file.
         ConfigError: an argument is out of its range, or ``root`` is missing.
     """
-    known = [*FORMATS, "auto"]
-    if name not in known:
-        raise SceneError(f"{name!r}: unknown scene{did_you_mean(name, known)}")
-    for key, value, least in (("resolution", resolution, 8), ("holdout", holdout, 2)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise ConfigError(f"scene.{key} is {value!r}; expected a whole number of at least {least}.")
+    SceneOptions(name, None if root is None else str(root), resolution, background, holdout)  # it checks them
     if root is None and name != "clock":
         raise ConfigError(f"scene.root is missing; scene={name} reads files. Add scene.root=FOLDER_OR_ZIP.")
     found = detect(root) if name == "auto" and root is not None else name

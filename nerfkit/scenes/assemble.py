@@ -11,6 +11,7 @@ from nerfkit.cameras import Cameras
 from nerfkit.errors import ConfigError, did_you_mean, problem
 from nerfkit.scenes.normalize import Box, camera_box, fit_box, hull_box, move
 from nerfkit.scenes.scene import Scene
+from nerfkit.schema import shown
 
 Color = tuple[float, float, float]
 Background = str | Sequence[float] | None
@@ -33,11 +34,12 @@ def background_color(value: Background, default: str) -> Color:
         raise ConfigError(
             f"scene.background={value}: unknown color{did_you_mean(value, COLORS)}; or three numbers in [0,1]"
         )
-    numbers = [float(v) for v in value if isinstance(v, int | float) and 0 <= v <= 1]
-    if len(value) != 3 or len(numbers) != 3:
+    listed = list(value) if isinstance(value, Sequence) else [value]
+    numbers = [float(v) for v in listed if isinstance(v, int | float) and 0 <= v <= 1]
+    if len(listed) != 3 or len(numbers) != 3:
         raise ConfigError(
-            f"scene.background is {list(value)}; expected {' or '.join(COLORS)}, or three numbers in [0,1]. "
-            "Write for example scene.background=[0.5,0.5,0.5]."
+            f"scene.background={shown(listed if isinstance(value, Sequence) else value)}: expected "
+            f"{' or '.join(COLORS)}, or three numbers in [0,1], such as [0.5,0.5,0.5]"
         )
     return numbers[0], numbers[1], numbers[2]
 

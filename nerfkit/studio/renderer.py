@@ -168,17 +168,6 @@ def geometry(surface: Surface, cameras: Cameras, view: int) -> tuple[np.ndarray,
     return depth, normals
 
 
-def silhouettes(vertices: np.ndarray, faces: np.ndarray, cameras: Cameras, samples: int = 16) -> np.ndarray:
-    """The share (N,H,W) float32 of each pixel's ``samples`` x ``samples`` rays that hit the mesh."""
-    height, width = cameras.height, cameras.width
-    vertices, faces = np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(faces, np.int32)
-    result = np.empty((len(cameras), height, width), np.float32)
-    for view in range(len(cameras)):
-        hit = nearest_faces(project(vertices, cameras, view, samples), faces, height * samples, width * samples)[0] >= 0
-        result[view] = hit.reshape(height, samples, width, samples).mean((1, 3), dtype=np.float32)
-    return result
-
-
 def project(vertices: np.ndarray, cameras: Cameras, view: int, samples: int) -> np.ndarray:
     """Homogeneous sample coordinates (V,3) float64 of the vertices in one view: x w, y w and the depth w."""
     pose = cameras.camera_to_world[view].double().numpy()

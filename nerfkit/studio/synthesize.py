@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +20,11 @@ import torch
 import trimesh
 
 from nerfkit.cameras import Cameras
-from nerfkit.errors import ConfigError, did_you_mean, problem
+from nerfkit.errors import problem
 from nerfkit.runs.progress import track
 from nerfkit.scenes.assemble import MIN_TRAIN
 from nerfkit.scenes.files import TRUTH
+from nerfkit.schema import Options, option
 from nerfkit.studio import blender_writer, kaolin_writer
 from nerfkit.studio.renderer import Lights, Photos, Surface, geometry, render
 from nerfkit.studio.surfaces import TexturedMesh, as_array, surface_of
@@ -50,22 +51,45 @@ class _View(NamedTuple):
     number: int
 
 
+@dataclass
+class SynthesisOptions(Options):
+    """What photos ``synthesize`` makes."""
+
+    views: int = option(
+        40, "pictures for training and testing; Blender's validation file has more", least=3, most=100_000
+    )
+    size: int = option(256, "their side in pixels", least=8, most=8192)
+    samples: int = option(4, "a pixel is the mean of samples x samples rays", least=1, most=32)
+    seed: int = option(0, "turns the cameras around the object", least=0, most=2**63 - 1)
+    holdout: int = option(
+        10, "every so many-th view is a test view; scene.holdout must agree for Kaolin's format", least=2, most=100_000
+    )
+    fov: float = option(40.0, "angle of view in degrees", least=1, most=150)
+    light: str = option("none", "none: colors as they are; studio: lights with a highlight", choices=LIGHTS)
+    specular: float = option(0.3, "strength of the highlight", least=0, most=1)
+    shininess: float = option(32.0, "its Blinn-Phong exponent", least=1, most=1e4)
+    up: str = option("y", "which of the mesh's axes points up; Kaolin's world has y up, Blender's z", choices=TO_KAOLIN)
+    format: str = option("both", "of the data set", choices=("both", *FORMATS))
+
+    def check(self) -> None:
+        super().check()
+        rays = self.size * self.samples
+        self.expect(
+            "size",
+            rays <= MOST_SAMPLES,
+            f"at most {MOST_SAMPLES} rays across a picture, not {rays}; ask for smaller pictures, or fewer samples",
+        )
+        left = self.views - len(range(0, self.views, self.holdout))
+        self.expect(
+            "views",
+            left >= MIN_TRAIN,
+            f"at least {MIN_TRAIN} views for training, and holdout={self.holdout} leaves {left}; "
+            "ask for more views, or hold fewer out",
+        )
+
+
 def synthesize(
-    mesh: TexturedMesh,
-    folder: str | Path,
-    *,
-    views: int = 40,
-    size: int = 256,
-    samples: int = 4,
-    seed: int = 0,
-    holdout: int = 10,
-    fov: float = 40.0,
-    light: str = "none",
-    specular: float = 0.3,
-    shininess: float = 32.0,
-    up: str = "y",
-    format: str = "both",
-    progress: bool = True,
+    mesh: TexturedMesh, folder: str | Path, options: SynthesisOptions | None = None, *, progress: bool = True
 ) -> dict[str, Path]:
     """Render ``mesh`` from all sides into ``folder``/kaolin and ``folder``/blender; the same arguments, the same files.
 
@@ -75,85 +99,36 @@ def synthesize(
     Args:
         mesh: a ``nerfkit.mesh.mesh.Mesh``.
         folder: new or empty.
-        views: pictures for training and testing; a share more is made for Blender's validation file.
-        size: the pictures' side in pixels.
-        samples: a pixel is the mean of samples x samples rays.
-        seed: turns the cameras' spiral.
-        holdout: views 0, holdout, 2 holdout, ... are the test views; ``scene.holdout`` must agree for Kaolin's format.
-        fov: angle of view in degrees.
-        light: "none", colors as they are; or "studio", the clock's lights, with a highlight.
-        specular, shininess: the highlight's strength and Blinn-Phong exponent.
-        up: which of the mesh's axes points up, "y" or "z". Kaolin's world has y up, Blender's z: the mesh is turned.
-        format: "kaolin", "blender" or "both".
+        options: None takes their defaults.
         progress: whether to show how far it is.
 
     Returns:
         the folder of each format written.
 
     Raises:
-        ConfigError: an argument is out of its range.
         SceneError: the mesh has no face with an area, or the folder is not empty or cannot be written.
     """
-    _check_numbers(views, size, samples, seed, holdout, fov, specular, shininess)
-    for name, value, known in (
-        ("light", light, tuple(LIGHTS)),
-        ("up", up, tuple(TO_KAOLIN)),
-        ("format", format, ("both", *FORMATS)),
-    ):
-        if value not in known:
-            raise ConfigError(f"{name}={value}: unknown {name}{did_you_mean(value, known)}")
-    formats = FORMATS if format == "both" else (format,)
-    vertices = as_array(mesh.vertices).astype(np.float64) @ TO_KAOLIN[up].T
-    surface = surface_of(mesh, TO_KAOLIN[up], specular if light != "none" else 0.0, shininess)
+    o = options or SynthesisOptions()
+    formats = FORMATS if o.format == "both" else (o.format,)
+    vertices = as_array(mesh.vertices).astype(np.float64) @ TO_KAOLIN[o.up].T
+    surface = surface_of(mesh, TO_KAOLIN[o.up], o.specular if o.light != "none" else 0.0, o.shininess)
     points = _visible(vertices, as_array(mesh.faces), str(mesh.provenance.get("path", "mesh")))
-    cameras, places = _plan(points, views, size, holdout, fov, seed, with_val="blender" in formats)
+    cameras, places = _plan(points, o.views, o.size, o.holdout, o.fov, o.seed, with_val="blender" in formats)
     # White is the camera's plane and black lies as far behind the object, as in NeRF's synthetic scenes.
     far = 2 * float(np.linalg.norm(cameras.positions[0].numpy() - (points.min(axis=0) + points.max(axis=0)) / 2))
     about = {
         "mesh": Path(str(mesh.provenance.get("path", ""))).name,
-        **{"views": views, "size": size, "samples": samples, "seed": seed, "holdout": holdout, "fov_degrees": fov},
-        **{"light": light, "specular": specular, "shininess": shininess, "mesh_up": up},
+        **{"views": o.views, "size": o.size, "samples": o.samples, "seed": o.seed, "holdout": o.holdout},
+        **{"fov_degrees": o.fov, "light": o.light, "specular": o.specular, "shininess": o.shininess, "mesh_up": o.up},
         "depth_png_black": far,
     }
-    with _filled(Path(folder).expanduser().absolute(), formats, len(places) * size**2 * 25 // 10**6 + 20) as passing:
+    with _filled(Path(folder).expanduser().absolute(), formats, len(places) * o.size**2 * 25 // 10**6 + 20) as passing:
         for name in formats:
             (passing / name).mkdir()
             _write_truth(passing / name / TRUTH, vertices @ _world(name).T, mesh)
             (passing / name / ABOUT).write_text(json.dumps(about, indent=4) + "\n")
-        _shoot(surface, LIGHTS[light], cameras, places, samples, far, passing, formats, progress)
+        _shoot(surface, LIGHTS[o.light], cameras, places, o.samples, far, passing, formats, progress)
     return {name: Path(folder).expanduser() / name for name in formats}
-
-
-def _check_numbers(
-    views: int, size: int, samples: int, seed: int, holdout: int, fov: float, specular: float, shininess: float
-) -> None:
-    for name, value, low, high in (
-        ("views", views, 3, 100_000),
-        ("size", size, 8, 8192),
-        ("samples", samples, 1, 32),
-        ("seed", seed, 0, 2**63),
-        ("holdout", holdout, 2, 100_000),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ConfigError(f"{name}={value}: expected a whole number from {low} to {high}.")
-    for name, number, least, most in (
-        ("fov", fov, 1, 150),
-        ("specular", specular, 0, 1),
-        ("shininess", shininess, 1, 1e4),
-    ):
-        if isinstance(number, bool) or not isinstance(number, int | float) or not least <= number <= most:
-            raise ConfigError(f"{name}={number}: expected a number from {least} to {most:g}.")
-    if size * samples > MOST_SAMPLES:
-        raise ConfigError(
-            f"size={size} with samples={samples} are {size * samples} rays across a picture; expected at most "
-            f"{MOST_SAMPLES}. Ask for smaller pictures, or fewer samples."
-        )
-    train = views - len(range(0, views, holdout))
-    if train < MIN_TRAIN:
-        raise ConfigError(
-            f"views={views} with holdout={holdout} leave {train} views for training; expected at least {MIN_TRAIN}. "
-            "Ask for more views, or hold fewer out."
-        )
 
 
 def _visible(vertices: np.ndarray, faces: np.ndarray, where: str) -> np.ndarray:

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 
 from nerfkit.cameras import Cameras
 from nerfkit.errors import CheckpointError
 from nerfkit.view.colors import picture
 from nerfkit.view.frames import render_frames
+from nerfkit.view.options import VideoOptions
 from nerfkit.view.paths import PATHS
 from nerfkit.view.video import write_video
 
@@ -28,7 +28,7 @@ class Source(Protocol):
 def show(
     source: Source,
     name: str,
-    options: DictConfig,
+    options: VideoOptions,
     cameras: Cameras,
     up: tuple[float, float, float],
     folder: Path,
@@ -42,7 +42,7 @@ def show(
     Args:
         source: renders one view of the path.
         name: ``field`` or ``mesh``.
-        options: path, channels, format, frames, fps, elevation, radius, resolution, as in conf/render.yaml.
+        options: of the path and the videos.
         cameras: the training cameras: lens, distance and size of the path's.
         up: the scene's up axis.
         folder: where the videos go.
@@ -75,7 +75,7 @@ def show(
     return videos
 
 
-def camera_path(options: DictConfig, cameras: Cameras, up: tuple[float, float, float]) -> Cameras:
+def camera_path(options: VideoOptions, cameras: Cameras, up: tuple[float, float, float]) -> Cameras:
     """The path's cameras; ``resolution`` is the longer side in pixels, null the training images' size."""
     path = PATHS[options.path](cameras, options.frames, elevation=options.elevation, radius=options.radius, up=up)
     if options.resolution is None:

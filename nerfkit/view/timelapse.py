@@ -8,16 +8,15 @@ import numpy as np
 import torch
 
 from nerfkit.cameras import Cameras
-from nerfkit.errors import ConfigError
 from nerfkit.mesh.files.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import render_channels
 from nerfkit.runs.files import write_png
 from nerfkit.scenes.scene import Similarity
+from nerfkit.view.options import TimelapseOptions
 from nerfkit.view.usd import UsdSequence
 from nerfkit.view.video import write_video
 
-FORMATS = ("glb", "ply", "usd", "video")
 LIGHTS = torch.tensor([[-0.5, 0.7, 0.6], [0.8, -0.1, 0.4]])
 """Directions, in the camera's axes, toward the lamps that show the shape of a mesh without colors."""
 
@@ -27,11 +26,10 @@ class Timelapse:
 
     Args:
         folder: made with the first snapshot.
-        formats: some of ``FORMATS``; ``usd`` needs the extra ``nerfkit[usd]``.
+        options: which files, and snapshots a second in the video and in the USD file.
         camera: N cameras; frame k of the video shows the mesh through camera k mod N.
         background: of the video.
         units: files are written in the scene's own units, the inverse of this.
-        fps: snapshots a second, in the video and in the USD file.
         up: the world's up axis, which the USD file tells its readers.
 
     Raises:
@@ -41,20 +39,16 @@ class Timelapse:
     def __init__(
         self,
         folder: Path,
-        formats: Sequence[str],
+        options: TimelapseOptions,
         camera: Cameras,
         background: Sequence[float] = (1.0, 1.0, 1.0),
         units: Similarity | None = None,
-        fps: float = 12.0,
         up: Sequence[float] = (0.0, 1.0, 0.0),
     ) -> None:
-        self.folder, self.formats, self.camera, self.background = folder, tuple(formats), camera, background
-        self.units, self.fps = units or Similarity(), fps
+        self.folder, self.formats, self.camera, self.background = folder, options.formats, camera, background
+        self.units, self.fps = units or Similarity(), options.fps
         self.frames: list[Path] = []
-        unknown = [name for name in formats if name not in FORMATS]
-        if unknown:
-            raise ConfigError(f"timelapse.formats: unknown {unknown[0]!r}; expected some of {', '.join(FORMATS)}")
-        self.usd = UsdSequence(fps, up) if "usd" in self.formats else None
+        self.usd = UsdSequence(options.fps, up) if "usd" in self.formats else None
 
     def add(self, mesh: Mesh) -> None:
         """One more snapshot; ``mesh`` in normalized units. Topology and texture may change from one to the next."""

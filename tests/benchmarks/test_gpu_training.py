@@ -11,7 +11,6 @@ from benchmarks import gpu_frames, gpu_training
 from benchmarks.gpu_limits import Budget
 from nerfkit.fit.field import FieldFit
 from nerfkit.scenes import Scene, open_scene
-from nerfkit.volume.renderer import render_view
 from tests.fit.test_field import new_fit
 from tests.scenes.builders import ring, write_kaolin
 
@@ -91,12 +90,12 @@ def test_the_preset_is_the_gpu_s_and_a_scene_s_own_words_win() -> None:
 def test_frames(build: Callable[[], FieldFit]) -> None:
     fit = build()
     cameras = fit.scene.cameras
-    found = gpu_frames.frames(fit.average, fit.sampler, cameras, [0, 3], CPU, side=12)
+    found = gpu_frames.frames(fit.average, cameras, [0, 3], CPU, side=12)
     assert found["views"] == 2 and 0 < found["share_of_samples_evaluated"] <= 1
     assert found["largest_difference"] <= 1e-4
     assert min(found[name]["frames_per_second"] for name in ("with_waves", "without_waves")) > 0
-    colors, evaluated = gpu_frames.whole_view(fit.average, fit.sampler, cameras, 0, gpu_frames.EVERYTHING)
-    image = render_view(fit.average, fit.sampler, cameras, 0)
+    colors, evaluated = gpu_frames.whole_view(fit.average, cameras, 0, gpu_frames.EVERYTHING)
+    image = fit.average.render_view(cameras, 0)
     torch.testing.assert_close(colors, image.rgb.view(-1, 3), rtol=0, atol=1e-4)
     assert evaluated > 0
 

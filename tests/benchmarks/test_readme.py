@@ -59,13 +59,25 @@ def test_scene_table(tmp_path: Path) -> None:
     assert mic[-2:] == ["160 s", "not known"]
 
 
+def test_the_first_screen(tmp_path: Path) -> None:
+    assert "CPU: not run. GPU: no run on a GPU yet" in readme.readme_section(tmp_path)
+    write(tmp_path, "run_clock", RUN)
+    lines = readme.readme_section(tmp_path).splitlines()
+    assert "CPU: measured." in lines[0] and lines[-1] == "Measured on: Some CPU, 2 threads; 2026-11-21."
+    assert cells(lines, 4) == ["own clock, 256x192", "39.1 dB", "31.5 dB", "not known", "300 s"]
+    assert (
+        readme.filled(f"a\n{readme.START}\nold\n{readme.END}\nb", "new") == f"a\n{readme.START}\nnew\n{readme.END}\nb"
+    )
+
+
 def test_a_chamfer_without_a_truth_is_not_known(tmp_path: Path) -> None:
     run = RUN | {"mesh": {key: value for key, value in RUN["mesh"].items() if key != "chamfer"}}
     write(tmp_path, "run_kaolin", run)
     write(tmp_path, "run_mic", {key: value for key, value in RUN.items() if key != "mesh"})
     column = cells(readme.scene_table(tmp_path), 0).index("chamfer")
     found = [cells(readme.scene_table(tmp_path), 2 + row)[column] for row in range(len(readme.SCENES))]
-    assert dict(zip(readme.SCENES, found, strict=True)) == {"clock": "not run", "kaolin": "not known", "mic": "not run"}
+    known = {"clock": "not run", "kaolin": "not known", "mic": "not run", "mic_400": "not run"}
+    assert dict(zip(readme.SCENES, found, strict=True)) == known
 
 
 def test_speed_table(tmp_path: Path) -> None:
@@ -240,11 +252,15 @@ def test_gpu_tables_of_parts_that_were_not_asked_for(tmp_path: Path) -> None:
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    page = tmp_path / "README.md"
-    page.write_text(f"# before\n\n{readme.START}\nold figures\n{readme.END}\n\nafter\n")
-    section = readme.section
-    monkeypatch.setattr(readme, "README", page)
-    monkeypatch.setattr(readme, "section", lambda: section(tmp_path))
+    for name in ("README", "MEASURED"):
+        page = tmp_path / f"{name}.md"
+        page.write_text(f"# before\n\n{readme.START}\nold figures\n{readme.END}\n\nafter\n")
+        monkeypatch.setattr(readme, name, page)
+    whole, short = readme.section, readme.readme_section
+    monkeypatch.setattr(readme, "section", lambda: whole(tmp_path))
+    monkeypatch.setattr(readme, "readme_section", lambda: short(tmp_path))
+    monkeypatch.setattr(readme, "EXPERIMENTS", tmp_path / "experiments.md")
+    readme.EXPERIMENTS.write_text("")
     return page
 
 

@@ -10,6 +10,7 @@ from nerfkit.cameras import Cameras, look_at
 from nerfkit.fields.field import Field
 from nerfkit.fit.extract import seen_faces, surface_colors
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.occupancy import OccupancyGrid
 from nerfkit.volume.samplers import OccupancySampler, Sampler, StratifiedSampler
 
@@ -36,7 +37,7 @@ def occupancy_sampler() -> OccupancySampler:
 def test_colors_are_those_of_the_surface(sampler: Sampler) -> None:
     generator = torch.Generator().manual_seed(1)
     normals = torch.nn.functional.normalize(torch.randn(50, 3, generator=generator), dim=-1)
-    colors = surface_colors(PaintedBall(), sampler, normals * RADIUS, normals)
+    colors = surface_colors(RadianceModel(PaintedBall(), sampler), normals * RADIUS, normals)
     torch.testing.assert_close(colors, torch.tensor(PAINT).expand(50, 3), rtol=0, atol=0.02)
 
 

@@ -10,11 +10,12 @@ import torch
 from omegaconf import DictConfig
 
 from nerfkit.errors import CheckpointError, ConfigError
-from nerfkit.fit.build import build_field, build_sampler
+from nerfkit.fit.average import RunningAverage
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.field import FieldFit, Step, pseudo_huber
 from nerfkit.fit.pixels import TrainingRays
 from nerfkit.options import compose
+from nerfkit.pipeline import new_fit as build
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run
 from nerfkit.scenes import Scene, open_scene
@@ -36,19 +37,18 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def new_fit(scene: Scene, folder: Path, *words: str, steps: int = 20) -> FieldFit:
     config: DictConfig = compose("train", ["scene=kaolin", *SMALL, f"trainer.max_steps={steps}", *words])
     folder.mkdir(exist_ok=True)
-    field, average = build_field(config, scene), build_field(config, scene)
-    return FieldFit(scene, field, average, build_sampler(config, scene), config, Run(folder), torch.device("cpu"))
+    return build(config, scene, Run(folder), torch.device("cpu"))
 
 
 def weights(fit: FieldFit) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in (*fit.field.parameters(), *fit.average.parameters())])
+    return torch.cat([p.detach().flatten() for p in (*fit.model.parameters(), *fit.average.parameters())])
 
 
 def test_it_learns_the_sphere(scene: Scene, tmp_path: Path) -> None:
     fit = new_fit(scene, tmp_path, steps=150)
-    before = evaluate_field(fit.average, fit.sampler, scene)
+    before = evaluate_field(fit.average, scene)
     fit.train()
-    after = evaluate_field(fit.average, fit.sampler, scene, tmp_path / "images")
+    after = evaluate_field(fit.average, scene, tmp_path / "images")
     assert after["psnr"] > before["psnr"] + 6
     assert [row["view"] for row in after["views"]] == scene.test == [0, 6]
     assert (tmp_path / "images" / "field_006.png").exists()
@@ -63,7 +63,7 @@ def test_resume_is_exact(scene: Scene, tmp_path: Path) -> None:
         first.step()
     first.save()
     second = new_fit(scene, tmp_path / "parts", steps=24)
-    second.load(checkpoints.load_latest(tmp_path / "parts")[1])
+    second.load_state_dict(checkpoints.load_latest(tmp_path / "parts")[1])
     assert second.progress.step == 11
     second.train()
     assert torch.equal(weights(second), weights(whole))
@@ -83,14 +83,14 @@ def test_there_are_never_more_rays_than_allowed(scene: Scene, tmp_path: Path) ->
 
 def test_interrupt_saves_and_goes_on(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit = new_fit(scene, tmp_path)
-    original = FieldFit.step
+    original = FieldFit._step
 
-    def interrupted(self: FieldFit) -> Step:
+    def interrupted(self: FieldFit, share: float) -> Step:
         if self.progress.step == 5:
             raise KeyboardInterrupt
-        return original(self)
+        return original(self, share)
 
-    monkeypatch.setattr(FieldFit, "step", interrupted)
+    monkeypatch.setattr(FieldFit, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit.train()
     assert checkpoints.steps(tmp_path) == [5]
@@ -100,14 +100,14 @@ def test_ctrl_c_waits_for_the_end_of_the_step(scene: Scene, tmp_path: Path, monk
     whole, part = new_fit(scene, tmp_path / "whole"), new_fit(scene, tmp_path / "part")
     for _ in range(6):
         whole.step()
-    average = FieldFit._average
+    update = RunningAverage.update
 
-    def pressed(self: FieldFit) -> None:
-        if self.progress.step == 5:
+    def pressed(self: RunningAverage, step: int) -> None:
+        if step == 5:
             signal.raise_signal(signal.SIGINT)
-        average(self)
+        update(self, step)
 
-    monkeypatch.setattr(FieldFit, "_average", pressed)
+    monkeypatch.setattr(RunningAverage, "update", pressed)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -130,7 +130,7 @@ def test_pieces_of_a_step_do_not_pile_up_in_memory(scene: Scene, tmp_path: Path)
         return found
 
     fit.losses = watched  # type: ignore[method-assign]
-    fit._rays_at_once = lambda count: 256  # type: ignore[method-assign,misc]
+    fit.model.sampler.rays_at_once = lambda count, device: 256
     assert fit.step().rays == 1024
 
 
@@ -139,13 +139,13 @@ def test_a_loss_that_is_not_finite_names_its_term_and_the_checkpoint(scene: Scen
     fit.step()
     fit.save()
     with torch.no_grad():
-        fit.field.color.bias[0] = math.nan
+        fit.model.field.color.bias[0] = math.nan
     with pytest.raises(FloatingPointError, match=r"step 1: .*term: color.*last good checkpoint is step 1"):
         fit.train()
 
 
 def spoil_gradient(fit: FieldFit, name: str) -> None:
-    dict(fit.field.named_parameters())[name].register_hook(lambda g: torch.full_like(g, math.inf))
+    dict(fit.model.field.named_parameters())[name].register_hook(lambda g: torch.full_like(g, math.inf))
 
 
 def test_a_gradient_that_is_not_finite_is_named(scene: Scene, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_gradient_that_is_not_finite_is_named(scene: Scene, tmp_path: Path) ->
         fit.step()
     before = weights(fit)
     spoil_gradient(fit, "hidden.1.bias")
-    with pytest.raises(FloatingPointError, match=r"step 2: the gradient of hidden\.1\.bias .*no checkpoint was saved"):
+    with pytest.raises(FloatingPointError, match=r"step 2: the gradient of field\.hidden\.1\.bias .*no checkpoint"):
         fit.train()
     assert torch.equal(weights(fit), before)
     assert checkpoints.steps(tmp_path) == []
@@ -166,17 +166,17 @@ def test_a_device_that_is_not_waited_for_keeps_its_weights(scene: Scene, tmp_pat
     fit.waits = False
     for _ in range(3):
         fit.step()
-    good = {name: p.detach().clone() for name, p in fit.field.named_parameters()}
+    good = {name: p.detach().clone() for name, p in fit.model.field.named_parameters()}
     spoil_gradient(fit, "density_head.weight")
     fit.step()
     spoil_gradient(fit, "color.bias")
     for _ in range(3):
         fit.step()
     assert fit.progress.step == 7
-    for name, parameter in fit.field.named_parameters():
+    for name, parameter in fit.model.field.named_parameters():
         assert torch.equal(parameter, good[name])
     assert all(int(state["step"]) == 3 for state in fit.optimizer.state.values())
-    with pytest.raises(FloatingPointError, match=r"^step 3: the gradient of density_head\.weight is not finite$"):
+    with pytest.raises(FloatingPointError, match=r"^step 3: the gradient of field\.density_head\.weight is not"):
         fit.save()
     with pytest.raises(FloatingPointError, match=r"step 3: .*no checkpoint was saved"):
         fit.train()
@@ -192,7 +192,7 @@ def test_looking_for_what_is_not_finite_changes_nothing(scene: Scene, tmp_path: 
     assert torch.equal(weights(watched), weights(plain))
 
 
-@pytest.mark.parametrize(("part", "name"), [("average", "color.bias"), ("optimizer", "exp_avg")])
+@pytest.mark.parametrize(("part", "name"), [("average", "field.color.bias"), ("optimizer", "exp_avg")])
 def test_nan_in_a_checkpoint(scene: Scene, tmp_path: Path, part: str, name: str) -> None:
     fit = new_fit(scene, tmp_path)
     fit.step()
@@ -203,7 +203,7 @@ def test_nan_in_a_checkpoint(scene: Scene, tmp_path: Path, part: str, name: str)
     other = new_fit(scene, tmp_path)
     before = weights(other)
     with pytest.raises(CheckpointError, match=rf"{part}\..*{name} of its newest checkpoint is not finite"):
-        other.load(state)
+        other.load_state_dict(state)
     assert torch.equal(weights(other), before)
 
 
@@ -221,11 +221,11 @@ def test_checkpoint_of_another_field_is_refused(scene: Scene, tmp_path: Path) ->
     new_fit(scene, tmp_path).save()
     other = new_fit(scene, tmp_path, "field.width=8")
     with pytest.raises(CheckpointError, match="does not fit the config"):
-        other.load(checkpoints.load_latest(tmp_path)[1])
+        other.load_state_dict(checkpoints.load_latest(tmp_path)[1])
 
 
 def test_no_budget_is_refused(scene: Scene, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"max_seconds and trainer\.max_steps"):
+    with pytest.raises(ConfigError, match=r"trainer\.max_steps=null: .*trainer\.max_seconds"):
         new_fit(scene, tmp_path, "trainer.max_steps=null")
 
 
@@ -250,10 +250,8 @@ def test_tutorial_recipe(scene: Scene, tmp_path: Path) -> None:
     for at_once in (1 << 17, 5 * 128):
         folder = tmp_path / str(at_once)
         folder.mkdir()
-        field, average = build_field(config, scene), build_field(config, scene)
-        sampler = build_sampler(config, scene)
-        fit = FieldFit(scene, field, average, sampler, config, Run(folder), torch.device("cpu"))
-        fit._rays_at_once = lambda count, n=at_once: n // 128  # type: ignore[method-assign,misc]
+        fit = build(config, scene, Run(folder), torch.device("cpu"))
+        fit.model.sampler.rays_at_once = lambda count, device, n=at_once: n // 128
         logged = [fit.step() for _ in range(4)]
         assert all(row.samples == 24 * 128 for row in logged)
         results.append(weights(fit))
@@ -262,10 +260,7 @@ def test_tutorial_recipe(scene: Scene, tmp_path: Path) -> None:
 
 def test_tutorial_learning_rate_drops_at_three_quarters(scene: Scene, tmp_path: Path) -> None:
     fit = new_fit(scene, tmp_path, "trainer.decay=step", "trainer.warmup=0", "trainer.learning_rate=0.001", steps=100)
-    rates = []
-    for step in (0, 74, 75, 99):
-        fit.progress.step = step
-        rates.append(fit.learning_rate())
+    rates = [fit.learning_rate(share) for share in (0.0, 0.74, 0.75, 0.99)]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
 
 

@@ -39,6 +39,6 @@ def test_twenty_steps_equal_the_cpu(scene: Scene, tmp_path: Path) -> None:
         found[backend] = losses(fits[backend], backend)
     ours, cpu, plain = (weights(fits[backend]) for backend in ("triton", "cpu", "reference"))
     torch.testing.assert_close(found["triton"], found["cpu"], rtol=1e-5, atol=1e-7)
-    assert torch.equal(fits["triton"].sampler.grid.occupied, fits["cpu"].sampler.grid.occupied)
+    assert torch.equal(fits["triton"].model.sampler.grid.occupied, fits["cpu"].model.sampler.grid.occupied)
     assert (cpu - start).norm() > 0.1
     assert (ours - cpu).norm() <= 3 * (plain - cpu).norm()

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from nerfkit.fit.large_steps import LargeSteps
-from nerfkit.mesh.mesh import unique_edges
 from nerfkit.mesh.remeshing.remesh import remesh
-from tests.mesh.mesh_shapes import sphere
+from tests.mesh.mesh_shapes import edge_table, sphere
 
 EDGES = torch.tensor([[0, 1], [1, 2], [2, 3], [0, 3], [1, 3]])
 
@@ -100,14 +99,14 @@ def test_a_fit_goes_on_at_its_pace_through_remeshing() -> None:
     for remeshes in (False, True):
         mesh = sphere(2)
         x, faces = mesh.vertices.clone().requires_grad_(), mesh.faces
-        optimizer = LargeSteps(x, unique_edges(faces)[0], 4.0)
+        optimizer = LargeSteps(x, edge_table(faces).ends, 4.0)
         for step in range(60):
             if remeshes and step == 30:
                 result = remesh(x, faces, 0.16, optimizer.moments(), iterations=3, smoothing=0.3)
                 assert len(result.faces) > 3 * len(faces)
                 assert result.attributes is not None
                 x, faces = result.vertices.requires_grad_(), result.faces
-                optimizer = optimizer.remeshed(x, unique_edges(faces)[0], result.attributes, smoothness=16.0)
+                optimizer = optimizer.remeshed(x, edge_table(faces).ends, result.attributes, smoothness=16.0)
                 assert optimizer.smoothness == 16
             x.grad = None
             loss = ((x / axes).norm(dim=-1) - 1).square().mean()
@@ -117,4 +116,4 @@ def test_a_fit_goes_on_at_its_pace_through_remeshing() -> None:
     assert losses[1] == pytest.approx(losses[0], rel=0.15)
     assert losses[0] < 0.01  # from 0.04
     with pytest.raises(ValueError, match=r"moments are \(5, 6\)"):
-        optimizer.remeshed(x, unique_edges(faces)[0], torch.zeros(5, 6))
+        optimizer.remeshed(x, edge_table(faces).ends, torch.zeros(5, 6))

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from nerfkit.fit.loop import Watch, optimize
+from nerfkit.fit.loop import Callback, optimize
 
 
 def test_steps_shares_and_watches():
@@ -12,7 +12,12 @@ def test_steps_shares_and_watches():
         shares.append(share)
         return {"image": 1.0}
 
-    assert optimize("fit", step, steps=10, watches=[Watch(0.5, looks.append), Watch(1.0, looks.append)]) == 10
+    assert (
+        optimize(
+            "fit", step, steps=10, callbacks=[Callback(looks.append, share=0.5), Callback(looks.append, share=1.0)]
+        )
+        == 10
+    )
     assert shares == pytest.approx([k / 10 for k in range(10)])
     assert looks == [0, 0, 5, 10, 10]
 
@@ -22,7 +27,9 @@ def test_a_bound_in_seconds_ends_it_and_watching_is_free():
         time.sleep(0.02)
         return {}
 
-    done = optimize("fit", step, steps=1000, max_seconds=0.2, watches=[Watch(0.5, lambda _: time.sleep(0.3))])
+    done = optimize(
+        "fit", step, steps=1000, max_seconds=0.2, callbacks=[Callback(lambda _: time.sleep(0.3), share=0.5)]
+    )
     assert 2 <= done <= 11
 
 
@@ -32,7 +39,7 @@ def test_it_ends_where_that_was_enough():
         "fit",
         lambda _: {"image": next(losses)},
         steps=100,
-        watches=[Watch(1.0, looks.append)],
+        callbacks=[Callback(looks.append, share=1.0)],
         until=lambda terms: terms["image"] < 2,
     )
     assert (done, looks, next(losses)) == (3, [0, 3], 0.5)
@@ -45,5 +52,5 @@ def test_a_loss_that_is_not_finite_names_its_term():
 
 def test_watches_that_fall_between_steps_are_all_called():
     looks = []
-    optimize("fit", lambda _: {}, steps=100, watches=[Watch(1 / 7, looks.append)])
+    optimize("fit", lambda _: {}, steps=100, callbacks=[Callback(looks.append, share=1 / 7)])
     assert looks == [0, 15, 29, 43, 58, 72, 86, 100]

@@ -3,16 +3,15 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import trimesh
-from omegaconf import DictConfig, OmegaConf
 
-from nerfkit import conf
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.errors import SceneError
-from nerfkit.fit.refine import evaluate_mesh, picture, refine_mesh, texture_size
+from nerfkit.fit.refine import RefineOptions, evaluate_mesh, picture, refine_mesh, texture_size
 from nerfkit.fit.refine_phases import Phase
 from nerfkit.fit.refine_targets import Targets
 from nerfkit.mesh.mesh import Mesh
@@ -22,12 +21,9 @@ from nerfkit.scenes.scene import Scene
 SIZE, VIEWS = 40, 10
 
 
-def options(**changes: float | None) -> DictConfig:
-    whole = OmegaConf.load(Path(conf.__path__[0]) / "refine" / "default.yaml")
+def options(**changes: Any) -> RefineOptions:
     few = {"steps": 60, "max_seconds": None, "log_every": 10, "preview_every": 0.5, "texture": 64, "remesh": 0}
-    merged = OmegaConf.merge(whole, few, changes)
-    assert isinstance(merged, DictConfig)
-    return merged
+    return RefineOptions(**(few | changes))
 
 
 def ball(radii: tuple[float, float, float], subdivisions: int = 3) -> Mesh:

@@ -13,6 +13,7 @@ from nerfkit.fields.field import Field
 from nerfkit.fit.refine_targets import DepthTargets, Shape, Targets, field_depth
 from nerfkit.raster import Fragments, Rendering
 from nerfkit.scenes.scene import Scene
+from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.occupancy import OccupancyGrid
 from nerfkit.volume.samplers import OccupancySampler
 from tests.fit.test_refine import options
@@ -73,7 +74,7 @@ def wall_depth(photos: Scene) -> DepthTargets:
     """What such a wall's depth is to the training views; all that these tests know of the call stands here."""
     allowed = torch.ones(8, 8, 8, dtype=torch.bool)
     grid = OccupancyGrid(allowed, 1e-3, threshold=0.01, decay=0.5, share=1, min_transmittance=1e-3)
-    return field_depth(Wall(), OccupancySampler(grid), photos)
+    return field_depth(RadianceModel(Wall(), OccupancySampler(grid)), photos)
 
 
 def over(rgba: Tensor, color: Tensor) -> Tensor:

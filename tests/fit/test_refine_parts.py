@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from nerfkit.fit import refine_targets
 from nerfkit.fit.refine import refine_mesh
 from nerfkit.fit.refine_phases import Colored
 from nerfkit.fit.refine_targets import DepthTargets, Shape, Targets, field_depth
@@ -19,6 +18,7 @@ from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.topology import topology_report
 from nerfkit.raster import rasterize, render
 from nerfkit.scenes.scene import Scene
+from nerfkit.volume.model import RadianceModel
 from tests.fit.test_refine import ball, options
 from tests.fit.test_refine import scene as scene
 
@@ -51,13 +51,19 @@ def sphere_depth(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     return -along - root.clamp(min=0).sqrt(), (root > 0).float()
 
 
-def test_the_field_s_depth_is_along_the_camera_s_axis(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    def render_rays(field: None, sampler: None, origins: Tensor, directions: Tensor) -> tuple[Rendered, int]:
+class BallModel(RadianceModel):
+    """Renders the ball of ``sphere_depth``, almost opaque."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+
+    def render_rays(self, origins: Tensor, directions: Tensor, *_: object, **__: object) -> tuple[Rendered, int]:
         distance, hit = sphere_depth(origins, directions)
         return Rendered(torch.zeros(len(hit), 3), 0.97 * hit, 0.97 * hit * distance), 0
 
-    monkeypatch.setattr(refine_targets, "render_rays", render_rays)
-    found = field_depth(None, None, scene)  # type: ignore[arg-type]
+
+def test_the_field_s_depth_is_along_the_camera_s_axis(scene: Scene) -> None:
+    found = field_depth(BallModel(), scene)
     true = ball((0.5, 0.5, 0.5), 4)
     for view in scene.train:
         assert len(found.pixel[view]) > 20

@@ -30,18 +30,16 @@ def test_box_by_hand():
     near, far = intersect_box(origins, directions, near_plane=0.25)
     assert near.tolist() == [2.0, 0.25, 0.25, 0.25, 0.25, 1.0, 0.25]
     assert far.tolist() == [4.0, 1.0, 0.25, 0.25, 0.25, 3.0, 0.25]
-    near, far = intersect_box(origins[:1], directions[:1], box=0.5)
-    assert (near.item(), far.item()) == (2.5, 3.5)
 
 
 def test_box_by_walking():
     generator = torch.Generator().manual_seed(2)
-    origins = 2 * torch.randn(200, 3, generator=generator, dtype=torch.float64)
+    origins = 1.3 * torch.randn(200, 3, generator=generator, dtype=torch.float64)
     directions = unit(torch.randn(200, 3, generator=generator, dtype=torch.float64))
     directions[::9, 0] = 0
-    near, far = intersect_box(origins, directions, near_plane=0.1, box=1.5)
+    near, far = intersect_box(origins, directions, near_plane=0.1)
     t = torch.linspace(0.101, 12, 997, dtype=torch.float64)
-    inside = ((origins[:, None] + t[:, None] * directions[:, None]).abs() < 1.5).all(-1)
+    inside = ((origins[:, None] + t[:, None] * directions[:, None]).abs() < 1).all(-1)
     assert torch.equal(inside, (t > near[:, None]) & (t < far[:, None]))
     assert 20 < inside.any(1).sum() < 180
 
@@ -222,16 +220,16 @@ GRID = torch.ones(2, 2, 2, dtype=torch.bool)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"origins": torch.zeros(3, 2)}, r"must both be \(R,3\)"),
-        ({"near": torch.zeros(4)}, r"near must be \(3,\), got \(4,\)"),
-        ({"far": torch.zeros(3).double()}, "far is torch.float64"),
-        ({"occupancy": GRID.float()}, "occupancy must be bool or uint8"),
-        ({"occupancy": GRID[:1]}, r"occupancy must be \(G,G,G\)"),
+        ({"origins": torch.zeros(3, 2)}, r"origins: expected .*\(R,3\)"),
+        ({"near": torch.zeros(4)}, r"near: expected .*\(3,\) on cpu, got torch.float32 \(4,\)"),
+        ({"far": torch.zeros(3).double()}, "far: expected torch.float32 .* got torch.float64"),
+        ({"occupancy": GRID.float()}, "occupancy: expected torch.bool or torch.uint8"),
+        ({"occupancy": GRID[:1]}, r"occupancy: expected .*\(2,2,2\)"),
         ({"step_size": 0.0}, "step_size must be positive"),
         ({"step_size": math.inf}, "step_size must be positive"),
         ({"min_transmittance": 0.5}, "needs a density_grid"),
         ({"min_transmittance": 1.0, "density_grid": torch.ones(2, 2, 2)}, r"in \[0, 1\)"),
-        ({"density_grid": torch.ones(2, 2, 3)}, r"density_grid must be \(2, 2, 2\)"),
+        ({"density_grid": torch.ones(2, 2, 3)}, r"density_grid: expected .*\(2,2,2\)"),
         ({"max_samples_per_ray": -1}, "must not be negative"),
         ({"jitter": (-1, 0)}, "seed must be"),
     ],

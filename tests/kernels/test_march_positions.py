@@ -66,9 +66,9 @@ def test_positions_of_nothing():
 def test_positions_check_their_samples():
     samples = run("shell", "cpu")
     rays = torch.zeros(41, 3)
-    with pytest.raises(ValueError, match=r"offsets must be \(41,\)"):
+    with pytest.raises(ValueError, match=r"offsets: expected .*\(41,\)"):
         positions(samples, rays[:40], rays[:40])
-    with pytest.raises(ValueError, match="offsets must run from 0"):
+    with pytest.raises(ValueError, match="offsets: expected to run from 0"):
         positions(samples._replace(offsets=samples.offsets + 1), rays, rays)
 
 

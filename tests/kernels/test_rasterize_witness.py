@@ -11,7 +11,7 @@ from nerfkit.cameras import Cameras
 from nerfkit.kernels import use
 from nerfkit.kernels.rasterize import rasterize
 from nerfkit.raster import rasterize as rasterize_mesh
-from nerfkit.studio.renderer import Surface, project, render, silhouettes
+from nerfkit.studio.renderer import Surface, project, render
 
 
 def torus(rings, sides):
@@ -90,7 +90,7 @@ def test_float32_projection():
     """Through ``nerfkit.raster``: points are float32 there, so a pixel counts whose surroundings are all in or out."""
     vertices, faces = torus(60, 30)
     cameras = cameras_around(90, 100)
-    share = silhouettes(vertices, faces, cameras, samples=8)
+    share = render(Surface(vertices, faces), cameras, samples=8).coverage
     truth = render(Surface(vertices, faces), cameras, samples=1)
     fragments = rasterize_mesh(torch.tensor(vertices), torch.tensor(faces), cameras)
     face = fragments.face.numpy()

@@ -270,8 +270,8 @@ def test_constant_textures_stay_constant():
         ({"texture": torch.zeros(3, 4, 0)}, r"texture: expected \(A,B,C\)"),
         ({"texture": torch.zeros(3, 4, 4, 1)}, r"uv: expected \(N,...,2\) with N = 3"),
         ({"uv": torch.zeros(5, 3)}, r"uv: expected floats of shape \(...,2\)"),
-        ({"covered": torch.zeros(4, dtype=torch.bool)}, r"covered: expected \(5,\)"),
-        ({"level": torch.zeros(5, 1)}, r"level: expected \(5,\)"),
+        ({"covered": torch.zeros(4, dtype=torch.bool)}, r"covered: expected .*\(5,\)"),
+        ({"level": torch.zeros(5, 1)}, r"level: expected .*\(5,\)"),
     ],
 )
 def test_wrong_arguments(change, message):

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 import trimesh
 
+from nerfkit.mesh.edges import EdgeTable
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.repair import drop_unused
 
@@ -18,6 +19,10 @@ def box(extents: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Mesh:
 
 def from_trimesh(mesh: trimesh.Trimesh) -> Mesh:
     return Mesh(torch.tensor(np.array(mesh.vertices)).float(), torch.tensor(np.array(mesh.faces)).long())
+
+
+def edge_table(faces: torch.Tensor) -> EdgeTable:
+    return EdgeTable.of(faces, int(faces.max()) + 1 if len(faces) else 0)
 
 
 def joined(*meshes: Mesh) -> Mesh:

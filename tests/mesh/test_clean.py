@@ -6,17 +6,15 @@ from mesh_shapes import box, joined, quad, sphere
 
 from nerfkit.mesh.clean import (
     close_surface,
-    components,
     decimate,
-    is_watertight,
     remove_degenerate,
     remove_floaters,
     remove_hidden,
-    select_faces,
     smooth,
-    topology_report,
 )
 from nerfkit.mesh.mesh import Mesh, face_areas, signed_volume
+from nerfkit.mesh.repair import select_faces
+from nerfkit.mesh.topology import components, is_watertight, topology_report
 
 
 def test_components_are_numbered_from_zero() -> None:
@@ -99,11 +97,21 @@ def test_defects_are_mended() -> None:
     assert signed_volume(repaired.vertices, repaired.faces).item() == pytest.approx(volume, rel=0.01)
 
 
-def test_mending_leaves_a_whole_mesh_alone() -> None:
+def test_closing_leaves_a_whole_mesh_alone() -> None:
     repaired = close_surface(sphere(1))
     assert len(repaired.vertices) == 42
     assert len(repaired.faces) == 80
     assert torch.equal(repaired.vertices[repaired.faces], sphere(1).vertices[sphere(1).faces])
+
+
+def test_closing_keeps_places_where_a_vertex_is_unused() -> None:
+    mesh = sphere(1)
+    holed = Mesh(torch.cat([torch.full((1, 3), 9.0), mesh.vertices]), mesh.faces[1:] + 1)
+    closed = close_surface(holed)
+    assert len(closed.vertices) == 42
+    assert signed_volume(closed.vertices, closed.faces).item() == pytest.approx(
+        signed_volume(mesh.vertices, mesh.faces).item(), rel=1e-6
+    )
 
 
 def test_a_flipped_face_is_replaced() -> None:

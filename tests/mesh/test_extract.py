@@ -7,9 +7,9 @@ import torch
 from mesh_shapes import joined
 
 from nerfkit.errors import ConfigError, SceneError
-from nerfkit.mesh.clean import topology_report
 from nerfkit.mesh.extract import default_level, extract_mesh, sample_lattice
 from nerfkit.mesh.mesh import face_areas, signed_volume
+from nerfkit.mesh.topology import topology_report
 
 CENTER = torch.tensor([0.1, -0.05, 0.02])
 

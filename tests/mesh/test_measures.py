@@ -4,13 +4,12 @@ import math
 
 import pytest
 import torch
-from mesh_shapes import box, joined, quad, sphere
+from mesh_shapes import box, quad, sphere
 
 from nerfkit.mesh.measures import surface_distance
-from nerfkit.mesh.mesh import Mesh, signed_volume
+from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.sampling import sample_surface
 from nerfkit.mesh.tree import closest_points
-from nerfkit.mesh.voxels import volume_iou, voxelize
 
 
 def test_samples_lie_on_the_surface_evenly_by_area() -> None:
@@ -128,36 +127,3 @@ def test_closest_points_refuses_nothing_and_nan() -> None:
         closest_points(torch.zeros(1, 3), Mesh(torch.zeros(3, 3), torch.zeros(0, 3, dtype=torch.int64)))
     with pytest.raises(ValueError, match="finite"):
         closest_points(torch.full((1, 3), math.nan), quad())
-
-
-@pytest.mark.slow
-def test_volume_iou_of_known_solids() -> None:
-    assert volume_iou(sphere(3), sphere(3), 32) == 1
-    ratio = signed_volume(sphere(3, 0.8).vertices, sphere(3).faces) / signed_volume(sphere(3).vertices, sphere(3).faces)
-    assert volume_iou(sphere(3, 0.8), sphere(3), 64) == pytest.approx(ratio.item(), abs=0.005)
-    half = box().transformed(lambda p: p + torch.tensor([0.5, 0.0, 0.0]))
-    assert volume_iou(box(), half, 96) == pytest.approx(1 / 3, abs=1e-9), "96 cells end on all faces"
-    assert volume_iou(box(), box().transformed(lambda p: p + 5), 48) == 0
-    with pytest.raises(ValueError, match="not watertight"):
-        volume_iou(quad(), box())
-
-
-def test_voxels_of_a_hollow_sphere_and_of_overlapping_parts() -> None:
-    hollow = joined(sphere(3), sphere(3, 0.5))
-    hollow = Mesh(hollow.vertices, torch.cat([hollow.faces[:1280], hollow.faces[1280:].flip(1)]))
-    low = torch.full((3,), -1.0).double()
-    inside = voxelize(hollow, low, 0.1, (20, 20, 20))
-    center = (torch.arange(20) + 0.5) * 0.1 - 1
-    radius = torch.cartesian_prod(center, center, center).norm(dim=-1).view(20, 20, 20)
-    assert inside[(radius > 0.51) & (radius < 0.98)].all()
-    assert not inside[(radius < 0.48) | (radius > 1.01)].any()
-    both = joined(sphere(3), sphere(3, 0.5))
-    assert torch.equal(voxelize(both, low, 0.1, (20, 20, 20)), voxelize(sphere(3), low, 0.1, (20, 20, 20)))
-
-
-def test_lines_through_edges_and_vertices_meet_one_face() -> None:
-    """Grid points above every vertex, edge and diagonal of a box, and on its faces' planes."""
-    inside = voxelize(box((2.0, 2.0, 2.0)), torch.full((3,), -2.25).double(), 0.5, (9, 9, 9))  # points -2, -1.5, ...
-    within = inside.sum().item()
-    assert within == 4**3, "one of two opposite faces' points count"
-    assert torch.equal(inside.any(0), inside.any(1))

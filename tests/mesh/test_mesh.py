@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from mesh_shapes import box, joined, quad, sphere
+from mesh_shapes import box, edge_table, joined, quad, sphere
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.mesh import Mesh, face_areas, face_normals, signed_volume, unique_edges, vertex_normals
+from nerfkit.mesh.mesh import Mesh, face_areas, face_normals, signed_volume, vertex_normals
 
 
 def test_box_has_its_area_volume_and_edges() -> None:
@@ -16,7 +16,7 @@ def test_box_has_its_area_volume_and_edges() -> None:
     assert signed_volume(mesh.vertices, mesh.faces).item() == pytest.approx(6)
     assert signed_volume(mesh.vertices, mesh.faces.flip(1)).item() == pytest.approx(-6)
     assert mesh.diagonal() == pytest.approx(math.sqrt(14))
-    assert len(unique_edges(mesh.faces)[0]) == 18
+    assert len(edge_table(mesh.faces).ends) == 18
 
 
 def test_normals_of_a_sphere_point_outward() -> None:
@@ -34,17 +34,10 @@ def test_face_and_vertex_without_area_have_zero_normals() -> None:
     assert vertex_normals(vertices, faces).abs().max() == 0
 
 
-def test_unique_edges_numbers_the_sides() -> None:
-    faces = torch.tensor([[0, 1, 2], [2, 1, 3]])
-    edges, side = unique_edges(faces)
-    assert edges.tolist() == [[0, 1], [0, 2], [1, 2], [1, 3], [2, 3]]
-    assert side.tolist() == [[0, 2, 1], [2, 3, 4]]
-
-
 def test_a_mesh_may_be_empty() -> None:
     mesh = Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64))
     assert mesh.diagonal() == 0
-    assert unique_edges(mesh.faces)[0].shape == (0, 2)
+    assert edge_table(mesh.faces).ends.shape == (0, 2)
 
 
 def test_transformed_moves_vertices_only() -> None:

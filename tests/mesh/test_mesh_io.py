@@ -1,5 +1,6 @@
 """Meshes survive their files: geometry, colors, texture and its orientation."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import trimesh
 from mesh_shapes import quad, sphere
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.clean import topology_report
 from nerfkit.mesh.files.gltf import linear_to_srgb, split_corners, srgb_to_linear
 from nerfkit.mesh.files.io import FORMATS, load_mesh, save_mesh, texture_colors
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.topology import topology_report
 
 DATA = Path(os.environ.get("NERFKIT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 
@@ -158,3 +159,19 @@ def test_spot_loads_whole() -> None:
     report = topology_report(mesh)
     assert report.watertight
     assert report.euler == 2
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_mesh(sphere(1), tmp_path / "a", ["ply"])
+    old = (tmp_path / "a.ply").read_bytes()
+
+    def full(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"a\.ply"):
+        save_mesh(quad(), tmp_path / "a", ["ply"])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ply"]
+    assert (tmp_path / "a.ply").read_bytes() == old

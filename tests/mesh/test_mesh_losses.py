@@ -7,13 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mesh_shapes import box, quad, sphere
-from scipy.spatial import Delaunay
 
-from nerfkit.mesh.laplacian import cotangent_laplacian_vectors, cotangent_weights, laplacian_vectors
+from nerfkit.mesh.laplacian import laplacian_vectors
 from nerfkit.mesh.losses import (
     Topology,
     area_variance,
-    cotangent_laplacian,
     edge_length,
     flatness,
     laplacian,
@@ -24,7 +22,6 @@ from nerfkit.mesh.mesh import Mesh
 
 LOSSES = (
     laplacian,
-    cotangent_laplacian,
     laplacian_norm,
     normal_consistency,
     flatness,
@@ -70,12 +67,7 @@ def test_laplacian_against_a_loop() -> None:
     assert laplacian(vertices, topology).item() == pytest.approx(expected.square().sum(-1).mean().item(), rel=1e-6)
 
 
-def test_laplacian_is_zero_at_rest_and_for_lonely_vertices() -> None:
-    mesh = sphere(1)
-    topology = topology_of(mesh)
-    rest = laplacian_vectors(mesh.vertices, topology)
-    assert laplacian(mesh.vertices + 3, topology, rest).item() == pytest.approx(0, abs=1e-9)
-    assert laplacian(mesh.vertices * 1.1, topology, rest) > 1e-6
+def test_laplacian_is_zero_for_lonely_vertices() -> None:
     assert laplacian(torch.rand(4, 3), Topology.of(torch.zeros(0, 3, dtype=torch.int64), 4)) == 0
 
 
@@ -116,43 +108,6 @@ def test_which_way_a_face_looks_does_not_count() -> None:
         assert loss(noisy(mesh), turned).item() == pytest.approx(loss(noisy(mesh), topology_of(mesh)).item(), rel=1e-12)
 
 
-def test_cotangents_of_a_square() -> None:
-    """Right angles lie opposite the diagonal, 45 degrees opposite the sides."""
-    weights = cotangent_weights(quad().vertices.double(), topology_of(quad()))
-    assert topology_of(quad()).edges.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [2, 3]]
-    assert torch.allclose(weights, torch.tensor([0.5, 0, 0.5, 0.5, 0.5]).double(), atol=1e-12)
-
-
-def test_the_cotangent_laplacian_vanishes_in_the_plane_and_the_uniform_one_does_not() -> None:
-    generator = torch.Generator().manual_seed(2)
-    points = torch.rand(60, 2, generator=generator).double()
-    hull = Delaunay(points.numpy())
-    faces = torch.from_numpy(hull.simplices).long()
-    inner = torch.ones(60, dtype=torch.bool)
-    inner[torch.from_numpy(hull.convex_hull).long().flatten()] = False
-    tilted = torch.cat([points, points @ torch.tensor([[0.3], [-0.7]]).double()], 1)
-    topology = Topology.of(faces, 60)
-    # a tilted plane's triangulation is not Delaunay any more, but weights of the flat one are linear in any embedding
-    weights = cotangent_weights(torch.cat([points, torch.zeros(60, 1)], 1), topology)
-    assert cotangent_laplacian_vectors(tilted, topology, weights)[inner].abs().max() < 1e-12
-    assert laplacian_vectors(tilted, topology)[inner].abs().max() > 0.01
-
-
-def test_the_cotangent_laplacian_of_a_sphere_points_inward() -> None:
-    mesh = sphere(3)
-    vectors = cotangent_laplacian_vectors(mesh.vertices.double(), topology_of(mesh))
-    along = (vectors * mesh.vertices).sum(-1, keepdim=True)
-    assert along.max() < 0
-    assert (vectors - along * mesh.vertices).norm(dim=-1).max() < 0.02 * along.abs().max()
-
-
-def test_cotangent_weights_do_not_depend_on_scale() -> None:
-    vertices, topology = noisy(sphere(1)), topology_of(sphere(1))
-    expected = cotangent_weights(vertices, topology)
-    for scale in (1e-18, 1e12):
-        assert torch.allclose(cotangent_weights((vertices * scale).float(), topology).double(), expected, rtol=1e-4)
-
-
 def test_laplacian_norm_is_the_mean_length() -> None:
     vertices, topology = noisy(sphere(1)), topology_of(sphere(1))
     expected = laplacian_vectors(vertices, topology).norm(dim=-1).mean().item()
@@ -176,35 +131,26 @@ def test_random_soups_give_finite_values_and_gradients(seed: int, scale: float, 
         vertices = torch.randint(0, kind + 1, (8, 3), generator=generator).float()  # on a lattice: slivers, doubles
     faces = torch.randint(0, 8, (12, 3), generator=generator)
     topology = Topology.of(faces, 8)
-    whole = [lambda x: cotangent_laplacian(x, topology, weights=cotangent_weights(x, topology))]
-    for loss in (*(lambda x, loss=loss: loss(x, topology) for loss in LOSSES), *whole):
+    for loss in LOSSES:
         x = (vertices * scale).requires_grad_()
-        value = loss(x)
+        value = loss(x, topology)
         (gradient,) = torch.autograd.grad(value, x)
         assert torch.isfinite(value)
         assert torch.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["laplacian", "rest", "normal", "edge", "edge_target", "flatness", "area", "norm", "cotangent", "cotangent_whole"],
-)
+@pytest.mark.parametrize("name", ["laplacian", "normal", "edge", "edge_target", "flatness", "area", "norm"])
 def test_gradients_against_finite_differences(name: str) -> None:
     mesh = sphere(0)
     topology = topology_of(mesh)
-    rest = noisy(mesh) * 0.1
-    weights = cotangent_weights(noisy(mesh), topology)
     losses = {
         "laplacian": lambda x: laplacian(x, topology),
-        "rest": lambda x: laplacian(x, topology, rest),
         "normal": lambda x: normal_consistency(x, topology),
         "edge": lambda x: edge_length(x, topology),
         "edge_target": lambda x: edge_length(x, topology, 0.9),
         "flatness": lambda x: flatness(x, topology),
         "area": lambda x: area_variance(x, topology),
         "norm": lambda x: laplacian_norm(x, topology),
-        "cotangent": lambda x: cotangent_laplacian(x, topology, rest, weights),
-        "cotangent_whole": lambda x: cotangent_laplacian(x, topology, weights=cotangent_weights(x, topology)),
     }
     assert torch.autograd.gradcheck(losses[name], noisy(mesh).requires_grad_())
 

@@ -8,15 +8,15 @@ import torch
 import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mesh_shapes import box, from_trimesh, joined, quad, sphere
+from mesh_shapes import box, edge_table, from_trimesh, joined, quad, sphere
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from nerfkit.mesh.clean import topology_report
-from nerfkit.mesh.mesh import Mesh, face_areas, face_normals, signed_volume, unique_edges
-from nerfkit.mesh.remeshing.edges import State
+from nerfkit.mesh.mesh import Mesh, face_areas, face_normals, signed_volume
 from nerfkit.mesh.remeshing.remesh import Remeshed, faces_expected, remesh
+from nerfkit.mesh.remeshing.state import State
 from nerfkit.mesh.remeshing.steps import flip
+from nerfkit.mesh.topology import topology_report
 
 
 def torus() -> Mesh:
@@ -34,20 +34,20 @@ def patch(n: int = 12) -> Mesh:
 
 
 def lengths(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-    a, b = unique_edges(faces)[0].unbind(-1)
+    a, b = edge_table(faces).ends.unbind(-1)
     return (vertices[a] - vertices[b]).norm(dim=-1)
 
 
 def share_right(result: Remeshed) -> float:
     """Share of the edges within 0.5 to 1.6 of their target."""
-    ratio = lengths(result.vertices, result.faces) / result.target[unique_edges(result.faces)[0]].mean(1)
+    ratio = lengths(result.vertices, result.faces) / result.target[edge_table(result.faces).ends].mean(1)
     return ((ratio >= 0.5) & (ratio <= 1.6)).float().mean().item()
 
 
 def loops(faces: torch.Tensor) -> int:
     """Number of boundaries."""
-    edges, side_edge = unique_edges(faces)
-    rim = edges[torch.bincount(side_edge.flatten(), minlength=len(edges)) == 1].numpy()
+    table = edge_table(faces)
+    rim = table.ends[torch.bincount(table.face_edges.flatten(), minlength=len(table.ends)) == 1].numpy()
     count = int(faces.max()) + 1
     graph = coo_matrix((np.ones(len(rim)), (rim[:, 0], rim[:, 1])), shape=(count, count))
     return len(np.unique(connected_components(graph, directed=False)[1][np.unique(rim)])) if len(rim) else 0
@@ -55,10 +55,10 @@ def loops(faces: torch.Tensor) -> int:
 
 def fans(faces: torch.Tensor) -> int:
     """Number of fans of faces that are joined across edges, over all vertices; one a vertex on a manifold."""
-    edges, side_edge = unique_edges(faces)
+    table = edge_table(faces)
     corner = torch.arange(3 * len(faces)).view(-1, 3)
     at = torch.cat([corner.flatten(), corner.roll(-1, 1).flatten()])  # the corners at both ends of each side
-    end = faces.flatten()[at] * len(edges) + side_edge.flatten().repeat(2)
+    end = faces.flatten()[at] * len(table.ends) + table.face_edges.flatten().repeat(2)
     end, order = torch.sort(end)
     same = end[1:] == end[:-1]
     row, column = at[order][1:][same].numpy(), at[order][:-1][same].numpy()
@@ -183,12 +183,12 @@ def test_one_flip_by_hand() -> None:
     )
     vertices = torch.cat([ring, hub, far])
     mesh = Mesh(vertices, faces)
-    valence = torch.bincount(unique_edges(faces)[0].flatten())
+    valence = torch.bincount(edge_table(faces).ends.flatten())
     assert valence[8] == 8
     result = remesh(vertices, faces, 0.93)
     assert_same_topology(mesh, result)
     assert len(result.faces) == len(faces)
-    valence = torch.bincount(unique_edges(result.faces)[0].flatten())
+    valence = torch.bincount(edge_table(result.faces).ends.flatten())
     assert valence[8] < 8
 
 
@@ -211,7 +211,7 @@ def test_no_flip_makes_an_edge_twice() -> None:
             at += len(vertices) % 2
     mesh = Mesh(torch.tensor(vertices), torch.tensor([(p, d, q), (p, q, c), *faces]))
     assert topology_report(mesh).euler == 2
-    valence = torch.bincount(unique_edges(mesh.faces)[0].flatten())
+    valence = torch.bincount(edge_table(mesh.faces).ends.flatten())
     assert valence[p] + valence[q] - valence[c] - valence[d] > 2
     nothing = torch.empty(0)
     result = flip(State(mesh.vertices.double(), mesh.faces, torch.full((14,), 2.0), nothing, nothing))

@@ -4,9 +4,9 @@ import pytest
 import torch
 from mesh_shapes import box, joined, quad, sphere
 
-from nerfkit.mesh.clean import topology_report
 from nerfkit.mesh.mesh import Mesh, face_areas
 from nerfkit.mesh.remeshing.remesh import remesh
+from nerfkit.mesh.topology import topology_report
 
 FIN = torch.tensor([[0, 1, 2], [1, 0, 3], [0, 1, 4]])
 

@@ -8,7 +8,7 @@ from mesh_shapes import box, joined, moebius, pinched, quad, sphere, torus
 
 from nerfkit.mesh.holes import boundary_loops, fill_holes
 from nerfkit.mesh.mesh import Mesh, face_areas, signed_volume
-from nerfkit.mesh.repair import drop_unused, merge_vertices, orient, repair, split_non_manifold
+from nerfkit.mesh.repair import drop_unused, merge_vertices, repair, split_non_manifold
 from nerfkit.mesh.topology import topology_report
 
 
@@ -94,7 +94,7 @@ def test_faces_are_turned_to_the_majority_or_outward() -> None:
 
     vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0]])
     fan = Mesh(vertices, torch.tensor([[0, 1, 2], [0, 3, 2], [1, 4, 2]]))
-    assert orient(fan).faces.tolist() == [[0, 1, 2], [0, 2, 3], [1, 4, 2]]
+    assert repair(fan)[0].faces.tolist() == [[0, 1, 2], [0, 2, 3], [1, 4, 2]]
 
 
 def test_a_closed_mesh_that_looks_inward_is_turned_inside_out_but_cavities_stay() -> None:
@@ -194,6 +194,11 @@ def test_long_loops_take_a_fan_and_the_limit_holds() -> None:
     whole = fill_holes(open_ball)
     assert topology_report(whole).watertight and signed_volume(whole.vertices, whole.faces) > 0
     assert len(whole.vertices) == len(ball.vertices) + 1
+
+
+def test_a_side_from_a_vertex_to_itself_is_no_hole() -> None:
+    folded = Mesh(torch.eye(3), torch.tensor([[0, 0, 1]]))
+    assert fill_holes(folded).faces.tolist() == [[0, 0, 1]]
 
 
 def test_filling_carries_appearance() -> None:

@@ -3,25 +3,16 @@
 import torch
 
 from nerfkit.cameras import Cameras
-from nerfkit.raster import antialias, edge_faces, rasterize, render
+from nerfkit.raster import antialias, rasterize, render
 from nerfkit.raster.contour import contour_candidates, crease_edges, opposite_vertices
 from tests.raster.conftest import bumpy_ball, make_cameras
 
 TETRAHEDRON = torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
 
 
-def test_closed_mesh_has_two_faces_an_edge():
-    edges, faces = edge_faces(TETRAHEDRON)
-    assert sorted(edges.tolist()) == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
-    for edge, pair in zip(edges.tolist(), faces.tolist(), strict=True):
-        assert pair[0] < pair[1]
-        assert all(set(edge) <= set(TETRAHEDRON[f].tolist()) for f in pair)
-
-
 def test_faces_may_be_int32():
     """Two edges whose numbers, low * count + high, agree in their last 32 bits."""
     faces = torch.tensor([[0, 15000, 1], [61356, 62296, 2], [69999, 4, 3]])
-    assert torch.equal(edge_faces(faces)[1], edge_faces(faces.int())[1])
     for function in (contour_candidates, opposite_vertices):
         assert torch.equal(function(faces), function(faces.int()))
         assert torch.equal(function(TETRAHEDRON), function(TETRAHEDRON.int()))
@@ -36,19 +27,17 @@ def test_faces_of_inference_mode():
         assert torch.equal(contour_candidates(faces), contour_candidates(torch.tensor(faces.tolist())))
 
 
-def test_boundary_and_shared_edges():
-    edges, faces = edge_faces(torch.tensor([[5, 2, 7]]))
-    assert sorted(edges.tolist()) == [[2, 5], [2, 7], [5, 7]]
-    assert faces.tolist() == [[0, -1]] * 3
+def test_an_edge_of_three_faces_counts_for_each_alone():
     book = torch.tensor([[0, 1, 2], [0, 1, 3], [1, 0, 4]])  # three pages on one spine
-    edges, faces = edge_faces(book)
-    spine = (edges == torch.tensor([0, 1])).all(1)
-    assert sorted(faces[spine].tolist()) == [[0, -1], [1, -1], [2, -1]]
+    edges = contour_candidates(book).tolist()
+    assert [edge for edge in edges if edge[:2] == [0, 1]] == [[0, 1, 2, -1], [0, 1, 3, -1], [0, 1, 4, -1]]
     assert len(edges) == 9
 
 
 def test_opposite_vertices():
-    for v0, v1, a, b in contour_candidates(TETRAHEDRON).tolist():
+    edges = contour_candidates(TETRAHEDRON).tolist()
+    assert [edge[:2] for edge in edges] == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
+    for v0, v1, a, b in edges:
         assert sorted((v0, v1, a, b)) == [0, 1, 2, 3]
     assert sorted(contour_candidates(torch.tensor([[4, 6, 5]])).tolist()) == [
         [4, 5, 6, -1],
@@ -59,7 +48,8 @@ def test_opposite_vertices():
 
 def test_no_faces_no_edges():
     nothing = torch.zeros(0, 3, dtype=torch.int64)
-    assert [len(x) for x in (*edge_faces(nothing), contour_candidates(nothing))] == [0, 0, 0]
+    assert contour_candidates(nothing).shape == (0, 4)
+    assert opposite_vertices(nothing).shape == (0, 3)
 
 
 def test_remembered_edges_notice_a_change_in_place():
@@ -119,15 +109,12 @@ def test_padded_meshes():
     book = torch.tensor([[0, 1, 2], [0, 1, 3], [1, 0, 4]])
     faces = torch.full((3, 5, 3), -1)
     faces[0, :4], faces[2, [0, 2, 3]] = TETRAHEDRON, book
-    edges, sides = edge_faces(faces)
-    assert edges.shape == sides.shape == (3, 9, 2)
-    assert torch.equal(edges[0, :6], edge_faces(TETRAHEDRON)[0])
+    edges = contour_candidates(faces)
+    assert edges.shape == (3, 9, 4)
+    assert torch.equal(edges[0, :6], contour_candidates(TETRAHEDRON))
     assert (edges[0, 6:] == -1).all()
     assert (edges[1] == -1).all()
-    assert torch.equal(edges[2], edge_faces(book)[0])
-    moved = torch.tensor([0, 2, 3, -1])  # the padding lies between the faces
-    assert torch.equal(sides[2], moved[edge_faces(book)[1]])
-    assert torch.equal(contour_candidates(faces)[2], contour_candidates(book))
+    assert torch.equal(edges[2], contour_candidates(book))  # the padding lies between the faces
     assert contour_candidates(faces[:, :0]).shape == (3, 0, 4)
 
 
@@ -149,7 +136,8 @@ def test_crease_edges_at_texture_seams():
         uvs = torch.rand(4, 2)[faces]  # (F, 3, 2): one value a vertex
         assert not crease_edges(faces, uvs).any()
         uvs[2, (faces[2] == 3).nonzero()[0, 0]] += 0.1  # the corner of face 2 at vertex 3
-        touched = (contour_candidates(faces)[:, :2] == 3).any(1) & (edge_faces(faces)[1] == 2).any(1)
+        ends = contour_candidates(faces)[:, :2]
+        touched = (ends == 3).any(1) & (ends != 0).all(1)  # vertex 0 is not of face 2
         assert touched.sum() == 2
         assert torch.equal(crease_edges(faces, uvs), touched)
 

@@ -6,7 +6,7 @@ from nerfkit.cameras import Cameras, look_at
 from nerfkit.kernels.soft_mask import soft_rasterize
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import homogeneous_points, render
-from nerfkit.raster.visibility import DIBR, VISIBILITIES, SoftRas, pick_visibility, visibility_of
+from nerfkit.raster.visibility import DIBR, VISIBILITIES, SoftRas, pick_visibility
 
 
 def cameras(size: int) -> Cameras:
@@ -89,9 +89,9 @@ def test_names_and_settings():
     with pytest.raises(ValueError, match="unknown visibility 'hard'; expected one of"):
         pick_visibility("hard")
     config = options.compose("train", ["rasterizer.visibility=softras", "rasterizer.softras.sigma=0.01"])
-    assert visibility_of(config.rasterizer) == SoftRas(sigma=0.01)
+    assert config.rasterizer.chosen() == SoftRas(sigma=0.01)
     for name, kind in VISIBILITIES.items():  # the config's defaults are the classes'
-        assert visibility_of(options.compose("train", [f"rasterizer.visibility={name}"]).rasterizer) == kind()
+        assert options.compose("train", [f"rasterizer.visibility={name}"]).rasterizer.chosen() == kind()
 
 
 def test_softras_counts_eps_twice_as_the_project_does(ball):

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from nerfkit import options, pipeline
+from nerfkit import options, pipeline, recipes
 from nerfkit.errors import ConfigError, SceneError
 from nerfkit.mesh.files.io import load_mesh
-from nerfkit.recipes import RECIPES, find_recipe
 from nerfkit.runs.folder import find
 from tests.scenes.builders import ring, write_kaolin
 
@@ -53,7 +52,7 @@ def run(name: str, output: Path, *words: str) -> tuple[Path, dict]:
 def test_a_recipe_runs(name: str, tmp_path: Path, views: Path, shape: Path) -> None:
     words = ["scene=kaolin", f"scene.root={views}", "scene.holdout=4", *SMALL[name]]
     config = options.compose("train", [f"experiment={name}"])
-    if "mesh" in config.recipe:
+    if hasattr(config.recipe, "mesh"):
         words.append(f"recipe.mesh={shape}")
     folder, metrics = run(name, tmp_path, *words, "timelapse.snapshots=2", "timelapse.formats=[ply,video]")
     assert folder.parent.name == name
@@ -68,10 +67,9 @@ def test_a_recipe_runs(name: str, tmp_path: Path, views: Path, shape: Path) -> N
 
 
 def test_every_recipe_is_tested_and_has_its_experiment() -> None:
-    assert set(SMALL) == set(RECIPES)
-    for name in RECIPES:
-        assert options.compose("train", [f"experiment={name}"]).recipe.name == name
-        assert callable(find_recipe(name))
+    assert set(SMALL) == set(recipes.load())
+    for name, made in recipes.RECIPES.items():
+        assert options.compose("train", [f"experiment={name}"]).recipe == made()
 
 
 def test_the_sphere_comes_closer_to_the_photos(tmp_path: Path, views: Path) -> None:
@@ -91,8 +89,8 @@ def test_the_camera_is_found(tmp_path: Path, shape: Path) -> None:
 
 
 def test_bad_words(tmp_path: Path, views: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown recipe"):
-        find_recipe("nmr_sing")
+    with pytest.raises(ConfigError, match=r"recipe=nmr_sing: unknown recipe; did you mean"):
+        recipes.load().find("nmr_sing")
     with pytest.raises(ConfigError, match="a recipe is short and cannot be resumed"):
         run("nmr_draw", tmp_path, "resume=somewhere")
     with pytest.raises(SceneError, match="no such mesh file"):
@@ -109,7 +107,7 @@ def test_bad_words(tmp_path: Path, views: Path) -> None:
     with pytest.raises(SceneError, match=r"none\.png: it cannot be read as a picture; save it again as PNG$"):
         run("nmr_vertices", tmp_path, f"recipe.target={tmp_path / 'none.png'}")
     (tmp_path / "none.png").unlink()
-    with pytest.raises(ConfigError, match=r"recipe\.variants=\[smoth\]"):
+    with pytest.raises(ConfigError, match=r"recipe\.variants=\[smoth\]: unknown value smoth; did you mean smooth"):
         run("silhouette_fit", tmp_path, "scene=kaolin", f"scene.root={views}", "recipe.variants=[smoth]")
     assert not list(tmp_path.iterdir())
 

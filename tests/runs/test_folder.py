@@ -95,15 +95,18 @@ def test_a_check_of_the_output_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_open_with_another_config_adds_what_changed_to_the_overrides(tmp_path: Path, config: DictConfig) -> None:
+def test_going_on_with_another_config_says_what_changed(
+    tmp_path: Path, config: DictConfig, capsys: pytest.CaptureFixture
+) -> None:
     run = Run.create(tmp_path, "clock", config, ["seed=0"])
     config.trainer.max_steps = 500
-    Run.open(run.folder, config)
+    Run.open(run.folder).go_on(config)
+    assert "trainer.max_steps: null -> 500\n" in capsys.readouterr().out
     assert list(OmegaConf.load(run.folder / "overrides.yaml")) == ["seed=0", "trainer.max_steps=500"]
     assert OmegaConf.load(run.folder / "config.yaml").trainer.max_steps == 500
 
 
-def test_open_without_a_config_leaves_the_record(tmp_path: Path, config: DictConfig) -> None:
+def test_open_leaves_the_record(tmp_path: Path, config: DictConfig) -> None:
     run = Run.create(tmp_path, "clock", config, ["seed=0"])
     before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
     Run.open(run.folder)

@@ -11,7 +11,7 @@ import torch
 from nerfkit.errors import SceneError
 from nerfkit.studio import clock, clock_model, solids
 from nerfkit.studio.clock_parts import SIGNAL, build_parts
-from nerfkit.studio.renderer import render, silhouettes
+from nerfkit.studio.renderer import Surface, render
 
 SIZE, VIEWS = 64, 6
 
@@ -62,8 +62,8 @@ def test_truth_is_what_can_be_seen_and_no_more():
     whole, (vertices, faces, colors) = clock_model.surface(), clock_model.truth()
     assert np.abs(vertices).max() < 49
     cameras = clock.clock_cameras(64, 8)
-    all_parts = silhouettes(whole.vertices, whole.faces, cameras, samples=3)
-    visible = silhouettes(vertices, faces, cameras, samples=3)
+    all_parts = render(whole, cameras, samples=3).coverage
+    visible = render(Surface(vertices, faces), cameras, samples=3).coverage
     assert np.abs(all_parts - visible).max() <= 1 / 9  # at most one ray of a pixel slips through a seam
     assert (all_parts != visible).mean() < 1e-3
 

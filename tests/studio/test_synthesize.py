@@ -4,6 +4,7 @@ import filecmp
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -20,12 +21,12 @@ from nerfkit.mesh.mesh import Mesh, face_areas
 from nerfkit.scenes import open_scene
 from nerfkit.scenes.scene import Scene
 from nerfkit.studio import blender_writer
-from nerfkit.studio.synthesize import synthesize
+from nerfkit.studio.synthesize import SynthesisOptions, synthesize
 from tests.scenes.builders import ring, write_blender, write_kaolin
 from tests.scenes.real import data_folder
 
 SIZE, VIEWS, HOLDOUT = 24, 7, 3
-SETTINGS = {"views": VIEWS, "size": SIZE, "samples": 4, "holdout": HOLDOUT, "progress": False}
+SETTINGS = {"views": VIEWS, "size": SIZE, "samples": 4, "holdout": HOLDOUT}
 
 
 def lopsided() -> Mesh:
@@ -38,9 +39,13 @@ def lopsided() -> Mesh:
     return Mesh(torch.from_numpy(vertices).float() + 3.0, torch.from_numpy(ball.faces).long(), colors=colors)
 
 
+def made_of(mesh: Mesh, folder: Path, **settings: Any) -> dict[str, Path]:
+    return synthesize(mesh, folder, SynthesisOptions(**settings), progress=False)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return synthesize(lopsided(), tmp_path_factory.mktemp("made") / "new" / "data", **SETTINGS)
+    return made_of(lopsided(), tmp_path_factory.mktemp("made") / "new" / "data", **SETTINGS)
 
 
 def stored_camera(folder: Path, view: int) -> Cameras:
@@ -124,7 +129,7 @@ def test_kaolin_keeps_the_mesh_s_axes_and_blender_turns_them(made: dict[str, Pat
     assert torch.equal(truth.vertices, mesh.vertices) and torch.equal(truth.faces, mesh.faces)
     x, y, z = mesh.vertices.T
     assert torch.equal(load_mesh(made["blender"] / "truth.ply").vertices, torch.stack([x, -z, y], 1))
-    upright = synthesize(mesh, tmp_path, **SETTINGS, up="z")
+    upright = made_of(mesh, tmp_path, **SETTINGS, up="z")
     assert torch.equal(load_mesh(upright["blender"] / "truth.ply").vertices, mesh.vertices)
     assert torch.equal(load_mesh(upright["kaolin"] / "truth.ply").vertices, torch.stack([x, z, -y], 1))
     assert (face_areas(truth.vertices, truth.faces) > 0).all()
@@ -156,30 +161,30 @@ def test_val_views_are_others(made: dict[str, Path]) -> None:
 
 
 def test_the_same_arguments_give_the_same_files(made: dict[str, Path], tmp_path: Path) -> None:
-    again = synthesize(lopsided(), tmp_path / "again", **SETTINGS)
+    again = made_of(lopsided(), tmp_path / "again", **SETTINGS)
     for name, folder in made.items():
         files = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
         assert files == sorted(p.relative_to(again[name]) for p in again[name].rglob("*") if p.is_file())
         _, different, unreadable = filecmp.cmpfiles(folder, again[name], files, shallow=False)
         assert (different, unreadable) == ([], [])
-    other = synthesize(lopsided(), tmp_path / "other", **SETTINGS, seed=1, format="kaolin")
+    other = made_of(lopsided(), tmp_path / "other", **SETTINGS, seed=1, format="kaolin")
     assert not filecmp.cmp(other["kaolin"] / "0_rgb.png", made["kaolin"] / "0_rgb.png", shallow=False)
 
 
 def test_colors_are_as_they_are_or_lit(made: dict[str, Path], tmp_path: Path) -> None:
     plain = Mesh(lopsided().vertices, lopsided().faces, colors=torch.full((42, 3), 0.4))
     for light, even in (("none", True), ("studio", False)):
-        folder = synthesize(plain, tmp_path / light, **SETTINGS, light=light, format="kaolin")["kaolin"]
+        folder = made_of(plain, tmp_path / light, **SETTINGS, light=light, format="kaolin")["kaolin"]
         inside = iio.imread(folder / "1_rgb.png")[iio.imread(folder / "1_coverage.png") == 255][:, :3]
         assert (np.ptp(inside) == 0) == even
         assert not even or (inside == 102).all()
 
 
 def test_one_format_alone(tmp_path: Path) -> None:
-    made = synthesize(lopsided(), tmp_path / "k", **SETTINGS, format="kaolin")
+    made = made_of(lopsided(), tmp_path / "k", **SETTINGS, format="kaolin")
     assert list(made) == ["kaolin"] and [p.name for p in (tmp_path / "k").iterdir()] == ["kaolin"]
     assert len(list(made["kaolin"].glob("*_rgb.png"))) == VIEWS
-    made = synthesize(lopsided(), tmp_path / "b", **SETTINGS, format="blender")
+    made = made_of(lopsided(), tmp_path / "b", **SETTINGS, format="blender")
     assert list(made) == ["blender"] and [p.name for p in (tmp_path / "b").iterdir()] == ["blender"]
 
 
@@ -205,20 +210,20 @@ def test_truth_beside_other_data_is_found_too(tmp_path: Path) -> None:
         ({"views": 0}, "views=0: expected a whole number from 3"),
         ({"views": 2}, "views=2: expected a whole number from 3"),
         ({"views": 4, "holdout": 2, "size": 7}, "size=7: expected a whole number from 8"),
-        ({"views": 3, "holdout": 2}, "views=3 with holdout=2 leave 1 views for training"),
+        ({"views": 3, "holdout": 2}, "views=3: expected at least 2 views for training, and holdout=2 leaves 1"),
         ({"samples": 2.0}, "samples=2.0: expected a whole number"),
-        ({"size": 8192}, "size=8192 with samples=4 are 32768 rays across a picture; expected at most 16384"),
-        ({"fov": float("nan")}, "fov=nan: expected a number from 1 to 150"),
+        ({"size": 8192}, "size=8192: expected at most 16384 rays across a picture, not 32768"),
+        ({"fov": float("nan")}, "fov=nan: expected a finite number"),
         ({"specular": -1.0}, "specular=-1.0: expected a number from 0 to 1"),
         ({"seed": -1}, "seed=-1: expected a whole number from 0"),
-        ({"light": "studoi"}, "light=studoi: unknown light; did you mean studio? Known: none, studio"),
-        ({"up": "x"}, "up=x: unknown up. Known: y, z"),
-        ({"format": "colmap"}, "format=colmap: unknown format. Known: both, kaolin, blender"),
+        ({"light": "studoi"}, "light=studoi: unknown value studoi; did you mean studio? Known: none, studio"),
+        ({"up": "x"}, "up=x: unknown value x. Known: y, z"),
+        ({"format": "colmap"}, "format=colmap: unknown value colmap. Known: both, kaolin, blender"),
     ],
 )
 def test_bad_arguments(change: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        synthesize(lopsided(), tmp_path / "x", **(SETTINGS | change))
+        made_of(lopsided(), tmp_path / "x", **(SETTINGS | change))
     assert str(caught.value).startswith(message)
     assert list(tmp_path.iterdir()) == []
 
@@ -227,7 +232,7 @@ def test_bad_arguments(change: dict, message: str, tmp_path: Path) -> None:
 def test_meshes_that_show_nothing(faces: list, tmp_path: Path) -> None:
     mesh = Mesh(torch.rand(3, 3), torch.tensor(faces, dtype=torch.int64).reshape(-1, 3), provenance={"path": "a.obj"})
     with pytest.raises(SceneError, match=r"a\.obj: no face has an area"):
-        synthesize(mesh, tmp_path / "x", **SETTINGS)
+        made_of(mesh, tmp_path / "x", **SETTINGS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -237,7 +242,7 @@ def test_stray_vertices_and_faces_without_area_do_not_move_the_cameras(made: dic
     faces = torch.cat([mesh.faces, torch.tensor([[42, 42, 0]])])
     assert mesh.colors is not None
     stray = Mesh(vertices, faces, colors=torch.cat([mesh.colors, torch.ones(1, 3)]))
-    folder = synthesize(stray, tmp_path, **SETTINGS, format="kaolin")["kaolin"]
+    folder = made_of(stray, tmp_path, **SETTINGS, format="kaolin")["kaolin"]
     for view in range(VIEWS):
         assert filecmp.cmp(folder / f"{view}_rgb.png", made["kaolin"] / f"{view}_rgb.png", shallow=False)
 
@@ -245,11 +250,11 @@ def test_stray_vertices_and_faces_without_area_do_not_move_the_cameras(made: dic
 def test_folders_that_hold_something_are_left_alone(made: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(SceneError, match=r"not empty, it holds mine\.txt"):
-        synthesize(lopsided(), tmp_path, **SETTINGS)
+        made_of(lopsided(), tmp_path, **SETTINGS)
     with pytest.raises(SceneError, match="a file; expected a new or an empty folder"):
-        synthesize(lopsided(), tmp_path / "mine.txt", **SETTINGS)
+        made_of(lopsided(), tmp_path / "mine.txt", **SETTINGS)
     with pytest.raises(SceneError, match="cannot be written there"):
-        synthesize(lopsided(), tmp_path / "mine.txt" / "below", **SETTINGS)
+        made_of(lopsided(), tmp_path / "mine.txt" / "below", **SETTINGS)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -261,13 +266,13 @@ def test_a_stopped_run_leaves_nothing(error: BaseException, tmp_path: Path, monk
     monkeypatch.setattr(blender_writer, "write_view", fail)
     for folder in (tmp_path / "new" / "deep", tmp_path):
         with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else SceneError):
-            synthesize(lopsided(), folder, **SETTINGS)
+            made_of(lopsided(), folder, **SETTINGS)
         assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_run_left_does_not_block_the_next(tmp_path: Path) -> None:
     (tmp_path / ".unfinished-0123").mkdir()
-    synthesize(lopsided(), tmp_path, **SETTINGS, format="kaolin")
+    made_of(lopsided(), tmp_path, **SETTINGS, format="kaolin")
     assert sorted(p.name for p in tmp_path.iterdir()) == [".unfinished-0123", "kaolin"]
 
 
@@ -275,8 +280,8 @@ def test_what_a_killed_run_left_does_not_block_the_next(tmp_path: Path) -> None:
 def test_real_meshes_have_their_textures_in_place(name: str, file: str, tmp_path: Path) -> None:
     mesh = load_mesh(data_folder("meshes") / name / file)
     assert mesh.texture is not None and mesh.corner_uvs is not None
-    settings = {"views": 4, "size": 48, "samples": 1, "holdout": 4, "progress": False}
-    folder = synthesize(mesh, tmp_path, **settings, format="kaolin")["kaolin"]
+    settings = {"views": 4, "size": 48, "samples": 1, "holdout": 4}
+    folder = made_of(mesh, tmp_path, **settings, format="kaolin")["kaolin"]
     scene = open_scene("kaolin", folder, holdout=4)
     moved = mesh.transformed(scene.normalization.apply)
     fragments = raster.rasterize(moved.vertices, moved.faces, scene.cameras)

@@ -1,13 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import imageio.v3 as iio
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.errors import CheckpointError
+from nerfkit.view.options import VideoOptions
 from nerfkit.view.show import camera_path, pick_source, show
 
 UP = (0.0, 1.0, 0.0)
@@ -42,22 +43,12 @@ def cameras() -> Cameras:
 
 
 @pytest.fixture
-def options() -> DictConfig:
-    return OmegaConf.create(
-        {
-            "path": "orbit",
-            "channels": ["rgb", "depth", "normal", "alpha"],
-            "format": ["mp4", "gif"],
-            "frames": 3,
-            "fps": 10.0,
-            "elevation": 0.0,
-            "radius": None,
-            "resolution": None,
-        }
-    )
+def options() -> VideoOptions:
+    channels = ["rgb", "depth", "normal", "alpha"]
+    return VideoOptions(channels=channels, format=["mp4", "gif"], frames=3, fps=10.0, elevation=0.0)
 
 
-def test_frames_and_videos_of_every_channel(cameras: Cameras, options: DictConfig, tmp_path: Path) -> None:
+def test_frames_and_videos_of_every_channel(cameras: Cameras, options: VideoOptions, tmp_path: Path) -> None:
     lines: list[str] = []
     videos = show(Ball(), "mesh", options, cameras, UP, tmp_path, "step 1", lines.append)
     assert len(videos) == len(lines) == 8
@@ -71,18 +62,18 @@ def test_frames_and_videos_of_every_channel(cameras: Cameras, options: DictConfi
     assert first["normal"][8, 12, 2] > 240  # it faces the camera on +z
 
 
-def test_a_second_time_only_what_changed_is_rendered(cameras: Cameras, options: DictConfig, tmp_path: Path) -> None:
+def test_a_second_time_only_what_changed_is_rendered(cameras: Cameras, options: VideoOptions, tmp_path: Path) -> None:
     options.format = ["gif"]
     renders = []
     for changes, identity in (({}, "1"), ({}, "1"), ({}, "2"), ({"resolution": 12}, "2"), ({"elevation": 5.0}, "2")):
-        options.update(changes)
+        options = replace(options, **changes)
         ball = Ball()
         show(ball, "field", options, cameras, UP, tmp_path, identity, lambda text: None)
         renders.append(len(ball.views))
     assert renders == [3, 0, 3, 3, 3]
 
 
-def test_resolution_is_the_longer_side(cameras: Cameras, options: DictConfig) -> None:
+def test_resolution_is_the_longer_side(cameras: Cameras, options: VideoOptions) -> None:
     options.resolution = 48
     path = camera_path(options, cameras, UP)
     assert (path.height, path.width) == (32, 48)

@@ -12,6 +12,7 @@ from nerfkit.mesh.files.gltf import srgb_to_linear
 from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.scenes.scene import Similarity
+from nerfkit.view.options import TimelapseOptions
 from nerfkit.view.timelapse import Timelapse, shaded
 
 
@@ -30,7 +31,8 @@ def test_files_video_and_usd(tmp_path):
     from pxr import Usd, UsdGeom
 
     units = Similarity(0.5, (0.0, 1.0, 0.0))
-    film = Timelapse(tmp_path / "film", ("glb", "ply", "usd", "video"), camera(), units=units, fps=4.0)
+    options = TimelapseOptions(formats=["glb", "ply", "usd", "video"], fps=4.0)
+    film = Timelapse(tmp_path / "film", options, camera(), units=units)
     snapshots = [ball(1), replace(ball(1), vertices=ball(1).vertices * 0.5), ball(2, colors=torch.rand(162, 3))]
     for mesh in snapshots:
         film.add(mesh)
@@ -54,8 +56,8 @@ def test_files_video_and_usd(tmp_path):
 
 
 def test_bad_words():
-    with pytest.raises(ConfigError, match="unknown 'fbx'"):
-        Timelapse(".", ("fbx",), camera())
+    with pytest.raises(ConfigError, match=r"timelapse.formats=\[fbx\]: unknown value fbx"):
+        TimelapseOptions(formats=["fbx"])
 
 
 def test_usd_knows_which_way_is_up():

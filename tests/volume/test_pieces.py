@@ -9,7 +9,7 @@ from torch import Tensor
 from nerfkit.fields.harmonic import HarmonicField
 from nerfkit.kernels.march import Samples
 from nerfkit.kernels.philox import Draw
-from nerfkit.volume.renderer import render_rays
+from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.samplers import StratifiedSampler
 
 RAYS = 11
@@ -25,7 +25,7 @@ def gradients(piece: int | None, cameras: bool, draw: Draw | None) -> tuple[Any,
     field = HarmonicField(width=8, depth=2, octaves=3, density_bias=-2.0, seed=1)
     origins, directions = (t.requires_grad_(cameras) for t in rays())
     sampler = StratifiedSampler(1.0, 3.0, 20)
-    pixels, samples = render_rays(field, sampler, origins, directions, draw, piece=piece)
+    pixels, samples = RadianceModel(field, sampler).render_rays(origins, directions, draw, piece=piece)
     weight = torch.arange(1.0, RAYS + 1)
     ((pixels.color.square().sum(-1) + pixels.depth) * weight + pixels.opacity.square()).sum().backward()
     return pixels, samples, [p.grad for p in (*field.parameters(), *([origins, directions] if cameras else []))]  # type: ignore[misc]
@@ -51,7 +51,7 @@ def test_some_weights_frozen_and_some_pixels_unused() -> None:
     for piece in (None, 3):
         field = HarmonicField(width=8, depth=2, octaves=3, seed=1)
         field.hidden[0].requires_grad_(False)
-        pixels, _ = render_rays(field, StratifiedSampler(1.0, 3.0, 9), *rays(), piece=piece)
+        pixels, _ = RadianceModel(field, StratifiedSampler(1.0, 3.0, 9)).render_rays(*rays(), piece=piece)
         pixels.opacity.sum().backward()  # the color layers get none
         assert field.hidden[0].weight.grad is None
         results.append([field.hidden[1].weight.grad, field.density_head.weight.grad])
@@ -63,7 +63,8 @@ def test_some_weights_frozen_and_some_pixels_unused() -> None:
 
 def test_no_rays_in_pieces() -> None:
     field = HarmonicField(width=8, depth=2, octaves=3)
-    pixels, samples = render_rays(field, StratifiedSampler(1.0, 3.0, 9), torch.zeros(0, 3), torch.zeros(0, 3), piece=4)
+    model = RadianceModel(field, StratifiedSampler(1.0, 3.0, 9))
+    pixels, samples = model.render_rays(torch.zeros(0, 3), torch.zeros(0, 3), piece=4)
     assert samples == 0 and pixels.color.shape == (0, 3)
 
 
@@ -82,6 +83,6 @@ def test_one_piece_is_held_at_a_time() -> None:
             return super().render(positions, samples, *rest, **options)
 
     field = Watched(width=8, depth=2, octaves=3)
-    pixels, _ = render_rays(field, StratifiedSampler(1.0, 3.0, 9), *rays(), piece=3)
+    pixels, _ = RadianceModel(field, StratifiedSampler(1.0, 3.0, 9)).render_rays(*rays(), piece=3)
     pixels.color.sum().backward()
     assert most == 0

@@ -10,9 +10,9 @@ from nerfkit.cameras import Cameras, look_at
 from nerfkit.fields.field import Field
 from nerfkit.fields.harmonic import HarmonicField
 from nerfkit.kernels.philox import Draw
+from nerfkit.volume.model import FieldSource, RadianceModel
 from nerfkit.volume.occupancy import OccupancyGrid
-from nerfkit.volume.renderer import FieldSource, over, render_rays, render_view
-from nerfkit.volume.samplers import OccupancySampler, StratifiedSampler
+from nerfkit.volume.samplers import OccupancySampler, Sampler, StratifiedSampler
 
 RADIUS, DENSITY, COLOR = 0.6, 2.0, (0.8, 0.5, 0.2)
 
@@ -35,6 +35,10 @@ class Ball(Field):
         return torch.nn.functional.normalize(positions, dim=-1)
 
 
+def ball(sampler: Sampler) -> RadianceModel:
+    return RadianceModel(Ball(), sampler)
+
+
 def full_grid(size: int = 32, step: float = 0.004, stop: float = 1e-3) -> OccupancyGrid:
     allowed = torch.ones(size, size, size, dtype=torch.bool)
     return OccupancyGrid(allowed, step, threshold=0.001, decay=0.5, share=1, min_transmittance=stop)
@@ -50,7 +54,7 @@ def parallel_rays() -> tuple[Tensor, Tensor, Tensor]:
 
 def test_opacity_color_and_depth_of_a_ball() -> None:
     origins, directions, chord = parallel_rays()
-    pixels, _ = render_rays(Ball(), OccupancySampler(full_grid()), origins, directions)
+    pixels, _ = ball(OccupancySampler(full_grid())).render_rays(origins, directions)
     opacity = 1 - torch.exp(-DENSITY * chord)
     torch.testing.assert_close(pixels.opacity, opacity, atol=0.012, rtol=0)
     torch.testing.assert_close(pixels.color, opacity[:, None] * torch.tensor(COLOR), atol=0.012, rtol=0)
@@ -76,8 +80,8 @@ def test_grid_finds_the_ball_and_skips_the_rest() -> None:
     origins, directions, _ = parallel_rays()
     sampler = OccupancySampler(grid)
     everywhere = OccupancySampler(full_grid())
-    before, all_samples = render_rays(Ball(), everywhere, origins, directions)
-    after, samples = render_rays(Ball(), sampler, origins, directions)
+    before, all_samples = ball(everywhere).render_rays(origins, directions)
+    after, samples = ball(sampler).render_rays(origins, directions)
     torch.testing.assert_close(after.color, before.color, atol=1e-6, rtol=0)
     assert samples < 0.6 * all_samples
 
@@ -119,15 +123,15 @@ def test_view_and_source_agree_with_the_analytic_ball() -> None:
     pose = look_at(torch.tensor([[0.0, 0.5, 4.0]]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
     cameras = Cameras(pose, torch.tensor([[60.0, 60.0, 16.5, 12.5]]), 25, 33)
     sampler = OccupancySampler(full_grid())
-    image = render_view(Ball(), sampler, cameras, 0, normals=True)
+    image = ball(sampler).render_view(cameras, 0, normals=True)
     assert image.rgb.shape == (25, 33, 3) and image.alpha.shape == (25, 33)
     assert image.alpha[12, 16] == pytest.approx(1 - math.exp(-2 * DENSITY * RADIUS), abs=0.02)
     assert image.alpha[0, 0] == 0 and image.rgb[0, 0].sum() == 0
-    picture = over(image, (1.0, 1.0, 1.0))
+    picture = image.over((1.0, 1.0, 1.0))
     assert (picture[0, 0] == 1).all()
     toward = torch.nn.functional.normalize(cameras.positions[0], dim=-1)
     assert image.normal is not None and torch.dot(image.normal[12, 16], toward) > 0.95
-    rendered = FieldSource(Ball(), sampler, (0.0, 0.0, 0.0)).render(cameras, 0)
+    rendered = FieldSource(ball(sampler), (0.0, 0.0, 0.0)).render(cameras, 0)
     distance = float(cameras.positions[0].norm())
     assert distance - RADIUS < rendered["depth"][12, 16] < distance + RADIUS
 

@@ -1,7 +1,6 @@
 """Meshes to and from files: GLB, OBJ with MTL and PNG, PLY. A file appears under its name only once it is whole."""
 
 import logging
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from io import BytesIO
@@ -20,6 +19,7 @@ from nerfkit.mesh.files.obj import read_obj
 from nerfkit.mesh.files.ply import read_ply
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.repair import same_places
+from nerfkit.runs.files import write_bytes
 
 LOG = logging.getLogger("nerfkit.mesh")
 FORMATS = ("glb", "obj", "ply")
@@ -63,7 +63,8 @@ def save_mesh(
         else:
             raise ValueError(f"unknown mesh format {format!r}; expected one of {', '.join(FORMATS)}")
         for suffix, content in files.items():
-            written.append(_write_whole(stem.with_name(stem.name + suffix), content))
+            written.append(stem.with_name(stem.name + suffix))
+            write_bytes(written[-1], content)
     return written
 
 
@@ -219,14 +220,3 @@ def _ply(mesh: Mesh) -> bytes:
     content = plain.export(file_type="ply")
     assert isinstance(content, bytes)
     return content
-
-
-def _write_whole(path: Path, content: bytes) -> Path:
-    """Write under a passing name, then rename: a reader never meets half a file."""
-    passing = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        passing.write_bytes(content)
-        os.replace(passing, path)
-    finally:
-        passing.unlink(missing_ok=True)
-    return path

@@ -1,16 +1,16 @@
-"""Faces where they are needed: target edge lengths from an error, a face budget that is met, and plain subdivision."""
+"""Faces where they are needed: target edge lengths from an error, and a face budget that is met."""
 
 import math
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from nerfkit.mesh.mesh import Mesh, face_areas, face_cross
-from nerfkit.mesh.remeshing.edges import SPLIT_ABOVE, Edges, Groups, corners_of
+from nerfkit.mesh.edges import EdgeTable
+from nerfkit.mesh.mesh import face_areas, face_cross
 from nerfkit.mesh.remeshing.remesh import Remeshed, faces_expected, remesh
+from nerfkit.mesh.remeshing.state import SPLIT_ABOVE, Groups
 
 TOLERANCE = 0.02  # of the face budget
 PASSES = 16
@@ -67,21 +67,6 @@ def adapt(
     return replace(result, source=source)
 
 
-def adapt_mesh(mesh: Mesh, wanted: int, error: Tensor | None = None) -> Mesh:
-    """``adapt`` for a mesh, with its vertex colors.
-
-    Raises:
-        ValueError: the mesh has UVs, which do not survive a change of faces.
-    """
-    if mesh.corner_uvs is not None:
-        raise ValueError(
-            "adapt: the mesh has UVs or a texture, which do not survive a change of faces; bake the texture to vertex "
-            "colors or drop it (without_appearance), and unwrap afterward"
-        )
-    result = adapt(mesh.vertices, mesh.faces, wanted, error, mesh.colors)
-    return replace(mesh, vertices=result.vertices, faces=result.faces, colors=result.attributes)
-
-
 def target_lengths(
     vertices: Tensor,
     faces: Tensor,
@@ -135,7 +120,7 @@ def target_lengths(
 
 def _slopes(vertices: Tensor, faces: Tensor, gradation: float) -> tuple[Tensor, Tensor]:
     """Edges (E,2) and by how much target lengths may differ between their ends: (E,)."""
-    edges = Edges.of(faces[(faces != faces.roll(-1, 1)).all(1)], len(vertices)).ends
+    edges = EdgeTable.of(faces[(faces != faces.roll(-1, 1)).all(1)], len(vertices)).ends
     length = (vertices[edges[:, 0]] - vertices[edges[:, 1]]).double().norm(dim=-1)
     return edges, 2 / SPLIT_ABOVE * (gradation - 1) / (gradation + 1) * length
 
@@ -175,7 +160,7 @@ def curvature(vertices: Tensor, faces: Tensor) -> Tensor:
     V = len(vertices)
     faces = faces[(faces != faces.roll(-1, 1)).all(1)]
     position = vertices.detach().double()
-    edges = Edges.of(faces, V)
+    edges = EdgeTable.of(faces, V)
     cross = face_cross(position, faces)
     normal = normalize(cross, dim=-1, eps=1e-300)
     first, second = (edges.sides.clamp(min=0) // 3).unbind(-1)  # faces
@@ -186,62 +171,3 @@ def curvature(vertices: Tensor, faces: Tensor) -> Tensor:
     ends, corners = Groups.of(edges.ends.flatten(), V), Groups.of(faces.flatten(), V)
     area = corners.sum(cross.norm(dim=-1)[corners.items // 3]) / 6
     return ends.sum(bend[ends.items // 2]) / area.clamp(min=1e-300)
-
-
-@torch.no_grad()
-def subdivide(mesh: Mesh, scheme: Literal["midpoint", "loop"] = "midpoint", rounds: int = 1) -> Mesh:
-    """Four faces for every face: 4 f to 4 f + 2 at the corners of face f, 4 f + 3 in its middle.
-
-    ``midpoint`` keeps the shape. ``loop`` smooths it (Loop 1987, with his weights; boundaries, and edges where more
-    than two faces meet, become cubic B-splines of their own). Colors follow the vertices, UVs are halved.
-    """
-    if scheme not in ("midpoint", "loop"):
-        raise ValueError(f"subdivide: scheme is {scheme!r}, expected 'midpoint' or 'loop'")
-    for _ in range(rounds):
-        values = mesh.vertices if mesh.colors is None else torch.cat([mesh.vertices, mesh.colors], -1)
-        V = len(values)
-        edges = Edges.of(mesh.faces, V)
-        first, second = edges.ends.unbind(-1)
-        middles = (values[first] + values[second]) / 2
-        corners = values
-        if scheme == "loop":
-            corners, middles = _loop(values, middles, edges, mesh.faces)
-        a, b, c = mesh.faces.unbind(1)
-        p, q, r = (V + edges.side_edge).unbind(1)
-        pattern = [a, p, r, p, b, q, r, q, c, p, q, r]
-        uvs = mesh.corner_uvs
-        if uvs is not None:
-            a, b, c = uvs.unbind(1)  # (F, 2) each
-            p, q, r = ((uvs + uvs.roll(-1, 1)) / 2).unbind(1)
-            uvs = torch.stack([a, p, r, p, b, q, r, q, c, p, q, r], 1).view(-1, 3, 2)
-        values = torch.cat([corners, middles])
-        mesh = replace(
-            mesh,
-            vertices=values[:, :3].contiguous(),
-            faces=torch.stack(pattern, 1).view(-1, 3),
-            corner_uvs=uvs,
-            colors=None if mesh.colors is None else values[:, 3:].clamp(0, 1),
-        )
-    return mesh
-
-
-def _loop(values: Tensor, middles: Tensor, edges: Edges, faces: Tensor) -> tuple[Tensor, Tensor]:
-    """Loop's values at old vertices (V,C) and at edges (E,C), from the old ones and the edges' middles."""
-    V = len(values)
-    c = corners_of(edges.sides[:, 0], faces)[2]
-    d = corners_of(edges.sides[:, 1].clamp(min=0), faces)[2]
-    smooth = edges.regular[:, None]
-    at_edges = torch.where(smooth, 0.75 * middles + (values[c] + values[d]) / 8, middles)
-
-    def neighbors(which: Tensor) -> tuple[Tensor, Tensor]:
-        ends = edges.ends[which]
-        groups = Groups.of(ends.flatten(), V)
-        return groups.count[:, None], groups.sum(values[ends.flip(1).flatten()[groups.items]])
-
-    degree, total = neighbors(torch.ones_like(edges.regular))
-    n = degree.clamp(min=1).to(values.dtype)
-    share = (0.625 - (0.375 + torch.cos(2 * math.pi / n) / 4) ** 2) / n
-    inner = (1 - degree * share) * values + share * total
-    sharp, along = neighbors(~edges.regular)
-    rim = torch.where(sharp == 2, 0.75 * values + along / 8, values)
-    return torch.where((sharp == 0) & (degree > 0), inner, rim), at_edges

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nerfkit.mesh.edges import EdgeTable
 from nerfkit.mesh.mesh import face_areas
-from nerfkit.mesh.remeshing.edges import Edges, State
+from nerfkit.mesh.remeshing.state import State
 from nerfkit.mesh.remeshing.steps import collapse, flip, relax, split
 
 MAX_FACES = 20_000_000
@@ -114,8 +115,7 @@ def _checked(vertices: Tensor, faces: Tensor, target: Tensor | float, attributes
     state = State(vertices.detach().double(), faces[proper], lengths, attributes.detach(), source)
     state = state.compacted()
     wanted = faces_expected(state.position, state.faces, state.target)
-    edges = Edges.of(state.faces, len(state.position))
-    length, goal = edges.lengths(state)
+    length, goal = state.lengths(EdgeTable.of(state.faces, len(state.position)))
     wanted = max(wanted, (length / goal).sum().item())  # slivers without area have long edges, too
     if wanted > MAX_FACES:
         raise ValueError(

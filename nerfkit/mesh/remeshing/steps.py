@@ -9,15 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from nerfkit.mesh.edges import EdgeTable, corners_of
 from nerfkit.mesh.mesh import face_cross, face_normals
-from nerfkit.mesh.remeshing.edges import (
+from nerfkit.mesh.remeshing.state import (
     COLLAPSE_BELOW,
     SLIVER,
     SPLIT_ABOVE,
-    Edges,
     Groups,
     State,
-    corners_of,
     least,
     quadrics,
     ranked,
@@ -39,8 +38,8 @@ def split(state: State) -> State:
     case offers, the shorter one is taken. Any number of faces may meet at an edge.
     """
     for _ in range(ROUNDS):
-        edges = Edges.of(state.faces, len(state.position))
-        length, target = edges.lengths(state)
+        edges = EdgeTable.of(state.faces, len(state.position))
+        length, target = state.lengths(edges)
         marked = length > SPLIT_ABOVE * target
         if not marked.any():
             break
@@ -48,7 +47,7 @@ def split(state: State) -> State:
         middle = state.mixed(a, b, torch.full_like(length[marked], 0.5))
         number = len(state.position) + marked.cumsum(0) - 1  # (E,)
         position = torch.cat([state.position, middle.position])
-        faces = _cut(position, state.faces, marked[edges.side_edge], number[edges.side_edge])
+        faces = _cut(position, state.faces, marked[edges.face_edges], number[edges.face_edges])
         state = state.extended(middle, faces)
     return state
 
@@ -96,10 +95,10 @@ def collapse(state: State) -> State:
     count = len(state.position)
     refused = state.faces.new_empty(0)  # keys of edges; vertices keep their numbers until the end
     for _ in range(ROUNDS):
-        edges = Edges.of(state.faces, count)
-        length, target = edges.lengths(state)
-        fixed = edges.flagged(~(edges.regular | edges.boundary), count)
-        rim = edges.flagged(edges.boundary, count)
+        edges = EdgeTable.of(state.faces, count)
+        length, target = state.lengths(edges)
+        fixed = edges.ends_of(~(edges.regular | edges.boundary))
+        rim = edges.ends_of(edges.boundary)
         ends = edges.ends
         candidate = (length < COLLAPSE_BELOW * target) & ~fixed[ends].any(1)
         candidate &= edges.boundary | ~rim[ends].all(1)
@@ -125,7 +124,7 @@ def collapse(state: State) -> State:
     return state.compacted()
 
 
-def _merge(state: State, edges: Edges, chosen: Tensor, rim: Tensor) -> tuple[State, Tensor]:
+def _merge(state: State, edges: EdgeTable, chosen: Tensor, rim: Tensor) -> tuple[State, Tensor]:
     """The vertices that edges ``chosen`` (n,) collapse to, of those that may: and which of them may, (n,) bool."""
     count = len(state.position)
     a, b = edges.ends[chosen].unbind(-1)  # (n,)
@@ -159,7 +158,7 @@ def _merge(state: State, edges: Edges, chosen: Tensor, rim: Tensor) -> tuple[Sta
     return merged.selected(passed, merged.faces), passed
 
 
-def _link_condition(state: State, edges: Edges, chosen: Tensor, corners: Groups, among: Tensor) -> Tensor:
+def _link_condition(state: State, edges: EdgeTable, chosen: Tensor, corners: Groups, among: Tensor) -> Tensor:
     """Whether edges (n,) can collapse without a change of topology: (n,) bool.
 
     The neighbors that both ends have are the corners opposite to the edge and no others, and no two faces, or two
@@ -172,7 +171,7 @@ def _link_condition(state: State, edges: Edges, chosen: Tensor, corners: Groups,
     d = torch.where(two, corners_of(edges.sides[chosen, 1].clamp(min=0), state.faces)[2], -1)
     end, owner = Groups.of(edges.ends.flatten(), count, among).at(a)
     neighbor = edges.ends.flip(1).flatten()[end]
-    common = torch.bincount(owner[edges.find(neighbor, b[owner], count)], minlength=n)
+    common = torch.bincount(owner[edges.joined(neighbor, b[owner])], minlength=n)
     facing = []  # has an end a face on c and d
     for end in (a, b):
         corner, owner = corners.at(end)
@@ -181,7 +180,7 @@ def _link_condition(state: State, edges: Edges, chosen: Tensor, corners: Groups,
         meets &= torch.maximum(x, y) == torch.maximum(c, d)[owner]
         facing.append(torch.bincount(owner[meets], minlength=n) > 0)
     face = edges.sides[chosen, 0] // 3
-    lone = edges.boundary[edges.side_edge[face]].sum(1) == 3
+    lone = edges.boundary[edges.face_edges[face]].sum(1) == 3
     return (common == torch.where(two, 2, 1)) & ~(facing[0] & facing[1]) & ~lone
 
 
@@ -207,9 +206,9 @@ def flip(state: State) -> State:
     """
     count, faces = len(state.position), state.faces
     for _ in range(ROUNDS):
-        edges = Edges.of(faces, count)
+        edges = EdgeTable.of(faces, count)
         valence = torch.bincount(edges.ends.flatten(), minlength=count)
-        rim = edges.flagged(edges.boundary, count)
+        rim = edges.ends_of(edges.boundary)
         excess = valence - torch.where(rim, 4, 6)
         edge = edges.regular.nonzero().flatten()
         side, other = edges.sides[edge].unbind(-1)
@@ -224,7 +223,7 @@ def flip(state: State) -> State:
         a, b, c, d, edge, gain, worst = (values[maybe] for values in (a, b, c, d, edge, gain, worst))
         after = torch.stack([torch.stack([a, d, c], -1), torch.stack([d, b, c], -1)], 1)  # (n, 2, 3)
         good = _flippable(state, faces, edges, edge, after, gain, worst)
-        good &= ~edges.find(c, d, count)
+        good &= ~edges.joined(c, d)
         a, b, c, d, edge, after, gain = (values[good] for values in (a, b, c, d, edge, after, gain))
         if not len(edge):
             break
@@ -236,7 +235,7 @@ def flip(state: State) -> State:
 
 
 def _flippable(
-    state: State, faces: Tensor, edges: Edges, edge: Tensor, after: Tensor, gain: Tensor, worst: Tensor
+    state: State, faces: Tensor, edges: EdgeTable, edge: Tensor, after: Tensor, gain: Tensor, worst: Tensor
 ) -> Tensor:
     """Whether the faces ``after`` (n,2,3) may replace those at ``edge`` (n,), whose worse shape is ``worst`` (n,)."""
     side, other = edges.sides[edge].unbind(-1)
@@ -261,8 +260,8 @@ def relax(state: State, share: float) -> State:
     Vertices on boundaries and at irregular edges stay, and so do those that would turn or squash a face.
     """
     count = len(state.position)
-    edges = Edges.of(state.faces, count)
-    fixed = edges.flagged(~edges.regular, count)
+    edges = EdgeTable.of(state.faces, count)
+    fixed = edges.ends_of(~edges.regular)
     corners = Groups.of(state.faces.flatten(), count)
     A = quadrics(state, edges, corners)
     around = Groups.of(edges.ends.flatten(), count)

@@ -1,4 +1,4 @@
-"""What the steps of remeshing share: the mesh being worked on, its connectivity, quadrics and independent sets.
+"""What the steps of remeshing share: the mesh being worked on, grouped sums, quadrics and independent sets.
 
 Everything is int64 and float64 tensors on the mesh's device. Sums over a vertex's surroundings are taken over sorted
 segments, so that two runs agree to the bit on a GPU too.
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from nerfkit.mesh.edges import EdgeTable, corners_of
 from nerfkit.mesh.mesh import face_cross, face_normals
 
 SPLIT_ABOVE, COLLAPSE_BELOW = 4 / 3, 4 / 5  # of the target length: halves and unions of such edges are nearer to it
@@ -60,75 +61,16 @@ class State:
         """The vertices where ``keep`` (V,) is true, and other faces."""
         return State(faces=faces, **{name: getattr(self, name)[keep] for name in _CARRIED})
 
+    def lengths(self, edges: EdgeTable) -> tuple[Tensor, Tensor]:
+        """Length and target length, the mean of its ends', of every edge: (E,) each."""
+        a, b = edges.ends.unbind(-1)
+        return (self.position[a] - self.position[b]).norm(dim=-1), (self.target[a] + self.target[b]) / 2
+
     def compacted(self) -> "State":
         """Without the vertices that no face uses."""
         used = torch.zeros(len(self.position), dtype=torch.bool, device=self.faces.device)
         used[self.faces.flatten()] = True
         return self.selected(used, (used.cumsum(0) - 1)[self.faces])
-
-
-@dataclass(frozen=True)
-class Edges:
-    """The undirected edges of a mesh of V vertices and F faces. Side 3 f + k joins corners k and k + 1 of face f.
-
-    Attributes:
-        ends: (E,2) int64, lower vertex first, sorted.
-        keys: (E,) ends[:, 0] V + ends[:, 1], ascending.
-        side_edge: (F,3) edge of every side.
-        sides: (E,2) the first two sides at an edge; -1 where there is one.
-        boundary: (E,) bool, one face.
-        regular: (E,) bool, two faces that run along it in opposite directions.
-    """
-
-    ends: Tensor
-    keys: Tensor
-    side_edge: Tensor
-    sides: Tensor
-    boundary: Tensor
-    regular: Tensor
-
-    @staticmethod
-    def of(faces: Tensor, vertex_count: int) -> "Edges":
-        """Edges of ``faces`` (F,3), which must not name a vertex twice."""
-        start, end = faces.flatten(), faces.roll(-1, 1).flatten()  # (3F,)
-        key, order = torch.sort(torch.minimum(start, end) * vertex_count + torch.maximum(start, end), stable=True)
-        leads = torch.ones_like(key, dtype=torch.bool)
-        leads[1:] = key[1:] != key[:-1]
-        side_edge = torch.empty_like(order)
-        side_edge[order] = leads.cumsum(0) - 1
-        at = leads.nonzero().flatten()  # (E,)
-        count = torch.diff(at, append=at.new_tensor([len(key)]))
-        first, second = order[at], order[(at + 1).clamp(max=max(len(key) - 1, 0))]
-        regular = (count == 2) & (start[first] == end[second])
-        sides = torch.stack([first, torch.where(count > 1, second, -1)], -1)
-        keys = key[at]
-        ends = torch.stack([keys // vertex_count, keys % vertex_count], -1)
-        return Edges(ends, keys, side_edge.view(-1, 3), sides, count == 1, regular)
-
-    def find(self, a: Tensor, b: Tensor, vertex_count: int) -> Tensor:
-        """Whether there are edges between a and b, (n,) bool."""
-        if not len(self.keys):
-            return torch.zeros_like(a, dtype=torch.bool)
-        key = torch.minimum(a, b) * vertex_count + torch.maximum(a, b)
-        at = torch.searchsorted(self.keys, key).clamp(max=len(self.keys) - 1)
-        return self.keys[at] == key
-
-    def lengths(self, state: State) -> tuple[Tensor, Tensor]:
-        """Length and target length, the mean of its ends', of every edge: (E,) each."""
-        a, b = self.ends.unbind(-1)
-        return (state.position[a] - state.position[b]).norm(dim=-1), (state.target[a] + state.target[b]) / 2
-
-    def flagged(self, edge: Tensor, vertex_count: int) -> Tensor:
-        """The ends of the edges where ``edge`` (E,) is true, as a mask of vertices (V,)."""
-        mask = torch.zeros(vertex_count, dtype=torch.bool, device=edge.device)
-        mask[self.ends[edge].flatten()] = True
-        return mask
-
-
-def corners_of(side: Tensor, faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Start, end and opposite vertex of sides 3 f + k, (n,) each."""
-    flat, face, k = faces.flatten(), side // 3 * 3, side % 3
-    return flat[side], flat[face + (k + 1) % 3], flat[face + (k + 2) % 3]
 
 
 @dataclass(frozen=True)
@@ -167,7 +109,7 @@ def shapes(position: Tensor, faces: Tensor) -> Tensor:
     return 2 * 3**0.5 * face_cross(position, faces).norm(dim=-1) / squares.clamp(min=1e-300)
 
 
-def quadrics(state: State, edges: Edges, corners: Groups) -> Tensor:
+def quadrics(state: State, edges: EdgeTable, corners: Groups) -> Tensor:
     """Matrix A_v of every vertex, (V,3,3), by which (x - v)^T A_v (x - v) sums squared distances to planes.
 
     The planes are those of the faces around v, weighted by area, and at boundary edges also the ones upright on them,

@@ -1,0 +1,87 @@
+"""What operations check of their tensors, in one wording: the argument, what was expected, what came."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+INTEGERS = (torch.int64, torch.int32)
+
+# rows -> (version, required, lowest number, highest, whether a row lacks a vertex): reading these from a device waits
+# for it.
+_known: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+
+def expect(
+    name: str,
+    tensor: Tensor,
+    *shapes: tuple[int | str, ...],
+    dtype: torch.dtype | Sequence[torch.dtype] = (),
+    like: Tensor | None = None,
+) -> None:
+    """Raise ``ValueError`` unless ``tensor`` has one of the shapes, the dtype and the device that are expected.
+
+    Args:
+        name: the argument's, for the message.
+        shapes: sizes; a letter stands for any.
+        dtype: one, or several; not given: that of ``like``, or any.
+        like: another tensor of the call, on the same device.
+    """
+    dtypes = (dtype,) if isinstance(dtype, torch.dtype) else dtype or (() if like is None else (like.dtype,))
+    fits = any(
+        len(shape) == tensor.ndim
+        and all(size == wanted or isinstance(wanted, str) for size, wanted in zip(tensor.shape, shape, strict=True))
+        for shape in shapes
+    )
+    if fits and (not dtypes or tensor.dtype in dtypes) and (like is None or tensor.device == like.device):
+        return
+    kinds = "floats" if dtypes == FLOATS else "integers" if dtypes == INTEGERS else " or ".join(map(str, dtypes))
+    sizes = " or ".join(_text(shape) for shape in shapes)
+    wanted = (f"{kinds} of shape {sizes}" if kinds else sizes) + ("" if like is None else f" on {like.device}")
+    raise ValueError(f"{name}: expected {wanted}, got {tensor.dtype} {_text(tensor.shape)} on {tensor.device}")
+
+
+def _text(shape: Sequence[int | str]) -> str:
+    return f"({','.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def expect_offsets(offsets: Tensor, rays: int, samples: int, like: Tensor) -> None:
+    """Raise ``ValueError`` unless ``offsets`` is (R+1,) int64 and, looked at on a CPU only, runs from 0 to S."""
+    expect("offsets", offsets, (rays + 1,), dtype=torch.int64, like=like)
+    if not offsets.is_cuda and (ends := (offsets[0].item(), offsets[-1].item())) != (0, samples):
+        raise ValueError(f"offsets: expected to run from 0 to {samples}, got {ends[0]} to {ends[1]}")
+
+
+def expect_vertices(name: str, rows: Tensor, vertices: int, required: int = 3) -> None:
+    """Raise ``ValueError`` unless the numbers in ``rows`` (...,K) suit ``vertices`` vertices.
+
+    Each is in [0, V) or -1, and of the first ``required`` none is -1 but in padding, a row of nothing else. A tensor's
+    numbers are read when it is first met and whenever PyTorch has seen it written to.
+    """
+    if rows.numel() == 0:
+        return
+    version = None if rows.is_inference() else rows._version
+    known = _known.get(rows)
+    if known is None or version is None or known[:2] != (version, required):
+        lowest, highest = torch.stack(rows.aminmax()).tolist()
+        lacking = lowest < 0 and bool(_lacking(rows, required).any())
+        known = _known[rows] = (version, required, lowest, highest, lacking)
+    _, _, lowest, highest, lacking = known
+    if lowest < -1 or highest >= vertices or lacking:
+        raise ValueError(explain_vertices(name, rows, vertices, required))
+
+
+def explain_vertices(name: str, rows: Tensor, vertices: int, required: int = 3) -> str:
+    """Which of ``rows`` is the first that cannot be, and what was expected."""
+    bad = ((rows < -1) | (rows >= vertices)).any(-1) | _lacking(rows, required)  # (...)
+    where = tuple(bad.nonzero()[0].tolist())
+    found = f"row {', '.join(map(str, where))} is {tuple(rows[where].tolist())}"
+    absent = "-1 where there is none" if required < rows.shape[-1] else "or -1 alone in a row of padding"
+    return f"{name}: {found}; expected vertex numbers from 0 to {vertices - 1}, {absent}"
+
+
+def _lacking(rows: Tensor, required: int) -> Tensor:
+    """Rows (...) without a required vertex that are no padding."""
+    return (rows[..., :required] < 0).any(-1) & (rows != -1).any(-1)

@@ -1,0 +1,73 @@
+"""What the two commands can be told: every group's options, and those outside of groups."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from nerfkit.fit.extract import ExtractOptions
+from nerfkit.fit.field import TrainerOptions
+from nerfkit.fit.refine_options import RefineOptions
+from nerfkit.raster.visibility import RasterizerOptions
+from nerfkit.scenes import SceneOptions
+from nerfkit.schema import Options, nested, option
+from nerfkit.view.options import TimelapseOptions, VideoOptions
+
+STAGES = ("field", "extract", "refine", "export", "video")
+DEVICES = ("auto", "cpu", "cuda")
+MOST_SEED = 2**63 - 1
+MOST_SEED_OF_A_RECIPE = 2**62 - 1  # recipes count on from the seed
+
+
+@dataclass
+class ExportOptions(Options):
+    """The files of the finished mesh."""
+
+    group: ClassVar[str] = "export"
+
+    formats: list[str] = option(["glb", "obj", "ply"], "in the scene's own units", choices=("glb", "obj", "ply"))
+
+
+@dataclass
+class TrainOptions(Options):
+    """``train.py``: every stage of a run, or a recipe in place of the stages."""
+
+    recipe: Any = option(None, "an experiment that fits meshes in a way of its own chooses one; null: none")
+    budget: float = option(1.0, "share of a recipe's steps to do", above=0)
+    timelapse: TimelapseOptions = nested(TimelapseOptions)
+    stages: list[str] = option(list(STAGES), "to run, in this order", choices=STAGES)
+    seed: int = option(0, "of everything random", least=0, most=MOST_SEED)
+    threads: int | None = option(
+        None, "CPU threads; null: as many as a short measurement finds worth having (kept for resume)", least=1
+    )
+    device: str = option("auto", "cuda is for AMD GPUs too", choices=DEVICES)
+    resume: str | None = option(
+        None, "a run folder to go on with: its config.yaml, with the values given here on top", path=True
+    )
+    output: str = option(
+        "outputs", "run folders are OUTPUT/SCENE/DATE_TIME; OUTPUT/SCENE/latest points to the newest", path=True
+    )
+    scene: SceneOptions = nested(SceneOptions)
+    field: Any = option(None, "out of nerfkit.fields.FIELDS")
+    sampler: Any = option(None, "out of nerfkit.volume.SAMPLERS")
+    trainer: TrainerOptions = nested(TrainerOptions)
+    extract: ExtractOptions = nested(ExtractOptions)
+    rasterizer: RasterizerOptions = nested(RasterizerOptions)
+    refine: RefineOptions = nested(RefineOptions)
+    export: ExportOptions = nested(ExportOptions)
+    video: VideoOptions = nested(VideoOptions)
+
+    def check(self) -> None:
+        super().check()
+        counted = self.recipe is None or self.seed <= MOST_SEED_OF_A_RECIPE
+        self.expect("seed", counted, "a whole number from 0 to 2^62 - 1, as recipes count on from it")
+
+
+@dataclass
+class RenderOptions(VideoOptions):
+    """``render.py``: videos of a trained run. Frames are written one by one: a stopped render goes on where it was."""
+
+    group: ClassVar[str] = ""
+
+    frames: int = option(120, "of the whole path", least=1)
+    run: str | None = option(None, "a run folder, or OUTPUT/SCENE/latest", path=True)
+    output: str | None = option(None, "folder for the videos and their frames; null: RUN/video", path=True)
+    device: str = option("auto", "cuda is for AMD GPUs too", choices=DEVICES)

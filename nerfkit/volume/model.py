@@ -1,0 +1,149 @@
+"""The radiance model: what is trained, averaged, saved, rendered and extracted."""
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nerfkit.cameras import Cameras
+from nerfkit.fields.field import Field
+from nerfkit.kernels.composite import Rendered
+from nerfkit.kernels.march import positions
+from nerfkit.kernels.philox import Draw
+from nerfkit.volume.recompute import Recomputed
+from nerfkit.volume.samplers import Sampler
+from nerfkit.volume.wavefront import render_waves
+
+RAYS_AT_ONCE = 8192  # bounds the memory of an image on a CPU: a few hundred samples a ray at the most
+RAYS_AT_ONCE_ON_GPU = 1 << 17
+EARLY_STOP = 1e-4  # samples behind this transmittance change no 8-bit pixel
+
+
+class FieldImage(NamedTuple):
+    """One rendered view: ``rgb`` (H,W,3) premultiplied, ``alpha``, ``depth`` (H,W) expected distance along the ray,
+    premultiplied too, and ``normal`` (H,W,3), unit and in world axes, zero where nothing is; None if not asked for."""
+
+    rgb: Tensor
+    alpha: Tensor
+    depth: Tensor
+    normal: Tensor | None
+
+    def over(self, background: tuple[float, float, float]) -> Tensor:
+        """The image over a background color, (H,W,3) in [0,1]."""
+        return (self.rgb + (1 - self.alpha)[..., None] * self.rgb.new_tensor(background)).clamp(0, 1)
+
+
+class RadianceModel(nn.Module):
+    """A field and the sampler, with its grid, that says where along rays it is evaluated.
+
+    A far field or corrections of the cameras are further submodules: optimizer, running average, checks and
+    checkpoints go by ``parameter_groups``, ``named_parameters`` and ``state_dict`` and know no names.
+
+    Args:
+        field: density and color.
+        sampler: an ``nn.Module`` with the methods of ``Sampler``.
+    """
+
+    field: Field
+    sampler: Any  # a Sampler; nn.Module hides it from type checkers
+
+    def __init__(self, field: Field, sampler: Sampler) -> None:
+        super().__init__()
+        self.field, self.sampler = field, sampler
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        tensor = next(chain(self.parameters(), self.buffers()), None)
+        return torch.device("cpu") if tensor is None else tensor.device
+
+    @property
+    def occupied(self) -> Tensor | None:
+        """(G,G,G) bool over [-1,1]^3, index [x,y,z]: cells that may hold something; None where nothing is known."""
+        return self.sampler.occupied
+
+    def render_rays(
+        self, origins: Tensor, directions: Tensor, draw: Draw | None = None, *, piece: int | None = None
+    ) -> tuple[Rendered, int]:
+        """Pixels of rays (R,3), differentiable in the weights, and the number of samples that took.
+
+        Args:
+            origins, directions: (R,3), unit directions, in normalized units.
+            draw: samples are jittered by it; None for none.
+            piece: rays at once. The memory of a picture's gradient is then that of one piece: a piece keeps nothing
+                but its pixels, and its backward renders it again. Pixels and gradients are those without pieces,
+                because the jitter is keyed by a ray's number. None keeps everything for the backward: faster.
+        """
+        if piece is None:
+            return self._render(draw, origins, directions)
+        weights = tuple(self.parameters())
+        parts, samples = [], 0
+        for first in range(0, max(len(origins), 1), piece):
+            drawn = None if draw is None else draw._replace(first=draw.first + first)
+            rays = origins[first : first + piece], directions[first : first + piece]
+            *pixels, count = Recomputed.apply(partial(self._render, drawn), *rays, *weights)
+            parts.append(pixels)
+            samples += count
+        return Rendered(*(torch.cat(part) for part in zip(*parts, strict=True))), samples
+
+    def _render(self, draw: Draw | None, origins: Tensor, directions: Tensor) -> tuple[Rendered, int]:
+        samples = self.sampler.sample(origins, directions, draw)
+        points = positions(samples, origins, directions)  # (S, 3)
+        return self.field.render(points, samples, directions, self.sampler.opacity, EARLY_STOP), len(points)
+
+    @torch.no_grad()
+    def render_view(self, cameras: Cameras, view: int, *, normals: bool = False) -> FieldImage:
+        """One view, without gradients: only the samples that can be seen are evaluated.
+
+        Normals are -grad sigma / |grad sigma| at the expected depth of each pixel that is at least half covered.
+        """
+        origins, directions = cameras.to(self.device).image_rays(view)
+        pieces = []
+        for o, d in self.pieces(origins, directions):
+            o, d = o.contiguous(), d.contiguous()
+            samples, opacity = self.sampler.sample(o, d, None), self.sampler.opacity
+            pieces.append(render_waves(self.field, samples, o, d, opacity, EARLY_STOP)[0])
+        rgb, alpha, depth = (torch.cat(parts) for parts in zip(*pieces, strict=True))  # (H*W, 3), (H*W,), (H*W,)
+        normal = None
+        if normals:
+            hit = alpha > 0.5
+            normal = torch.zeros_like(rgb)
+            normal[hit] = self.field.normals(origins[hit] + directions[hit] * (depth[hit] / alpha[hit])[:, None])
+            normal = normal.view(cameras.height, cameras.width, 3)
+        shape = cameras.height, cameras.width
+        return FieldImage(rgb.view(*shape, 3), alpha.view(shape), depth.view(shape), normal)
+
+    def density(self, positions: Tensor) -> Tensor:
+        """sigma (S,) per unit length at positions (S,3)."""
+        return self.field.density(positions)
+
+    def after_step(self, seed: int, step: int) -> None:
+        """What follows the optimizer's step number ``step``, counted from 1: the grid follows the field."""
+        self.sampler.after_step(self.field, seed, step)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The trained parameters as an optimizer takes them; a group may have options of its own."""
+        return [{"params": list(self.parameters())}]
+
+    def pieces(self, *rays: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Tensors of R rays on the model's device, in pieces whose pictures fit in memory together."""
+        at_once = RAYS_AT_ONCE_ON_GPU if self.device.type == "cuda" else RAYS_AT_ONCE
+        yield from zip(*(t.to(self.device).split(at_once) for t in rays), strict=True)
+
+
+class FieldSource:
+    """A model as something to look at: ``render`` gives the pictures that a camera path asks for."""
+
+    def __init__(self, model: RadianceModel, background: tuple[float, float, float]) -> None:
+        self.model, self.background = model, background
+
+    def render(self, cameras: Cameras, view: int) -> dict[str, Tensor]:
+        """``rgb`` (H,W,3) over the background, ``depth`` (H,W) mean distance, 0 where nothing is, ``normal`` (H,W,3),
+        ``alpha`` (H,W)."""
+        image = self.model.render_view(cameras, view, normals=True)
+        normal = image.normal if image.normal is not None else torch.zeros_like(image.rgb)
+        depth = torch.where(image.alpha > 0.5, image.depth / image.alpha.clamp_min(1e-6), 0.0)
+        return {"rgb": image.over(self.background), "depth": depth, "normal": normal, "alpha": image.alpha}
