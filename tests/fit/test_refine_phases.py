@@ -61,18 +61,18 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Followed]:
             found.units.append(unit)
             return terms(targets, rendering, views, unit)
 
-        def loop(title: str, step: Callable[[float], Any], *, watches: list[Any], **rest: Any) -> None:
+        def loop(title: str, step: Callable[[float], Any], *, callbacks: list[Any], **rest: Any) -> None:
             for number, share in enumerate(shares):
                 step(share)
-                watches[0].look(number)
+                callbacks[0].call(number)
 
         monkeypatch.setattr(LargeSteps, "step", watched_step)
         monkeypatch.setattr(Targets, "terms", watched_terms)
         monkeypatch.setattr(refine, "optimize", loop)
         hook = register_optimizer_step_pre_hook(lambda adam, *_: found.color_rates.append(adam.param_groups[0]["lr"]))
         try:
-            watches = [refine.MeshWatch(1.0, found.meshes.append)]
-            found.refined = refine.refine_mesh(START, scene(), options(texture=32, **changes), watches=watches)
+            callbacks = [refine.MeshCallback(found.meshes.append, 1.0)]
+            found.refined = refine.refine_mesh(START, scene(), options(texture=32, **changes), callbacks=callbacks)
         finally:
             hook.remove()
         return found
