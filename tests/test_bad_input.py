@@ -352,6 +352,7 @@ def test_a_disk_that_is_full_from_the_start(command: Command, disk: Disk, data: 
     assert list(Path("out/kaolin").iterdir()) == []  # neither a run folder nor ``latest``
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_for_tensorboard(
     command: Command, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -35,6 +35,7 @@ def run_folder(views: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pipeline.run(options.compose("train", [*TINY, f"scene.root={views}", f"output={output}"]))
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_the_contract_promises(run_folder: Path) -> None:
     for name in ("config.yaml", "overrides.yaml", "log.txt", "mesh/coarse.ply", "mesh/mesh.mtl", "mesh/mesh.png"):
         assert (run_folder / name).is_file(), name
@@ -52,6 +53,7 @@ def test_a_run_leaves_what_the_contract_promises(run_folder: Path) -> None:
     assert "held-out views" in (run_folder / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_meshes_are_in_the_scene_s_own_units(run_folder: Path) -> None:
     sphere = Sphere()
     for name in ("mesh.glb", "mesh.obj", "mesh.ply", "coarse.ply"):
@@ -60,6 +62,7 @@ def test_meshes_are_in_the_scene_s_own_units(run_folder: Path) -> None:
         assert mesh.extents / 2 == pytest.approx([sphere.radius] * 3, rel=0.15), name
 
 
+@pytest.mark.slow
 def test_the_timelapse_shows_the_refinement(run_folder: Path) -> None:
     folder = run_folder / "timelapse"
     meshes = sorted(folder.glob("mesh_*.ply"))
@@ -69,11 +72,13 @@ def test_the_timelapse_shows_the_refinement(run_folder: Path) -> None:
     assert not (last.bounds == first.bounds).all()
 
 
+@pytest.mark.slow
 def test_video_has_its_frames(run_folder: Path) -> None:
     video = iio.imread(run_folder / "video" / "orbit_mesh_rgb.mp4")
     assert len(video) == 3 and video.max() > 60
 
 
+@pytest.mark.slow
 def test_render_field_and_mesh(run_folder: Path, tmp_path: Path) -> None:
     for source in ("field", "mesh"):
         words = [
@@ -89,6 +94,7 @@ def test_render_field_and_mesh(run_folder: Path, tmp_path: Path) -> None:
             assert iio.imread(path).max() > 60, path
 
 
+@pytest.mark.slow
 def test_a_finished_run_can_go_on(run_folder: Path) -> None:
     before = checkpoints.steps(run_folder)[0]
     words = [f"resume={run_folder}", f"trainer.max_steps={before + 10}", "stages=[field]"]
@@ -97,6 +103,7 @@ def test_a_finished_run_can_go_on(run_folder: Path) -> None:
     assert json.loads((run_folder / "metrics.json").read_text())["field"]["steps"] == before + 10
 
 
+@pytest.mark.slow
 def test_later_stages_alone(run_folder: Path) -> None:
     words = [f"resume={run_folder}", "stages=[extract,export]", "export.formats=[ply]", "extract.faces=300"]
     pipeline.run(resume.resumed(run_folder, words))
@@ -107,6 +114,7 @@ def exported(folder: Path) -> set[str]:
     return {path.name for path in (folder / "mesh").iterdir() if path.stem == "mesh"}
 
 
+@pytest.mark.slow
 def test_files_of_an_earlier_mesh_do_not_stay(run_folder: Path) -> None:
     mesh = run_folder / "mesh"
     for name in (*pipeline.EXPORTS, "mesh.blend"):

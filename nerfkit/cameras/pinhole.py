@@ -5,10 +5,14 @@ is on top; the center of pixel (row i, column j) is at (x, y) = (j + 0.5, i + 0.
 directions have unit length and distances t are in normalized world units.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from nerfkit.kernels import use
+from nerfkit.kernels.sample_rays import rays_from_pixels
 
 
 @dataclass(frozen=True)
@@ -80,18 +84,13 @@ class Cameras:
 
     def image_rays(self, view: int) -> tuple[Tensor, Tensor]:
         """Origins and unit directions (H*W,3) of the rays through every pixel center of one view, row by row."""
+        camera = self[view]
         device = self.camera_to_world.device
-        fx, fy, cx, cy = self.intrinsics[view]
-        x = (torch.arange(self.width, device=device) + 0.5 - cx) / fx
-        y = (cy - torch.arange(self.height, device=device) - 0.5) / fy
-        local = torch.stack(
-            [x.expand(self.height, -1), y[:, None].expand(-1, self.width), -torch.ones_like(x).expand(self.height, -1)],
-            -1,
-        ).reshape(-1, 3)
-        pose = self.camera_to_world[view]
-        with full_precision(local):
-            directions = torch.nn.functional.normalize(local @ pose[:, :3].T, dim=-1)
-        return pose[:, 3].expand_as(directions), directions
+        pixels = torch.arange(self.height * self.width, device=device)
+        row, column = pixels // self.width, pixels % self.width
+        exact = nullcontext() if self.camera_to_world.dtype == torch.float32 else use("reference")
+        with full_precision(self.camera_to_world), exact:  # compiled kernels compute in float32
+            return rays_from_pixels(camera.camera_to_world, camera.intrinsics, torch.zeros_like(pixels), row, column)
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:

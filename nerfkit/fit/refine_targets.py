@@ -10,6 +10,7 @@ from nerfkit.mesh.laplacian import Topology, laplacian_vectors
 from nerfkit.mesh.losses import normal_consistency
 from nerfkit.mesh.mesh import rows, scattered
 from nerfkit.raster import Rendering
+from nerfkit.scenes.epochs import Epochs
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
@@ -70,17 +71,11 @@ class Targets:
     def __init__(self, scene: Scene, options: RefineOptions, seed: int, depth: DepthTargets | None = None) -> None:
         self.scene, self.options, self.depth = scene, options, depth
         self.generator = torch.Generator().manual_seed(seed)
-        self.queue: list[int] = []
+        self.views = Epochs(scene.train, self.generator)
 
     def next_views(self) -> list[int]:
         """Every training view once, in a random order, then again in another."""
-        views: list[int] = []
-        while len(views) < min(self.options.views_per_step, len(self.scene.train)):
-            if not self.queue:
-                order = torch.randperm(len(self.scene.train), generator=self.generator)
-                self.queue = [self.scene.train[i] for i in order.tolist()]
-            views.append(self.queue.pop())
-        return views
+        return self.views.next(self.options.views_per_step)
 
     def terms(self, rendering: Rendering, views: list[int], unit: float) -> dict[str, Tensor]:
         """The weighted terms of a rendering of some views.

@@ -1,4 +1,4 @@
-"""What recipes share: views in random order, comparison with held-out views, timelapses, the record of the result."""
+"""What recipes share: comparison with held-out views, timelapses, the record of the result."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,23 +22,6 @@ from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene, Similarity
 from nerfkit.view.paths import orbit
 from nerfkit.view.timelapse import Timelapse
-
-
-class Epochs:
-    """Draws from ``items`` without repetition, in a new random order each time round."""
-
-    def __init__(self, items: Sequence[int], seed: int) -> None:
-        self.items, self.generator = list(items), torch.Generator().manual_seed(seed)
-        self.queue: list[int] = []
-
-    def next(self, count: int) -> list[int]:
-        """The next ``count`` items; fewer where there are not so many in all."""
-        drawn: list[int] = []
-        while len(drawn) < min(count, len(self.items)):
-            if not self.queue:
-                self.queue = [self.items[k] for k in torch.randperm(len(self.items), generator=self.generator).tolist()]
-            drawn.append(self.queue.pop())
-        return drawn
 
 
 def steps_of(config: TrainOptions) -> int:

@@ -24,7 +24,6 @@ from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
 from nerfkit.recipes import RecipeOptions, recipe, steps_option, subdivisions_option, weight
 from nerfkit.recipes.common import (
-    Epochs,
     close,
     compare,
     descend,
@@ -37,6 +36,7 @@ from nerfkit.recipes.common import (
     timelapse,
 )
 from nerfkit.runs.folder import Run
+from nerfkit.scenes.epochs import Epochs
 from nerfkit.scenes.scene import Scene
 from nerfkit.schema import option
 

@@ -24,9 +24,10 @@ from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
 from nerfkit.recipes import RecipeOptions, recipe, steps_option, subdivisions_option, weight
-from nerfkit.recipes.common import Epochs, close, compare, iou_loss, masked_scene, photos, save, steps_of, timelapse
+from nerfkit.recipes.common import close, compare, iou_loss, masked_scene, photos, save, steps_of, timelapse
 from nerfkit.runs.folder import Run
 from nerfkit.runs.report import table
+from nerfkit.scenes.epochs import Epochs
 from nerfkit.scenes.scene import Scene
 from nerfkit.schema import option
 

@@ -24,6 +24,7 @@ def test_packed_batch_has_exactly_its_samples(samples: int) -> None:
     assert len(directions) == len(offsets) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces_of", [3, 2])
 def test_contestants_agree(pieces_of: int) -> None:
     weights = field.new_weights(field.TUTORIAL, 16, 2)

@@ -115,6 +115,7 @@ def runner(**sizes: Any) -> gpu.Runner:
     return gpu.Runner(torch.device("cpu"), ["mic"], 1.0, **tiny | sizes)
 
 
+@pytest.mark.slow
 def test_parts_on_the_cpu_at_tiny_sizes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """All that needs no GPU: the results' shape, what is saved, and the reasons of what is not there."""
     monkeypatch.delenv("NERFKIT_DATA", raising=False)

@@ -22,6 +22,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_mesh, "FIRST_CALL", 600.0)  # the CPU's compiler, where nothing is cached
 
 
+@pytest.mark.slow
 def test_pictures_have_the_faces_that_they_say() -> None:
     for case in (TINY, Case(5_000, 32, 5)):
         picture = Picture(case, "cpu")
@@ -34,6 +35,7 @@ def test_pictures_have_the_faces_that_they_say() -> None:
     assert Case(80_000, 1024, 1).name == "80k_1024_1"
 
 
+@pytest.mark.slow
 def test_results_at_tiny_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     found = gpu_mesh.results("cpu", PEAKS, Budget(2400), cases=(TINY,), studied=Case(400, 24, 1))
     assert failures(found) == []

@@ -68,6 +68,7 @@ class Recorder:
         self.images[tag] = tuple(image.shape)
 
 
+@pytest.mark.slow
 def test_shape_and_color_improve_on_held_out_views(scene: Scene) -> None:
     start = replace(ball((0.65, 0.6, 0.65)), colors=torch.full((642, 3), 0.5))
     run = Recorder()

@@ -1,4 +1,4 @@
-"""The mesh stage's arithmetic in closed form: the terms that compare pictures, and the rates of its two optimizers."""
+"""The terms of the mesh stage's loss in closed form: pictures, the field's depth, the mesh's own shape."""
 
 import math
 from types import SimpleNamespace
@@ -7,18 +7,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.fields.field import Field
-from nerfkit.fit import refine
-from nerfkit.fit.large_steps import LargeSteps
 from nerfkit.fit.refine_targets import DepthTargets, Shape, Targets, field_depth
 from nerfkit.raster import Fragments, Rendering
 from nerfkit.scenes.scene import Scene
+from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.occupancy import OccupancyGrid
 from nerfkit.volume.samplers import OccupancySampler
-from tests.fit.test_refine import ball, options
+from tests.fit.test_refine import options
 
 SIDE, VIEWS, SEED = 8, 4, 5
 MASKED, BARE = True, False
@@ -76,30 +74,7 @@ def wall_depth(photos: Scene) -> DepthTargets:
     """What such a wall's depth is to the training views; all that these tests know of the call stands here."""
     allowed = torch.ones(8, 8, 8, dtype=torch.bool)
     grid = OccupancyGrid(allowed, 1e-3, threshold=0.01, decay=0.5, share=1, min_transmittance=1e-3)
-    return field_depth(Wall(), OccupancySampler(grid), photos)
-
-
-def rates(monkeypatch: pytest.MonkeyPatch, shares: list[float], **changes: float) -> tuple[list[float], list[float]]:
-    """What refinement gives its optimizers of vertices and of colors at some shares of its budget."""
-    of_vertices, of_colors = [], []
-    step = LargeSteps.step
-
-    def watched(optimizer: LargeSteps, rate: float) -> None:
-        of_vertices.append(rate)
-        step(optimizer, rate)
-
-    def loop(title: str, step: Any, **rest: Any) -> None:
-        for share in shares:
-            step(share)
-
-    monkeypatch.setattr(LargeSteps, "step", watched)
-    monkeypatch.setattr(refine, "optimize", loop)
-    hook = register_optimizer_step_pre_hook(lambda adam, *rest: of_colors.append(adam.param_groups[0]["lr"]))
-    try:
-        refine.refine_mesh(ball((0.5, 0.5, 0.5), 1), scene(), options(**changes))
-    finally:
-        hook.remove()
-    return of_vertices, of_colors
+    return field_depth(RadianceModel(Wall(), OccupancySampler(grid)), photos)
 
 
 def over(rgba: Tensor, color: Tensor) -> Tensor:
@@ -184,11 +159,3 @@ def test_shape_terms_by_hand() -> None:
     folded = vertices.clone()
     folded[3] = torch.tensor([0.0, 0.5, 1.0])  # a right angle
     assert shape.terms(folded, weights)["normal"].item() == pytest.approx(3.0, rel=1e-5)
-
-
-@pytest.mark.parametrize("geometry", [0.0, 0.7, 1.0])
-def test_both_rates_fall_to_their_last_share(monkeypatch: pytest.MonkeyPatch, geometry: float) -> None:
-    changes = {"vertex_rate": 0.002, "texture_rate": 0.03, "final_rate": 0.04, "geometry": geometry, "texture": 32}
-    of_vertices, of_colors = rates(monkeypatch, [0.0, 0.5, 1.0], **changes)
-    assert of_vertices == pytest.approx([0.002, 0.002 * 0.2, 0.002 * 0.04])
-    assert of_colors == pytest.approx([0.03, 0.03 * 0.2, 0.03 * 0.04])

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 
 from nerfkit.fields.field import Field
 from nerfkit.fit.extract import surface_colors
+from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.occupancy import OccupancyGrid
 from nerfkit.volume.samplers import OccupancySampler
 
@@ -39,7 +40,7 @@ def found(sigma: float, points: Tensor, normals: Tensor) -> Tensor:
     """The colors of surface points of such a bowl; all that these tests know of the call stands here."""
     allowed = torch.ones(8, 8, 8, dtype=torch.bool)
     grid = OccupancyGrid(allowed, 5e-4, threshold=0.01, decay=0.5, share=1, min_transmittance=1e-3)
-    return surface_colors(Bowl(sigma), OccupancySampler(grid), points, normals)
+    return surface_colors(RadianceModel(Bowl(sigma), OccupancySampler(grid)), points, normals)
 
 
 def looking_out(count: int) -> Tensor:

@@ -186,6 +186,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ladder.TARGETS)
 @pytest.mark.parametrize("name", NAMES)
 def test_budget(name, target):

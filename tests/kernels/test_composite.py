@@ -249,6 +249,7 @@ BACKWARD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_length", [True, False], ids=["density", "raw"])
 @pytest.mark.parametrize("target", ladder.TARGETS)
 def test_triton_budgets(target, by_length):

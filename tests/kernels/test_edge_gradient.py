@@ -228,6 +228,7 @@ WALK = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ladder.TARGETS)
 def test_triton_budgets(target):
     from nerfkit.kernels.edge_gradient import triton

@@ -71,6 +71,7 @@ def compiler() -> None:
         pytest.skip("TRITON_INTERPRET is set: interpreted functions cannot be compiled")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ladder.TARGETS)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", NAMES)
@@ -82,6 +83,7 @@ def test_budget(name: str, shape: str, target: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", ["render", "field", "backward"])
 def test_hopper_leaves_operands_alone(name: str, shape: str) -> None:

@@ -169,6 +169,7 @@ SIGNATURE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [4, 16])
 @pytest.mark.parametrize("target", ladder.TARGETS)
 def test_triton_budgets(target, width):

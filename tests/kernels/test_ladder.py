@@ -20,6 +20,7 @@ def _sort_kernel(x_ptr, y_ptr, BLOCK: tl.constexpr):
     tl.store(y_ptr + i, tl.sort(tl.load(x_ptr + i)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["sm_90", "gfx942"])
 def test_budget_names_every_excess(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = ladder.compile_usage(_sort_kernel, target, SIGNATURE, {"BLOCK": 256}, num_warps=4)

@@ -259,6 +259,7 @@ def test_triton_samples(case, poison):
 # Rung 4: Triton compiled, inside its budget.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ladder.TARGETS)
 def test_triton_budgets(target):
     from nerfkit.kernels.march import triton

@@ -97,6 +97,7 @@ def test_triton_bits(poison):
     assert_bits("triton")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ladder.TARGETS)
 def test_triton_budget(target):
     from nerfkit.kernels.philox import triton

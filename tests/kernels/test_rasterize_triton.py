@@ -130,6 +130,7 @@ POINTERS = {
 SIZES = (*tiles.SIZES, "pairs", "all_faces", "steps", "pixels", "count")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ladder.TARGETS)
 @pytest.mark.parametrize("name", ["count", "emit", "tile", "pixel", "corner"])
 def test_budget(name, target):

@@ -247,6 +247,7 @@ SIGNATURE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ladder.TARGETS)
 def test_triton_budgets(target):
     from nerfkit.kernels.sample_rays import triton

@@ -94,6 +94,7 @@ def test_bad_input():
 # Rung 4: compiled without a GPU.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ladder.TARGETS)
 @pytest.mark.parametrize("name", ["short", "chunk", "long"])
 def test_budget(name, target):

@@ -196,6 +196,7 @@ SINGLE = ("values", "background", "picture", "missed", "total", "gradient", "val
 PICTURES = SHARED | {f"{name}_ptr": "*fp32" for name in SINGLE} | {"highest_ptr": "*fp64", "parts_ptr": "*fp64"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ladder.TARGETS)
 def test_mask_budgets(target):
     from nerfkit.kernels.soft_mask import triton_dibr
@@ -208,6 +209,7 @@ def test_mask_budgets(target):
         ladder.check_budget(name, target, kernel, MASKS, {"TILE": triton_dibr.TILE}, num_warps=warps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [0, 4])
 @pytest.mark.parametrize("target", ladder.TARGETS)
 def test_picture_budgets(target, channels):
@@ -231,6 +233,7 @@ def test_three_channels_without_slopes_compile():
         assert ladder.compile_usage(kernel, "sm_90", PICTURES, constants | more, num_warps=4).stack == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ladder.TARGETS)
 def test_count_budget(target):
     from nerfkit.kernels.soft_mask import triton_lists

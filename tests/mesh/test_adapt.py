@@ -27,6 +27,7 @@ def torus() -> Mesh:
     return from_trimesh(trimesh.creation.torus(1.0, 0.4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mesh", "wanted"), [(torus(), 600), (torus(), 4000), (box(), 800), (sphere(4), 500)])
 def test_the_budget_is_met_and_the_topology_kept(mesh: Mesh, wanted: int) -> None:
     result = adapt(mesh.vertices, mesh.faces, wanted)
@@ -38,6 +39,7 @@ def test_the_budget_is_met_and_the_topology_kept(mesh: Mesh, wanted: int) -> Non
     assert result.source.max() < len(mesh.vertices)
 
 
+@pytest.mark.slow
 def test_curved_parts_get_the_faces() -> None:
     mesh = bump()
     result = adapt(mesh.vertices, mesh.faces, 1000)
@@ -52,6 +54,7 @@ def test_curved_parts_get_the_faces() -> None:
     assert (torch.maximum(a / b, b / a) < 1.5).float().mean() > 0.98
 
 
+@pytest.mark.slow
 def test_erroneous_faces_get_the_faces() -> None:
     """Errors of faces: 9 on one half of a sphere, 1 on the other; so 90 % of the faces, but for the gradation."""
     mesh = sphere(3)

@@ -78,6 +78,7 @@ def test_decimation_leaves_small_meshes_alone() -> None:
     assert torch.equal(same.faces, mesh.faces)
 
 
+@pytest.mark.slow
 def test_defects_are_mended() -> None:
     ball = sphere(2)
     holes = select_faces(ball, torch.arange(len(ball.faces)) % 37 != 5)

@@ -37,6 +37,7 @@ def test_samples_depend_on_the_seed_alone() -> None:
     assert not torch.equal(first, other)
 
 
+@pytest.mark.slow
 def test_a_shifted_plane() -> None:
     true = quad()
     shifted = true.transformed(lambda p: p + torch.tensor([0.0, 0.0, 0.1]))

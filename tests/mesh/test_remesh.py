@@ -78,6 +78,7 @@ def assert_same_topology(before: Mesh, result: Remeshed) -> None:
     assert face_areas(result.vertices, result.faces).min() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.6, 1.0, 2.0])
 @pytest.mark.parametrize("smoothing", [0.0, 0.5])
 def test_sphere(factor: float, smoothing: float) -> None:
@@ -95,6 +96,7 @@ def test_sphere(factor: float, smoothing: float) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.08, 0.25])
 def test_torus(target: float) -> None:
     mesh = torus()
@@ -118,6 +120,7 @@ def test_flat_patch_keeps_its_outline(target: float) -> None:
     assert torch.cdist(corners, result.vertices).amin(1).max() < 2e-3
 
 
+@pytest.mark.slow
 def test_box_keeps_edges_and_corners() -> None:
     mesh = box()
     result = remesh(mesh.vertices, mesh.faces, 0.1, iterations=8, smoothing=0.5)
@@ -139,6 +142,7 @@ def test_right_lengths_are_left_alone() -> None:
     assert torch.equal(result.source, torch.arange(len(mesh.vertices)))
 
 
+@pytest.mark.slow
 def test_targets_vary_over_the_mesh() -> None:
     mesh = patch(20)
     target = 0.05 + 0.1 * (mesh.vertices[:, 0] + 1)
@@ -228,6 +232,7 @@ def test_flips_stay_inside_a_star() -> None:
     assert (face_normals(vertices, result.faces)[:, 2] > 0.99).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("target", [0.1, 0.5])
 def test_nothing_folds_in_the_plane(seed: int, target: float) -> None:
@@ -246,6 +251,7 @@ def test_nothing_folds_in_the_plane(seed: int, target: float) -> None:
     assert face_areas(result.vertices, result.faces).sum().item() == pytest.approx(4.0, abs=4e-3)
 
 
+@pytest.mark.slow
 def test_what_vertices_carry_is_interpolated() -> None:
     """A linear function of the position stays one on a plane, whatever is split and collapsed."""
     mesh = patch(16)
@@ -259,6 +265,7 @@ def test_what_vertices_carry_is_interpolated() -> None:
         assert distance.max() < 1.5 * max(target, 2 / 15)
 
 
+@pytest.mark.slow
 def test_two_runs_are_equal() -> None:
     mesh = torus()
     one, other = (remesh(mesh.vertices, mesh.faces, 0.12, mesh.vertices, 3, 0.4) for _ in range(2))
@@ -266,6 +273,7 @@ def test_two_runs_are_equal() -> None:
         assert torch.equal(getattr(one, name), getattr(other, name))
 
 
+@pytest.mark.slow
 @given(
     kind=st.sampled_from(["sphere", "torus", "patch", "box", "two", "tetrahedron", "triangle", "annulus"]),
     noise=st.floats(0, 0.1),

@@ -28,6 +28,7 @@ def test_faces_with_a_vertex_twice_and_unused_vertices_go() -> None:
     assert result.source.tolist() == [2, 3, 4, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.1, 5.0])
 def test_edges_with_three_faces_stay(target: float) -> None:
     vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0.5, 1, 0], [0.5, -1, 0.2], [0.5, 0, 1]])
@@ -40,6 +41,7 @@ def test_edges_with_three_faces_stay(target: float) -> None:
         assert (result.vertices == end).all(1).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.2, 2.0])
 def test_faces_that_disagree_on_the_direction(target: float) -> None:
     mesh = sphere(2)

@@ -1,5 +1,6 @@
 """Repair: each defect by itself, and random soups."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -132,6 +133,7 @@ def test_unused_vertices_go() -> None:
     assert torch.equal(repaired.vertices, quad().vertices)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, derandomize=True, deadline=None, database=None)
 @given(st.integers(0, 2**32 - 1), st.integers(3, 10), st.integers(0, 24))
 def test_random_soups_become_manifolds(seed: int, vertex_count: int, face_count: int) -> None:
