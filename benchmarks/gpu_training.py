@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
 from benchmarks.gpu_limits import Budget, Entry, attempt, wait
 from benchmarks.gpu_profile import profiled
 from benchmarks.runs import RUNS, data_folder
+from nerfkit.config import TrainOptions
 from nerfkit.fit.build import load_scene
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.metrics import psnr
@@ -46,7 +46,7 @@ def words_of(name: str) -> list[str] | str:
     return [*SCENES[name], f"scene.root={folder / needed}"]
 
 
-def config_of(words: list[str], seconds: float) -> DictConfig:
+def config_of(words: list[str], seconds: float) -> TrainOptions:
     """The gpu preset on a scene, with a budget that the learning rate follows."""
     return compose("train", [*words[:1], "preset=gpu", *words[1:], f"trainer.max_seconds={seconds}"])
 
@@ -147,7 +147,7 @@ def repeatable(build: Callable[[], FieldFit], steps: int = RERUN) -> dict[str, A
     return {"steps": steps, "equal": not differing, "differing": differing}
 
 
-def builder(config: DictConfig, scene: Scene, device: torch.device, folder: Path) -> Callable[[], FieldFit]:
+def builder(config: TrainOptions, scene: Scene, device: torch.device, folder: Path) -> Callable[[], FieldFit]:
     """Makes untrained fits of one scene, all alike."""
     return lambda: new_fit(config, scene, Run(folder), device)
 

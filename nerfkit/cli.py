@@ -18,7 +18,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
-from nerfkit import options, resume
+from nerfkit import options, resume, store
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, UserError
 from nerfkit.runs.folder import check_output, find
@@ -79,7 +79,7 @@ def _command(name: str, task: Callable[[Any], None]) -> None:
 
         def run(config: DictConfig) -> None:
             with exit_codes():  # here too: Hydra prints what reaches it
-                task(options.typed(options.COMMANDS[name], config))
+                task(store.typed(store.COMMANDS[name], config))
 
         hydra.main(version_base="1.3", config_path="pkg://nerfkit.conf", config_name=name)(run)()
 

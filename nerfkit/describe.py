@@ -8,12 +8,13 @@ from dataclasses import fields
 
 from omegaconf import OmegaConf
 
-from nerfkit import options
+from nerfkit import options, store
 from nerfkit.config import RenderOptions, TrainOptions
-from nerfkit.options import Leaf, leaves
+from nerfkit.recipes import RECIPES
 from nerfkit.schema import Options, expected, shown, type_of
+from nerfkit.store import Leaf, leaves
 
-GROUPS = ("scene", "field", "sampler", *options.PLAIN_GROUPS, "video", "preset", "experiment")
+GROUPS = ("scene", "field", "sampler", *store.PLAIN_GROUPS, "video", "preset", "experiment")
 HEAD = """# Options
 
 Every key of `python train.py KEY=VALUE ...` and `python render.py KEY=VALUE ...`, from the declarations in the code.
@@ -43,17 +44,17 @@ def help_text(name: str, words: Sequence[str], config_dir: str | None = None) ->
 
 def tables() -> str:
     """docs/options.md."""
-    options.register()
+    store.register()
     parts = [HEAD, *_section("train.py", TrainOptions)]
     for declared in fields(TrainOptions):
         kind = type_of(TrainOptions, declared)[0]
         if isinstance(kind, type) and issubclass(kind, Options):
             parts += _section(declared.name, kind)
-        for registry in options.registries():
-            if registry.group == declared.name and registry is not options.recipes.RECIPES:
+        for registry in store.registries():
+            if registry.group == declared.name and registry is not RECIPES:
                 for name, made in registry.items():
                     parts += _section(f"{registry.group}={name}", made)
-    for name, made in options.recipes.RECIPES.items():
+    for name, made in RECIPES.items():
         parts += _section(f"experiment={name}", made)
     return "\n".join([*parts, *_section("render.py", RenderOptions)])
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from nerfkit import options
+from nerfkit import options, store
 from nerfkit.config import TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.schema import literal
@@ -39,7 +39,7 @@ def resumed(folder: Path, words: Sequence[str]) -> TrainOptions:
             options.check_override(override, config)
             OmegaConf.update(config, key, override.value())
     config.resume = literal(str(folder))
-    resumed: TrainOptions = options.typed(TrainOptions, config)
+    resumed: TrainOptions = store.typed(TrainOptions, config)
     return resumed
 
 
@@ -52,7 +52,7 @@ def load(folder: Path) -> TrainOptions:
         CheckpointError: the folder has no readable config.yaml.
     """
     try:
-        loaded: TrainOptions = options.typed(TrainOptions, _saved(folder))
+        loaded: TrainOptions = store.typed(TrainOptions, _saved(folder))
     except ConfigError as error:
         raise CheckpointError(f"{folder / 'config.yaml'}: {error}") from None
     return loaded
@@ -61,7 +61,7 @@ def load(folder: Path) -> TrainOptions:
 def _saved(folder: Path) -> DictConfig:
     """The saved config with the types of its options."""
     path = folder / "config.yaml"
-    options.register()
+    store.register()
     try:
         saved = OmegaConf.load(path)
         if not isinstance(saved, DictConfig):
@@ -69,12 +69,13 @@ def _saved(folder: Path) -> DictConfig:
         for old, new in options.RENAMED.items():
             if OmegaConf.select(saved, old) is not None:
                 OmegaConf.update(saved, new, OmegaConf.select(saved, old))
-        known = _known(OmegaConf.to_container(saved, resolve=True), options.blank(TrainOptions, saved))
-        return options.schema_of(TrainOptions, OmegaConf.create(literal(known)))
+        known = _known(OmegaConf.to_container(saved, resolve=True), store.blank(TrainOptions, saved))
+        return store.schema_of(TrainOptions, OmegaConf.create(literal(known)))
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: not a run folder: it has no config.yaml") from None
     except (ConfigError, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+        reason = error if isinstance(error, ConfigError) else store.explained(error, TrainOptions)
+        raise CheckpointError(f"{path}: cannot be read ({reason})") from None
 
 
 def _known(saved: Any, schema: DictConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from nerfkit import options, resume
+from nerfkit import resume, store
 from nerfkit.fit.build import load_scene
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.specular import Specular
@@ -23,7 +23,7 @@ OLD = Path(__file__).parent / "data" / "run_0_1_0"
 def test_its_config_is_read() -> None:
     config = resume.load(OLD)
     saved = OmegaConf.load(OLD / "config.yaml")
-    for leaf in options.leaves(OmegaConf.structured(config)):
+    for leaf in store.leaves(OmegaConf.structured(config)):
         assert leaf.value == OmegaConf.select(saved, leaf.key), leaf.key
     assert resume.resumed(OLD, [f"resume={OLD}", "trainer.max_steps=40"]).trainer.max_steps == 40
 
