@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.gpu_limits import peak_bytes, wait
 from nerfkit.cameras import Cameras, look_at
-from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.fields.harmonic import HarmonicField, HarmonicOptions
 from nerfkit.volume.model import EARLY_STOP, RadianceModel
 from nerfkit.volume.samplers import StratifiedSampler
 from nerfkit.volume.wavefront import Waves, render_waves
@@ -85,7 +85,7 @@ def backward_memory(device: torch.device, picture: Picture | None = None) -> dic
     pieces one piece's rays, samples and chunk of layers are held.
     """
     p = picture or Picture()
-    field = HarmonicField(width=p.width, depth=p.depth, octaves=p.octaves, precision="bf16").to(device)
+    field = HarmonicField(HarmonicOptions(width=p.width, depth=p.depth, octaves=p.octaves, precision="bf16")).to(device)
     pose = look_at(torch.tensor([[0.0, 0.0, 2.7]]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
     intrinsics = torch.tensor([[1.4 * p.side, 1.4 * p.side, p.side / 2, p.side / 2]])
     cameras = Cameras(pose, intrinsics, p.side, p.side).to(device)

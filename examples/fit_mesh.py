@@ -26,7 +26,8 @@ def main(out: Path = Path("."), size: int = 64, steps: int = 200) -> float:
         loss.backward()
         optimizer.step()
     print(f"mask error {error.item():.4f}")
-    nk.save_mesh(nk.Mesh(vertices.detach(), sphere.faces), out / "silhouette", ["glb"])
+    mesh = nk.Mesh(scene.normalization.invert(vertices.detach()), sphere.faces)
+    nk.save_mesh(mesh, out / "silhouette", ["glb"])
     return error.item()
 
 

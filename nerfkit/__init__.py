@@ -23,7 +23,8 @@ _PLACES = {
     "nerfkit.fit.field": "TrainerOptions FieldFit",
     "nerfkit.fit.evaluate": "evaluate_field",
     "nerfkit.fit.extract": "ExtractOptions coarse_mesh",
-    "nerfkit.fit.refine": "RefineOptions refine_mesh",
+    "nerfkit.fit.refine_options": "RefineOptions",
+    "nerfkit.fit.refine": "refine_mesh",
     "nerfkit.mesh.mesh": "Mesh",
     "nerfkit.mesh.shapes": "icosphere",
     "nerfkit.mesh.files.io": "load_mesh save_mesh",
@@ -52,8 +53,8 @@ if TYPE_CHECKING:
     from nerfkit.fit.extract import coarse_mesh as coarse_mesh
     from nerfkit.fit.field import FieldFit as FieldFit
     from nerfkit.fit.field import TrainerOptions as TrainerOptions
-    from nerfkit.fit.refine import RefineOptions as RefineOptions
     from nerfkit.fit.refine import refine_mesh as refine_mesh
+    from nerfkit.fit.refine_options import RefineOptions as RefineOptions
     from nerfkit.kernels.composite import composite as composite
     from nerfkit.kernels.march import intersect_box as intersect_box
     from nerfkit.kernels.march import march as march

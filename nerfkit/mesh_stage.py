@@ -1,13 +1,12 @@
 """The refine stage of a run: what it needs of the field, the fits, what is measured before and after."""
 
 import time
+from functools import partial
 from typing import Any
-
-from torch import Tensor
 
 from nerfkit.config import TrainOptions
 from nerfkit.fit.extract import surface_colors
-from nerfkit.fit.refine import MeshCallback, refine_mesh
+from nerfkit.fit.refine import refine_mesh
 from nerfkit.fit.refine_measure import evaluate_mesh
 from nerfkit.fit.refine_targets import field_depth
 from nerfkit.fit.specular import Specular
@@ -20,8 +19,7 @@ from nerfkit.mesh.topology import topology_report
 from nerfkit.runs.folder import Run
 from nerfkit.runs.report import table
 from nerfkit.scenes.scene import Scene
-from nerfkit.view.paths import orbit
-from nerfkit.view.timelapse import Timelapse
+from nerfkit.view.timelapse import turntable
 from nerfkit.volume.model import RadianceModel
 
 LABELS = {
@@ -53,12 +51,11 @@ def refine_stage(
     before = evaluate_mesh(coarse, scene, scene.test)
     start = time.perf_counter()
 
-    def color(points: Tensor, normals: Tensor) -> Tensor:
-        return surface_colors(model, points, normals)
-
+    color = partial(surface_colors, model)
     depth = field_depth(model, scene) if o.depth_weight else None
-    recorder = _timelapse(config, scene, record)
-    callbacks = [] if recorder is None else [MeshCallback(recorder.add, 1 / config.timelapse.snapshots)]
+    folder, units = record.folder / "timelapse", scene.normalization
+    recorder = turntable(folder, config.timelapse, scene.cameras, scene.background, units, scene.up)
+    callbacks = [] if recorder is None else [(recorder.add, 1 / config.timelapse.snapshots)]
     visibility = config.rasterizer.chosen()
     refined = refine_mesh(
         coarse, scene, o, record, seed, color, depth=depth, visibility=visibility, callbacks=callbacks
@@ -95,16 +92,6 @@ def _surface(mesh: Mesh, scene: Scene) -> dict[str, Any]:
         found |= {"chamfer": round(distance.chamfer, 6), "normal_error": round(distance.normal_error, 3)}
         found |= {"f_score": round(distance.f_score, 4), "f_score_1": round(distance.f_scores[0.01], 4)}
     return found
-
-
-def _timelapse(config: TrainOptions, scene: Scene, record: Run) -> Timelapse | None:
-    """What ``config.timelapse`` asks for, into the run's folder ``timelapse``, on a slow turntable."""
-    o = config.timelapse
-    if o.snapshots < 1:
-        return None
-    path = orbit(scene.cameras, 2 * o.snapshots, up=scene.up)
-    folder = record.folder / "timelapse"
-    return Timelapse(folder, o, path, scene.background, scene.normalization, scene.up)
 
 
 def _table(found: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,23 +112,20 @@ def render(config: RenderOptions) -> list[Path]:
     name = pick_source(record.folder, config.source)
     scene = load_scene(trained)
     folder = Path(os.path.expanduser(config.output)) if config.output else record.folder / "video"
-    if name == "mesh":
-        source, identity = _mesh_source(record.folder, scene)
-        return show(source, name, config, scene.cameras, scene.up, folder, identity, record.log)
-    device = pick_device(config.device)
-    fit = _load_fit(trained, scene, record, device, rendering=True)
-    field_source = FieldSource(fit.average, scene.background)
-    return show(field_source, name, config, scene.cameras, scene.up, folder, str(fit.progress.step), record.log)
+
+    def fit() -> FieldFit:
+        return _load_fit(trained, scene, record, pick_device(config.device), rendering=True)
+
+    source, identity = _source(name, record.folder, scene, fit)
+    return show(source, name, config, scene.cameras, scene.up, folder, identity, record.log)
 
 
 def pick_device(name: str) -> torch.device:
     """``auto`` is the GPU where torch sees one.
 
     Raises:
-        ConfigError: ``cuda`` where there is none, or another name.
+        ConfigError: ``cuda`` where there is none.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device={name}: unknown; expected auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device=cuda: torch sees no GPU here; use device=cpu, or run `python -m nerfkit doctor`")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
@@ -153,6 +151,14 @@ def _load_fit(
 def _exported(folder: Path) -> Path | None:
     """The run's exported mesh, in the format that holds most of it; None where there is none."""
     return next((p for p in (folder / "mesh" / f"mesh.{end}" for end in ("glb", "obj", "ply")) if p.exists()), None)
+
+
+def _source(name: str, folder: Path, scene: Scene, fit: Callable[[], FieldFit]) -> tuple[Source, str]:
+    """What to show of a run, its mesh or its field, and what tells one state of that from another."""
+    if name == "mesh":
+        return _mesh_source(folder, scene)
+    trained = fit()
+    return FieldSource(trained.average, scene.background), str(trained.progress.step)
 
 
 def _mesh_source(folder: Path, scene: Scene) -> tuple[Source, str]:
@@ -259,16 +265,8 @@ class _Stages:
     def _video(self) -> None:
         o, folder = self.config.video, self.record.folder
         name = pick_source(folder, o.source)
-        if name == "mesh":
-            source, identity = _mesh_source(folder, self.scene)
-            show(source, name, o, self.scene.cameras, self.scene.up, folder / "video", identity, self.record.log)
-        else:
-            fit = self._have_fit()
-            source_of_field = FieldSource(fit.average, self.scene.background)
-            identity = str(fit.progress.step)
-            show(
-                source_of_field, name, o, self.scene.cameras, self.scene.up, folder / "video", identity, self.record.log
-            )
+        source, identity = _source(name, folder, self.scene, self._have_fit)
+        show(source, name, o, self.scene.cameras, self.scene.up, folder / "video", identity, self.record.log)
 
     # ---- between the stages
 

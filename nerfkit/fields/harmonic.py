@@ -1,7 +1,7 @@
 """The harmonic-embedding MLP radiance field (Mildenhall et al. 2020), as a module that holds the weights."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -30,7 +30,6 @@ from nerfkit.schema import option
 class HarmonicOptions(FieldOptions):
     """Harmonic-embedding MLP; see ``HarmonicField``."""
 
-    group: ClassVar[str] = "field"
     suits: ClassVar[dict[str, dict[str, Any]]] = {"gpu": {"width": 128, "depth": 4, "octaves": 10}}
 
     name: str = "harmonic"
@@ -88,11 +87,8 @@ class HarmonicOptions(FieldOptions):
     def build(self, *, scale: float = 1.0, seed: int = 0, device: torch.device | str = "cpu") -> "HarmonicField":
         """As ``FieldOptions.build``; ``precision=auto`` depends on the device."""
         self.check_device(device)
-        values = asdict(self)
-        del values["name"]
-        if self.precision == "auto":
-            values["precision"] = "bf16" if torch.device(device).type != "cpu" and _has_bf16() else "fp32"
-        return HarmonicField(**values, scale=scale, seed=seed)
+        half = self.precision == "auto" and torch.device(device).type != "cpu" and _has_bf16()
+        return HarmonicField(replace(self, precision="bf16") if half else self, scale=scale, seed=seed)
 
 
 def _has_bf16() -> bool:
@@ -100,53 +96,29 @@ def _has_bf16() -> bool:
 
 
 class HarmonicField(Field):
-    """Density and view-dependent color from an MLP over harmonic embeddings.
+    """Density and view-dependent color from an MLP over harmonic embeddings (``FieldSpec``).
 
     Args:
-        width: columns of every layer; depth: number of trunk layers.
-        octaves, direction_octaves, omega0, append_input, activation, density_activation, beta, skip, precision: see
-            ``FieldSpec``.
-        density_bias: initial bias of the raw density.
-        fused: False computes the field by its plain PyTorch reference, on any device and for any width: the same
-            function to rounding. On a GPU bf16 and fp16 are then autocast's.
-        store: on a GPU, the fused kernel keeps the layers' outputs for the backward: faster, and more memory.
+        options: the network's sizes; ``precision=auto`` is fp32 here.
         scale: positions are multiplied by it before they are embedded.
         seed: of the initial weights: Kaiming uniform for ReLU and no bias in ``hidden`` and ``feature``, torch's own
             elsewhere.
     """
 
-    def __init__(
-        self,
-        *,
-        width: int = 64,
-        depth: int = 3,
-        octaves: int = 8,
-        direction_octaves: int = 3,
-        omega0: float = math.pi,
-        append_input: bool = True,
-        activation: str = "relu",
-        density_activation: str = "exp",
-        beta: float = 10.0,
-        skip: int | None = None,
-        precision: str = "fp32",
-        density_bias: float = 0.0,
-        fused: bool = True,
-        store: bool = False,
-        scale: float = 1.0,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, options: HarmonicOptions | None = None, *, scale: float = 1.0, seed: int = 0) -> None:
         super().__init__()
-        self.scale, self.fused, self.store = scale, fused, store
+        o = HarmonicOptions() if options is None else options
+        self.scale, self.fused, self.store, width, depth, skip = scale, o.fused, o.store, o.width, o.depth, o.skip
         self.spec = FieldSpec(
-            octaves,
-            direction_octaves,
-            omega0,
-            append_input,
-            activation,
-            density_activation,
-            beta,
+            o.octaves,
+            o.direction_octaves,
+            o.omega0,
+            o.append_input,
+            o.activation,
+            o.density_activation,
+            o.beta,
             skip=skip,
-            precision=precision,
+            precision="fp32" if o.precision == "auto" else o.precision,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -161,7 +133,7 @@ class HarmonicField(Field):
             for layer in (*self.hidden, self.feature):
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
-        nn.init.constant_(self.density_head.bias, density_bias)
+        nn.init.constant_(self.density_head.bias, o.density_bias)
 
     def weights(self) -> FieldWeights:
         """The weights as the kernel takes them."""

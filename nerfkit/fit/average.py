@@ -1,27 +1,31 @@
 """The running mean of a model's weights, which is what to evaluate, render and export."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Model = TypeVar("Model", bound=nn.Module)
 
-class RunningAverage:
+
+class RunningAverage(Generic[Model]):
     """average <- keep average + (1 - keep) weights after every step, keep = min(decay, 1 - 1 / (1 + step / 10)).
 
     The memory is short at first, so that the initial weights are forgotten (Polyak averaging with a warm-up).
 
     Args:
-        model: whose weights are averaged. Buffers, such as an occupancy grid, are shared with the average.
+        model: whose weights are averaged, on its device already: the average shares its buffers, such as a grid.
         decay: in [0,1); 0 is no average: the weights themselves.
 
     Attributes:
         model: of the model's own kind, with the averaged weights.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: Model, decay: float) -> None:
         shared = {id(buffer): buffer for buffer in model.buffers()}
-        self.model, self.decay = copy.deepcopy(model, shared), decay
+        self.model: Model = copy.deepcopy(model, shared)
+        self.decay = decay
         self._averaged: list[Tensor] = list(self.model.parameters())
         self._weights: list[Tensor] = list(model.parameters())
 

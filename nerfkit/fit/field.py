@@ -61,10 +61,6 @@ class TrainerOptions(Options):
         self.expect("max_steps", bounded, "a number, or one for trainer.max_seconds: without both a fit never ends")
 
 
-# Of a lock-step sampler; the occupancy sampler keeps to trainer.samples by itself.
-SAMPLES_AT_ONCE = {"cpu": 1 << 15, "cuda": 1 << 20}
-
-
 def pseudo_huber(error: Tensor, scale: float) -> Tensor:
     """Mean of scale (sqrt(1 + (e / scale)^2) - 1): squared below ``scale``, linear above (Charbonnier et al. 1994)."""
     return ((1 + (error / scale) ** 2).sqrt() - 1).mean() * scale
@@ -128,6 +124,7 @@ class FieldFit:
         self.model, self.scene, self.seed, self.run = model, scene, seed, run
         self.options = options = TrainerOptions() if options is None else options
         self._average = RunningAverage(model, options.ema)
+        self.average = self._average.model
         device = model.device
         self.pixels = TrainingPixels(scene, model.sampler, device)
         self.background = torch.tensor(scene.background, device=device)
@@ -135,11 +132,6 @@ class FieldFit:
         self.watch, self.waits = FiniteWatch(model.named_parameters(), device), device.type == "cpu"
         self.optimizer.found_inf = self.watch.found  # type: ignore[attr-defined]
         self.progress = FieldProgress(rays=min(FIRST_RAYS, options.max_rays))
-
-    @property
-    def average(self) -> RadianceModel:
-        model: RadianceModel = self._average.model  # type: ignore[assignment]
-        return model
 
     # ---- one step
 
@@ -239,8 +231,8 @@ class FieldFit:
         o, callbacks = self.options, []
         if self.run is not None:
             callbacks = [
-                Callback(self._preview, share=o.preview_every, first=False),
                 Callback(lambda _: self.save(), seconds=o.checkpoint_every, first=False, stopped=True),
+                Callback(self._preview, share=o.preview_every, first=False),
             ]
         try:
             optimize(
@@ -265,7 +257,7 @@ class FieldFit:
         p, logged = self.progress, step.logged()
         rate = p.samples / max(p.seconds, 1e-9)
         logged |= {"speed/samples_per_second": rate, "speed/rays_per_second": rate * step.rays / max(step.samples, 1)}
-        return logged | self.model.sampler.logged(), (
+        return logged | dict(self.model.sampler.logged()), (
             f"train PSNR {logged['train/psnr']:.1f} dB  {rate / 1e6:.2f} M samples/s"
         )
 

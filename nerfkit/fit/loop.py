@@ -38,7 +38,7 @@ class Callback:
         call: called with the number of steps done.
         share, steps, seconds: what lies between two calls; None: not due by it.
         first, last: also before the first step, after the last one.
-        stopped: also when Ctrl-C stops the fit.
+        stopped: also when Ctrl-C stops the fit between two steps.
     """
 
     call: Callable[[int], None]
@@ -97,7 +97,7 @@ def optimize(
         FloatingPointError: a term of the loss is NaN or infinite; the message names it.
         KeyboardInterrupt: after Ctrl-C, and after the callbacks that are called then.
     """
-    progress = Progress() if progress is None else progress
+    progress, whole = Progress() if progress is None else progress, True
     share = begun = progress.share(steps, max_seconds)
     first_step = progress.step
     for callback in callbacks:
@@ -106,14 +106,17 @@ def optimize(
             callback.call(progress.step)
     try:
         with ProgressBar(title, run.log if run is not None else to_stderr) as bar, interrupts_held_back() as stop:
+            begin = time.perf_counter()
             while share < 1:
                 stop()
-                begin = time.perf_counter()
+                whole = False
                 made = step(share)
                 if report is None:
                     _check(title, made, progress.step)
-                progress.seconds += time.perf_counter() - begin
-                progress.step += 1
+                # On a GPU the wait for a step may come in the next report: all but the callbacks counts.
+                now = time.perf_counter()
+                progress.seconds, begin = progress.seconds + now - begin, now
+                progress.step, whole = progress.step + 1, True
                 share = progress.share(steps, max_seconds)
                 if until is not None and until(made):
                     share = 1.0
@@ -125,9 +128,10 @@ def optimize(
                 for callback in callbacks:
                     if callback.due(progress, share) and share < 1:
                         callback.call(progress.step)
+                        begin = time.perf_counter()
     except KeyboardInterrupt:
         for callback in callbacks:
-            if callback.stopped:
+            if callback.stopped and whole:  # a second Ctrl-C may have come within a step
                 callback.call(progress.step)
         raise
     for callback in callbacks:

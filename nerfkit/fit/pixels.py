@@ -50,7 +50,9 @@ class TrainingPixels:
         column = flat % self.cameras.width
         row = flat // self.cameras.width % self.cameras.height
         view = flat // (self.cameras.width * self.cameras.height)
-        return self._look_up(*self._rays(view, row, column), flat)
+        cameras = self.cameras
+        rays = rays_from_pixels(cameras.camera_to_world, cameras.intrinsics, view, row, column)
+        return self._look_up(*rays, flat)
 
     def draw_from_views(self, seed: int, step: int, count: int, views: int) -> TrainingRays:
         """Pixels of ``views`` different photos, or of all if there are fewer (PyTorch3D's Monte Carlo rays).
@@ -76,9 +78,6 @@ class TrainingPixels:
         ]
         origins, directions, view, row, column = (torch.cat(parts) for parts in zip(*batches, strict=True))
         return self._look_up(origins, directions, (view * cameras.height + row) * cameras.width + column)
-
-    def _rays(self, view: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
-        return rays_from_pixels(self.cameras.camera_to_world, self.cameras.intrinsics, view, row, column)
 
     def _look_up(self, origins: Tensor, directions: Tensor, flat: Tensor) -> TrainingRays:
         return TrainingRays(origins, directions, self.images.view(-1, 4)[flat].float() / 255)

@@ -8,17 +8,15 @@ there.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from nerfkit.errors import SceneError
 from nerfkit.fit.loop import Callback, optimize
-from nerfkit.fit.refine_measure import evaluate_mesh as evaluate_mesh
-from nerfkit.fit.refine_measure import picture as picture
 from nerfkit.fit.refine_measure import preview
-from nerfkit.fit.refine_options import RefineOptions as RefineOptions
+from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.refine_phases import Colored, Textured
 from nerfkit.fit.refine_targets import DepthTargets, Targets
 from nerfkit.fit.refine_untangle import untangle
@@ -34,19 +32,6 @@ TEXELS_PER_PIXEL = 1.3  # along each side: fewer blur, more are never seen from 
 CHART_SHARE = 0.65  # of a texture's area that lies in charts
 
 
-@dataclass(frozen=True)
-class MeshCallback:
-    """Something that sees the mesh now and then: before the first step, after every ``share`` of the way, at the end.
-
-    Attributes:
-        call: called with the mesh as it is: with vertex colors in the first phase, with a texture in the second.
-        share: of the budget between two calls, in (0,1].
-    """
-
-    call: Callable[[Mesh], None]
-    share: float
-
-
 def refine_mesh(
     mesh: Mesh,
     scene: Scene,
@@ -57,7 +42,7 @@ def refine_mesh(
     *,
     depth: DepthTargets | None = None,
     visibility: Visibility | str = "contour",
-    callbacks: Sequence[MeshCallback] = (),
+    callbacks: Sequence[tuple[Callable[[Mesh], None], float]] = (),
 ) -> Mesh:
     """The mesh with its vertices moved, UVs and a texture, so that it looks like the scene's training views.
 
@@ -70,7 +55,8 @@ def refine_mesh(
             [0,1], the field's as a rule; None takes the vertex colors.
         depth: what the field's depth is in the training views; None for no such term.
         visibility: how outlines get a gradient.
-        callbacks: what else sees the mesh on its way, such as a timelapse.
+        callbacks: what else sees the mesh on its way, such as a timelapse, and the share of the budget between two
+            calls: with vertex colors in the first phase, with a texture in the second.
 
     Returns:
         a mesh with ``corner_uvs`` and ``texture``, and no vertex colors. It has the same faces where
@@ -86,7 +72,7 @@ def refine_mesh(
     if mesh.colors is None:
         mesh = replace(mesh, colors=torch.ones_like(mesh.vertices))
     fit = _Refinement(mesh, scene, options, seed, color, depth, visibility)
-    looks = [Callback(lambda _, call=c.call: call(fit.mesh()), share=c.share) for c in callbacks]  # type: ignore[misc]
+    looks = [Callback(lambda _, call=call: call(fit.mesh()), share=share) for call, share in callbacks]  # type: ignore[misc]
     if run is not None:
         looks.append(Callback(lambda step: preview(fit.mesh(), scene, run, step), share=options.preview_every))
     optimize(

@@ -1,7 +1,7 @@
 """Highlights fitted to the training photos, on a mesh whose shape and texture are known."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,16 +23,9 @@ RATE = 0.02
 SHARPEST, SOFTEST = 400.0, 2.0  # a lobe of 3 degrees; one that is hardly a highlight
 
 
-class FoundSpecular(NamedTuple):
-    """Highlights, None where they did not help; and what to note of them in metrics.json."""
-
-    specular: Specular | None
-    facts: dict[str, Any]
-
-
 def fit_specular(
     mesh: Mesh, scene: Scene, options: RefineOptions, run: Run | None = None, seed: int = 0
-) -> FoundSpecular:
+) -> tuple[Specular | None, dict[str, Any]]:
     """Highlights that explain what the texture leaves, where they do so on training views that the fit did not see.
 
     Diffuse texture, strength and lobes are learned together with Adam from the absolute error of single pixels within
@@ -42,11 +35,14 @@ def fit_specular(
         mesh: refined, with UVs and a texture.
         options: ``specular_steps``, ``specular_lobes``, ``specular_gain``: the dB that they must gain.
         run: where curves go; None shows the progress bar alone.
+
+    Returns:
+        the highlights, None where they did not help; and what to note of them in metrics.json.
     """
     held = scene.train[HELD_OUT // 2 :: HELD_OUT]
     fitted = [view for view in scene.train if view not in held]
     if not held or not fitted:
-        return FoundSpecular(None, {"kept": False})
+        return None, {"kept": False}
     fit = _Fit(mesh, scene, fitted, options.specular_lobes, seed)
     optimize("specular", fit.step, steps=options.specular_steps, run=run, log_every=options.log_every)
     specular = fit.specular()
@@ -54,7 +50,7 @@ def fit_specular(
     gain = found["psnr_specular"] - found["psnr"]
     kept = gain >= options.specular_gain
     facts = {"kept": kept, "gain_on_held_out_training_views": round(gain, 4), "lobes": len(specular.color)}
-    return FoundSpecular(specular if kept else None, facts)
+    return specular if kept else None, facts
 
 
 class _Fit:

@@ -1,5 +1,6 @@
 """What recipes share: comparison with held-out views, timelapses, the record of the result."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,20 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nerfkit.cameras import Cameras, look_at
+from nerfkit.cameras import Cameras
+from nerfkit.cameras.delta import orbit_cameras
 from nerfkit.config import TrainOptions
 from nerfkit.errors import SceneError
 from nerfkit.fit.build import load_scene
 from nerfkit.fit.loop import Callback
 from nerfkit.fit.metrics import mask_iou, quantize
-from nerfkit.fit.refine import evaluate_mesh, picture
+from nerfkit.fit.refine_measure import evaluate_mesh, picture
 from nerfkit.mesh.files.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.runs.files import write_png
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene, Similarity
-from nerfkit.view.paths import orbit
-from nerfkit.view.timelapse import Timelapse
+from nerfkit.view.timelapse import Timelapse, turntable
 
 
 def steps_of(config: TrainOptions) -> int:
@@ -89,12 +90,10 @@ def timelapse(
     Returns:
         the timelapse, to be closed after the fit, and what the loop must watch: None and nothing without snapshots.
     """
-    o = config.timelapse
-    if o.snapshots < 1:
+    recorder = turntable(record.folder / "timelapse" / name, config.timelapse, cameras, background, units, up)
+    if recorder is None:
         return None, []
-    path = orbit(cameras, max(2 * o.snapshots, 2), up=up)
-    recorder = Timelapse(record.folder / "timelapse" / name, o, path, background, units, up)
-    return recorder, [Callback(lambda _: recorder.add(mesh()), share=1 / o.snapshots)]
+    return recorder, [Callback(lambda _: recorder.add(mesh()), share=1 / config.timelapse.snapshots)]
 
 
 def close(recorder: Timelapse | None, record: Run) -> None:
@@ -139,12 +138,7 @@ def ring(count: int, size: int, distance: float, elevation: float, view_angle: f
         elevation: degrees above the plane y = 0.
         view_angle: half of the picture's angle in degrees, as Neural 3D Mesh Renderer counts it.
     """
-    azimuth = torch.arange(count) * (2 * torch.pi / max(count, 1))  # (N,), 0 looks along -z
-    height = torch.deg2rad(torch.tensor(elevation))
-    positions = distance * torch.stack(
-        [azimuth.sin() * height.cos(), height.sin().expand(count), azimuth.cos() * height.cos()], -1
-    )
-    focal = size / (2 * torch.tan(torch.deg2rad(torch.tensor(view_angle))))
-    intrinsics = torch.stack([focal, focal, torch.tensor(size / 2), torch.tensor(size / 2)]).expand(count, 4)
-    poses = look_at(positions, torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
-    return Cameras(poses, intrinsics.contiguous(), size, size)
+    azimuth = torch.arange(count) * (2 * math.pi / max(count, 1))
+    focal = size / 2 / math.tan(math.radians(view_angle))
+    lens, height = torch.tensor([focal, focal, size / 2, size / 2]), torch.tensor(math.radians(elevation))
+    return orbit_cameras(torch.tensor(distance), height, azimuth, lens, size, size)

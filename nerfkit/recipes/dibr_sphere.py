@@ -22,19 +22,7 @@ from nerfkit.mesh.losses import Topology, laplacian_vectors, normal_consistency
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
-from nerfkit.recipes import RecipeOptions, recipe, steps_option, subdivisions_option, weight
-from nerfkit.recipes.common import (
-    close,
-    compare,
-    descend,
-    glance,
-    iou_loss,
-    masked_scene,
-    photos,
-    save,
-    steps_of,
-    timelapse,
-)
+from nerfkit.recipes import RecipeOptions, common, recipe, steps_option, subdivisions_option, weight
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.epochs import Epochs
 from nerfkit.scenes.scene import Scene
@@ -91,7 +79,7 @@ class Sphere:
         """One step of both optimizers; the terms of the loss, weighted."""
         o = self.options
         views = self.queue.next(o.views_per_step)
-        true, mask = photos(self.scene, views, self.device)
+        true, mask = common.photos(self.scene, views, self.device)
         rgb, alpha, _ = render(
             self.placed(),
             self.start.faces,
@@ -103,39 +91,39 @@ class Sphere:
         moves = laplacian_vectors(self.vertices - self.start.vertices, self.topology)
         terms = {
             "image": o.image * (rgb.clamp(0, 1) - true).abs().mean(),
-            "mask": o.mask * iou_loss(alpha, mask),
+            "mask": o.mask * common.iou_loss(alpha, mask),
             "laplacian": o.laplacian * moves.square().sum() / SCALE**2,
         }
         if o.flatness:
             terms["flatness"] = o.flatness * normal_consistency(self.placed(), self.topology)
         for optimizer, rate in ((self.vertex_optimizer, o.vertex_rate * SCALE), (self.color_optimizer, o.texture_rate)):
             optimizer.param_groups[0]["lr"] = rate * 0.5 ** int(share / o.halve_every)
-        return descend([self.vertex_optimizer, self.color_optimizer], terms)
+        return common.descend([self.vertex_optimizer, self.color_optimizer], terms)
 
 
 @recipe(DibrSphereOptions)
 def run(o: DibrSphereOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures: ``dibr_sphere.{psnr, ssim, mask_iou, image_l1}`` on held-out views."""
-    scene = masked_scene(config)
+    scene = common.masked_scene(config)
     sphere = Sphere(o, config, scene, device)
     views = scene.test or scene.train[:1]
 
     history: list[dict[str, float]] = []
 
     def look(step: int) -> None:
-        measured = glance(sphere.mesh(), scene, views)
+        measured = common.glance(sphere.mesh(), scene, views)
         history.append({"step": step, **measured})
         for name, value in measured.items():
             record.scalar(f"dibr_sphere/held_out_{name}", value, step)
 
-    recorder, callbacks = timelapse(
+    recorder, callbacks = common.timelapse(
         config, record, sphere.mesh, scene.cameras, up=scene.up, background=scene.background, units=scene.normalization
     )
     callbacks.append(Callback(look, share=0.05))
-    done = optimize("dibr_sphere", sphere.step, steps=steps_of(config), run=record, callbacks=callbacks)
-    close(recorder, record)
+    done = optimize("dibr_sphere", sphere.step, steps=common.steps_of(config), run=record, callbacks=callbacks)
+    common.close(recorder, record)
     mesh = sphere.mesh()
-    found = compare(mesh, scene, views, record.folder / "images")
+    found = common.compare(mesh, scene, views, record.folder / "images")
     record.update_metrics(
         {"dibr_sphere": {**found, "steps": done, "visibility": sphere.visibility.name, "history": history}}
     )
@@ -143,4 +131,4 @@ def run(o: DibrSphereOptions, config: TrainOptions, record: Run, device: torch.d
         f"dibr_sphere: {done} steps; on {len(views)} held-out views: mask IoU {found['mask_iou']:.4f}, "
         f"image L1 {found['image_l1']:.4f}, PSNR {found['psnr']:.2f} dB"
     )
-    save(mesh, config, record, scene.normalization)
+    common.save(mesh, config, record, scene.normalization)

@@ -21,18 +21,7 @@ from nerfkit.mesh.losses import edge_length, laplacian_norm, normal_consistency
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
-from nerfkit.recipes import RecipeOptions, recipe, steps_option, subdivisions_option, weight
-from nerfkit.recipes.common import (
-    close,
-    compare,
-    descend,
-    glance,
-    masked_scene,
-    photos,
-    save,
-    steps_of,
-    timelapse,
-)
+from nerfkit.recipes import RecipeOptions, common, recipe, steps_option, subdivisions_option, weight
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.epochs import Epochs
 from nerfkit.schema import option
@@ -60,7 +49,7 @@ class MeshTextureOptions(RecipeOptions):
 @recipe(MeshTextureOptions)
 def run(o: MeshTextureOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures: ``mesh_texture.{psnr, ssim, mask_iou, image_l1}`` on held-out views."""
-    scene = masked_scene(config)
+    scene = common.masked_scene(config)
     kept = torch.linspace(0, len(scene.train) - 1, min(o.views, len(scene.train))).round().long().tolist()
     scene = replace(scene, train=[scene.train[k] for k in kept])
     start = icosphere(o.subdivisions, o.radius).without_appearance().to(device)
@@ -73,10 +62,10 @@ def run(o: MeshTextureOptions, config: TrainOptions, record: Run, device: torch.
     def step(share: float) -> dict[str, float]:
         vertices = start.vertices + offsets
         views = queue.next(o.views_per_step)
-        true, mask = photos(scene, views, device)
+        true, mask = common.photos(scene, views, device)
         cameras = scene.cameras[views].to(device)
         rgb, alpha, _ = render(vertices, start.faces, cameras, colors=colors, visibility=visibility)
-        return descend(
+        return common.descend(
             [optimizer],
             {
                 "rgb": o.rgb * (rgb - true).square().mean(),
@@ -94,19 +83,18 @@ def run(o: MeshTextureOptions, config: TrainOptions, record: Run, device: torch.
     views = scene.test or scene.train[:1]
 
     def look(done: int) -> None:
-        record.scalar("mesh_texture/held_out_mask_iou", glance(mesh(), scene, views[:3])["mask_iou"], done)
+        record.scalar("mesh_texture/held_out_mask_iou", common.glance(mesh(), scene, views[:3])["mask_iou"], done)
 
-    recorder, callbacks = timelapse(
+    recorder, callbacks = common.timelapse(
         config, record, mesh, scene.cameras, up=scene.up, background=scene.background, units=scene.normalization
     )
-    done = optimize(
-        "mesh_texture", step, steps=steps_of(config), run=record, callbacks=[*callbacks, Callback(look, share=0.2)]
-    )
-    close(recorder, record)
-    found = compare(mesh(), scene, views, record.folder / "images")
+    callbacks.append(Callback(look, share=0.2))
+    done = optimize("mesh_texture", step, steps=common.steps_of(config), run=record, callbacks=callbacks)
+    common.close(recorder, record)
+    found = common.compare(mesh(), scene, views, record.folder / "images")
     record.update_metrics({"mesh_texture": {**found, "steps": done, "visibility": visibility.name}})
     record.log(
         f"mesh_texture: {done} steps; on {len(views)} held-out views: mask IoU {found['mask_iou']:.4f}, "
         f"PSNR {found['psnr']:.2f} dB"
     )
-    save(mesh(), config, record, scene.normalization)
+    common.save(mesh(), config, record, scene.normalization)

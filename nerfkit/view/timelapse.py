@@ -14,6 +14,7 @@ from nerfkit.raster import render_channels
 from nerfkit.runs.files import write_png
 from nerfkit.scenes.scene import Similarity
 from nerfkit.view.options import TimelapseOptions
+from nerfkit.view.paths import orbit
 from nerfkit.view.usd import UsdSequence
 from nerfkit.view.video import write_video
 
@@ -71,6 +72,20 @@ class Timelapse:
         if self.frames and "video" in self.formats:
             written.append(write_video(self.frames, self.folder / "mesh.mp4", self.fps))
         return written
+
+
+def turntable(
+    folder: Path,
+    options: TimelapseOptions,
+    cameras: Cameras,
+    background: Sequence[float] = (1.0, 1.0, 1.0),
+    units: Similarity | None = None,
+    up: tuple[float, float, float] = (0.0, 1.0, 0.0),
+) -> Timelapse | None:
+    """The timelapse that ``options`` ask for, seen from a slow turntable around ``cameras``; None for no snapshots."""
+    if options.snapshots < 1:
+        return None
+    return Timelapse(folder, options, orbit(cameras, 2 * options.snapshots, up=up), background, units, up)
 
 
 def shaded(mesh: Mesh, camera: Cameras, background: Sequence[float]) -> np.ndarray:

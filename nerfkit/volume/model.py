@@ -44,11 +44,11 @@ class RadianceModel(nn.Module):
 
     Args:
         field: density and color.
-        sampler: an ``nn.Module`` with the methods of ``Sampler``.
+        sampler: where it is evaluated.
     """
 
     field: Field
-    sampler: Any  # a Sampler; nn.Module hides it from type checkers
+    sampler: Sampler
 
     def __init__(self, field: Field, sampler: Sampler) -> None:
         super().__init__()
@@ -102,7 +102,8 @@ class RadianceModel(nn.Module):
         """
         origins, directions = cameras.to(self.device).image_rays(view)
         pieces = []
-        for o, d in self.pieces(origins, directions):
+        at_once = RAYS_AT_ONCE_ON_GPU if origins.is_cuda else RAYS_AT_ONCE  # waves hold a part of them at a time
+        for o, d in self.pieces(origins, directions, at_once=at_once):
             o, d = o.contiguous(), d.contiguous()
             samples, opacity = self.sampler.sample(o, d, None), self.sampler.opacity
             pieces.append(render_waves(self.field, samples, o, d, opacity, EARLY_STOP)[0])
@@ -125,12 +126,11 @@ class RadianceModel(nn.Module):
         self.sampler.after_step(self.field, seed, step)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The trained parameters as an optimizer takes them; a group may have options of its own."""
+        """The trained parameters as an optimizer takes them; all have the trainer's learning rate."""
         return [{"params": list(self.parameters())}]
 
-    def pieces(self, *rays: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Tensors of R rays on the model's device, in pieces whose pictures fit in memory together."""
-        at_once = RAYS_AT_ONCE_ON_GPU if self.device.type == "cuda" else RAYS_AT_ONCE
+    def pieces(self, *rays: Tensor, at_once: int = RAYS_AT_ONCE) -> Iterator[tuple[Tensor, ...]]:
+        """Tensors of R rays on the model's device, ``at_once`` together: so many samples fit in memory."""
         yield from zip(*(t.to(self.device).split(at_once) for t in rays), strict=True)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,8 @@ multiplied by. A new sampler is one module with ``@SAMPLERS.register``."""
 SAMPLES_AT_ONCE = {"cpu": 1 << 15, "cuda": 1 << 20}
 
 
-class Sampler(Protocol):
-    """What a model asks of a sampler, an ``nn.Module``.
+class Sampler(nn.Module):
+    """What a model asks of a sampler.
 
     Attributes:
         opacity: what the field's density means to ``composite``.
@@ -32,31 +32,28 @@ class Sampler(Protocol):
         occupied: (G,G,G) bool over [-1,1]^3, the cells that may hold something; None where nothing is known.
     """
 
-    opacity: Literal["density", "raw"]
-    near: float
-
-    @property
-    def occupied(self) -> Tensor | None: ...
+    opacity: Literal["density", "raw"] = "density"
+    near: float = 0.0
+    occupied: Tensor | None = None
 
     def sample(self, origins: Tensor, directions: Tensor, draw: Draw | None) -> Samples:
         """The samples of rays (R,3); jittered where ``draw`` is given."""
-        ...
+        raise NotImplementedError
 
     def reaches(self, origins: Tensor, directions: Tensor) -> Tensor:
         """Which rays (R,3) can meet something, (R,) bool: the others render as empty whatever the weights are."""
-        ...
+        return torch.ones(len(origins), dtype=torch.bool, device=origins.device)
 
     def rays_at_once(self, count: int, device: torch.device) -> int:
         """How many of ``count`` rays have samples that fit in memory together, for a training step."""
-        ...
+        return max(count, 1)
 
     def after_step(self, field: Field, seed: int, step: int) -> None:
         """Follows the field after the optimizer's step number ``step``, counted from 1."""
-        ...
 
     def logged(self) -> Mapping[str, float]:
         """What is worth a curve."""
-        ...
+        return {}
 
 
 @dataclass
@@ -72,7 +69,7 @@ class SamplerOptions(Options):
         raise NotImplementedError
 
 
-class OccupancySampler(nn.Module):
+class OccupancySampler(Sampler):
     """Even steps through the occupied cells of a grid; a ray ends where the grid knows it to be opaque.
 
     Args:
@@ -81,15 +78,12 @@ class OccupancySampler(nn.Module):
         warmup: training steps before cells are dropped.
     """
 
-    opacity: Literal["density", "raw"] = "density"
-    near = 0.0
-
     def __init__(self, grid: OccupancyGrid, *, update_every: int = 16, warmup: int = 256) -> None:
         super().__init__()
         self.grid, self.update_every, self.warmup = grid, update_every, warmup
 
     @property
-    def occupied(self) -> Tensor:
+    def occupied(self) -> Tensor:  # type: ignore[override]
         return self.grid.occupied
 
     def sample(self, origins: Tensor, directions: Tensor, draw: Draw | None) -> Samples:
@@ -112,9 +106,6 @@ class OccupancySampler(nn.Module):
         samples = march(origins, directions, near, far, grid.occupied, grid.step_size, max_samples_per_ray=1)
         return samples.offsets[1:] > samples.offsets[:-1]
 
-    def rays_at_once(self, count: int, device: torch.device) -> int:
-        return max(count, 1)
-
     def after_step(self, field: Field, seed: int, step: int) -> None:
         if step % self.update_every == 1 % self.update_every:  # the first step, and every so many from there
             self.grid.update(field, Draw(seed, step), step // self.update_every, prune=step >= self.warmup)
@@ -128,7 +119,6 @@ class OccupancySampler(nn.Module):
 class OccupancyOptions(SamplerOptions):
     """Even steps through the occupied cells of a grid that is kept up to date as the field learns."""
 
-    group: ClassVar[str] = "sampler"
     suits: ClassVar[dict[str, dict[str, Any]]] = {
         "gpu": {"step_size": 0.006},
         "smoke": {"resolution": 64, "step_size": 0.03, "warmup": 64},
@@ -164,7 +154,7 @@ class OccupancyOptions(SamplerOptions):
         return OccupancySampler(grid, update_every=self.update_every, warmup=self.warmup)
 
 
-class StratifiedSampler(nn.Module):
+class StratifiedSampler(Sampler):
     """The same number of points on every ray, evenly spread from ``near`` to ``far`` and jittered within their strata.
 
     Args:
@@ -172,8 +162,6 @@ class StratifiedSampler(nn.Module):
         count: points on a ray.
         opacity: "raw" if a step's opacity is 1 - exp(-density) whatever its length (PyTorch3D's tutorial).
     """
-
-    occupied = None
 
     def __init__(self, near: float, far: float, count: int, opacity: Literal["density", "raw"] = "raw") -> None:
         super().__init__()
@@ -183,17 +171,8 @@ class StratifiedSampler(nn.Module):
         bound = torch.ones_like(origins[:, 0])
         return stratified(bound * self.near, bound * self.far, self.count, jitter=draw)
 
-    def reaches(self, origins: Tensor, directions: Tensor) -> Tensor:
-        return torch.ones(len(origins), dtype=torch.bool, device=origins.device)
-
     def rays_at_once(self, count: int, device: torch.device) -> int:
         return max(1, SAMPLES_AT_ONCE[device.type] // self.count)
-
-    def after_step(self, field: Field, seed: int, step: int) -> None:
-        pass
-
-    def logged(self) -> Mapping[str, float]:
-        return {}
 
 
 @SAMPLERS.register
@@ -204,8 +183,6 @@ class StratifiedOptions(SamplerOptions):
     The planes are in the tutorial's units: the scene is scaled so that the far plane lies one normalized unit behind
     its center for the farthest camera.
     """
-
-    group: ClassVar[str] = "sampler"
 
     name: str = "stratified"
     near: float = option(0.1, "of the first plane", least=0)

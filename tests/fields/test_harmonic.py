@@ -1,10 +1,12 @@
 """The harmonic field as a module: its shapes, its plain PyTorch twin, and what it renders."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from nerfkit.fields.field import Field
-from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.fields.harmonic import HarmonicField, HarmonicOptions
 from nerfkit.kernels.march import Samples
 
 COUNTS = [5, 0, 130, 1, 17]
@@ -22,7 +24,8 @@ def scene(seed: int = 0) -> tuple[torch.Tensor, Samples, torch.Tensor]:
 
 def fields(**options: object) -> list[HarmonicField]:
     """The same field twice: fused and plain."""
-    made = [HarmonicField(width=12, octaves=4, seed=7, fused=fused, **options) for fused in (True, False)]  # type: ignore[arg-type]
+    options = HarmonicOptions(width=12, octaves=4, **options)  # type: ignore[arg-type,assignment]
+    made = [HarmonicField(replace(options, fused=fused), seed=7) for fused in (True, False)]  # type: ignore[type-var]
     for field in made:
         torch.nn.init.constant_(field.density_head.bias, 1.5)
     return made
@@ -57,7 +60,7 @@ def test_rendering_is_compositing_the_samples() -> None:
 
 
 def test_the_skip_layer_sees_the_position_again() -> None:
-    field = HarmonicField(width=8, depth=4, octaves=3, skip=2, seed=1)
+    field = HarmonicField(HarmonicOptions(width=8, depth=4, octaves=3, skip=2), seed=1)
     shapes = [layer.weight.shape[1] for layer in field.hidden]  # type: ignore[union-attr]
     embedded = 6 * 3 + 3
     assert shapes == [embedded, 8, 8 + embedded, 8]

@@ -11,7 +11,9 @@ import trimesh
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.errors import SceneError
-from nerfkit.fit.refine import RefineOptions, evaluate_mesh, picture, refine_mesh, texture_size
+from nerfkit.fit.refine import refine_mesh, texture_size
+from nerfkit.fit.refine_measure import evaluate_mesh, picture
+from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.refine_phases import Phase
 from nerfkit.fit.refine_targets import Targets
 from nerfkit.mesh.mesh import Mesh

@@ -71,7 +71,7 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Followed]:
         monkeypatch.setattr(refine, "optimize", loop)
         hook = register_optimizer_step_pre_hook(lambda adam, *_: found.color_rates.append(adam.param_groups[0]["lr"]))
         try:
-            callbacks = [refine.MeshCallback(found.meshes.append, 1.0)]
+            callbacks = [(found.meshes.append, 1.0)]
             found.refined = refine.refine_mesh(START, scene(), options(texture=32, **changes), callbacks=callbacks)
         finally:
             hook.remove()

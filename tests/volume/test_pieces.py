@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.fields.harmonic import HarmonicField, HarmonicOptions
 from nerfkit.kernels.march import Samples
 from nerfkit.kernels.philox import Draw
 from nerfkit.volume.model import RadianceModel
@@ -22,7 +22,7 @@ def rays() -> tuple[Tensor, Tensor]:
 
 
 def gradients(piece: int | None, cameras: bool, draw: Draw | None) -> tuple[Any, int, list[Tensor]]:
-    field = HarmonicField(width=8, depth=2, octaves=3, density_bias=-2.0, seed=1)
+    field = HarmonicField(HarmonicOptions(width=8, depth=2, octaves=3, density_bias=-2.0), seed=1)
     origins, directions = (t.requires_grad_(cameras) for t in rays())
     sampler = StratifiedSampler(1.0, 3.0, 20)
     pixels, samples = RadianceModel(field, sampler).render_rays(origins, directions, draw, piece=piece)
@@ -49,7 +49,7 @@ def test_gradients_are_those_of_the_whole(piece: int, draw: Draw | None, cameras
 def test_some_weights_frozen_and_some_pixels_unused() -> None:
     results = []
     for piece in (None, 3):
-        field = HarmonicField(width=8, depth=2, octaves=3, seed=1)
+        field = HarmonicField(HarmonicOptions(width=8, depth=2, octaves=3), seed=1)
         field.hidden[0].requires_grad_(False)
         pixels, _ = RadianceModel(field, StratifiedSampler(1.0, 3.0, 9)).render_rays(*rays(), piece=piece)
         pixels.opacity.sum().backward()  # the color layers get none
@@ -62,7 +62,7 @@ def test_some_weights_frozen_and_some_pixels_unused() -> None:
 
 
 def test_no_rays_in_pieces() -> None:
-    field = HarmonicField(width=8, depth=2, octaves=3)
+    field = HarmonicField(HarmonicOptions(width=8, depth=2, octaves=3))
     model = RadianceModel(field, StratifiedSampler(1.0, 3.0, 9))
     pixels, samples = model.render_rays(torch.zeros(0, 3), torch.zeros(0, 3), piece=4)
     assert samples == 0 and pixels.color.shape == (0, 3)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.fields.field import Field
-from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.fields.harmonic import HarmonicField, HarmonicOptions
 from nerfkit.kernels.philox import Draw
 from nerfkit.volume.model import FieldSource, RadianceModel
 from nerfkit.volume.occupancy import OccupancyGrid
@@ -137,7 +137,7 @@ def test_view_and_source_agree_with_the_analytic_ball() -> None:
 
 
 def test_normals_of_a_harmonic_field_are_minus_its_gradient() -> None:
-    field = HarmonicField(width=8, depth=2, octaves=2, activation="softplus", seed=4)
+    field = HarmonicField(HarmonicOptions(width=8, depth=2, octaves=2, activation="softplus"), seed=4)
     points = torch.rand(5, 3) - 0.5
     normal = field.normals(points)
     step, gradient = 1e-3, torch.empty(5, 3)

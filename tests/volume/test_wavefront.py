@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.fields.field import Field
-from nerfkit.fields.harmonic import HarmonicField
+from nerfkit.fields.harmonic import HarmonicField, HarmonicOptions
 from nerfkit.kernels.composite import Rendered
 from nerfkit.kernels.march import Samples, positions
 from nerfkit.volume.wavefront import WAVES, Waves, render_waves
@@ -121,7 +121,7 @@ def test_one_long_ray() -> None:
 
 
 def test_raw_opacity_and_a_harmonic_field() -> None:
-    field = HarmonicField(width=8, depth=2, octaves=3, density_bias=1.0, seed=3)
+    field = HarmonicField(HarmonicOptions(width=8, depth=2, octaves=3, density_bias=1.0), seed=3)
     samples, origins, directions = rays([40, 0, 7, 90], seed=5)
     with torch.no_grad():
         full = field.render(positions(samples, origins, directions), samples, directions, "raw", STOP)
