@@ -68,7 +68,9 @@ def _command(name: str, task: Callable[[Any], None]) -> None:
         folder = next((word.split("=", 1)[1] for word in words if word.startswith("resume=")), "null")
         if name == "train" and folder != "null" and not look:
             return _resume(find(folder), words, show=arguments.cfg is not None)
-        if not arguments.shell_completion:
+        if arguments.shell_completion:
+            store.register(with_recipes=False)
+        else:
             words = options.prepared(name, words, sweep=arguments.multirun)
         for job in () if look else options.expand(words, place) if arguments.multirun else (words,):
             output = options.checked(name, job, place).output

@@ -7,6 +7,7 @@ comes from their registries, to which plug-ins and the user's own modules add.
 import difflib
 import functools
 import importlib.metadata
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import Field, fields
@@ -50,6 +51,7 @@ def register(with_recipes: bool = True) -> None:
     load_plugins()
     if with_recipes:
         recipes.load()
+    OmegaConf.register_new_resolver("expanded", os.path.expanduser, replace=True)
     store = ConfigStore.instance().store
     for name, made in COMMANDS.items():
         store(f"{name}_options", made)

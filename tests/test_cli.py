@@ -305,3 +305,5 @@ def test_a_tilde_is_the_home_folder(
     (tmp_path / "more" / "preset" / "mine.yaml").write_text("# @package _global_\nseed: 9\n")
     assert command(cli.train, "--config-dir=~/more", "preset=mine") == 0
     assert runs[-1].seed == 9
+    assert command(cli.train, "-m", "output=~/sweep", "seed=1,2") == 0
+    assert (tmp_path / "sweep" / "multirun.yaml").exists() and not (tmp_path / "~").exists()

@@ -1,5 +1,6 @@
 """Meshes and pictures that recipes aim at: the user's files, or the project's own where none are given."""
 
+import os
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -25,7 +26,7 @@ def target_mesh(path: str | None) -> Mesh:
         SceneError: the file cannot be read as a mesh, or none of its faces has an area.
     """
     if path is not None:
-        mesh = load_mesh(path)
+        mesh = load_mesh(os.path.expanduser(path))
     else:
         vertices, faces, _ = clock_model.truth()
         mesh = Mesh(torch.tensor(vertices, dtype=torch.float32), torch.tensor(faces, dtype=torch.int64))
@@ -57,6 +58,7 @@ def target_mask(path: str | Path, size: int) -> Tensor:
 
 def _read(path: str | Path) -> Tensor:
     """The pixels (H,W,3) in [0,1]."""
+    path = os.path.expanduser(path)
     if not Path(path).is_file():
         raise SceneError(f"{path}: there is no such picture; check the path")
     try:

@@ -92,6 +92,7 @@ class Run:
         """
         changes = dict(_changes(_plain(OmegaConf.load(self.folder / "config.yaml")), _plain(config)))
         self._record(config, [f"{key}={shown(value)}" for key, (_, value) in changes.items()])
+        changes.pop("resume", None)  # who goes on knows that
         for key, (before, value) in changes.items():
             self.log(f"{key}: {shown(before)} -> {shown(value)}")
 

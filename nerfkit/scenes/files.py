@@ -1,6 +1,7 @@
 """Reading a data set from a folder or, without unpacking it, from a zip; every failure names the file."""
 
 import json
+import os
 import zipfile
 import zlib
 from fnmatch import fnmatch
@@ -29,7 +30,7 @@ class Source:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.path = Path(root).expanduser()
+        self.path = Path(os.path.expanduser(root))
         self._zip: zipfile.ZipFile | None = None
         self._names: frozenset[str] = frozenset()
         expected = "a folder or a zip"

@@ -70,7 +70,7 @@ def clock_folder(cache: str | Path | None = None, resolution: int = RESOLUTION, 
     """Where the clock is cached: one folder for each version of the model, resolution and number of views."""
     parent = cache or os.environ.get("NERFKIT_CACHE") or Path.home() / ".cache" / "nerfkit"
     key = f"{clock_model.VERSION} {resolution} {views} {FOCAL_LENGTH} {NEAREST} {FARTHEST}"
-    return Path(parent).expanduser() / f"clock-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    return Path(os.path.expanduser(parent)) / f"clock-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def clock_cameras(resolution: int, views: int) -> Cameras:
