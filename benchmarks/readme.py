@@ -40,9 +40,9 @@ def short_table(folder: Path) -> list[str]:
     """One row a scene, for the first screen: how good the field and the mesh are, and how long that takes."""
     rows = []
     for name, label in SCENES.items():
-        found = load(f"run_{name}", folder)
-        figures = [value(found, f"{key}", "{:.1f} dB") for key in ("field.psnr", "mesh.psnr", "mesh.psnr_specular")]
-        rows.append([label + size(found), *figures, all_stages(found)])
+        if (found := load(f"run_{name}", folder)) is not None:
+            keys = ("field.psnr", "mesh.psnr", "mesh.psnr_specular")
+            rows.append([label + size(found), *(value(found, key, "{:.1f} dB") for key in keys), all_stages(found)])
     return table(["held-out views", "field", "textured mesh", "mesh with highlights", "all stages"], rows)
 
 
@@ -65,8 +65,9 @@ def readme_section(folder: Path = RESULTS) -> str:
 def measured_on(folder: Path) -> str:
     """The machine of the recorded runs; nothing where there are none."""
     runs = [entry for name in SCENES if (entry := load(f"run_{name}", folder))]
-    machines = sorted({f"{run['machine']['device']}; {run['machine']['date'][:10]}" for run in runs})
-    return f"Measured on: {', '.join(machines)}." if machines else ""
+    machines = sorted({run["machine"]["device"] for run in runs})
+    days = sorted({run["machine"]["date"][:10] for run in runs})
+    return f"Measured on: {', '.join(machines)}; {', '.join(days)}." if machines else ""
 
 
 def scene_table(folder: Path) -> list[str]:

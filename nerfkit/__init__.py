@@ -6,7 +6,7 @@ What is named here is loaded when it is first used; docs/api.md has it in full.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # Where what is offered lives.
 _PLACES = {

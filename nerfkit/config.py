@@ -38,7 +38,7 @@ class TrainOptions(Options):
     threads: int | None = option(
         None, "CPU threads; null: as many as a short measurement finds worth having (kept for resume)", least=1
     )
-    device: str = option("auto", "cuda is for AMD GPUs too", choices=DEVICES)
+    device: str = option("auto", "cuda names an AMD GPU, too", choices=DEVICES)
     resume: str | None = option(
         None, "a run folder to go on with: its config.yaml, with the values given here on top", path=True
     )
@@ -70,4 +70,4 @@ class RenderOptions(VideoOptions):
     frames: int = option(120, "of the whole path", least=1)
     run: str | None = option(None, "a run folder, or OUTPUT/SCENE/latest", path=True)
     output: str | None = option(None, "folder for the videos and their frames; null: RUN/video", path=True)
-    device: str = option("auto", "cuda is for AMD GPUs too", choices=DEVICES)
+    device: str = option("auto", "cuda names an AMD GPU, too", choices=DEVICES)

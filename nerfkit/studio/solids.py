@@ -157,7 +157,7 @@ def tube(path: np.ndarray, radii: np.ndarray, sides: int = 20) -> Solid:
 
 
 def hand(outline: list[tuple[float, float]], bottom: float, height: float) -> Solid:
-    """A clock hand along +y, lying at z = ``bottom``: (y, half width) stations, ``height`` thick, sides bevelled."""
+    """A clock hand along +y, lying at z = ``bottom``: (y, half width) stations, ``height`` thick, sides beveled."""
     y, w = np.array(outline).T
     half = np.maximum(w, 1e-3)
     section = np.stack([[-1.0, 0.0], [-0.55, 1.0], [0.55, 1.0], [1.0, 0.0]])  # (4, 2): across, up
