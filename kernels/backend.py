@@ -47,8 +47,9 @@ def implementation(
 ) -> Iterator[ModuleType]:
     """The module of an operation that computes on ``tensor``: ``reference``, ``cpu`` or ``triton`` of its package.
 
-    Inside the block the tensor's GPU is the current one: that is where Triton launches. A module, and with it Numba or
-    Triton, is imported when it is first needed.
+    Inside the block the tensor's GPU is the current one: that is where Triton launches. (Backward passes need no block:
+    autograd runs them in a thread of that GPU.) A module, and with it Numba or Triton, is imported when it is first
+    needed.
 
     Args:
         package: the operation's, as its ``__name__``.

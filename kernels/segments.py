@@ -141,20 +141,17 @@ class Segments:
         width = min(triton.next_power_of_2(channels), WIDTH)
         rows, blocks = LANES // width, triton.cdiv(channels, width)
         values, tile = values.contiguous(), {"CHUNK": CHUNK, "WIDTH": width, "num_warps": WARPS}
-        with torch.cuda.device_of(values):
-            short_kernel[(triton.cdiv(self.size, rows), blocks)](
-                values, self.order, self.offsets, result, self.size, channels, SEGMENTS=rows, **tile
+        short_kernel[(triton.cdiv(self.size, rows), blocks)](
+            values, self.order, self.offsets, result, self.size, channels, SEGMENTS=rows, **tile
+        )
+        chunks = self.chunk_segment.shape[0]
+        if chunks:
+            partial = values.new_empty(chunks, channels, dtype=torch.float64)
+            which = (self.chunk_segment, self.chunk_end)
+            chunk_kernel[(chunks, blocks)](
+                values, self.order, self.offsets, *which, partial, self.size, channels, ROWS=rows, **tile
             )
-            chunks = self.chunk_segment.shape[0]
-            if chunks:
-                partial = values.new_empty(chunks, channels, dtype=torch.float64)
-                which = (self.chunk_segment, self.chunk_end)
-                chunk_kernel[(chunks, blocks)](
-                    values, self.order, self.offsets, *which, partial, self.size, channels, ROWS=rows, **tile
-                )
-                long_kernel[(chunks, blocks)](
-                    partial, *which, self.offsets, result, self.size, channels, ROWS=rows, **tile
-                )
+            long_kernel[(chunks, blocks)](partial, *which, self.offsets, result, self.size, channels, ROWS=rows, **tile)
         return result
 
 

@@ -104,12 +104,11 @@ def find_pairs(points, faces, opposite, face, depth, near):
     face = face.int().contiguous()
     codes = torch.empty(2 * face.numel(), dtype=torch.int8, device=points.device)
     own_faces, own_opposite = (int(x.shape[0] > 1) for x in (faces, opposite))
-    with torch.cuda.device_of(points):
-        mark_kernel[(triton.cdiv(face.numel(), PIXELS), 2)](
-            points, faces, opposite, face, depth, float(near), codes,
-            views, faces.shape[1], points.shape[1], own_faces, own_opposite, height, width,
-            BLOCK=PIXELS, num_warps=WARPS, **AS_WRITTEN,
-        )  # fmt: skip
+    mark_kernel[(triton.cdiv(face.numel(), PIXELS), 2)](
+        points, faces, opposite, face, depth, float(near), codes,
+        views, faces.shape[1], points.shape[1], own_faces, own_opposite, height, width,
+        BLOCK=PIXELS, num_warps=WARPS, **AS_WRITTEN,
+    )  # fmt: skip
     found = codes.nonzero()[:, 0]
     code, first = codes[found].long(), found % face.numel()
     second = first + torch.where(found < face.numel(), 1, width)

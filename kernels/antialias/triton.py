@@ -193,25 +193,24 @@ def find_pairs(points, faces, edges, creases, face, near):
     kinds = torch.empty(views * count, dtype=torch.int8, device=points.device)
     lines = torch.empty(2 * views * count, dtype=torch.int32, device=points.device)
     own_edges, own_faces, own_creases = (int(x.shape[0] > 1) for x in (edges, faces, creases))
-    with torch.cuda.device_of(points):
-        sort_kernel[(triton.cdiv(views * count, EDGES),)](
-            points, edges, creases, float(near), kinds, lines,
-            views, count, points.shape[1], own_edges, own_creases, height, width,
-            BLOCK=EDGES, num_warps=WARPS, **AS_WRITTEN,
-        )  # fmt: skip
-        ends = torch.cumsum(lines, 0, dtype=torch.int64)
-        crossings = int(ends[-1])
-        if crossings == 0:
-            return nothing
-        item = torch.repeat_interleave(lines, output_size=crossings)  # (X,)
-        pair = torch.empty(2 * crossings, dtype=torch.int64, device=points.device)
-        verdict = torch.empty(2 * crossings, dtype=torch.uint8, device=points.device)
-        merit, slope = points.new_empty(2, 2 * crossings, dtype=torch.float64)
-        judge_kernel[(triton.cdiv(2 * crossings, EDGES),)](
-            points, faces, edges, face, kinds, item, ends, lines, pair, verdict, merit, slope,
-            2 * crossings, views, count, faces.shape[1], points.shape[1], own_edges, own_faces, height, width,
-            BLOCK=EDGES, num_warps=WARPS, **AS_WRITTEN,
-        )  # fmt: skip
+    sort_kernel[(triton.cdiv(views * count, EDGES),)](
+        points, edges, creases, float(near), kinds, lines,
+        views, count, points.shape[1], own_edges, own_creases, height, width,
+        BLOCK=EDGES, num_warps=WARPS, **AS_WRITTEN,
+    )  # fmt: skip
+    ends = torch.cumsum(lines, 0, dtype=torch.int64)
+    crossings = int(ends[-1])
+    if crossings == 0:
+        return nothing
+    item = torch.repeat_interleave(lines, output_size=crossings)  # (X,)
+    pair = torch.empty(2 * crossings, dtype=torch.int64, device=points.device)
+    verdict = torch.empty(2 * crossings, dtype=torch.uint8, device=points.device)
+    merit, slope = points.new_empty(2, 2 * crossings, dtype=torch.float64)
+    judge_kernel[(triton.cdiv(2 * crossings, EDGES),)](
+        points, faces, edges, face, kinds, item, ends, lines, pair, verdict, merit, slope,
+        2 * crossings, views, count, faces.shape[1], points.shape[1], own_edges, own_faces, height, width,
+        BLOCK=EDGES, num_warps=WARPS, **AS_WRITTEN,
+    )  # fmt: skip
     found = (verdict != NOTHING).nonzero()[:, 0]
     found = found[torch.sort(merit[found], descending=True, stable=True)[1]]
     key = 3 * pair[found] + (verdict[found] & 3)

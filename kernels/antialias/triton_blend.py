@@ -199,13 +199,12 @@ class Blend(torch.autograd.Function):
         totals = points.new_empty(pixels, dtype=torch.float64)
         out = torch.empty_like(flat)
         if pixels and channels:
-            with torch.cuda.device_of(image):
-                if count:
-                    weigh_kernel[(triton.cdiv(count, PAIRS),)](
-                        corners, pairs, slopes, weights, rates, table, count, points.shape[1], height, width,
-                        AREAS=areas, BLOCK=PAIRS, num_warps=WARPS,
-                    )  # fmt: skip
-                gather(flat, weights, table, totals, out, width, areas, False)
+            if count:
+                weigh_kernel[(triton.cdiv(count, PAIRS),)](
+                    corners, pairs, slopes, weights, rates, table, count, points.shape[1], height, width,
+                    AREAS=areas, BLOCK=PAIRS, num_warps=WARPS,
+                )  # fmt: skip
+            gather(flat, weights, table, totals, out, width, areas, False)
         ctx.save_for_backward(flat, out, corners, pairs, weights, rates, table, totals)
         ctx.areas = areas
         return out
@@ -220,14 +219,13 @@ class Blend(torch.autograd.Function):
         rows = pairs.new_empty(count, 2)
         parts = corners.new_empty(count, 2, 3, dtype=torch.float64)
         if flat.numel():
-            with torch.cuda.device_of(flat):
-                gather(grad_out, weights, table, totals, grad_image, width, ctx.areas, True)
-                if count:
-                    ends_kernel[(triton.cdiv(count, PAIRS),)](
-                        flat, out, grad_out, corners, pairs, rates, totals, rows, parts,
-                        count, vertices, height, width, channels, 0.0 if ctx.areas else SOFTENING,
-                        SHARE=ctx.areas, BLOCK=PAIRS, num_warps=WARPS,
-                    )  # fmt: skip
+            gather(grad_out, weights, table, totals, grad_image, width, ctx.areas, True)
+            if count:
+                ends_kernel[(triton.cdiv(count, PAIRS),)](
+                    flat, out, grad_out, corners, pairs, rates, totals, rows, parts,
+                    count, vertices, height, width, channels, 0.0 if ctx.areas else SOFTENING,
+                    SHARE=ctx.areas, BLOCK=PAIRS, num_warps=WARPS,
+                )  # fmt: skip
         grad_points = segment_sum(parts.view(-1, 3), rows.view(-1), views * vertices).view(corners.shape)
         return grad_image, grad_points.to(corners.dtype), None, None
 

@@ -1,7 +1,6 @@
 """Triton. ``edge_grad``: a lane a pixel collects what that pixel's fragment gets. ``neural_renderer``: a program walks
 one edge of a visible face along one axis. Sums over vertices are ``segments``', in a fixed order."""
 
-import torch
 import triton
 import triton.language as tl
 
@@ -135,10 +134,9 @@ def edge_grad(image, grad, points, faces, face, barycentrics, near, max_dp_dr):
     if pixels:
         own_faces = faces.shape[1] if faces.ndim == 3 else 0
         sizes = (pixels, height, width, vertices, own_faces, near, max_dp_dr)
-        with torch.cuda.device_of(image):
-            fragment_kernel[(triton.cdiv(pixels, PIXELS),)](
-                image, grad, exact, faces, face, fragment, *sizes, C=channels, PIXELS=PIXELS, num_warps=FRAGMENT_WARPS
-            )
+        fragment_kernel[(triton.cdiv(pixels, PIXELS),)](
+            image, grad, exact, faces, face, fragment, *sizes, C=channels, PIXELS=PIXELS, num_warps=FRAGMENT_WARPS
+        )
     pixel = (fragment != 0).any(-1).nonzero()[:, 0]  # (P,): few, on outlines
     view = pixel // (height * width)
     corner = face_vertices(faces, view, face.view(-1)[pixel].long())  # (P, 3)
@@ -230,11 +228,10 @@ def neural_renderer(image, grad, points, faces, face, near, eps):
     moves = seen.corners.new_empty(count, 3, 2, 2)  # edge, axis, end
     if count:
         positions = (pixel_positions(seen.corners) - 0.5).contiguous()
-        with torch.cuda.device_of(image):
-            walk_kernel[(6 * count,)](
-                image, grad, face, seen.view, seen.number, positions, moves, eps, height, width,
-                C=channels, PLACES=PLACES, num_warps=WALK_WARPS,
-            )  # fmt: skip
+        walk_kernel[(6 * count,)](
+            image, grad, face, seen.view, seen.number, positions, moves, eps, height, width,
+            C=channels, PLACES=PLACES, num_warps=WALK_WARPS,
+        )  # fmt: skip
     by_xy = moves[..., 0] + moves[..., 1].roll(1, 1)  # (K, 3, 2): an edge's end is the next one's start
     rows = to_points(by_xy, seen.corners).view(-1, 3)
     keys = (seen.view[:, None] * points.shape[1] + seen.vertices).view(-1)

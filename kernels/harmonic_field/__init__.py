@@ -7,6 +7,13 @@
 e is the harmonic embedding of Mildenhall et al. 2020, equation 4 (``reference.embed`` has its layout). Where
 ``FieldSpec.skip`` names a layer, that layer's input is [h, e(x)], as the fifth of that paper.
 
+Gradients to positions go back through the embedding. With g = dL/de(x), the sum of W^T dL/dz over the layers that see
+e(x), and its entries named as the embedding's, for each axis i
+
+    dL/dx_i = sum_k omega0 2^k (cos(omega0 2^k x_i) g_sin,ik - sin(omega0 2^k x_i) g_cos,ik)  [+ g_x,i]
+
+the last where the input is appended; to directions likewise, with g = W_v^T sum of dL/dz over a ray's samples.
+
 ``harmonic_render`` composites the field along rays as well (see ``nerfkit.kernels.composite`` for the formula); on a
 GPU it is one kernel from positions to pixels.
 """
@@ -62,7 +69,7 @@ def _check(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> None:
 def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:
     """Density sigma (S,) per unit length at positions x (S,3).
 
-    Differentiable in the weights and in x; gradients are the reference's.
+    Differentiable in the weights and in x; on a CPU once, on a GPU by the reference.
 
     Raises:
         ValueError: shapes or dtypes that do not fit together, or a name or width that the backend does not know.
@@ -85,8 +92,8 @@ def harmonic_field(
         weights, spec: the field.
 
     Returns:
-        density (S,) per unit length, color (S,3) in [0,1]. Gradients flow to the weights and, where x or directions
-        ask for one, to them (on a CPU by the reference backend).
+        density (S,) per unit length, color (S,3) in [0,1]. Gradients flow to the weights, x and directions; they are
+        not differentiable again.
 
     Raises:
         ValueError: shapes or dtypes that do not fit together, or a name or width that the backend does not know.

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import elementary
 from .elementary import rowwise, summing
-from .embedding import embed_rows
+from .embedding import embed_rows, embed_rows_backward
 from .layout import (
     BACKWARD,
     BIAS,
@@ -153,21 +153,30 @@ def forward_block(tables, waves, packed, x, u, rays, memory, base, relu, beta, d
 
 
 @rowwise
-def _heads_backward(tables, packed, memory, base, count, rows, g, sums, deltas):
-    """deltas = g_logits W_o, and the sums of both heads' gradients. g: (count, 4) of logits and raw."""
-    slots, heads, depth = tables.slots, tables.heads, tables.slots.shape[0] - 2
-    h, z = _slot(tables, depth, memory, base, rows), _slot(tables, depth + 1, memory, base, rows)
-    width, columns = slots[depth, PADDED], slots[depth + 1, PADDED]
+def _density_head_backward(tables, memory, base, count, rows, g, sums):
+    """The sums of the density head's gradients. g: (count, 4), last those of raw."""
+    heads, depth = tables.heads, tables.slots.shape[0] - 2
+    h, width = _slot(tables, depth, memory, base, rows), tables.slots[depth, PADDED]
+    of_density = sums[heads[1, DENSITY] : heads[1, DENSITY] + width]
+    for s in range(count):
+        sums[heads[1, DENSITY_BIAS]] += g[s, 3]
+        for j in range(width):
+            of_density[j] += g[s, 3] * h[s, j]
+
+
+@rowwise
+def _color_head_backward(tables, packed, memory, base, count, rows, g, sums, deltas):
+    """deltas = g_logits W_o, and the sums of the color head's gradients. g: (count, 4), first those of logits."""
+    heads, last = tables.heads, tables.slots.shape[0] - 1
+    z, columns = _slot(tables, last, memory, base, rows), tables.slots[last, PADDED]
     weights = matrix(packed, heads[0, COLOR], 3, columns)
     of_color = matrix(sums, heads[1, COLOR], 3, columns)
     of_color_bias = sums[heads[1, COLOR_BIAS] : heads[1, COLOR_BIAS] + 3]
-    of_density = sums[heads[1, DENSITY] : heads[1, DENSITY] + width]
     for s in range(count):
-        g0, g1, g2, g3 = g[s, 0], g[s, 1], g[s, 2], g[s, 3]
+        g0, g1, g2 = g[s, 0], g[s, 1], g[s, 2]
         of_color_bias[0] += g0
         of_color_bias[1] += g1
         of_color_bias[2] += g2
-        sums[heads[1, DENSITY_BIAS]] += g3
         for j in range(columns):
             deltas[s, j] = g0 * weights[0, j] + g1 * weights[1, j] + g2 * weights[2, j]
         for j in range(columns):
@@ -175,8 +184,6 @@ def _heads_backward(tables, packed, memory, base, count, rows, g, sums, deltas):
             of_color[0, j] += g0 * v
             of_color[1, j] += g1 * v
             of_color[2, j] += g2 * v
-        for j in range(width):
-            of_density[j] += g3 * h[s, j]
     deltas[count:, :columns] = 0
 
 
@@ -190,35 +197,51 @@ def _sum_rays(deltas, rays, count, du):
 
 
 @rowwise
-def _layer_backward(tables, number, packed, memory, base, count, rows, relu, beta, g, sums, deltas, here, there):
-    """Gradients of layer ``number``'s matrices from deltas[here:]; the deltas of the layer before it to [there:]."""
+def _density_deltas(tables, packed, count, g, d):
+    """d = g_raw w_d: what the last hidden layer's output gets from the density."""
+    start, columns = tables.heads[0, DENSITY], tables.slots[tables.slots.shape[0] - 2, PADDED]
+    row = packed[start : start + columns]
+    for s in range(count):
+        for j in range(columns):
+            d[s, j] = g[s, 3] * row[j]
+    d[count:] = 0
+
+
+@rowwise
+def _layer_backward(
+    tables, number, packed, memory, base, count, rows, relu, beta, to_weights, g, sums, deltas, here, there, by_e
+):  # fmt: skip
+    """Gradients of layer ``number``'s matrices from deltas[here:]; the deltas of the layer before it to [there:].
+
+    What the embedding gets is added to the rows of ``by_e``, if it has any.
+    """
     slots, products, last = tables.slots, tables.products, tables.slots.shape[0] - 2
     stride, outputs = slots[number + 1, STRIDE], slots[number + 1, WIDTH]
     padded_outputs = slots[number + 1, PADDED]
     for p in range(tables.layers[number, FIRST], tables.layers[number, END]):
         source = products[p, SOURCE]
         start, source_stride, columns = base + slots[source, OFFSET], slots[source, STRIDE], slots[source, PADDED]
-        for column in range(0, columns, COLUMNS):
-            multiply(
-                deltas, here, 1, stride, memory, start + column, source_stride,
-                sums, products[p, GRADIENT] + column, columns, padded_outputs, count,
-            )  # fmt: skip
-        if source == 0:
+        if to_weights:
+            for column in range(0, columns, COLUMNS):
+                multiply(
+                    deltas, here, 1, stride, memory, start + column, source_stride,
+                    sums, products[p, GRADIENT] + column, columns, padded_outputs, count,
+                )  # fmt: skip
+        if source == 0 and by_e.shape[0] == 0:
             continue
         d = matrix(deltas, there, rows, source_stride)
         if number == last:
-            row = packed[tables.heads[0, DENSITY] : tables.heads[0, DENSITY] + columns]
-            for s in range(count):
-                for j in range(columns):
-                    d[s, j] = g[s, 3] * row[j]
-            d[count:] = 0
-        else:
+            _density_deltas(tables, packed, count, g, d)
+        elif source > 0:
             d[:] = 0
+        target, first = (by_e, 0) if source == 0 else (deltas, there)
         for column in range(0, columns, COLUMNS):
             multiply(
                 deltas, here, stride, 1, packed, products[p, BACKWARD] + column * outputs, COLUMNS,
-                deltas, there + column, source_stride, rows, outputs,
+                target, first + column, source_stride, rows, outputs,
             )  # fmt: skip
+        if source == 0:
+            continue
         of_bias = tables.layers[source - 1, BIAS_SUM]
         h = _slot(tables, source, memory, base, rows)
         _slope_and_sum(d, h, columns, count, relu, beta, sums[of_bias : of_bias + columns])
@@ -226,32 +249,44 @@ def _layer_backward(tables, number, packed, memory, base, count, rows, relu, bet
 
 @rowwise
 def backward_block(
-    tables, packed, memory, base, count, rays, relu, beta, density_exp,
-    raw, sigma, rgb, g_sigma, g_rgb, g, sums, deltas, du,
+    tables, waves, packed, memory, base, count, rays, relu, beta, density_exp, color, to_weights,
+    raw, sigma, rgb, g_sigma, g_rgb, g, sums, deltas, by_e, du, dx,
 ):  # fmt: skip
-    """Add the gradients of ``count`` samples to ``sums`` and those by u to ``du``.
+    """Add the gradients of ``count`` samples to ``sums`` and those by u to ``du``; those by x are written to ``dx``.
 
-    g: (BLOCK, 4), deltas: room for two layers' derivatives.
+    g: (BLOCK, 4), deltas: room for two layers' derivatives, by_e: for the embedding's, or empty: then not by x.
     """
     for s in range(count):
-        for c in range(3):
-            v = rgb[s, c]
-            g[s, c] = g_rgb[s, c] * v * (ONE - v)
+        if color:
+            for c in range(3):
+                v = rgb[s, c]
+                g[s, c] = g_rgb[s, c] * v * (ONE - v)
         if density_exp:
             g[s, 3] = ZERO if raw[s] > HIGHEST_RAW else g_sigma[s] * sigma[s]
         else:
             g[s, 3] = g_sigma[s] * elementary.softplus_slope(sigma[s], beta)
     rows = (count + ROWS - 1) // ROWS * ROWS
     last = tables.slots.shape[0] - 2
-    d = matrix(deltas, 0, rows, tables.slots[last + 1, STRIDE])
-    z = _slot(tables, last + 1, memory, base, rows)
-    _heads_backward(tables, packed, memory, base, count, rows, g, sums, d)
-    columns, of_bias = tables.slots[last + 1, PADDED], tables.layers[last, BIAS_SUM]
+    top = last if color else last - 1  # the layer that the heads see
+    d = matrix(deltas, 0, rows, tables.slots[top + 1, STRIDE])
+    _density_head_backward(tables, memory, base, count, rows, g, sums)
+    if color:
+        _color_head_backward(tables, packed, memory, base, count, rows, g, sums, d)
+    else:
+        _density_deltas(tables, packed, count, g, d)
+    columns, of_bias = tables.slots[top + 1, PADDED], tables.layers[top, BIAS_SUM]
+    z = _slot(tables, top + 1, memory, base, rows)
     _slope_and_sum(d, z, columns, count, relu, beta, sums[of_bias : of_bias + columns])
-    _sum_rays(d, rays, count, du)
+    if color:
+        _sum_rays(d, rays, count, du)
     half = deltas.shape[0] // 2
-    for number in range(last, -1, -1):
-        here = (last - number) % 2 * half
+    by_e[:] = 0
+    for number in range(top, -1, -1):
+        here = (top - number) % 2 * half
         _layer_backward(
-            tables, number, packed, memory, base, count, rows, relu, beta, g, sums, deltas, here, half - here
-        )
+            tables, number, packed, memory, base, count, rows, relu, beta, to_weights, g, sums,
+            deltas, here, half - here, by_e,
+        )  # fmt: skip
+    if by_e.shape[0] > 0:
+        stride = tables.slots[0, STRIDE]
+        embed_rows_backward(_slot(tables, 0, memory, base, rows), matrix(by_e, 0, rows, stride), waves, dx)

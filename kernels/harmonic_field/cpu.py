@@ -14,7 +14,7 @@ from ..jit import jit
 from . import reference
 from .embedding import waves
 from .groups import GROUP, backward_group, forward_group
-from .layout import BLOCK, Layout, layout_of
+from .layout import BLOCK, OFFSET, Layout, layout_of
 from .octaves import MOST_OCTAVES
 from .spec import FieldSpec, FieldWeights
 
@@ -40,16 +40,17 @@ def _forward(
 
 @jit
 def _backward(
-    tables, size, direction_waves, packed, offsets, directions, first, count, memory,
-    relu, beta, density_exp, raw, sigma, rgb, g_sigma, g_rgb, sums,
+    tables, size, waves, direction_waves, packed, offsets, directions, first, count, memory,
+    relu, beta, density_exp, color, to_weights, raw, sigma, rgb, g_sigma, g_rgb, sums, dx, dd, ends, end_rays,
 ):  # fmt: skip
     """Add the gradients of samples first to first + count to the rows of ``sums`` that their groups have."""
     for index in numba.prange((count + GROUP - 1) // GROUP):
         start = np.int64(index) * GROUP
+        group = (first + start) // GROUP
         backward_group(
-            tables, size, direction_waves, packed, offsets, directions, first + start, min(GROUP, count - start),
-            memory, start // BLOCK * size, relu, beta, density_exp, raw, sigma, rgb, g_sigma, g_rgb,
-            sums[(first + start) // GROUP % SUMS],
+            tables, size, waves, direction_waves, packed, offsets, directions, first + start,
+            min(GROUP, count - start), memory, start // BLOCK * size, relu, beta, density_exp, color, to_weights,
+            raw, sigma, rgb, g_sigma, g_rgb, sums[group % SUMS], dx, dd, ends[group], end_rays[group],
         )  # fmt: skip
 
 
@@ -71,24 +72,27 @@ class _Call:
     """One evaluation: its arguments as the kernels take them, its results, and what is kept for the backward."""
 
     def __init__(
-        self, x: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec, color: bool
-    ) -> None:
+        self, x: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec, color: bool,
+        inputs: bool,
+    ) -> None:  # fmt: skip
         self.x, self.offsets = x.detach().contiguous().numpy(), offsets.contiguous().numpy()
         self.directions = directions.detach().contiguous().numpy()
-        self.shapes, self.color = [t.shape for t in weights.flat()], color
-        self.layout = layout_of(weights, spec)
+        self.shapes, self.color, self.inputs = [t.shape for t in weights.flat()], color, inputs
+        self.layout = layout_of(weights, spec, inputs)
+        self.size = self.layout.size if color else int(self.layout.tables.slots[-1, OFFSET])  # no room for its layer
         self.packed = _pack(weights, self.layout)
         self.waves = waves(spec.omega0, spec.octaves, spec.append_input)
         self.direction_waves = waves(spec.omega0, spec.direction_octaves, spec.append_input)
         self.options = (spec.activation == "relu", np.float32(spec.beta), spec.density_activation == "exp")
         count = len(x)
         self.raw, self.sigma = np.empty(count, np.float32), np.empty(count, np.float32)
-        self.rgb = np.empty((count, 3), np.float32)
+        self.rgb = np.empty((count if color else 0, 3), np.float32)
         self.kept: list[tuple[int, int, np.ndarray]] = []
+        self.incoming: tuple[Tensor, ...] = ()  # the loss's gradients, for ``_Weights``
 
     def forward(self, keep: bool) -> None:
         """Fill ``raw``, ``sigma`` and, with colors, ``rgb``; ``keep`` the layers for ``backward``."""
-        size = self.layout.size
+        size = self.size
         blocks = GROUP // BLOCK if keep else 1  # of memory that a group has
         for first, count in _chunks(len(self.x), 4 * size * blocks):
             memory = np.empty(-(-count // GROUP) * blocks * size, np.float32)
@@ -99,56 +103,106 @@ class _Call:
             if keep:
                 self.kept.append((first, count, memory))
 
-    def backward(self, g_sigma: Tensor, g_rgb: Tensor) -> list[Tensor]:
-        """The weights' gradients, in the order of ``FieldWeights.flat``."""
+    def backward(
+        self, incoming: tuple[Tensor, ...], to_x: bool = False, to_directions: bool = False, to_weights: bool = True
+    ) -> tuple[Tensor | None, Tensor | None, list[Tensor | None]]:
+        """The gradients that are asked for: positions', directions', and the weights' as ``FieldWeights.flat``."""
         groups = -(-len(self.x) // GROUP)
         sums = np.zeros((min(SUMS, groups), self.layout.sums), np.float32)
+        dx = np.empty((len(self.x) if to_x else 0, 3), np.float32)
+        dd = np.zeros((len(self.directions) if to_directions else 0, 3), np.float32)
+        ends, end_rays = np.zeros((groups, 2, 3), np.float32), np.zeros((groups, 2), np.int64)
         for first, count, memory in self.kept:
             _backward(
-                self.layout.tables, self.layout.size, self.direction_waves, self.packed, self.offsets, self.directions,
-                first, count, memory, *self.options, self.raw, self.sigma, self.rgb,
-                g_sigma.contiguous().numpy(), g_rgb.contiguous().numpy(), sums,
+                self.layout.tables, self.size, self.waves, self.direction_waves, self.packed, self.offsets,
+                self.directions, first, count, memory, *self.options, self.color, to_weights,
+                self.raw, self.sigma, self.rgb, *(g.contiguous().numpy() for g in incoming),
+                sums, dx, dd, ends, end_rays,
             )  # fmt: skip
-        flat = torch.from_numpy(sums.sum(0)).take(self.layout.gradients)
-        parts = flat.split([shape.numel() for shape in self.shapes])
-        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        parts: list[Tensor | None] = [None] * len(self.shapes)
+        if to_weights:
+            flat = torch.from_numpy(sums.sum(0)).take(self.layout.gradients)
+            split = flat.split([shape.numel() for shape in self.shapes])
+            used = len(split) if self.color else len(split) - 5
+            parts[:used] = [part.view(shape) for part, shape in zip(split[:used], self.shapes[:used], strict=True)]
+        if to_directions and len(dd):
+            np.add.at(dd, end_rays.ravel(), ends.reshape(-1, 3))
+        return torch.from_numpy(dx) if to_x else None, torch.from_numpy(dd) if to_directions else None, parts
 
 
 class _HarmonicField(torch.autograd.Function):
-    """Gradients to the weights only: other requests go to the reference. ``keep``: a backward may follow."""
+    """(call, x, offsets, directions, weights or what ``_Weights`` returns) -> sigma (S,), rgb (S,3)."""
 
     @staticmethod
-    def forward(ctx, x, offsets, directions, spec, keep, *tensors):
-        ctx.call = _Call(x, offsets, directions, FieldWeights.unflatten(tensors), spec, color=True)
-        ctx.call.forward(keep)
+    def forward(ctx, call, x, offsets, directions, *weights):
+        ctx.call = call
         # The call has arrays: an output kept as it is would hold its own graph node, and the node the output, until
         # the collector runs. Autograd is told of them all the same: it finds out whether somebody writes into them.
-        results = torch.from_numpy(ctx.call.sigma), torch.from_numpy(ctx.call.rgb)
+        results = torch.from_numpy(call.sigma), torch.from_numpy(call.rgb)
         ctx.save_for_backward(*results, offsets, directions)
         return results
 
     @staticmethod
+    def backward(ctx, *incoming):
+        # Autograd would only notice a second derivative through ``incoming``, and leave out those through the inputs.
+        if ctx.call.inputs and torch.is_grad_enabled():
+            raise RuntimeError(
+                "gradients of the harmonic field by positions or directions are not differentiable again on a CPU "
+                "(create_graph=True); nerfkit.kernels.use('reference') has second derivatives"
+            )
+        return _HarmonicField._backward(ctx, *incoming)
+
+    @staticmethod
     @once_differentiable
-    def backward(ctx, g_sigma, g_rgb):
+    def _backward(ctx, *incoming):
         _ = ctx.saved_tensors  # raises where one has been written into since, or where the graph is gone
-        return None, None, None, None, None, *ctx.call.backward(g_sigma, g_rgb)
+        _, to_x, _, to_directions, *_ = ctx.needs_input_grad
+        if not ctx.call.inputs:
+            return None, None, None, None, *ctx.call.backward(incoming)[2]
+        ctx.call.incoming = incoming
+        dx, dd, _ = ctx.call.backward(incoming, to_x, to_directions, to_weights=False)
+        return None, dx, None, dd, torch.zeros(())
+
+
+class _Weights(torch.autograd.Function):
+    """In the weights' place where an input has a gradient: autograd asks it for theirs only if somebody wants them.
+
+    A function of several tensors is not told which of their gradients are wanted, and the weights' are half the work.
+    """
+
+    @staticmethod
+    def forward(ctx, call, *weights):
+        ctx.call = call
+        return torch.zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, _):
+        return None, *ctx.call.backward(ctx.call.incoming)[2]
+
+
+def _evaluate(x, offsets, directions, weights, spec, color):
+    tensors, graph = weights.flat(), torch.is_grad_enabled()
+    inputs = graph and (x.requires_grad or directions.requires_grad)
+    call = _Call(x, offsets, directions, weights, spec, color, inputs)
+    call.forward(keep=inputs or (graph and any(t.requires_grad for t in tensors)))
+    if inputs:
+        tensors = (_Weights.apply(call, *tensors),)
+    return _HarmonicField.apply(call, x, offsets, directions, *tensors)
 
 
 def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:
-    """sigma(x), (S,3) -> (S,); without a graph by the kernels."""
-    if spec.octaves > MOST_OCTAVES or (torch.is_grad_enabled() and any(t.requires_grad for t in (x, *weights.flat()))):
+    """sigma(x), (S,3) -> (S,)."""
+    if spec.octaves > MOST_OCTAVES:
         return reference.harmonic_density(x, weights, spec)
-    call = _Call(x, torch.empty(0, dtype=torch.int64), x[:0], weights, spec, color=False)
-    call.forward(keep=False)
-    return torch.from_numpy(call.sigma)
+    none = x.detach()[:0]
+    return _evaluate(x, torch.empty(0, dtype=torch.int64), none, weights, spec, color=False)[0]
 
 
 def packed_field(
     x: Tensor, offsets: Tensor, directions: Tensor, weights: FieldWeights, spec: FieldSpec
 ) -> tuple[Tensor, Tensor]:
-    """sigma (S,) and c (S,3) of packed samples; gradients to all weights, and by the reference to the inputs."""
-    wants_input_gradient = torch.is_grad_enabled() and (x.requires_grad or directions.requires_grad)
-    if wants_input_gradient or max(spec.octaves, spec.direction_octaves) > MOST_OCTAVES:
+    """sigma (S,) and c (S,3) of packed samples."""
+    if max(spec.octaves, spec.direction_octaves) > MOST_OCTAVES:
         return reference.packed_field(x, offsets, directions, weights, spec)
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in weights.flat())
-    return _HarmonicField.apply(x, offsets, directions, spec, keep, *weights.flat())
+    return _evaluate(x, offsets, directions, weights, spec, color=True)

@@ -6,14 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .elementary import rowwise, sine_of_turns
+from .elementary import rowwise, sine_of_turns, summing
 from .octaves import embed_octaves
 
 
 class Waves(NamedTuple):
-    """One embedding: ``table`` (4, 6K) for ``_embed_waves``, empty where ``embed_octaves`` is to reduce the phases."""
+    """One embedding: ``table`` (4, 6K) for ``_embed_waves``, empty where ``embed_octaves`` is to reduce the phases.
+
+    ``frequencies`` (K,): omega0 2^k.
+    """
 
     table: np.ndarray
+    frequencies: np.ndarray
     omega0: np.float32
     octaves: int
     append_input: bool
@@ -29,7 +33,8 @@ def waves(omega0: float, octaves: int, append_input: bool) -> Waves:
                 start = (2 * axis + part) * octaves
                 table[axis, start : start + octaves] = 0.5 * 2.0 ** np.arange(octaves)
                 table[3, start : start + octaves] = 0.25 * part
-    return Waves(table, np.float32(omega0), octaves, append_input)
+    frequencies = np.float32(omega0) * 2.0 ** np.arange(octaves, dtype=np.float32)
+    return Waves(table, frequencies, np.float32(omega0), octaves, append_input)
 
 
 @rowwise
@@ -56,3 +61,17 @@ def embed_rows(x, waves, out, stride):
         for s in range(x.shape[0]):
             for axis in range(3):
                 out[s * stride + 6 * waves.octaves + axis] = x[s, axis]
+
+
+@summing
+def embed_rows_backward(e, g, waves, out):
+    """The gradient by x (rows of ``out``) from those by e(x), ``g``: the formula heads the package."""
+    octaves, frequencies = waves.octaves, waves.frequencies
+    for s in range(out.shape[0]):
+        for axis in range(3):
+            sines = 2 * axis * octaves
+            cosines = sines + octaves
+            total = np.float32(0)
+            for k in range(octaves):
+                total += frequencies[k] * (e[s, cosines + k] * g[s, sines + k] - e[s, sines + k] * g[s, cosines + k])
+            out[s, axis] = total + g[s, 6 * octaves + axis] if waves.append_input else total

@@ -8,8 +8,8 @@ import numpy as np
 
 from .blocks import backward_block, forward_block, matrix
 from .elementary import rowwise
-from .embedding import embed_rows
-from .layout import BLOCK, DIRECTION, PADDED, STRIDE
+from .embedding import embed_rows, embed_rows_backward
+from .layout import BLOCK, DIRECTION, PADDED, STRIDE, TO_DIRECTION, WIDTH
 from .products import COLUMNS, ROWS, multiply
 
 GROUP = 8 * BLOCK  # samples whose gradients are summed by one thread
@@ -77,30 +77,56 @@ def forward_group(
 
 @rowwise
 def backward_group(
-    tables, size, direction_waves, packed, offsets, directions, first, count, memory, base,
-    relu, beta, density_exp, raw, sigma, rgb, g_sigma, g_rgb, sums,
+    tables, size, waves, direction_waves, packed, offsets, directions, first, count, memory, base,
+    relu, beta, density_exp, color, to_weights, raw, sigma, rgb, g_sigma, g_rgb, sums, dx, dd, ends, end_rays,
 ):  # fmt: skip
-    """Add the gradients of ``count`` samples from ``first`` on to ``sums``."""
+    """Add the gradients of ``count`` samples from ``first`` on to ``sums``; write theirs to ``dx``, if it has rows.
+
+    dd: the rays' gradients by direction, if it has rows. A ray that other groups share begins or ends this one's
+    samples: ``ends`` (2, 3) gets the shares of the first ray and, where it is another, the last, and ``end_rays`` (2,)
+    their numbers.
+    """
     rays, owners = np.zeros(GROUP, np.int64), np.empty(GROUP, np.int64)
-    numbers = _rays_of(offsets, first, count, rays, owners)
+    numbers = _rays_of(offsets, first, count, rays, owners) if color else 0
     columns = tables.slots[tables.slots.shape[0] - 1, PADDED]
-    flat = np.zeros(numbers * columns, np.float32)
-    du = matrix(flat, 0, numbers, columns)
+    outputs = tables.slots[tables.slots.shape[0] - 1, WIDTH]
+    ray_rows = (numbers + ROWS - 1) // ROWS * ROWS
+    flat = np.zeros(ray_rows * columns, np.float32)
+    du = matrix(flat, 0, ray_rows, columns)
     widest = 0
     for slot in range(tables.slots.shape[0]):
         widest = max(widest, tables.slots[slot, STRIDE])
     deltas, g = np.empty(2 * BLOCK * widest, np.float32), np.empty((BLOCK, 4), np.float32)
+    by_e = np.empty(BLOCK * tables.slots[0, STRIDE] if dx.shape[0] > 0 else 0, np.float32)
     for start in range(0, count, BLOCK):
         samples, here = min(BLOCK, count - start), first + start
         end = here + samples
         backward_block(
-            tables, packed, memory, base, samples, rays[start : start + BLOCK], relu, beta, density_exp,
-            raw[here:end], sigma[here:end], rgb[here:end], g_sigma[here:end], g_rgb[here:end], g, sums, deltas, du,
+            tables, waves, packed, memory, base, samples, rays[start : start + BLOCK], relu, beta, density_exp, color,
+            to_weights, raw[here:end], sigma[here:end], rgb[here:end], g_sigma[here:end], g_rgb[here:end],
+            g, sums, deltas, by_e, du, dx[here:end],
         )  # fmt: skip
         base += size
+    if numbers == 0:
+        return
     e, stride, _, _ = _embed_directions(directions, owners, numbers, direction_waves)
     for column in range(0, stride, COLUMNS):
         multiply(
             flat, 0, 1, columns, e, column, stride,
             sums, tables.heads[1, DIRECTION] + column, stride, columns, numbers,
         )  # fmt: skip
+    if dd.shape[0] == 0:
+        return
+    by_e = np.zeros(ray_rows * stride, np.float32)
+    for column in range(0, stride, COLUMNS):
+        multiply(
+            flat, 0, columns, 1, packed, tables.heads[0, TO_DIRECTION] + column * outputs, COLUMNS,
+            by_e, column, stride, ray_rows, outputs,
+        )  # fmt: skip
+    found = np.empty((numbers, 3), np.float32)
+    embed_rows_backward(matrix(e, 0, ray_rows, stride), matrix(by_e, 0, ray_rows, stride), direction_waves, found)
+    for number in range(1, numbers - 1):
+        dd[owners[number]] = found[number]
+    ends[0], end_rays[0] = found[0], owners[0]
+    if numbers > 1:
+        ends[1], end_rays[1] = found[numbers - 1], owners[numbers - 1]

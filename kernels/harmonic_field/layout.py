@@ -3,7 +3,7 @@
 Columns are padded with zeros to multiples of COLUMNS. A block of BLOCK samples owns one stretch of memory with a slot
 a layer: the embedding, the hidden layers, the color layer. The weights are gathered into one flat array, for every
 product as panels of COLUMNS columns, in the order in which ``products.tile`` reads them: once for x W^T and, where the
-input has a gradient, once for dz W.
+input has a gradient, once for dz W: the embeddings have one only where positions or directions do.
 """
 
 import functools
@@ -21,7 +21,8 @@ BLOCK = 128  # samples that go through the whole field together
 OFFSET, STRIDE, WIDTH, PADDED = range(4)  # slots
 BIAS, BIAS_SUM, FIRST, END = range(4)  # layers; their products are FIRST to END
 SOURCE, FORWARD, BACKWARD, GRADIENT = range(4)  # products
-DENSITY, DENSITY_BIAS, COLOR, COLOR_BIAS, DIRECTION = range(5)  # heads: a row of weights, one of their gradients
+# heads: a row of weights, one of their gradients; the last only of weights, -1 where directions have no gradient
+DENSITY, DENSITY_BIAS, COLOR, COLOR_BIAS, DIRECTION, TO_DIRECTION = range(6)
 
 
 class Tables(NamedTuple):
@@ -52,9 +53,9 @@ def padded(columns: int) -> int:
     return -(-columns // COLUMNS) * COLUMNS
 
 
-def layout_of(weights: FieldWeights, spec: FieldSpec) -> Layout:
-    """The layout for weights of these shapes."""
-    return _layout(tuple(tuple(t.shape) for t in weights.flat()), spec.skip)
+def layout_of(weights: FieldWeights, spec: FieldSpec, inputs: bool = False) -> Layout:
+    """The layout for weights of these shapes; ``inputs``: positions or directions have a gradient."""
+    return _layout(tuple(tuple(t.shape) for t in weights.flat()), spec.skip, inputs)
 
 
 def _panels(matrix: np.ndarray) -> np.ndarray:
@@ -66,7 +67,7 @@ def _panels(matrix: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=16)
-def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None) -> Layout:
+def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None, inputs: bool) -> Layout:
     counts = [int(np.prod(shape)) for shape in shapes]
     starts = np.cumsum([0, *counts])
     numbers = [start + np.arange(n).reshape(s) for start, n, s in zip(starts[:-1], counts, shapes, strict=True)]
@@ -106,7 +107,7 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None) -> Layout:
         if number and number == skip:
             parts = [(number, matrix[:, : widths[number]]), (0, matrix[:, widths[number] :])]
         for source, part in parts:
-            backward = pack(_panels(part)) if source else -1
+            backward = pack(_panels(part)) if source or inputs else -1
             products.append(
                 (source, pack(_panels(part.T)), backward, sum_of(part, padded(len(part)), slots[source][PADDED]))
             )
@@ -116,13 +117,17 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None) -> Layout:
     rows = np.concatenate([_panels(row[None]) for row in color[0]])
     ray = np.concatenate([direction, feature[1][:, None]], 1)  # (c, E_d + 1) by [e(d), 1]
     heads = [
-        [pack(_panels(density[0])), pack(density[1]), pack(rows), pack(color[1]), pack(_panels(ray.T))],
+        [
+            *(pack(part) for part in (_panels(density[0]), density[1], rows, color[1], _panels(ray.T))),
+            pack(_panels(direction)) if inputs else -1,
+        ],
         [
             sum_of(density[0], 1, padded(widths[-2])),
             sum_of(density[1][None], 1, 1),
             sum_of(color[0], 3, padded(widths[-1])),
             sum_of(color[1][None], 1, 3),
             sum_of(direction, padded(widths[-1]), padded(ray.shape[1])),
+            -1,
         ],
     ]
     table = functools.partial(np.array, dtype=np.int64)

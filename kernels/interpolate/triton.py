@@ -90,8 +90,7 @@ def forward(face, barycentrics, faces, attributes):
     if image.numel() == 0:
         return image
     grid, sizes, shape = _launch(face, faces, attributes)
-    with torch.cuda.device_of(face):
-        forward_kernel[grid](face, barycentrics, faces, attributes, image, *sizes, **shape)
+    forward_kernel[grid](face, barycentrics, faces, attributes, image, *sizes, **shape)
     return image
 
 
@@ -102,8 +101,7 @@ def backward(face, barycentrics, faces, attributes, grad_image, *, to_barycentri
         for_barycentrics = torch.empty_like(barycentrics)
         if face.numel():
             grid, sizes, shape = _launch(face, faces, attributes)
-            with torch.cuda.device_of(face):
-                backward_kernel[grid](face, faces, attributes, grad_image, for_barycentrics, *sizes, **shape)
+            backward_kernel[grid](face, faces, attributes, grad_image, for_barycentrics, *sizes, **shape)
     if to_attributes and face.numel() and attributes.numel():
         for_attributes = _sum_of_pixels(face, barycentrics, faces, attributes, grad_image)
     elif to_attributes:

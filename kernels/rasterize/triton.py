@@ -184,8 +184,7 @@ def forward(points, faces, height, width, near):
         )  # fmt: skip
 
     if face.numel():
-        with torch.cuda.device_of(points):
-            in_pieces(Region.whole(views, height, width), number, MOST, count, draw)
+        in_pieces(Region.whole(views, height, width), number, MOST, count, draw)
     return face, barycentrics, depth
 
 

@@ -136,10 +136,9 @@ def backward(points, faces, face, grad_barycentrics, grad_depth):
     if grad_points.numel() == 0 or faces.shape[-2] == 0:
         return grad_points.zero_()
     step = max(1, min(PIXELS // (height * width), (2**31 - 1) // max(faces.shape[-2], points.shape[1])))
-    with torch.cuda.device_of(points):
-        for first in range(0, views, step):
-            part = grad_points[first : first + step]
-            part.copy_(_of_views(points, faces, face, incoming, first, len(part)).view(part.shape))
+    for first in range(0, views, step):
+        part = grad_points[first : first + step]
+        part.copy_(_of_views(points, faces, face, incoming, first, len(part)).view(part.shape))
     return grad_points
 
 

@@ -76,11 +76,10 @@ def over_pieces(
             lists = entries, offsets
 
     if whole.tiles:
-        with torch.cuda.device_of(boxes):
-            if lists[1].numel():
-                draw(whole, *lists)
-            else:
-                in_pieces(whole, faces, MOST, count, draw_and_keep)
+        if lists[1].numel():
+            draw(whole, *lists)
+        else:
+            in_pieces(whole, faces, MOST, count, draw_and_keep)
     return lists
 
 

@@ -1,6 +1,5 @@
 """Triton: a level of a pyramid from the one before it, and back; a lane a texel and channel."""
 
-import torch
 import triton
 import triton.language as tl
 
@@ -101,14 +100,12 @@ def halve(texture):
     """The next level (N,A',B',C) of a texture (N,A,B,C)."""
     count, height, width, channels = texture.shape
     smaller = texture.new_empty(count, max(1, height // 2), max(1, width // 2), channels)
-    with torch.cuda.device_of(texture):
-        halve_into(texture, smaller)
+    halve_into(texture, smaller)
     return smaller
 
 
 def halve_transposed(gradient, shape):
     """Gradient of the texture, of the given shape, from that of its next level."""
     texture = gradient.new_empty(shape)
-    with torch.cuda.device_of(gradient):
-        gather_into(None, gradient, texture)
+    gather_into(None, gradient, texture)
     return texture

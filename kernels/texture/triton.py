@@ -196,21 +196,20 @@ def forward(texture, uv, covered, level):
     count, height, width, _ = texture.shape
     rows, table = _table(count, height, width, level is not None, texture.device)
     image = texture.new_empty(len(uv), channels)
-    with torch.cuda.device_of(texture):
-        texels = texture.view(-1, channels)
-        if level is not None:
-            first, height, width = rows[-1]
-            texels = texture.new_empty(first + count * height * width, channels)
-            levels = _views(texels, count, rows)
-            levels[0].copy_(texture)
-            for finer, coarser in pairwise(levels):
-                halve_into(finer, coarser)
-        if image.numel():
-            grid, lanes, options = tile(len(uv), channels)
-            samples = (table, uv, covered.view(torch.uint8), level, image)
-            forward_kernel[grid](
-                texels, *samples, *_sizes(texture, uv, rows), MIPPED=level is not None, SAMPLES=lanes, **options
-            )
+    texels = texture.view(-1, channels)
+    if level is not None:
+        first, height, width = rows[-1]
+        texels = texture.new_empty(first + count * height * width, channels)
+        levels = _views(texels, count, rows)
+        levels[0].copy_(texture)
+        for finer, coarser in pairwise(levels):
+            halve_into(finer, coarser)
+    if image.numel():
+        grid, lanes, options = tile(len(uv), channels)
+        samples = (table, uv, covered.view(torch.uint8), level, image)
+        forward_kernel[grid](
+            texels, *samples, *_sizes(texture, uv, rows), MIPPED=level is not None, SAMPLES=lanes, **options
+        )
     return image, texels
 
 
@@ -224,27 +223,24 @@ def backward(texture, texels, uv, covered, level, grad_image, *, to_texture=True
     (programs, blocks), lanes, options = tile(len(uv), channels)
     options |= {"MIPPED": mipped, "SAMPLES": lanes}
     grad_texture = grad_uv = grad_level = None
-    with torch.cuda.device_of(texture):
-        if to_uv or to_level:
-            grad_uv, grad_level = torch.empty_like(uv), torch.empty_like(level) if mipped else None
-            if len(uv):
-                gradients = (grad_image, grad_uv, grad_level)
-                slopes_kernel[(programs,)](texels, table, uv, covered, level, *gradients, *sizes, **options)
-        if to_texture:
-            grad_texture = torch.zeros_like(texture)
-            if grad_image.numel():
-                entries = 2 * len(uv) if mipped else len(uv)
-                cell = torch.empty(entries, dtype=torch.int64, device=uv.device)
-                values = texture.new_empty(entries, 4, channels)
-                corners_kernel[(programs, blocks)](
-                    table, uv, covered, level, grad_image, cell, values, *sizes, **options
-                )
-                sums = _views(segment_sum(values, cell, len(texels)), count, rows)
-                smaller = None
-                for k in range(len(rows) - 1, -1, -1):
-                    finer = grad_texture if k == 0 else sums[k].new_empty(count, *rows[k][1:], channels)
-                    gather_into(sums[k], smaller, finer)
-                    smaller = finer
+    if to_uv or to_level:
+        grad_uv, grad_level = torch.empty_like(uv), torch.empty_like(level) if mipped else None
+        if len(uv):
+            gradients = (grad_image, grad_uv, grad_level)
+            slopes_kernel[(programs,)](texels, table, uv, covered, level, *gradients, *sizes, **options)
+    if to_texture:
+        grad_texture = torch.zeros_like(texture)
+        if grad_image.numel():
+            entries = 2 * len(uv) if mipped else len(uv)
+            cell = torch.empty(entries, dtype=torch.int64, device=uv.device)
+            values = texture.new_empty(entries, 4, channels)
+            corners_kernel[(programs, blocks)](table, uv, covered, level, grad_image, cell, values, *sizes, **options)
+            sums = _views(segment_sum(values, cell, len(texels)), count, rows)
+            smaller = None
+            for k in range(len(rows) - 1, -1, -1):
+                finer = grad_texture if k == 0 else sums[k].new_empty(count, *rows[k][1:], channels)
+                gather_into(sums[k], smaller, finer)
+                smaller = finer
     return grad_texture, grad_uv if to_uv else None, grad_level if to_level else None
 
 

@@ -1,7 +1,9 @@
 """Which implementation runs, what is imported for it, and what every operation checks of its tensors."""
 
+import contextlib
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -33,7 +35,7 @@ def test_operations_are_imported_without_their_compilers():
     names = "antialias composite edge_gradient harmonic_field interpolate march philox rasterize sample_rays"
     code = "".join(f"import nerfkit.kernels.{name}\n" for name in [*names.split(), "soft_mask", "texture"])
     code += "import sys; print({'numba', 'triton'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
     assert found.stdout.strip() == "set()"
 
 
@@ -45,6 +47,22 @@ def test_a_backend_that_cannot_be_had_is_named(monkeypatch):
         pytest.raises(ImportError, match=r"composite on cpu: .* triton backend, got .*triton"),
     ):
         composite(torch.ones(2), torch.ones(2, 3), torch.zeros(2), torch.ones(2), torch.tensor([0, 2]))
+
+
+def test_the_gpu_of_the_tensor_is_the_current_one_inside(monkeypatch):
+    current = []
+
+    @contextlib.contextmanager
+    def device_of(tensor):
+        current.append(tensor.device.index)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    tensor = SimpleNamespace(device=torch.device("cuda", 1), dtype=torch.float32, is_cuda=True)
+    with use("reference"), implementation(PACKAGE, tensor):
+        assert current == [1]
+    assert current == []
 
 
 def test_other_errors_inside_the_block_pass_through():
