@@ -10,7 +10,7 @@ import nerfkit as nk
 
 PAGE = Path(__file__).with_name("api.md")
 GROUPS = {
-    "Scenes": ("open_scene", "Scene", "synthesize"),
+    "Scenes": ("open_scene", "Scene", "SynthesisOptions", "synthesize"),
     "Cameras": ("Cameras", "look_at", "from_opencv", "from_opengl", "from_pytorch3d"),
     "Fields": ("build_model", "RadianceModel", "FieldFit", "evaluate_field", "Field"),
     "Options of the field": ("HarmonicOptions", "OccupancyOptions", "StratifiedOptions", "TrainerOptions"),

@@ -12,7 +12,7 @@ __version__ = "0.2.0.dev0"
 _PLACES = {
     "nerfkit.scenes": "open_scene",
     "nerfkit.scenes.scene": "Scene",
-    "nerfkit.studio.synthesize": "synthesize",
+    "nerfkit.studio.synthesize": "SynthesisOptions synthesize",
     "nerfkit.cameras": "Cameras look_at",
     "nerfkit.cameras.conventions": "from_opencv from_opengl from_pytorch3d",
     "nerfkit.fields": "Field",
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from nerfkit.raster.lights import shade as shade
     from nerfkit.scenes import open_scene as open_scene
     from nerfkit.scenes.scene import Scene as Scene
+    from nerfkit.studio.synthesize import SynthesisOptions as SynthesisOptions
     from nerfkit.studio.synthesize import synthesize as synthesize
     from nerfkit.volume.model import RadianceModel as RadianceModel
     from nerfkit.volume.samplers import OccupancyOptions as OccupancyOptions
