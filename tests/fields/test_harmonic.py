@@ -1,6 +1,7 @@
 """The harmonic field as a module: its shapes, its plain PyTorch twin, and what it renders."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -22,10 +23,10 @@ def scene(seed: int = 0) -> tuple[torch.Tensor, Samples, torch.Tensor]:
     return torch.rand(len(ray), 3, generator=g) * 2 - 1, Samples(ray, start, start + 0.01, offsets), directions
 
 
-def fields(**options: object) -> list[HarmonicField]:
+def fields(scale: float = 1.0, **changes: Any) -> list[HarmonicField]:
     """The same field twice: fused and plain."""
-    options = HarmonicOptions(width=12, octaves=4, **options)  # type: ignore[arg-type,assignment]
-    made = [HarmonicField(replace(options, fused=fused), seed=7) for fused in (True, False)]  # type: ignore[type-var]
+    options = HarmonicOptions(width=12, octaves=4, **changes)
+    made = [HarmonicField(replace(options, fused=fused), scale=scale, seed=7) for fused in (True, False)]
     for field in made:
         torch.nn.init.constant_(field.density_head.bias, 1.5)
     return made

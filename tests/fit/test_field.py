@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.fit.average import RunningAverage
 from nerfkit.fit.evaluate import evaluate_field
-from nerfkit.fit.field import FieldFit, Step, pseudo_huber
+from nerfkit.fit.field import FieldFit, pseudo_huber
 from nerfkit.fit.pixels import TrainingRays
 from nerfkit.options import compose
 from nerfkit.pipeline import new_fit as build
@@ -81,19 +81,20 @@ def test_there_are_never_more_rays_than_allowed(scene: Scene, tmp_path: Path) ->
     assert [fit.step().rays for _ in range(3)] == [50, 50, 50]
 
 
-def test_interrupt_saves_and_goes_on(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fit = new_fit(scene, tmp_path)
-    original = FieldFit._step
+def test_half_a_step_is_never_saved(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second Ctrl-C comes at once: after the weights of step 5 moved and before their average did."""
+    fit = new_fit(scene, tmp_path, "trainer.checkpoint_every=0")
+    update = RunningAverage.update
 
-    def interrupted(self: FieldFit, share: float) -> Step:
-        if self.progress.step == 5:
+    def interrupted(self: RunningAverage, step: int) -> None:
+        if step == 5:
             raise KeyboardInterrupt
-        return original(self, share)
+        update(self, step)
 
-    monkeypatch.setattr(FieldFit, "_step", interrupted)
+    monkeypatch.setattr(RunningAverage, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit.train()
-    assert checkpoints.steps(tmp_path) == [5]
+    assert checkpoints.steps(tmp_path) == [5, 4]
 
 
 def test_ctrl_c_waits_for_the_end_of_the_step(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

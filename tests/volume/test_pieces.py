@@ -82,7 +82,7 @@ def test_one_piece_is_held_at_a_time() -> None:
             alive.add(positions)
             return super().render(positions, samples, *rest, **options)
 
-    field = Watched(width=8, depth=2, octaves=3)
+    field = Watched(HarmonicOptions(width=8, depth=2, octaves=3))
     pixels, _ = RadianceModel(field, StratifiedSampler(1.0, 3.0, 9)).render_rays(*rays(), piece=3)
     pixels.color.sum().backward()
     assert most == 0
