@@ -160,8 +160,7 @@ class Runner:
             scene, fit = self.fit.scene, self.fit
             views = scene.test[:VIEWS]
             frames, reason = attempt(
-                lambda: pictures.frames(fit.average, scene.cameras, views, self.device, self.side),
-                budget.left(),
+                lambda: pictures.frames(fit.average, scene.cameras, views, self.device, self.side), budget.left()
             )
             found["frames"] = frames or reason
         print(found, flush=True)

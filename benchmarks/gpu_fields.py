@@ -9,10 +9,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.gpu_floors import Flops, flops, size_of
-from nerfkit.kernels.composite import composite
-from nerfkit.kernels.composite import reference as composite_reference
-from nerfkit.kernels.harmonic_field import FieldSpec, FieldWeights, harmonic_field, harmonic_render
-from nerfkit.kernels.harmonic_field import reference as field_reference
+from nerfkit.kernels.composite import composite, reference as composite_reference
+from nerfkit.kernels.harmonic_field import (
+    FieldSpec,
+    FieldWeights,
+    harmonic_field,
+    harmonic_render,
+    reference as field_reference,
+)
 from nerfkit.kernels.march import Samples
 
 LOCKSTEP = 128  # samples a ray

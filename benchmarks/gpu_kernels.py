@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks import composite, gpu_profile
-from benchmarks import gpu_fields as fields
+from benchmarks import composite, gpu_fields as fields, gpu_profile
 from benchmarks.gpu_floors import Peaks, shares, size_of
 from benchmarks.gpu_limits import Budget, Entry, attempt, peak_bytes
 from benchmarks.gpu_peers import PEERS

@@ -50,7 +50,4 @@ def lightplane(inputs: composite.Inputs) -> Callable[[], object]:
     raise NotRunError("does other work: it renders feature grids")
 
 
-PEERS: Mapping[str, Callable[[composite.Inputs], Callable[[], object]]] = {
-    "nerfacc": nerfacc,
-    "lightplane": lightplane,
-}
+PEERS: Mapping[str, Callable[[composite.Inputs], Callable[[], object]]] = {"nerfacc": nerfacc, "lightplane": lightplane}

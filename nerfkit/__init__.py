@@ -40,46 +40,41 @@ _NAMES = {name: module for module, names in _PLACES.items() for name in names.sp
 _MODULES = {"losses": "nerfkit.mesh.losses", "measures": "nerfkit.mesh.measures"}
 
 if TYPE_CHECKING:
-    from nerfkit.cameras import Cameras as Cameras
-    from nerfkit.cameras import look_at as look_at
-    from nerfkit.cameras.conventions import from_opencv as from_opencv
-    from nerfkit.cameras.conventions import from_opengl as from_opengl
-    from nerfkit.cameras.conventions import from_pytorch3d as from_pytorch3d
+    from nerfkit.cameras import Cameras as Cameras, look_at as look_at
+    from nerfkit.cameras.conventions import (
+        from_opencv as from_opencv,
+        from_opengl as from_opengl,
+        from_pytorch3d as from_pytorch3d,
+    )
     from nerfkit.fields import Field as Field
     from nerfkit.fields.harmonic import HarmonicOptions as HarmonicOptions
     from nerfkit.fit.build import build_model as build_model
     from nerfkit.fit.evaluate import evaluate_field as evaluate_field
-    from nerfkit.fit.extract import ExtractOptions as ExtractOptions
-    from nerfkit.fit.extract import coarse_mesh as coarse_mesh
-    from nerfkit.fit.field import FieldFit as FieldFit
-    from nerfkit.fit.field import TrainerOptions as TrainerOptions
+    from nerfkit.fit.extract import ExtractOptions as ExtractOptions, coarse_mesh as coarse_mesh
+    from nerfkit.fit.field import FieldFit as FieldFit, TrainerOptions as TrainerOptions
     from nerfkit.fit.refine import refine_mesh as refine_mesh
     from nerfkit.fit.refine_options import RefineOptions as RefineOptions
     from nerfkit.kernels.composite import composite as composite
-    from nerfkit.kernels.march import intersect_box as intersect_box
-    from nerfkit.kernels.march import march as march
-    from nerfkit.kernels.march import positions as positions
+    from nerfkit.kernels.march import intersect_box as intersect_box, march as march, positions as positions
     from nerfkit.kernels.sample_rays import sample_rays as sample_rays
-    from nerfkit.mesh import losses as losses
-    from nerfkit.mesh import measures as measures
-    from nerfkit.mesh.files.io import load_mesh as load_mesh
-    from nerfkit.mesh.files.io import save_mesh as save_mesh
+    from nerfkit.mesh import losses as losses, measures as measures
+    from nerfkit.mesh.files.io import load_mesh as load_mesh, save_mesh as save_mesh
     from nerfkit.mesh.mesh import Mesh as Mesh
     from nerfkit.mesh.remeshing.remesh import remesh as remesh
     from nerfkit.mesh.shapes import icosphere as icosphere
-    from nerfkit.raster import antialias as antialias
-    from nerfkit.raster import interpolate as interpolate
-    from nerfkit.raster import rasterize as rasterize
-    from nerfkit.raster import render as render
-    from nerfkit.raster import sample_texture as sample_texture
+    from nerfkit.raster import (
+        antialias as antialias,
+        interpolate as interpolate,
+        rasterize as rasterize,
+        render as render,
+        sample_texture as sample_texture,
+    )
     from nerfkit.raster.lights import shade as shade
     from nerfkit.scenes import open_scene as open_scene
     from nerfkit.scenes.scene import Scene as Scene
-    from nerfkit.studio.synthesize import SynthesisOptions as SynthesisOptions
-    from nerfkit.studio.synthesize import synthesize as synthesize
+    from nerfkit.studio.synthesize import SynthesisOptions as SynthesisOptions, synthesize as synthesize
     from nerfkit.volume.model import RadianceModel as RadianceModel
-    from nerfkit.volume.samplers import OccupancyOptions as OccupancyOptions
-    from nerfkit.volume.samplers import StratifiedOptions as StratifiedOptions
+    from nerfkit.volume.samplers import OccupancyOptions as OccupancyOptions, StratifiedOptions as StratifiedOptions
 
 
 def __getattr__(name: str) -> Any:

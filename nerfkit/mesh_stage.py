@@ -36,11 +36,7 @@ UNITS = {"chamfer": 100}
 
 
 def refine_stage(
-    coarse: Mesh,
-    model: RadianceModel,
-    config: TrainOptions,
-    scene: Scene,
-    record: Run,
+    coarse: Mesh, model: RadianceModel, config: TrainOptions, scene: Scene, record: Run
 ) -> tuple[Mesh, Specular | None]:
     """The refined mesh and its highlights, None where it does without; metrics, curves and pictures go to ``record``.
 

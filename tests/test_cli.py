@@ -138,12 +138,7 @@ def test_an_output_that_is_a_file(
     ],
 )
 def test_errors_of_the_pipeline(
-    command: Command,
-    pipeline: ModuleType,
-    capsys: pytest.CaptureFixture,
-    error: BaseException,
-    code: int,
-    message: str,
+    command: Command, pipeline: ModuleType, capsys: pytest.CaptureFixture, error: BaseException, code: int, message: str
 ) -> None:
     def fail(config: Any) -> None:
         raise error

@@ -79,12 +79,7 @@ def edge_grad(
 
 
 def neural_renderer(
-    image: Tensor,
-    points: Tensor,
-    faces: Tensor,
-    face: Tensor,
-    near: float = 1e-3,
-    eps: float = 1e-4,
+    image: Tensor, points: Tensor, faces: Tensor, face: Tensor, near: float = 1e-3, eps: float = 1e-4
 ) -> Tensor:
     """The image, with the Neural 3D Mesh Renderer's visibility gradient to ``points``; the rule heads this module.
 

@@ -139,11 +139,7 @@ class _SampleTexture(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         _, to_texture, to_uv, _, to_level = ctx.needs_input_grad
         found = ctx.kernels.backward(
-            *ctx.saved_tensors,
-            gradient.float().contiguous(),
-            to_texture=to_texture,
-            to_uv=to_uv,
-            to_level=to_level,
+            *ctx.saved_tensors, gradient.float().contiguous(), to_texture=to_texture, to_uv=to_uv, to_level=to_level
         )
         for_texture, for_uv, for_level = (
             None if x is None else x.to(dtype) for x, dtype in zip(found, ctx.dtypes, strict=True)

@@ -62,9 +62,7 @@ class HarmonicOptions(FieldOptions):
         if torch.device(device).type == "cpu":
             return
         self.expect(
-            "precision",
-            self.precision != "bf16" or _has_bf16(),
-            "auto, fp32, tf32 or fp16: this GPU has no bf16",
+            "precision", self.precision != "bf16" or _has_bf16(), "auto, fp32, tf32 or fp16: this GPU has no bf16"
         )
         if not self.fused:
             plain = self.precision not in ("tf32", "fp16")

@@ -12,12 +12,7 @@ from nerfkit.volume.samplers import OccupancyOptions
 
 
 def build_model(
-    scene: Scene,
-    field: Any = None,
-    sampler: Any = None,
-    *,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
+    scene: Scene, field: Any = None, sampler: Any = None, *, seed: int = 0, device: torch.device | str = "cpu"
 ) -> RadianceModel:
     """An untrained model of a scene, on ``device``.
 

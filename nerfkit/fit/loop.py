@@ -8,8 +8,7 @@ from typing import Any
 
 from nerfkit.runs.folder import Run
 from nerfkit.runs.interrupts import interrupts_held_back
-from nerfkit.runs.progress import Progress as ProgressBar
-from nerfkit.runs.progress import to_stderr
+from nerfkit.runs.progress import Progress as ProgressBar, to_stderr
 
 
 @dataclass

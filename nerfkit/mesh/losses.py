@@ -7,8 +7,7 @@ and gradients.
 
 from torch import Tensor
 
-from nerfkit.mesh.laplacian import Topology as Topology
-from nerfkit.mesh.laplacian import laplacian_vectors
+from nerfkit.mesh.laplacian import Topology as Topology, laplacian_vectors
 from nerfkit.mesh.mesh import face_areas, face_normals, rows
 
 

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, full_precision
-from nerfkit.kernels import interpolate as interpolate_kernel
-from nerfkit.kernels import rasterize as rasterize_kernel
+from nerfkit.kernels import interpolate as interpolate_kernel, rasterize as rasterize_kernel
 
 
 @dataclass(frozen=True)

@@ -151,10 +151,7 @@ def _normals(vertices: Tensor, faces: Tensor, flat: bool) -> Tensor:
 
 
 def render_channels(
-    mesh: Mesh,
-    cameras: Cameras,
-    channels: Sequence[str] = ("rgb",),
-    background: Tensor | Sequence[float] | None = None,
+    mesh: Mesh, cameras: Cameras, channels: Sequence[str] = ("rgb",), background: Tensor | Sequence[float] | None = None
 ) -> dict[str, Tensor]:
     """The named pictures of a mesh.
 

@@ -12,11 +12,7 @@ from nerfkit.raster.fragments import Fragments
 
 @torch.no_grad()
 def texture_levels(
-    fragments: Fragments,
-    faces: Tensor,
-    corner_uvs: Tensor,
-    texture_size: int | Sequence[int],
-    bias: float = 0.0,
+    fragments: Fragments, faces: Tensor, corner_uvs: Tensor, texture_size: int | Sequence[int], bias: float = 0.0
 ) -> Tensor:
     """The level of detail at every pixel, as ``sample_texture`` takes it: how many texels a pixel covers.
 

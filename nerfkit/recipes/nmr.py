@@ -223,11 +223,7 @@ def camera(o: CameraOptions, config: TrainOptions, record: Run, device: torch.de
         return descend([optimizer], {"silhouette": (silhouette() - target).square().sum()})
 
     done = optimize(
-        "nmr_camera",
-        step,
-        steps=steps_of(config),
-        run=record,
-        until=lambda terms: terms["silhouette"] < o.enough,
+        "nmr_camera", step, steps=steps_of(config), run=record, until=lambda terms: terms["silhouette"] < o.enough
     )
     with torch.no_grad():
         found = silhouette()

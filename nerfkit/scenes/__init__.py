@@ -14,11 +14,7 @@ from nerfkit.schema import Options, option
 __all__ = ["FORMATS", "Scene", "SceneOptions", "Similarity", "detect", "open_scene"]
 
 # Name -> the module whose ``load`` reads it, imported when it is asked for.
-FORMATS = {
-    "clock": "nerfkit.studio.clock",
-    "kaolin": "nerfkit.scenes.kaolin",
-    "blender": "nerfkit.scenes.blender",
-}
+FORMATS = {"clock": "nerfkit.studio.clock", "kaolin": "nerfkit.scenes.kaolin", "blender": "nerfkit.scenes.blender"}
 
 # Signs by which formats that have no loader are told from a wrong path.
 _UNSUPPORTED = {

@@ -23,13 +23,7 @@ TRAIN, TEST = "transforms_train.json", "transforms_test.json"
 BOUND = 1.5  # the scenes of this format are modeled to fit [-1.5, 1.5]^3
 
 
-def load(
-    root: str | Path,
-    *,
-    resolution: int | None = None,
-    background: Background = None,
-    holdout: int = 10,
-) -> Scene:
+def load(root: str | Path, *, resolution: int | None = None, background: Background = None, holdout: int = 10) -> Scene:
     """Read a Blender data set; the frames of its test file follow those of its train file.
 
     Args:

@@ -80,11 +80,7 @@ def load(
         background=color,
         has_masks=has_masks,
         up=(0.0, 1.0, 0.0),
-        provenance={
-            "path": where,
-            "format": "kaolin",
-            "views": [f"{stem}_rgb.png" for stem in stems],
-        },
+        provenance={"path": where, "format": "kaolin", "views": [f"{stem}_rgb.png" for stem in stems]},
         truth=truth,
     )
 

@@ -40,14 +40,7 @@ class OccupancyGrid(nn.Module):
     occupied: Tensor
 
     def __init__(
-        self,
-        allowed: Tensor,
-        step_size: float,
-        *,
-        threshold: float,
-        decay: float,
-        share: int,
-        min_transmittance: float,
+        self, allowed: Tensor, step_size: float, *, threshold: float, decay: float, share: int, min_transmittance: float
     ) -> None:
         super().__init__()
         self.step_size, self.threshold, self.decay, self.share = step_size, threshold, decay, share

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import composite, field, gpu_kernels, gpu_peers, gpu_profile
-from benchmarks import gpu_fields as fields
+from benchmarks import composite, field, gpu_fields as fields, gpu_kernels, gpu_peers, gpu_profile
 from benchmarks.gpu_floors import Flops, Peaks, flops, measure_peaks, shares, size_of
 from benchmarks.gpu_limits import Budget, NotRunError, peak_bytes
 from benchmarks.gpu_profile import Profile, of_trace, profiled

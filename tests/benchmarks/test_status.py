@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks import measure, status
+from benchmarks import __main__ as command, measure, status
 
 
 @pytest.fixture

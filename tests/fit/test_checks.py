@@ -72,8 +72,7 @@ def test_stratified_planes_are_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "named"),
-    [({"width": 48}, "32, 64, 128, 256"), ({"depth": 1}, "2, 3"), ({"depth": 9}, "7, 8")],
+    ("values", "named"), [({"width": 48}, "32, 64, 128, 256"), ({"depth": 1}, "2, 3"), ({"depth": 9}, "7, 8")]
 )
 def test_sizes_that_the_gpu_kernels_have_not(values: dict[str, int], named: str) -> None:
     ((key, value),) = values.items()

@@ -19,8 +19,7 @@ from nerfkit.mesh.topology import topology_report
 from nerfkit.raster import rasterize, render
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
-from tests.fit.test_refine import ball, options
-from tests.fit.test_refine import scene as scene
+from tests.fit.test_refine import ball, options, scene as scene
 
 OPTIONS = SimpleNamespace(laplacian_weight=1.0, normal_weight=1.0, edge_weight=1.0)
 

@@ -16,8 +16,7 @@ from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.unwrap import unwrap
 from nerfkit.raster import render_channels
 from nerfkit.scenes.scene import Scene
-from tests.fit.test_refine import SIZE, ball, options
-from tests.fit.test_refine import scene as scene
+from tests.fit.test_refine import SIZE, ball, options, scene as scene
 
 
 @pytest.fixture(scope="module")

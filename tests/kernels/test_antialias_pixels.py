@@ -30,10 +30,7 @@ def test_opposite_vertices():
     degenerate = torch.tensor([[0, 1, 1], [-1, -1, -1], [0, 1, 2], [2, 1, 5]])
     expected = [[-1] * 3, [-1] * 3, [5, -1, -1], [-1, -1, 0]]
     assert opposite_vertices(degenerate).tolist() == expected
-    assert opposite_vertices(torch.stack([degenerate, book])).tolist() == [
-        expected,
-        opposite_vertices(book).tolist(),
-    ]
+    assert opposite_vertices(torch.stack([degenerate, book])).tolist() == [expected, opposite_vertices(book).tolist()]
     assert opposite_vertices(torch.zeros(2, 0, 3, dtype=torch.int64)).shape == (2, 0, 3)
 
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 import trimesh
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch.testing import assert_close
 
 from nerfkit.kernels import use

@@ -42,10 +42,7 @@ def test_operations_are_imported_without_their_compilers():
 def test_a_backend_that_cannot_be_had_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)  # as if it were not installed
     monkeypatch.delitem(sys.modules, f"{PACKAGE}.triton", raising=False)
-    with (
-        use("triton"),
-        pytest.raises(ImportError, match=r"composite on cpu: .* triton backend, got .*triton"),
-    ):
+    with use("triton"), pytest.raises(ImportError, match=r"composite on cpu: .* triton backend, got .*triton"):
         composite(torch.ones(2), torch.ones(2, 3), torch.zeros(2), torch.ones(2), torch.tensor([0, 2]))
 
 

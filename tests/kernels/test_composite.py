@@ -31,12 +31,9 @@ Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Ten
 def make(case: str, device: str = "cpu") -> tuple[Inputs, dict]:
     """Seeded float32 samples (density, color, t_start, t_end, offsets) and the keywords of one case."""
     generator = torch.Generator().manual_seed(7)
-    lengths = {
-        "one_long_ray": [1000],
-        "one_sample": [1, 1, 1],
-        "empty_rays": [0, 0, 5, 0, 33, 0],
-        "no_rays": [],
-    }.get(case, [3, 0, 1, 31, 32, 33, 70, 2])
+    lengths = {"one_long_ray": [1000], "one_sample": [1, 1, 1], "empty_rays": [0, 0, 5, 0, 33, 0], "no_rays": []}.get(
+        case, [3, 0, 1, 31, 32, 33, 70, 2]
+    )
     offsets = torch.tensor([0, *lengths]).cumsum(0)  # (R + 1,)
     count = sum(lengths)
     step = 0.01 + 0.1 * torch.rand(count, generator=generator)  # (S,)

@@ -182,10 +182,7 @@ def test_weights_that_do_not_fit_are_named() -> None:
         with pytest.raises(ValueError, match=re.escape(f"weights.{name}: expected")):
             harmonic_field(x, offsets, directions, weights._replace(**change), spec)
     double = FieldWeights.unflatten(tuple(t.double() for t in weights.flat()))
-    with (
-        torch.no_grad(),
-        pytest.raises(ValueError, match=r"hidden\[0\]\[0\]: expected .*32 .* got .*64"),
-    ):
+    with torch.no_grad(), pytest.raises(ValueError, match=r"hidden\[0\]\[0\]: expected .*32 .* got .*64"):
         harmonic_density(x, double, spec)
 
 

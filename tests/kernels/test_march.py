@@ -7,8 +7,7 @@ import torch
 
 from nerfkit.kernels import use
 from nerfkit.kernels.march import Samples, intersect_box, march
-from nerfkit.kernels.philox import JITTER, Draw
-from nerfkit.kernels.philox import reference as philox
+from nerfkit.kernels.philox import JITTER, Draw, reference as philox
 from tests.kernels import ladder
 from tests.kernels.march_cases import BACKENDS, CASES, SIGNATURE, grid_centers, make, run, unit
 

@@ -5,8 +5,7 @@ import torch
 
 from nerfkit.kernels import use
 from nerfkit.kernels.march import intersect_box, stratified
-from nerfkit.kernels.philox import STRATIFIED, Draw
-from nerfkit.kernels.philox import reference as philox
+from nerfkit.kernels.philox import STRATIFIED, Draw, reference as philox
 from tests.kernels import ladder
 from tests.kernels.march_cases import SIGNATURE
 

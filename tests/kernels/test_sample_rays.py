@@ -5,8 +5,7 @@ import torch
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.kernels import philox, use
-from nerfkit.kernels.philox import Draw
-from nerfkit.kernels.philox import reference as philox_reference
+from nerfkit.kernels.philox import Draw, reference as philox_reference
 from nerfkit.kernels.sample_rays import rays_from_pixels, sample_rays
 from tests.kernels import ladder
 

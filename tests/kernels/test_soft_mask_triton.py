@@ -70,12 +70,7 @@ def test_mask_agrees(case, settings):
 @pytest.mark.usefixtures("poison")
 @pytest.mark.parametrize(
     ("case", "settings"),
-    [
-        ("soup", SOFT),
-        ("broken", SOFT),
-        ("grid", TINY),
-        ("soup", SOFT | {"through_barycentrics": False}),
-    ],
+    [("soup", SOFT), ("broken", SOFT), ("grid", TINY), ("soup", SOFT | {"through_barycentrics": False})],
     ids=["soup", "broken", "tiny", "not through barycentrics"],
 )
 def test_picture_agrees(case, settings):

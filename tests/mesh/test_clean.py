@@ -4,14 +4,7 @@ import pytest
 import torch
 from mesh_shapes import box, joined, quad, sphere
 
-from nerfkit.mesh.clean import (
-    close_surface,
-    decimate,
-    remove_degenerate,
-    remove_floaters,
-    remove_hidden,
-    smooth,
-)
+from nerfkit.mesh.clean import close_surface, decimate, remove_degenerate, remove_floaters, remove_hidden, smooth
 from nerfkit.mesh.mesh import Mesh, face_areas, signed_volume
 from nerfkit.mesh.repair import select_faces
 from nerfkit.mesh.topology import components, is_watertight, topology_report

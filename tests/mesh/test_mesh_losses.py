@@ -4,8 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from mesh_shapes import box, quad, sphere
 
 from nerfkit.mesh.laplacian import laplacian_vectors
@@ -20,14 +19,7 @@ from nerfkit.mesh.losses import (
 )
 from nerfkit.mesh.mesh import Mesh
 
-LOSSES = (
-    laplacian,
-    laplacian_norm,
-    normal_consistency,
-    flatness,
-    edge_length,
-    area_variance,
-)
+LOSSES = (laplacian, laplacian_norm, normal_consistency, flatness, edge_length, area_variance)
 
 
 def topology_of(mesh: Mesh) -> Topology:

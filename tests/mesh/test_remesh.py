@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from mesh_shapes import box, edge_table, from_trimesh, joined, quad, sphere
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from mesh_shapes import box, joined, moebius, pinched, quad, sphere, torus
 
 from nerfkit.mesh.holes import boundary_loops, fill_holes
