@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from nerfkit import options, store
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.recipes import RECIPES
-from nerfkit.schema import Options, expected, shown, type_of
+from nerfkit.schema import Options, Registry, expected, shown, type_of
 from nerfkit.store import Leaf, leaves
 
 GROUPS = ("scene", "field", "sampler", *store.PLAIN_GROUPS, "video", "preset", "experiment")
@@ -52,11 +52,16 @@ def tables() -> str:
             parts += _section(declared.name, kind)
         for registry in store.registries():
             if registry.group == declared.name and registry is not RECIPES:
-                for name, made in registry.items():
+                for name, made in _own(registry):
                     parts += _section(f"{registry.group}={name}", made)
-    for name, made in RECIPES.items():
+    for name, made in _own(RECIPES):
         parts += _section(f"experiment={name}", made)
     return "\n".join([*parts, *_section("render.py", RenderOptions)])
+
+
+def _own(registry: Registry) -> list[tuple[str, type[Options]]]:
+    """The alternatives that come with nerfkit, in an order that does not depend on what was imported first."""
+    return sorted((name, made) for name, made in registry.items() if made.__module__.startswith("nerfkit."))
 
 
 def _section(title: str, made: type[Options]) -> Iterator[str]:
