@@ -54,9 +54,9 @@ def test_reached_thresholds() -> None:
 def test_fits_that_differ_are_named(build: Callable[[], FieldFit]) -> None:
     fits = [build(), build()]
     with torch.no_grad():
-        fits[1].field.get_parameter("color.bias")[0] += 1e-3
+        fits[1].model.get_parameter("field.color.bias")[0] += 1e-3
     found = gpu_training.repeatable(lambda: fits.pop(), steps=1)
-    assert not found["equal"] and "color.bias" in found["differing"]
+    assert not found["equal"] and "field.color.bias" in found["differing"]
 
 
 def test_a_fit_that_breaks_says_so(build: Callable[[], FieldFit], monkeypatch: pytest.MonkeyPatch) -> None:
