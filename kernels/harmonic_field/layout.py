@@ -119,7 +119,7 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None, inputs: bool)
     heads = [
         [
             *(pack(part) for part in (_panels(density[0]), density[1], rows, color[1], _panels(ray.T))),
-            pack(_panels(direction)) if inputs else -1,
+            pack(_panels(ray)) if inputs else -1,
         ],
         [
             sum_of(density[0], 1, padded(widths[-2])),
