@@ -7,6 +7,7 @@ code.
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -166,7 +167,13 @@ def hydra_here(config_dir: str | None = None) -> Iterator[None]:
 
 def group_options(group: str) -> list[str]:
     """What a group offers, inside ``hydra_here``; nothing where there is no such group."""
-    return _loader().get_group_options(group)
+    return _group_options(_loader(), group)
+
+
+@functools.lru_cache(maxsize=64)
+def _group_options(loader: ConfigLoaderImpl, group: str) -> list[str]:
+    """Hydra copies all of its configs to answer, and every word is asked about."""
+    return loader.get_group_options(group)
 
 
 def is_group(override: Override) -> bool:

@@ -19,6 +19,8 @@ from nerfkit import cli
 from nerfkit.runs import checkpoints
 from tests.scenes.builders import edit_json, ring, write_blender, write_kaolin
 
+pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
+
 SIZE = (12, 16)
 VIEWS = 5
 POSE = "camera_properties__tf_mat"

@@ -18,6 +18,8 @@ from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import SceneError
 from nerfkit.runs.folder import Run
 
+pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
+
 ROOT = Path(__file__).parent.parent
 Command = Callable[..., int]
 

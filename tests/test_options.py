@@ -97,6 +97,7 @@ def test_a_video_has_one_declaration() -> None:
     assert shared.items() <= asdict(rendered).items()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", describe.GROUPS)
 def test_every_option_of_every_group_composes(group: str) -> None:
     store.register()
@@ -208,6 +209,7 @@ def other_field() -> Any:
     del FIELDS["other"]
 
 
+@pytest.mark.slow
 def test_a_preset_brings_what_suits_the_chosen_field_and_sampler() -> None:
     gpu = options.compose("train", ["preset=gpu"])
     assert (gpu.field.width, gpu.field.depth, gpu.field.octaves, gpu.sampler.step_size) == (128, 4, 10, 0.006)
@@ -224,6 +226,7 @@ def test_no_preset_writes_into_a_group_of_which_there_are_several() -> None:
         assert not {"field", "sampler", "recipe"} & set(OmegaConf.load(path))
 
 
+@pytest.mark.slow
 def test_a_field_from_elsewhere_is_chosen_by_its_name(other_field: type) -> None:
     config = options.compose("train", ["field=other", "preset=gpu", "field.weights=a,b"])
     assert isinstance(config.field, other_field)
@@ -265,6 +268,7 @@ def more(tmp_path: Path) -> Any:
     return write
 
 
+@pytest.mark.slow
 def test_a_folder_of_more_configs(more: Any) -> None:
     more("field/mine.yaml", "defaults: [harmonic]\nwidth: 32\n")
     more("trainer/mine.yaml", "max_steps: 7\nhuber: 2\n")
@@ -332,6 +336,7 @@ PATHS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 def test_a_path_is_taken_letter_for_letter(path: str) -> None:
     words = [f"{key}={path}" for key in ("scene.root", "output", "resume", "recipe.mesh", "recipe.target")]
@@ -347,6 +352,7 @@ def test_null_stays_null() -> None:
     assert options.compose("train", ["scene.root=null"]).scene.root is None
 
 
+@pytest.mark.slow
 def test_a_comma_in_a_path_separates_only_in_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 

@@ -14,6 +14,8 @@ from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.runs import checkpoints
 from tests.scenes.builders import Sphere, ring, write_kaolin
 
+pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
+
 TINY = [
     *("scene=kaolin", "scene.holdout=6", "field.width=16", "field.depth=2", "field.octaves=3"),
     *("sampler.resolution=32", "sampler.step_size=0.04", "sampler.update_every=4", "sampler.warmup=20"),

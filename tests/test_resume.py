@@ -11,6 +11,8 @@ from nerfkit import options, resume
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.runs.folder import Run
 
+pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
+
 
 def save(folder: Path, *words: str) -> None:
     config = options.compose("train", ["scene=kaolin", "scene.root=clock.zip", *words])

@@ -14,6 +14,8 @@ from nerfkit.scenes import Scene, open_scene
 from tests.fit.test_field import new_fit
 from tests.scenes.builders import ring, write_kaolin
 
+pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
+
 CPU = torch.device("cpu")
 WORDS = ("trainer.max_steps=null", "trainer.max_seconds=0.3")
 

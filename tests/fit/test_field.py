@@ -21,6 +21,8 @@ from nerfkit.runs.folder import Run
 from nerfkit.scenes import Scene, open_scene
 from tests.scenes.builders import ring, write_kaolin
 
+pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
+
 SMALL = [
     *("field.width=16", "field.depth=2", "field.octaves=3"),
     *("sampler.resolution=16", "sampler.step_size=0.06", "sampler.update_every=4", "sampler.warmup=8"),

@@ -31,6 +31,7 @@ def test_the_backend_follows_device_and_dtype_unless_it_is_chosen():
         pass
 
 
+@pytest.mark.slow
 def test_operations_are_imported_without_their_compilers():
     names = "antialias composite edge_gradient harmonic_field interpolate march philox rasterize sample_rays"
     code = "".join(f"import nerfkit.kernels.{name}\n" for name in [*names.split(), "soft_mask", "texture"])

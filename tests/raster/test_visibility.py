@@ -83,6 +83,7 @@ def test_supersampling_averages_the_finer_picture():
     torch.testing.assert_close(coarse, fine.view(2, 12, 3, 12, 3).mean((2, 4)))
 
 
+@pytest.mark.slow
 def test_names_and_settings():
     assert pick_visibility("dibr") == DIBR()
     assert pick_visibility(SoftRas(sigma=1e-5)).sigma == 1e-5

@@ -14,6 +14,8 @@ from nerfkit.recipes.nmr import _lit
 from nerfkit.recipes.targets import target_mask, target_mesh, target_picture
 from nerfkit.runs.files import write_png
 
+pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
+
 WRONG = [
     ("mesh_deform", "recipe.steps=-1"),
     ("mesh_deform", "recipe.steps=0"),

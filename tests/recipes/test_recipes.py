@@ -12,6 +12,8 @@ from nerfkit.mesh.files.io import load_mesh
 from nerfkit.runs.folder import find
 from tests.scenes.builders import ring, write_kaolin
 
+pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
+
 SMALL = {
     "dibr_sphere": ["recipe.subdivisions=1", "recipe.texture=16", "recipe.steps=20"],
     "mesh_deform": ["recipe.subdivisions=1", "recipe.points=200", "recipe.steps=30"],
