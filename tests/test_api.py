@@ -50,7 +50,7 @@ def test_the_page_is_that_of_today() -> None:
 
 
 SMALL: dict[str, dict[str, Any]] = {
-    "fit_field": {"size": 32, "steps": 30},
+    "fit_field": {"size": 32, "steps": 100},
     "fit_mesh": {"size": 32, "steps": 60},
     "own_field": {"size": 32, "steps": 60, "rays": 128},
     "render": {"size": 32, "views": 2},

@@ -10,6 +10,7 @@ import trimesh
 from omegaconf import OmegaConf
 
 from nerfkit import options, pipeline, resume
+from nerfkit.config import STAGES
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.runs import checkpoints
 from tests.scenes.builders import Sphere, ring, write_kaolin
@@ -50,7 +51,7 @@ def test_a_run_leaves_what_the_contract_promises(run_folder: Path) -> None:
     assert metrics["mesh"]["genus"] == metrics["mesh"]["coarse"]["genus"] == 0
     assert metrics["mesh"]["self_intersections"] <= metrics["mesh"]["coarse"]["self_intersections"]
     assert (run_folder / "mesh" / "specular.npz").exists() == metrics["mesh"]["specular"]["kept"]
-    assert set(metrics["stages"]) == set(options.STAGES)
+    assert set(metrics["stages"]) == set(STAGES)
     assert all(stage["peak_memory_bytes"] < 4e9 for stage in metrics["stages"].values())
     assert "held-out views" in (run_folder / "log.txt").read_text()
 
