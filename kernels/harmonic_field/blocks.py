@@ -267,7 +267,7 @@ def backward_block(
             g[s, 3] = g_sigma[s] * elementary.softplus_slope(sigma[s], beta)
     rows = (count + ROWS - 1) // ROWS * ROWS
     last = tables.slots.shape[0] - 2
-    top = last if color else last - 1  # the layer that the heads see
+    top = last if color else last - 1  # the last layer that there is
     d = matrix(deltas, 0, rows, tables.slots[top + 1, STRIDE])
     _density_head_backward(tables, memory, base, count, rows, g, sums)
     if color:

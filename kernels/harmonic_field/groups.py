@@ -110,7 +110,7 @@ def backward_group(
     if numbers == 0:
         return
     e, stride, _, _ = _embed_directions(directions, owners, numbers, direction_waves)
-    for column in range(0, stride, COLUMNS):
+    for column in range(0, stride if to_weights else 0, COLUMNS):
         multiply(
             flat, 0, 1, columns, e, column, stride,
             sums, tables.heads[1, DIRECTION] + column, stride, columns, numbers,
