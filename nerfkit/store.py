@@ -108,7 +108,7 @@ def leaves(config: DictConfig, prefix: str = "") -> Iterator[Leaf]:
 
 def declarations(made: type[Options]) -> dict[str, Leaf]:
     """Every key that a command may have, with whatever alternatives are chosen."""
-    return _declarations(made, _registered())
+    return _declarations(made, _registered())  # type: ignore[arg-type]  # a class is hashable
 
 
 @functools.lru_cache(maxsize=8)
