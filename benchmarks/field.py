@@ -11,7 +11,6 @@ does, with the direction's embedding beside every sample's features. Each cuts t
 
 import argparse
 import json
-import math
 import os
 import resource
 import statistics
@@ -27,45 +26,25 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks import measure
+from benchmarks.gpu_fields import Shape, new_weights, packed_lengths
 from nerfkit.kernels import use
 from nerfkit.kernels.composite import composite
 from nerfkit.kernels.harmonic_field import FieldSpec, FieldWeights, harmonic_field
 from nerfkit.kernels.harmonic_field.reference import embed
 from nerfkit.runs.threads import set_threads
 
-DEFAULT, DEFAULT_WIDTH, DEFAULT_DEPTH = FieldSpec(), 64, 3
-TUTORIAL, TUTORIAL_WIDTH, TUTORIAL_DEPTH = FieldSpec(60, 60, 0.1, False, "softplus", "softplus", 10.0), 256, 2
+DEFAULT = Shape(FieldSpec(), 64, 3)
+TUTORIAL = Shape(FieldSpec(60, 60, 0.1, False, "softplus", "softplus", 10.0), 256, 2)
 TUTORIAL_RAYS, TUTORIAL_SAMPLES = 6 * 750, 128
 NEAR, FAR = 0.1, 3.0
 SQUARE = 2048  # rows and columns of the product that sets the machine's rate
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
-def new_weights(spec: FieldSpec, width: int, depth: int) -> FieldWeights:
-    """Seeded weights (of a scale that keeps features near 1) that want gradients."""
-    generator = torch.Generator().manual_seed(0)
-
-    def layer(outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
-        matrix = torch.randn(outputs, inputs, generator=generator) / math.sqrt(inputs)
-        return matrix.requires_grad_(), torch.zeros(outputs, requires_grad=True)
-
-    hidden = tuple(layer(width, spec.position_size if number == 0 else width) for number in range(depth))
-    direction = layer(width, spec.direction_size)[0]
-    return FieldWeights(hidden, layer(1, width), layer(width, width), direction, layer(3, width))
-
-
-def flops(spec: FieldSpec, width: int, depth: int) -> int:
-    """FLOPs a sample that the products of a forward and backward need; nothing for what a ray needs once."""
-    first, square, heads = spec.position_size * width, width * width, 4 * width
-    return 2 * (2 * first + 3 * depth * square + 3 * heads)
-
-
 def packed_batch(samples: int) -> Batch:
     """x (S,3), offsets (R+1,), directions (R,3): rays of 0 to 13 samples, as an occupancy grid leaves them."""
     generator = torch.Generator().manual_seed(1)
-    lengths = torch.randint(0, 14, (samples,), generator=generator)
-    ends = lengths.cumsum(0).clamp(max=samples)
-    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), ends[: int((ends < samples).sum()) + 1]])
+    offsets = functional.pad(packed_lengths(samples).cumsum(0), (1, 0))
     x = 2 * torch.rand(samples, 3, generator=generator) - 1
     directions = functional.normalize(torch.randn(len(offsets) - 1, 3, generator=generator), dim=-1)
     return x, offsets, directions
@@ -73,11 +52,11 @@ def packed_batch(samples: int) -> Batch:
 
 def field_step(samples: int) -> Callable[[], tuple[Tensor, ...]]:
     """Forward and backward of the default field over ``samples`` samples."""
-    weights, batch = new_weights(DEFAULT, DEFAULT_WIDTH, DEFAULT_DEPTH), packed_batch(samples)
+    weights, batch = new_weights(DEFAULT, "cpu"), packed_batch(samples)
     incoming = (torch.ones(samples), torch.ones(samples, 3))
 
     def run() -> tuple[Tensor, ...]:
-        return torch.autograd.grad(harmonic_field(*batch, weights, DEFAULT), weights.flat(), incoming)
+        return torch.autograd.grad(harmonic_field(*batch, weights, DEFAULT.spec), weights.flat(), incoming)
 
     return run
 
@@ -92,7 +71,7 @@ def rates(repeats: int) -> dict[str, Any]:
     times = measure.medians(squares | {str(samples): step for samples, step in steps.items()}, repeats=repeats)
     machine = {name: 2 * SQUARE**3 / times[name]["fastest_ms"] / 1e6 for name in squares}  # GFLOP/s
     found: dict[str, Any] = {"matrix_product_gflops": {name: round(rate, 1) for name, rate in machine.items()}}
-    needed = flops(DEFAULT, DEFAULT_WIDTH, DEFAULT_DEPTH)
+    needed = sum(DEFAULT.flops)
     for samples in steps:
         entry = times[str(samples)]
         rate = needed * samples / entry["median_ms"] / 1e6
@@ -117,7 +96,7 @@ def tutorial_rays(count: int) -> tuple[Batch, Tensor]:
 
 def packed_pixels(batch: Batch, depth: Tensor, weights: FieldWeights) -> tuple[Tensor, Tensor]:
     """Color (R,3) and opacity (R,) by the project's operations, on whatever backend they are told to use."""
-    density, color = harmonic_field(*batch, weights, TUTORIAL)
+    density, color = harmonic_field(*batch, weights, TUTORIAL.spec)
     return composite(density, color, depth, depth, batch[1], opacity="raw")[:2]
 
 
@@ -133,15 +112,15 @@ def tutorial_pixels(batch: Batch, depth: Tensor, weights: FieldWeights) -> tuple
     points = x.view(len(offsets) - 1, -1, 3)  # (R, 128, 3)
 
     def waves(v: Tensor) -> Tensor:
-        return embed(v.reshape(-1, 3), TUTORIAL.octaves, TUTORIAL.omega0, False).view(*v.shape[:-1], -1)
+        return embed(v.reshape(-1, 3), TUTORIAL.spec.octaves, TUTORIAL.spec.omega0, False).view(*v.shape[:-1], -1)
 
     features = waves(points)
     for matrix, bias in weights.hidden:
-        features = functional.softplus(functional.linear(features, matrix, bias), TUTORIAL.beta)
-    raw = functional.softplus(functional.linear(features, *weights.density), TUTORIAL.beta)[..., 0]  # (R, 128)
+        features = functional.softplus(functional.linear(features, matrix, bias), TUTORIAL.spec.beta)
+    raw = functional.softplus(functional.linear(features, *weights.density), TUTORIAL.spec.beta)[..., 0]  # (R, 128)
     seen = torch.cat([features, waves(directions)[:, None].expand(*points.shape[:2], -1)], -1)
     both = torch.cat([weights.feature[0], weights.direction], 1)
-    hidden = functional.softplus(functional.linear(seen, both, weights.feature[1]), TUTORIAL.beta)
+    hidden = functional.softplus(functional.linear(seen, both, weights.feature[1]), TUTORIAL.spec.beta)
     colors = functional.linear(hidden, *weights.color).sigmoid()  # (R, 128, 3)
     opacity = 1 - torch.exp(-raw)
     passed = torch.cumprod(1 - opacity + 1e-10, -1)
@@ -184,7 +163,7 @@ def resident() -> int:
 def one_step(name: str, threads: int | None) -> dict[str, float]:
     """Seconds of one step of a contestant in the pieces that suit it best, and the memory that pieces take."""
     set_threads(threads)
-    weights = new_weights(TUTORIAL, TUTORIAL_WIDTH, TUTORIAL_DEPTH)
+    weights = new_weights(TUTORIAL, "cpu")
 
     def seconds(rays: int, pieces_of: int) -> float:
         start = time.perf_counter()
@@ -213,7 +192,7 @@ def tutorial(turns: int, threads: int) -> dict[str, Any]:
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             steps.append(json.loads(output.splitlines()[-1]))
     results: dict[str, Any] = {}
-    needed = flops(TUTORIAL, TUTORIAL_WIDTH, TUTORIAL_DEPTH) * TUTORIAL_RAYS * TUTORIAL_SAMPLES
+    needed = sum(TUTORIAL.flops) * TUTORIAL_RAYS * TUTORIAL_SAMPLES
     for name, steps in found.items():
         seconds = statistics.median(step["seconds"] for step in steps)
         per_sample = statistics.median(step["bytes_per_sample"] for step in steps)

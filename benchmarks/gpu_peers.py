@@ -45,9 +45,4 @@ def nerfacc(inputs: composite.Inputs) -> Callable[[], object]:
     return composite.step(pixels, inputs)
 
 
-def lightplane(inputs: composite.Inputs) -> Callable[[], object]:
-    """None: Lightplane renders features that it reads from grids, never packed samples or harmonic embeddings."""
-    raise NotRunError("does other work: it renders feature grids")
-
-
-PEERS: Mapping[str, Callable[[composite.Inputs], Callable[[], object]]] = {"nerfacc": nerfacc, "lightplane": lightplane}
+PEERS: Mapping[str, Callable[[composite.Inputs], Callable[[], object]]] = {"nerfacc": nerfacc}

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.gpu_limits import Budget, Entry, attempt, wait
 from benchmarks.gpu_profile import profiled
-from benchmarks.runs import RUNS, data_folder
+from benchmarks.runs import NOT_THERE, RUNS, with_data
 from nerfkit.config import TrainOptions
 from nerfkit.fit.build import load_scene
 from nerfkit.fit.field import FieldFit
@@ -22,28 +22,13 @@ from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 
 THRESHOLDS = (24.0, 26.0, 28.0, 30.0, 32.0, 33.8, 35.0, 37.0)  # dB
-# name -> words of the command; those that need real data take it from where ``runs`` does.
-SCENES: dict[str, list[str]] = {
-    "clock": ["scene=clock"],
-    "kaolin": ["scene=kaolin"],
-    "mic": ["scene=blender", "scene.resolution=800"],
-}
+# name -> words of the command, as in ``runs``, at full size.
+SCENES = {"clock": ["scene=clock"], "kaolin": RUNS["kaolin"][:2], "mic": [*RUNS["mic"][:2], "scene.resolution=800"]}
 STEPS_AT_ONCE = 16  # between two looks at the clock
 PROFILED = 20  # steps
 TOP = 15  # kernels named in a profile
 RERUN = 50  # steps of each of two fits whose weights must be equal
 TEST_VIEWS = 8  # held-out views at the end, at most
-
-
-def words_of(name: str) -> list[str] | str:
-    """The command's words for a scene, or the reason why it is not there."""
-    needed = RUNS[name][1]
-    if needed is None:
-        return SCENES[name]
-    folder = data_folder()
-    if folder is None or not (folder / needed).exists():
-        return f"{needed} not found (set NERFKIT_DATA to the folder that holds it)"
-    return [*SCENES[name], f"scene.root={folder / needed}"]
 
 
 def config_of(words: list[str], seconds: float) -> TrainOptions:
@@ -156,9 +141,10 @@ def scene_results(
     name: str, seconds: float, device: torch.device, budget: Budget
 ) -> tuple[dict[str, Any], FieldFit | None]:
     """All that is measured on one scene, and the trained fit."""
-    words = words_of(name)
-    if isinstance(words, str):
-        return {"not_run": words}, None
+    try:
+        words = with_data(SCENES[name])
+    except FileNotFoundError as missing:
+        return {"not_run": f"{missing} {NOT_THERE}"}, None
     if budget.left() < seconds + 10:
         return {"not_run": f"no time left for {seconds:.0f} s of training"}, None
     config = config_of(words, seconds)

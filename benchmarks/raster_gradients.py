@@ -36,6 +36,7 @@ from benchmarks import supersample
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.raster import render
 from nerfkit.raster.visibility import DIBR, NMR, Antialias, Contour, EdgeGrad, SoftRas, Visibility
+from nerfkit.recipes.visibility_study import waves
 
 SIZE, VIEWS = 128, 4
 SHAPES = {"mask": 4, "near": 8, "torus": 4, "balls": 4, "patches": 4}
@@ -201,14 +202,6 @@ def four_cameras(size: int) -> Cameras:
     poses = look_at(positions, torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
     intrinsics = torch.tensor([1.1 * size, 1.1 * size, size / 2, size / 2]).expand(VIEWS, -1)
     return Cameras(poses, intrinsics, size, size)
-
-
-def waves(points: Tensor, generator: torch.Generator, channels: int, count: int = 6) -> Tensor:
-    """A random smooth function of the position: a sum of plane waves, (V,channels)."""
-    frequency = 2 * torch.randn(3, count, generator=generator, dtype=points.dtype)
-    phase = 2 * math.pi * torch.rand(count, generator=generator, dtype=points.dtype)
-    weight = torch.randn(count, channels, generator=generator, dtype=points.dtype) / math.sqrt(count)
-    return torch.sin(points @ frequency + phase) @ weight
 
 
 def bumpy(points: Tensor, generator: torch.Generator, relief: float = RELIEF) -> Tensor:

@@ -9,47 +9,80 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from benchmarks import measure
 
 ROOT = Path(__file__).parent.parent
+NOT_THERE = "not found (set NERFKIT_DATA to the folder that holds it)"
 BUDGET = "trainer.max_seconds=150"
-# name -> words of the command, and the file that must be there.
-RUNS: dict[str, tuple[list[str], str | None]] = {
-    "clock": (["scene=clock"], None),
-    "kaolin": (["scene=kaolin", "scene.resolution=256", BUDGET], "kaolin_clock/rendered_clock.zip"),
-    "mic": (["scene=blender", "scene.resolution=200", BUDGET], "nerf_mic"),
-    "mic_400": (["scene=blender", "scene.resolution=400", BUDGET], "nerf_mic"),
+RUNS = {  # words of the command, with {data} for the data's folder
+    "clock": ["scene=clock"],
+    "kaolin": ["scene=kaolin", "scene.root={data}/kaolin_clock/rendered_clock.zip", "scene.resolution=256", BUDGET],
+    "mic": ["scene=blender", "scene.root={data}/nerf_mic", "scene.resolution=200", BUDGET],
+    "mic_400": ["scene=blender", "scene.root={data}/nerf_mic", "scene.resolution=400", BUDGET],
 }
-
-
-def data_folder() -> Path | None:
-    """``$NERFKIT_DATA``, or None where it is not set."""
-    return Path(os.environ["NERFKIT_DATA"]) if os.environ.get("NERFKIT_DATA") else None
 
 
 def main(argv: list[str]) -> int:
     """Run the named scenes (all by default); each leaves ``results/run_NAME.json``."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks runs", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(RUNS)}")
-    names = parser.parse_args(argv).names or list(RUNS)
-    if unknown := set(names) - set(RUNS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected of {', '.join(RUNS)}")
-    for name in names:
-        words, needed = RUNS[name]
-        if needed is not None:
-            folder = data_folder()
-            if folder is None or not (folder / needed).exists():
-                print(f"{name}: not run: {needed} not found (set NERFKIT_DATA to the folder that holds it)")
-                continue
-            words = [*words, f"scene.root={folder / needed}"]
-        with tempfile.TemporaryDirectory() as output:
-            command = [sys.executable, str(ROOT / "train.py"), *words, f"output={output}"]
-            subprocess.run(command, cwd=ROOT, check=True)
-            metrics = next(Path(output).glob("*/*/metrics.json"))
-            results = json.loads(metrics.read_text())
-        results["scene"].pop("path", None)  # a path of this machine says nothing elsewhere
-        shown = [word for word in words if not word.startswith("scene.root=")]
-        print(f"saved {measure.save(f'run_{name}', {'command': ['python', 'train.py', *shown], **results})}")
+    return record("runs", __doc__, RUNS, run, argv)
+
+
+def run(name: str) -> dict[str, Any]:
+    """The command, without this machine's paths, and its metrics."""
+    with tempfile.TemporaryDirectory() as output:
+        python(str(ROOT / "train.py"), *with_data(RUNS[name]), f"output={output}")
+        shown = [word for word in RUNS[name] if "{data}" not in word]
+        return {"command": ["python", "train.py", *shown], **metrics_in(Path(output))}
+
+
+def record(
+    kind: str, about: str | None, known: Iterable[str], run: Callable[[str], dict[str, Any]], argv: list[str]
+) -> int:
+    """A benchmark of commands: what ``run`` returns of each name in ``argv``, all by default, saved by kind and name.
+
+    What needs data that is not there is left out and said so.
+    """
+    names = list(known)
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks {kind}", description=about)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(names)}")
+    asked = parser.parse_args(argv).names or names
+    if unknown := set(asked) - set(names):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected of {', '.join(names)}")
+    for name in asked:
+        try:
+            print(f"saved {measure.save(f'{kind[:-1]}_{name}', run(name))}")
+        except FileNotFoundError as missing:
+            print(f"{name}: not run: {missing} {NOT_THERE}")
     return 0
+
+
+def with_data(words: list[str]) -> list[str]:
+    """The words with the data's folder in the place of ``{data}``.
+
+    Raises:
+        FileNotFoundError: the data is not there.
+    """
+    folder = os.environ.get("NERFKIT_DATA", "")
+    for path in (word.rpartition("=")[2] for word in words if "{data}" in word):
+        if not folder or not Path(path.format(data=folder)).exists():
+            raise FileNotFoundError(path.format(data="$NERFKIT_DATA"))
+    return [word.format(data=folder) for word in words]
+
+
+def metrics_in(output: Path) -> dict[str, Any]:
+    """The metrics of the only run in a folder of runs; a path of this machine says nothing elsewhere."""
+    metrics: dict[str, Any] = json.loads(next(output.glob("*/*/metrics.json")).read_text())
+    metrics.get("scene", {}).pop("path", None)
+    return metrics
+
+
+def python(*words: str) -> float:
+    """Runs Python with these words; the seconds it took."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
+    return round(time.perf_counter() - begin, 1)

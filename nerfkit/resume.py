@@ -39,8 +39,7 @@ def resumed(folder: Path, words: Sequence[str]) -> TrainOptions:
             options.check_override(override, config)
             OmegaConf.update(config, key, override.value())
     config.resume = literal(str(folder))
-    resumed: TrainOptions = store.typed(TrainOptions, config)
-    return resumed
+    return store.typed(TrainOptions, config)
 
 
 def load(folder: Path) -> TrainOptions:
@@ -52,10 +51,9 @@ def load(folder: Path) -> TrainOptions:
         CheckpointError: the folder has no readable config.yaml.
     """
     try:
-        loaded: TrainOptions = store.typed(TrainOptions, _saved(folder))
+        return store.typed(TrainOptions, _saved(folder))
     except ConfigError as error:
         raise CheckpointError(f"{folder / 'config.yaml'}: {error}") from None
-    return loaded
 
 
 def _saved(folder: Path) -> DictConfig:

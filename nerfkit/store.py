@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import Field, fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -28,6 +28,8 @@ from nerfkit.view.paths import PATHS
 from nerfkit.volume import SAMPLERS
 
 COMMANDS: dict[str, type[Options]] = {"train": TrainOptions, "render": RenderOptions}
+Made = TypeVar("Made", bound=Options)
+Registered = tuple[tuple[str, str, type[Options]], ...]  # group, name, options
 PLAIN_GROUPS = ("trainer", "extract", "rasterizer", "refine", "export")
 
 
@@ -51,6 +53,16 @@ def register(with_recipes: bool = True) -> None:
     load_plugins()
     if with_recipes:
         recipes.load()
+    _store(_registered())
+
+
+def _registered() -> Registered:
+    """The registries' alternatives, as they are now: what is made of them is remembered until they change."""
+    return tuple((registry.group, name, made) for registry in registries() for name, made in registry.items())
+
+
+@functools.lru_cache(maxsize=1)
+def _store(registered: Registered) -> None:
     OmegaConf.register_new_resolver("expanded", os.path.expanduser, replace=True)
     store = ConfigStore.instance().store
     for name, made in COMMANDS.items():
@@ -62,11 +74,10 @@ def register(with_recipes: bool = True) -> None:
     for declared in fields(TrainOptions):
         if declared.name in PLAIN_GROUPS:
             store("default", type_of(TrainOptions, declared)[0], declared.name)
-    for registry in registries():
-        for name, made in registry.items():
-            store(name, made, registry.group)
-            for preset, values in made.suits.items():
-                store(f"{name}_{preset}", values, f"suits/{registry.group}")
+    for group, name, made in registered:
+        store(name, made, group)
+        for preset, values in made.suits.items():
+            store(f"{name}_{preset}", values, f"suits/{group}")
 
 
 @functools.cache
@@ -97,21 +108,25 @@ def leaves(config: DictConfig, prefix: str = "") -> Iterator[Leaf]:
 
 def declarations(made: type[Options]) -> dict[str, Leaf]:
     """Every key that a command may have, with whatever alternatives are chosen."""
-    found = list(leaves(OmegaConf.structured(made)))
-    for registry in registries():
-        for made in registry.values():
-            found += leaves(OmegaConf.structured(made), f"{registry.group}.")
+    return _declarations(made, _registered())  # type: ignore[arg-type]  # a class is hashable
+
+
+@functools.lru_cache(maxsize=8)
+def _declarations(command: type[Options], registered: Registered) -> dict[str, Leaf]:
+    found = list(leaves(OmegaConf.structured(command)))
+    for group, _, made in registered:
+        found += leaves(OmegaConf.structured(made), f"{group}.")
     return {leaf.key: leaf for leaf in found}
 
 
-def typed(made: type[Options], config: DictConfig) -> Any:
+def typed(made: type[Made], config: DictConfig) -> Made:
     """A config as an instance of its class, which checks it.
 
     Raises:
         ConfigError: a key or a value that does not fit.
     """
     try:
-        return OmegaConf.to_object(schema_of(made, config))
+        return cast(Made, OmegaConf.to_object(schema_of(made, config)))
     except OmegaConfBaseException as error:
         raise explained(error, made) from None
 

@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 import torch
 
+TOGETHER = 12  # interpreted tests of a child process, which takes some seconds to start
 INTERPRETING = os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)  # where another program is busy, small parallel regions only wait for each other
-    config.addinivalue_line("markers", "interpreted: Triton's interpreter; runs in a child process, once a file")
+    config.addinivalue_line("markers", "interpreted: Triton's interpreter; some of a file's run in a child process")
 
 
 class InterpretedTests(pytest.Item):
-    """All tests of one file that are marked ``interpreted``, run in a child process with ``TRITON_INTERPRET=1``."""
+    """Some tests of one file that are marked ``interpreted``, run in a child process with ``TRITON_INTERPRET=1``."""
 
     def __init__(self, *, node_ids: list[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -40,7 +41,10 @@ class InterpretedTests(pytest.Item):
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Call interpreted tests slow; then, after ``-k`` and ``-m`` have had their say, make one item of each file's."""
+    """Call interpreted tests slow; then, after ``-k`` and ``-m`` have had their say, make few items of each file's.
+
+    They take longest, so they come first.
+    """
     for item in items:
         if item.get_closest_marker("interpreted"):
             item.add_marker("slow")
@@ -55,8 +59,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             waiting.setdefault(module, []).append(item.nodeid)
         else:
             kept.append(item)
-    kept += [InterpretedTests.from_parent(m, name="interpreted", node_ids=ids) for m, ids in waiting.items()]
-    items[:] = kept
+    items[:] = [
+        InterpretedTests.from_parent(module, name=f"interpreted {first}", node_ids=ids[first : first + TOGETHER])
+        for module, ids in waiting.items()
+        for first in range(0, len(ids), TOGETHER)
+    ] + kept
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

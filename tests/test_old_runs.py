@@ -28,6 +28,7 @@ def test_its_config_is_read() -> None:
     assert resume.resumed(OLD, [f"resume={OLD}", "trainer.max_steps=40"]).trainer.max_steps == 40
 
 
+@pytest.mark.slow
 def test_its_field_is_rendered_and_goes_on(tmp_path: Path) -> None:
     folder = shutil.copytree(OLD, tmp_path / "run")
     config = resume.load(folder)

@@ -25,11 +25,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(next(folder.glob("*.whl")))
 
 
+@pytest.mark.slow
 def test_only_nerfkit_goes_into_site_packages(wheel: zipfile.ZipFile) -> None:
     top = {name.split("/")[0] for name in wheel.namelist()}
     assert top == {"nerfkit", next(name for name in top if name.endswith(".dist-info"))}
 
 
+@pytest.mark.slow
 def test_every_source_file_and_config_is_inside(wheel: zipfile.ZipFile) -> None:
     places = {"nerfkit": "nerfkit", "kernels": "nerfkit/kernels", "conf": "nerfkit/conf"}
     expected = {"nerfkit/py.typed"}

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerfkit.fit.metrics import psnr, quantize, ssim
-from nerfkit.runs.files import write_png
+from nerfkit.fit.metrics import psnr, ssim
+from nerfkit.runs.files import to_bytes, write_png
 from nerfkit.runs.progress import track
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
@@ -57,4 +57,4 @@ def write_comparison(path: Path, predicted: Tensor, true: Tensor) -> None:
     """Predicted, true and absolute error side by side, as a PNG, written whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     strip = torch.cat([predicted, true, (predicted - true).abs()], 1)
-    write_png(path, (quantize(strip) * 255).to(torch.uint8).numpy())
+    write_png(path, to_bytes(strip))

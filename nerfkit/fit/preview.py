@@ -23,5 +23,4 @@ def preview_field(model: RadianceModel, scene: Scene, run: Run, step: int, secon
     near, far = (depth[alpha > 0.5] if (alpha > 0.5).any() else depth).aminmax()
     shown = ((far - depth) / (far - near).clamp_min(1e-6)).clamp(0, 1) * alpha
     run.image("held_out/depth", shown[..., None].expand(-1, -1, 3), step)
-    if image.normal is not None:
-        run.image("held_out/normals", image.normal.cpu() * 0.5 + 0.5, step)
+    run.image("held_out/normals", image.normal.cpu() * 0.5 + 0.5, step)

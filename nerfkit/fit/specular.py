@@ -22,7 +22,7 @@ from nerfkit.errors import CheckpointError
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.raster import Fragments, interpolate, interpolate_corners, rasterize, render_channels, sample_texture
 from nerfkit.raster.shade import CHANNELS
-from nerfkit.runs.files import replacing
+from nerfkit.runs.files import replacing, to_bytes
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Specular:
     def save(self, path: Path) -> None:
         """Writes a compressed .npz of the attributes, the diffuse texture as 8 bits; whole or not at all."""
         arrays = {field.name: getattr(self, field.name).detach().cpu().numpy() for field in fields(self)}
-        arrays["diffuse"] = (arrays["diffuse"].clip(0, 1) * 255).round().astype(np.uint8)
+        arrays["diffuse"] = to_bytes(arrays["diffuse"])
         with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)
 

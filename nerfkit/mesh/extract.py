@@ -120,7 +120,7 @@ def sample_lattice(
 
 def _near_occupied(occupancy: Tensor, axis: Tensor) -> Tensor:
     """Which lattice points (R,R,R) lie in an occupied cell or in one of its 26 neighbors."""
-    grown = torch.nn.functional.max_pool3d(occupancy[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
+    grown = torch.from_numpy(_grown(occupancy.numpy(), 1))
     size = occupancy.shape[0]
     cell = ((axis + 1) / 2 * size).long().clamp(max=size - 1)  # (R,)
     return grown[cell][:, cell][:, :, cell]
@@ -138,8 +138,6 @@ def _outside(empty: np.ndarray, closing: int) -> np.ndarray:
 
 def _grown(mask: np.ndarray, cells: int) -> np.ndarray:
     """Dilation by a cube that reaches ``cells`` to either side."""
-    pool = torch.from_numpy(mask)[None, None].float()
-    for axis in range(3):
-        size = [2 * cells + 1 if k == axis else 1 for k in range(3)]
-        pool = torch.nn.functional.max_pool3d(pool, size, stride=1, padding=[n // 2 for n in size])
-    return (pool[0, 0] > 0).numpy()
+    from scipy import ndimage
+
+    return ndimage.maximum_filter(mask, 2 * cells + 1)

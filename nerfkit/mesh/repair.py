@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nerfkit.kernels.jit import inline, jit
 from nerfkit.mesh.edges import EdgeTable
 from nerfkit.mesh.mesh import Mesh, signed_volume
-from nerfkit.mesh.topology import degenerate_faces, duplicate_faces, fans, is_watertight
+from nerfkit.mesh.topology import degenerate_faces, duplicate_faces, fans, is_watertight, united
 
 
 def repair(mesh: Mesh) -> tuple[Mesh, list[str]]:
@@ -159,23 +158,21 @@ def _turned_faces(mesh: Mesh) -> tuple[Tensor, int]:
     if not ((table.count == 2) & ~table.regular).any():
         return torch.zeros(len(faces), dtype=torch.bool), 0
     one, other = table.pairs()
-    corner = faces.flatten()
-    root, turn, two_sided = _parities(
-        len(faces), (one // 3).numpy(), (other // 3).numpy(), (corner[one] == corner[other]).numpy()
-    )
-    part, turned = torch.from_numpy(root), torch.from_numpy(turn)
-    good = torch.from_numpy(two_sided)[part]  # (F,)
+    count, corner = len(faces), faces.flatten()
+    # Every face twice, as it is and turned over: neighbors agree as they are, or one of them turned over.
+    first, second, over = one // 3, other // 3, count * (corner[one] == corner[other])
+    pairs = torch.cat([first, first + count]), torch.cat([second + over, second + count - over])
+    as_is, over = torch.from_numpy(united(2 * count, *(ends.numpy() for ends in pairs))).view(2, count)  # (F,) each
+    part, turned, good = torch.minimum(as_is, over), as_is > over, as_is != over
     sign = torch.where(turned, -1.0, 1.0).double()
     a, b, c = (mesh.vertices.detach().double()[faces[:, k]] for k in range(3))
-    volume = torch.zeros(len(faces), dtype=torch.float64)
+    volume = torch.zeros(2 * count, dtype=torch.float64)
     volume.index_add_(0, part, sign * (a * torch.linalg.cross(b, c)).sum(-1))
-    closed = torch.ones(len(faces), dtype=torch.bool)
+    closed = torch.ones(2 * count, dtype=torch.bool)
     closed[part[(table.count[table.face_edges] != 2).any(1)]] = False
-    size, minus = torch.bincount(part, minlength=len(faces)), torch.bincount(part[turned], minlength=len(faces))
+    size, minus = (torch.bincount(some, minlength=2 * count) for some in (part, part[turned]))
     other_way = torch.where(closed, volume < 0, 2 * minus > size)  # turn the rest of the part instead
-    mixed = minus > 0
-    one_sided = int((~torch.from_numpy(two_sided)).sum())
-    return (turned ^ other_way[part]) & good & mixed[part], one_sided
+    return (turned ^ other_way[part]) & good & (minus > 0)[part], len(part[~good].unique())
 
 
 def _flipped(mesh: Mesh, turned: Tensor) -> Mesh:
@@ -203,44 +200,3 @@ def _with_faces(mesh: Mesh, keep: Tensor) -> Mesh:
 def _some(count: int, thing: str) -> str:
     plural = {"vertex": "vertices", "copy": "copies"}.get(thing, thing + "s")
     return f"{count} {thing if count == 1 else plural}"
-
-
-@inline
-def _root(parent: np.ndarray, turned: np.ndarray, a: int):  # type: ignore[no-untyped-def]
-    """The root of ``a`` and whether ``a`` is turned against it; everything on the way is hung below the root."""
-    root, odd = a, False
-    while parent[root] != root:
-        odd ^= turned[root]
-        root = parent[root]
-    against = odd
-    while a != root:
-        above, step = parent[a], turned[a]
-        parent[a], turned[a] = root, against
-        against ^= step
-        a = above
-    return root, odd
-
-
-@jit(parallel=False)
-def _parities(count: int, first: np.ndarray, second: np.ndarray, differ: np.ndarray):  # type: ignore[no-untyped-def]
-    """Union-find in which every face also knows whether it is turned against its root, the lowest face of its part.
-
-    Returns each face's root, whether it is turned against it, and for each face that is a root whether its part is free
-    of contradictions (true for the others).
-    """
-    parent, turned = np.arange(count), np.zeros(count, np.bool_)
-    sound = np.ones(count, np.bool_)
-    for i in range(len(first)):
-        a, a_odd = _root(parent, turned, first[i])
-        b, b_odd = _root(parent, turned, second[i])
-        odd = a_odd ^ b_odd ^ differ[i]
-        if a == b:
-            sound[a] &= not odd
-        else:
-            low, high = min(a, b), max(a, b)
-            parent[high], turned[high] = low, odd
-            sound[low] &= sound[high]
-            sound[high] = True
-    for face in range(count):
-        _root(parent, turned, face)
-    return parent, turned, sound

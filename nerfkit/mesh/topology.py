@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from nerfkit.kernels.jit import jit
 from nerfkit.mesh.edges import EdgeTable
 from nerfkit.mesh.mesh import Mesh
 
@@ -122,8 +123,8 @@ def components(mesh: Mesh) -> Tensor:
     """The connected part, numbered from 0, that each face belongs to, (F,) int64; shared vertices join faces."""
     faces = mesh.faces.cpu().numpy()
     first, second = faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel()
-    label = unite(len(mesh.vertices), first, second)[faces[:, 0]]  # unused vertices count as parts of their own
-    return torch.from_numpy(_renumbered(label, len(mesh.vertices))).to(mesh.faces.device)
+    label = united(len(mesh.vertices), first, second)[faces[:, 0]]  # unused vertices count as parts of their own
+    return torch.from_numpy(np.unique(label, return_inverse=True)[1]).to(mesh.faces.device)
 
 
 def fans(table: EdgeTable) -> Tensor:
@@ -138,8 +139,7 @@ def fans(table: EdgeTable) -> Tensor:
     same_way = corner[one] == corner[other]
     first = torch.cat([one, following[one]])
     second = torch.cat([torch.where(same_way, other, following[other]), torch.where(same_way, following[other], other)])
-    label = unite(len(corner), first.numpy(), second.numpy())
-    return torch.from_numpy(_renumbered(label, len(corner)))
+    return torch.from_numpy(united(len(corner), first.numpy(), second.numpy()))
 
 
 def degenerate_faces(mesh: Mesh) -> Tensor:
@@ -164,36 +164,12 @@ def _loops(table: EdgeTable, fan: Tensor, part: Tensor) -> Tensor:
     """The part of every boundary loop, (L,). A boundary side joins the fans of its ends."""
     side = table.boundary[table.face_edges.flatten()].nonzero().flatten()
     end = side // 3 * 3 + (side % 3 + 1) % 3
-    label = unite(int(fan.max()) + 1 if len(fan) else 0, fan[side].numpy(), fan[end].numpy())
+    label = united(int(fan.max()) + 1 if len(fan) else 0, fan[side].numpy(), fan[end].numpy())
     loop, inverse = torch.unique(torch.from_numpy(label)[fan[side]], return_inverse=True)
     return torch.zeros(len(loop), dtype=torch.int64).scatter_(0, inverse, part[side // 3])
 
 
-def _renumbered(label: np.ndarray, count: int) -> np.ndarray:
-    """Labels below ``count``, numbered from 0 without gaps in their own order."""
-    present = np.zeros(count, bool)
-    present[label] = True
-    return (np.cumsum(present) - 1)[label]
-
-
-@jit(parallel=False)
-def unite(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The lowest member of the class of each of ``count`` things, (count,) int64, where ``first`` and ``second`` join
-    them in pairs: union-find with path halving. The lower root wins, so the pairs' order does not matter.
-    """
-    parent = np.arange(count)
-    for i in range(len(first)):
-        a, b = first[i], second[i]
-        while parent[a] != a:
-            parent[a] = parent[parent[a]]
-            a = parent[a]
-        while parent[b] != b:
-            parent[b] = parent[parent[b]]
-            b = parent[b]
-        if a < b:
-            parent[b] = a
-        else:
-            parent[a] = b
-    for a in range(count):
-        parent[a] = parent[parent[a]]  # a parent is never higher than its child: it is a root by now
-    return parent
+def united(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The class, numbered from 0 in the order of lowest members, of each of ``count`` things joined in pairs."""
+    joined = coo_matrix((np.ones(len(first), bool), (first, second)), shape=(count, count))
+    return connected_components(joined, directed=False)[1].astype(np.int64)

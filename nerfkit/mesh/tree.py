@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numba import prange
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from nerfkit.kernels.jit import jit
@@ -16,7 +17,7 @@ CHUNK = 256  # points a thread takes at a time
 
 class Tree(NamedTuple):
     """A complete binary tree: node 1 is the root, nodes 2 n and 2 n + 1 are below node n, and the lowest level holds
-    the faces, four a leaf, in Morton order of their centers.
+    the faces, four a leaf, in the order in which a k-d tree of their centers has them.
 
     Attributes:
         low, high: (2 L,3) float64, the nodes' boxes; an empty one has low = inf, high = -inf.
@@ -45,11 +46,7 @@ class Closest(NamedTuple):
 def build_tree(corners: np.ndarray) -> Tree:
     """Tree over faces with ``corners`` (F,3,3) float64; at least one face."""
     low, high = corners.min(1), corners.max(1)  # (F, 3)
-    center = low / 2 + high / 2
-    extent = center.max(0) - center.min(0)
-    cell = np.divide(center - center.min(0), extent, out=np.zeros_like(center), where=extent > 0)
-    order = np.argsort(_morton((cell * (2**21 - 1)).astype(np.uint64)), kind="stable")
-
+    order = cKDTree(low / 2 + high / 2, leafsize=LEAF).indices
     leaves = 1 << (-(-len(corners) // LEAF) - 1).bit_length()
     box_low, box_high = np.full((2 * leaves, 3), np.inf), np.full((2 * leaves, 3), -np.inf)
     starts = np.arange(0, len(corners), LEAF)
@@ -61,23 +58,6 @@ def build_tree(corners: np.ndarray) -> Tree:
         box_high[level // 2 : level] = box_high[level : 2 * level].reshape(-1, 2, 3).max(1)
         level //= 2
     return Tree(box_low, box_high, order)
-
-
-def _morton(cell: np.ndarray) -> np.ndarray:
-    """Bits of the three coordinates (F,3), 21 each, interleaved: (F,) uint64."""
-    code = np.zeros(len(cell), np.uint64)
-    for axis in range(3):
-        bits = cell[:, axis]
-        for shift, mask in (
-            (32, 0x1F00000000FFFF),
-            (16, 0x1F0000FF0000FF),
-            (8, 0x100F00F00F00F00F),
-            (4, 0x10C30C30C30C30C3),
-            (2, 0x1249249249249249),
-        ):
-            bits = (bits | bits << np.uint64(shift)) & np.uint64(mask)
-        code |= bits << np.uint64(axis)
-    return code
 
 
 def closest_points(points: Tensor, mesh: Mesh) -> Closest:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from nerfkit.cameras import Cameras
+from nerfkit.kernels.checks import FLOATS, expect
 from nerfkit.kernels.texture import sample_texture
 from nerfkit.mesh.mesh import Mesh, face_normals, vertex_normals
 from nerfkit.raster.fragments import Fragments, interpolate, interpolate_corners, rasterize
@@ -81,11 +82,14 @@ def render(
         fine = cameras.resized(supersampling * cameras.height, supersampling * cameras.width)
     fragments = rasterize(vertices, faces, fine.padded(chosen.margin), near)
     views, corners = len(cameras), (faces.shape[-2], 3)
-    _expect("colors", colors, views, (vertices.shape[-2], 3), "RGB of every vertex")
-    _expect("corner_colors", corner_colors, views, (*corners, 3), "RGB of every face's three corners")
-    _expect("corner_uvs", corner_uvs, views, (*corners, 2), "UV of every face's three corners")
-    size = ("A", "B") if texture is None or texture.ndim < 3 else texture.shape[-3:-1]
-    _expect("texture", texture, views, (*size, 3), "RGB of every texel")
+    for name, given, shape in (
+        ("colors", colors, (vertices.shape[-2], 3)),
+        ("corner_colors", corner_colors, (*corners, 3)),
+        ("corner_uvs", corner_uvs, (*corners, 2)),
+        ("texture", texture, ("A", "B", 3)),
+    ):
+        if given is not None:
+            expect(name, given, shape, (views, *shape), dtype=FLOATS)
     covered = fragments.covered[..., None].to(vertices)  # (N, H, W, 1)
     if texture is not None and corner_uvs is not None:
         uv = interpolate_corners(fragments, corner_uvs)
@@ -116,13 +120,6 @@ def render(
     if background is not None:
         rgb = rgb + (1 - alpha) * _behind(background, rgb)
     return Rendering(rgb, alpha[..., 0], fragments.cropped(chosen.margin))
-
-
-def _expect(name: str, values: Tensor | None, views: int, shape: tuple[int | str, ...], what: str) -> None:
-    """Raises ``ValueError`` unless ``values``, where given, are of ``shape`` or one such for each view."""
-    if values is not None and tuple(values.shape) not in (shape, (views, *shape)):
-        one, each = (f"({','.join(map(str, sizes))})" for sizes in (shape, (views, *shape)))
-        raise ValueError(f"{name}: expected {one}, {what}, or {each}, got {tuple(values.shape)}")
 
 
 def _behind(background: Tensor | Sequence[float], rgb: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,15 +13,15 @@ from nerfkit.cameras.delta import orbit_cameras
 from nerfkit.config import TrainOptions
 from nerfkit.errors import SceneError
 from nerfkit.fit.build import load_scene
-from nerfkit.fit.loop import Callback
-from nerfkit.fit.metrics import mask_iou, quantize
+from nerfkit.fit.loop import Callback, optimize
+from nerfkit.fit.metrics import mask_iou
 from nerfkit.fit.refine_measure import evaluate_mesh, picture
 from nerfkit.mesh.files.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
-from nerfkit.runs.files import write_png
+from nerfkit.runs.files import to_bytes, write_png
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene, Similarity
-from nerfkit.view.timelapse import Timelapse, turntable
+from nerfkit.view.timelapse import turntable
 
 
 def steps_of(config: TrainOptions) -> int:
@@ -74,32 +73,36 @@ def glance(mesh: Mesh, scene: Scene, views: list[int]) -> dict[str, float]:
     return {"mask_iou": round(iou, 4), "image_l1": round(error, 6)}
 
 
-def timelapse(
+def fit_mesh(
+    title: str,
+    step: Callable[[float], dict[str, float]],
     config: TrainOptions,
     record: Run,
     mesh: Callable[[], Mesh],
-    cameras: Cameras,
+    shown: Scene | Cameras,
     *,
-    up: tuple[float, float, float] = (0.0, 1.0, 0.0),
+    callbacks: Sequence[Callback] = (),
     background: Sequence[float] = (1.0, 1.0, 1.0),
-    units: Similarity | None = None,
     name: str = "",
-) -> tuple[Timelapse | None, list[Callback]]:
-    """What ``config.timelapse`` asks for, in the run's folder ``timelapse`` or ``timelapse/NAME``, on a slow turntable.
+) -> int:
+    """All steps of a recipe that fits a mesh, with the timelapse that ``config.timelapse`` asks for; the steps done.
 
-    Returns:
-        the timelapse, to be closed after the fit, and what the loop must watch: None and nothing without snapshots.
+    The timelapse is a slow turntable as far away as the cameras ``shown``, or those of the scene, in whose units it is
+    then written; its folder is ``timelapse`` in the run's, or ``timelapse/NAME``.
     """
-    recorder = turntable(record.folder / "timelapse" / name, config.timelapse, cameras, background, units, up)
-    if recorder is None:
-        return None, []
-    return recorder, [Callback(lambda _: recorder.add(mesh()), share=1 / config.timelapse.snapshots)]
-
-
-def close(recorder: Timelapse | None, record: Run) -> None:
-    """Writes the timelapse's files, where there is one."""
+    folder = record.folder / "timelapse" / name
+    if isinstance(shown, Scene):
+        units, up = shown.normalization, shown.up
+        recorder = turntable(folder, config.timelapse, shown.cameras, background, units, up)
+    else:
+        recorder = turntable(folder, config.timelapse, shown, background)
+    watch = list(callbacks)
+    if recorder is not None:
+        watch.insert(0, Callback(lambda _: recorder.add(mesh()), share=1 / config.timelapse.snapshots))
+    done = optimize(title, step, steps=steps_of(config), run=record, callbacks=watch)
     for path in recorder.close() if recorder is not None else ():
         record.log(f"wrote {path}")
+    return done
 
 
 def save(mesh: Mesh, config: TrainOptions, record: Run, units: Similarity | None = None, stem: str = "mesh") -> None:
@@ -109,15 +112,10 @@ def save(mesh: Mesh, config: TrainOptions, record: Run, units: Similarity | None
         record.log(f"wrote {path}")
 
 
-def show(picture: Tensor) -> np.ndarray:
-    """(H,W,3) in [0,1] as 8-bit pixels."""
-    return (quantize(picture.detach()) * 255).to(torch.uint8).cpu().numpy()
-
-
 def write_strip(path: Path, pictures: Sequence[Tensor]) -> None:
     """Pictures (H,W,3) side by side, as a PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_png(path, np.concatenate([show(picture) for picture in pictures], 1))
+    write_png(path, to_bytes(torch.cat(list(pictures), 1)))
 
 
 def descend(optimizers: Sequence[torch.optim.Optimizer], terms: dict[str, Tensor]) -> dict[str, float]:

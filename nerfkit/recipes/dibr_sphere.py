@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.config import TrainOptions
-from nerfkit.fit.loop import Callback, optimize
+from nerfkit.fit.loop import Callback
 from nerfkit.mesh.losses import Topology, laplacian_vectors, normal_consistency
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
@@ -116,12 +116,10 @@ def run(o: DibrSphereOptions, config: TrainOptions, record: Run, device: torch.d
         for name, value in measured.items():
             record.scalar(f"dibr_sphere/held_out_{name}", value, step)
 
-    recorder, callbacks = common.timelapse(
-        config, record, sphere.mesh, scene.cameras, up=scene.up, background=scene.background, units=scene.normalization
+    looks = [Callback(look, share=0.05)]
+    done = common.fit_mesh(
+        "dibr_sphere", sphere.step, config, record, sphere.mesh, scene, callbacks=looks, background=scene.background
     )
-    callbacks.append(Callback(look, share=0.05))
-    done = optimize("dibr_sphere", sphere.step, steps=common.steps_of(config), run=record, callbacks=callbacks)
-    common.close(recorder, record)
     mesh = sphere.mesh()
     found = common.compare(mesh, scene, views, record.folder / "images")
     record.update_metrics(

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from nerfkit.config import TrainOptions
-from nerfkit.fit.loop import optimize
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.losses import edge_length, laplacian_norm, normal_consistency
 from nerfkit.mesh.measures import surface_distance
@@ -22,7 +21,7 @@ from nerfkit.mesh.sampling import chamfer_distance, sample_surface
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.mesh.topology import topology_report
 from nerfkit.recipes import RecipeOptions, mesh_option, recipe, steps_option, subdivisions_option, weight
-from nerfkit.recipes.common import close, descend, ring, save, steps_of, timelapse, write_strip
+from nerfkit.recipes.common import descend, fit_mesh, ring, save, write_strip
 from nerfkit.recipes.targets import target_mesh
 from nerfkit.runs.folder import Run
 from nerfkit.schema import option
@@ -74,9 +73,7 @@ def run(o: MeshDeformOptions, config: TrainOptions, record: Run, device: torch.d
     def mesh() -> Mesh:
         return replace(start, vertices=start.vertices + offsets.detach()).to("cpu")
 
-    recorder, callbacks = timelapse(config, record, mesh, ring(8, 256, 3.2, 20.0))
-    done = optimize("mesh_deform", step, steps=steps_of(config), run=record, callbacks=callbacks)
-    close(recorder, record)
+    done = fit_mesh("mesh_deform", step, config, record, mesh, ring(8, 256, 3.2, 20.0))
     aim = target.to("cpu").without_appearance()
     distance = surface_distance(mesh(), aim, threshold=0.01)
     figures = {"chamfer": distance.chamfer, "f_score": distance.f_score, "steps": done}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from nerfkit.config import TrainOptions
-from nerfkit.fit.loop import Callback, optimize
+from nerfkit.fit.loop import Callback
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.losses import edge_length, laplacian_norm, normal_consistency
 from nerfkit.mesh.mesh import Mesh
@@ -85,12 +85,10 @@ def run(o: MeshTextureOptions, config: TrainOptions, record: Run, device: torch.
     def look(done: int) -> None:
         record.scalar("mesh_texture/held_out_mask_iou", common.glance(mesh(), scene, views[:3])["mask_iou"], done)
 
-    recorder, callbacks = common.timelapse(
-        config, record, mesh, scene.cameras, up=scene.up, background=scene.background, units=scene.normalization
+    looks = [Callback(look, share=0.2)]
+    done = common.fit_mesh(
+        "mesh_texture", step, config, record, mesh, scene, callbacks=looks, background=scene.background
     )
-    callbacks.append(Callback(look, share=0.2))
-    done = optimize("mesh_texture", step, steps=common.steps_of(config), run=record, callbacks=callbacks)
-    common.close(recorder, record)
     found = common.compare(mesh(), scene, views, record.folder / "images")
     record.update_metrics({"mesh_texture": {**found, "steps": done, "visibility": visibility.name}})
     record.log(

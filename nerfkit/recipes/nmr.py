@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
+from nerfkit.cameras.delta import orbit_cameras
 from nerfkit.config import TrainOptions
 from nerfkit.fit.loop import optimize
 from nerfkit.mesh.laplacian import Topology
@@ -21,8 +22,9 @@ from nerfkit.mesh.mesh import Mesh, face_normals
 from nerfkit.mesh.unwrap import unwrap
 from nerfkit.raster import Rendering, render
 from nerfkit.recipes import RecipeOptions, mesh_option, recipe, steps_option, weight
-from nerfkit.recipes.common import close, descend, ring, save, show, steps_of, timelapse, write_strip
+from nerfkit.recipes.common import descend, fit_mesh, ring, save, steps_of, write_strip
 from nerfkit.recipes.targets import square, stripes, target_mask, target_mesh, target_picture
+from nerfkit.runs.files import to_bytes
 from nerfkit.runs.folder import Run
 from nerfkit.schema import option
 from nerfkit.view.video import write_video
@@ -58,7 +60,7 @@ def draw(o: DrawOptions, config: TrainOptions, record: Run, device: torch.device
         colors = _lit(mesh.vertices, mesh.faces, cameras.positions[view])
         with torch.no_grad():
             drawn = render(mesh.vertices, mesh.faces, cameras[view], corner_colors=colors, supersampling=SUPERSAMPLING)
-        frames.append(show(drawn.rgb[0]))
+        frames.append(to_bytes(drawn.rgb[0]))
     for ending in ("mp4", "gif"):
         record.log(f"wrote {write_video(frames, record.folder / 'video' / f'nmr_draw.{ending}', 12.5)}")
     write_strip(record.folder / "images" / "nmr_draw.png", [drawn.rgb[0]])
@@ -107,9 +109,7 @@ def vertices(o: VerticesOptions, config: TrainOptions, record: Run, device: torc
     def mesh() -> Mesh:
         return _mirrored(replace(start, vertices=points.detach())).to("cpu")
 
-    recorder, callbacks = timelapse(config, record, mesh, camera.to("cpu"))
-    done = optimize("nmr_vertices", step, steps=steps_of(config), run=record, callbacks=callbacks)
-    close(recorder, record)
+    done = fit_mesh("nmr_vertices", step, config, record, mesh, camera.to("cpu"))
     with torch.no_grad():
         found = silhouette()
     error = (found - target).square().sum().item()
@@ -164,9 +164,7 @@ def textures(o: TexturesOptions, config: TrainOptions, record: Run, device: torc
     def mesh() -> Mesh:
         return _mirrored(replace(start, texture=torch.tanh(texture.detach()).clamp(0, 1))).to("cpu")
 
-    recorder, callbacks = timelapse(config, record, mesh, ring(1, o.size, DISTANCE, 0.0, VIEW_ANGLE))
-    done = optimize("nmr_textures", step, steps=steps_of(config), run=record, callbacks=callbacks)
-    close(recorder, record)
+    done = fit_mesh("nmr_textures", step, config, record, mesh, ring(1, o.size, DISTANCE, 0.0, VIEW_ANGLE))
     angles = [45.0 * k for k in range(8)]
     with torch.no_grad():
         drawn = [picture(angle) for angle in angles]
@@ -269,7 +267,5 @@ def _gray(mask: Tensor) -> Tensor:
 
 def _parallel(size: int, azimuth: float, away: float = 200.0) -> Cameras:
     """A camera so far away that its rays are all but parallel; the picture is 2 units wide."""
-    angle = math.radians(azimuth)
-    position = away * torch.tensor([[math.sin(angle), 0.0, math.cos(angle)]])
-    pose = look_at(position, torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
-    return Cameras(pose, torch.tensor([[away * size / 2, away * size / 2, size / 2, size / 2]]), size, size)
+    lens = torch.tensor([away * size / 2, away * size / 2, size / 2, size / 2])
+    return orbit_cameras(torch.tensor(away), torch.zeros(()), torch.tensor(math.radians(azimuth)), lens, size, size)

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from nerfkit.config import TrainOptions
 from nerfkit.fit.large_steps import LargeSteps
-from nerfkit.fit.loop import optimize
 from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.laplacian import Topology
@@ -24,7 +23,7 @@ from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
 from nerfkit.recipes import RecipeOptions, recipe, steps_option, subdivisions_option, weight
-from nerfkit.recipes.common import close, compare, iou_loss, masked_scene, photos, save, steps_of, timelapse
+from nerfkit.recipes.common import compare, fit_mesh, iou_loss, masked_scene, photos, save
 from nerfkit.runs.folder import Run
 from nerfkit.runs.report import table
 from nerfkit.scenes.epochs import Epochs
@@ -76,11 +75,6 @@ def fit(
     visibility, queue = config.rasterizer.chosen(), Epochs(scene.train, int(config.seed))
     large_steps = LargeSteps(vertices, topology.edges, o.smoothness) if variant == "large_steps" else None
     optimizer = torch.optim.Adam([vertices], lr=o.rate)
-    weights = {"flatness": 0.0, "laplacian": 0.0, "area": 0.0}
-    if variant in ("smooth", "both"):
-        weights |= {"flatness": o.flatness, "laplacian": o.laplacian}
-    if variant in ("area", "both"):
-        weights["area"] = o.area
     edge = (4 * torch.pi * o.radius**2 / len(start.faces)) ** 0.5  # about the length of an edge at the start
 
     def step(share: float) -> dict[str, float]:
@@ -88,11 +82,11 @@ def fit(
         _, mask = photos(scene, views, device)
         alpha = render(vertices, start.faces, scene.cameras[views].to(device), visibility=visibility).alpha
         terms: dict[str, Tensor] = {"silhouette": iou_loss(alpha, mask)}
-        if weights["flatness"]:
-            terms["flatness"] = weights["flatness"] * flatness(vertices, topology)
-            terms["laplacian"] = weights["laplacian"] * laplacian(vertices, topology) / edge**2
-        if weights["area"]:
-            terms["area"] = weights["area"] * area_variance(vertices, topology)
+        if variant in ("smooth", "both"):
+            terms["flatness"] = o.flatness * flatness(vertices, topology)
+            terms["laplacian"] = o.laplacian * laplacian(vertices, topology) / edge**2
+        if variant in ("area", "both"):
+            terms["area"] = o.area * area_variance(vertices, topology)
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         rate = o.final_rate**share
@@ -106,18 +100,14 @@ def fit(
     def mesh() -> Mesh:
         return replace(start, vertices=vertices.detach().clone()).to("cpu")
 
-    recorder, callbacks = timelapse(
-        config, record, mesh, scene.cameras, up=scene.up, units=scene.normalization, name=variant
-    )
-    optimize(f"silhouette_fit_{variant}", step, steps=steps_of(config), run=record, callbacks=callbacks)
-    close(recorder, record)
+    fit_mesh(f"silhouette_fit_{variant}", step, config, record, mesh, scene, name=variant)
     made = mesh()
     found = compare(made, scene, scene.test or scene.train[:1])
     row: dict[str, Any] = {
         "mask_iou": found["mask_iou"],
         "self_intersections": len(self_intersections(made)),
-        "area_variance": round(area_variance(made.vertices, Topology.of(made.faces, len(made.vertices))).item(), 4),
-        "normal_roughness": round(flatness(made.vertices, Topology.of(made.faces, len(made.vertices))).item(), 4),
+        "area_variance": round(area_variance(vertices, topology).item(), 4),
+        "normal_roughness": round(flatness(vertices, topology).item(), 4),
     }
     if scene.truth is not None:
         own = made.transformed(scene.normalization.invert)

@@ -125,7 +125,10 @@ def fit(
     color_optimizer = torch.optim.Adam([colors], lr=o.color_rate)
     visibility, views, target = contestants()[name], photos.cameras.to(device), photos.true.to(device)
 
+    seconds: list[float] = []
+
     def step(share: float) -> dict[str, float]:
+        begin = time.perf_counter()
         rgb, alpha, _ = render(vertices, start.faces, views, colors=colors, visibility=visibility)
         terms = {"mask": (alpha - target[..., 3]).square().mean()}
         if task == "painted":
@@ -136,7 +139,9 @@ def fit(
         optimizer.step(o.rate * rate)
         if task == "painted":
             color_optimizer.step()
-        return {key: term.item() for key, term in terms.items()}
+        found = {key: term.item() for key, term in terms.items()}
+        seconds.append(time.perf_counter() - begin)
+        return found
 
     line: list[tuple[float, float]] = []
     errors: dict[str, float] = {}
@@ -153,16 +158,8 @@ def fit(
         line.append((float(done), errors["color_error" if task == "painted" else "mask_error"]))
 
     title = f"{task}_{20 * 4**subdivisions}_{name.replace(' ', '_')}"
-    seconds: list[float] = []
-
-    def timed(share: float) -> dict[str, float]:
-        begin = time.perf_counter()
-        terms = step(share)
-        seconds.append(time.perf_counter() - begin)
-        return terms
-
     steps = steps_of(config)
-    optimize(title, timed, steps=steps, run=record, callbacks=[Callback(look, share=max(0.1, min(1.0, 5 / steps)))])
+    optimize(title, step, steps=steps, run=record, callbacks=[Callback(look, share=max(0.1, min(1.0, 5 / steps)))])
     figures = {key: round(value, 3) for key, value in errors.items()}
     final = Mesh(vertices.detach().cpu(), start.faces.cpu())
     return {
@@ -183,9 +180,9 @@ def bumpy_ball(subdivisions: int, seed: int) -> tuple[Mesh, Tensor]:
 
 def waves(points: Tensor, generator: torch.Generator, channels: int, count: int = 6) -> Tensor:
     """A random smooth function of the position: a sum of plane waves, (V,channels)."""
-    frequency = 2 * torch.randn(3, count, generator=generator)
-    phase = 2 * math.pi * torch.rand(count, generator=generator)
-    weight = torch.randn(count, channels, generator=generator) / math.sqrt(count)
+    frequency = 2 * torch.randn(3, count, generator=generator, dtype=points.dtype)
+    phase = 2 * math.pi * torch.rand(count, generator=generator, dtype=points.dtype)
+    weight = torch.randn(count, channels, generator=generator, dtype=points.dtype) / math.sqrt(count)
     return torch.sin(points @ frequency + phase) @ weight
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from nerfkit.runs.files import to_bytes
+
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
@@ -44,11 +46,11 @@ class Board:
 
     def image(self, tag: str, image: np.ndarray | torch.Tensor, step: int) -> None:
         """One picture, (H,W,3) or (H,W), uint8 or float in [0,1]."""
-        pixels = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
+        pixels = image.numpy(force=True) if isinstance(image, torch.Tensor) else np.asarray(image)
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=-1)  # (H, W, 3)
         if pixels.dtype != np.uint8:
-            pixels = np.rint(np.clip(np.nan_to_num(pixels), 0, 1) * 255).astype(np.uint8)
+            pixels = to_bytes(pixels)
         self.writer.add_image(tag, pixels, step, dataformats="HWC")
 
     def text(self, tag: str, markdown: str, step: int = 0) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 
 @contextlib.contextmanager
@@ -28,6 +29,12 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def to_bytes(values: Tensor | NDArray) -> NDArray[np.uint8]:
+    """Values in [0,1] as 8 bits, rounded; beyond is clipped, NaN is 0."""
+    array = values.numpy(force=True) if isinstance(values, Tensor) else values
+    return np.rint(np.clip(np.nan_to_num(array), 0, 1) * 255).astype(np.uint8)
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8], compress_level: int = 6) -> None:

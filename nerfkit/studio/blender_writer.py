@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 
 from nerfkit.cameras import Cameras
-from nerfkit.runs.files import write_png, write_text
+from nerfkit.runs.files import to_bytes, write_png, write_text
 from nerfkit.studio.renderer import Photos
 
 
-def write_view(
-    folder: Path, split: str, number: int, photos: Photos, normals: np.ndarray, view: int, far: float
-) -> None:
-    """Write view ``view`` of ``photos`` as number ``number`` of ``split`` ("train", "test" or "val").
+def write_view(folder: Path, split: str, number: int, photos: Photos, normals: np.ndarray, far: float) -> None:
+    """Write the one view of ``photos`` as number ``number`` of ``split`` ("train", "test" or "val").
 
     In the folder ``split``: ``r_N.png`` RGBA with straight alpha; ``r_N_depth_0001.png`` RGBA, all four channels
     1 - depth / ``far``, 0 where empty; ``r_N_normal_0001.png`` RGBA, (normal + 1) / 2 and alpha 255, 0 where empty; and
@@ -29,16 +27,16 @@ def write_view(
     """
     stem = folder / split / f"r_{number}"
     stem.parent.mkdir(parents=True, exist_ok=True)
-    coverage, depth = photos.coverage[view], photos.depth[view]
-    straight = photos.rgb[view] / np.maximum(coverage, 1e-12)[..., None]
+    coverage, depth = photos.coverage[0], photos.depth[0]
+    straight = photos.rgb[0] / np.maximum(coverage, 1e-12)[..., None]
     rgba = np.concatenate([straight, coverage[..., None]], -1)
-    write_png(stem.with_name(f"{stem.name}.png"), _bytes(rgba), compress_level=4)
+    write_png(stem.with_name(f"{stem.name}.png"), to_bytes(rgba), compress_level=4)
     seen = np.isfinite(depth)
     nearness = np.where(seen, 1 - np.where(seen, depth, 0) / far, 0)
-    gray = np.repeat(_bytes(nearness)[..., None], 4, -1)
+    gray = np.repeat(to_bytes(nearness)[..., None], 4, -1)
     write_png(stem.with_name(f"{stem.name}_depth_0001.png"), gray, compress_level=4)
     turned = np.concatenate([(normals + 1) / 2, np.ones_like(normals[..., :1])], -1) * seen[..., None]
-    write_png(stem.with_name(f"{stem.name}_normal_0001.png"), _bytes(turned), compress_level=4)
+    write_png(stem.with_name(f"{stem.name}_normal_0001.png"), to_bytes(turned), compress_level=4)
     np.save(stem.with_name(f"{stem.name}_depth.npy"), depth.astype(np.float32, copy=False))
 
 
@@ -68,7 +66,3 @@ def transforms(split: str, cameras: Cameras) -> dict[str, Any]:
             for number, matrix in enumerate(matrices)
         ],
     }
-
-
-def _bytes(values: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)

@@ -132,7 +132,7 @@ def _fill(folder: Path, resolution: int, views: int, progress: bool) -> None:
     files = write_beside(
         track(numbers, views, "making the clock") if progress else numbers,
         lambda view: render(surface, cameras[view], samples, clock_model.LIGHTS),
-        lambda view, photos: write_view(folder, view, photos, cameras[view], 0),
+        lambda view, photos: write_view(folder, view, photos, cameras[view]),
     )
     write_truth(folder / TRUTH, *clock_model.truth())
     sizes = {path.name: path.stat().st_size for path in [*itertools.chain(*files), folder / TRUTH]}

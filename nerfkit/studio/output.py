@@ -12,6 +12,8 @@ from typing import TypeVar
 import numpy as np
 import trimesh
 
+from nerfkit.runs.files import to_bytes
+
 ABANDONED = 3600.0  # seconds after which an unfinished folder is nobody's any more
 
 Rendered = TypeVar("Rendered")
@@ -57,5 +59,5 @@ def write_truth(path: Path, vertices: np.ndarray, faces: np.ndarray, colors: np.
     """The true surface as a binary PLY: vertices (V,3), faces (F,3) and, where given, colors (V,3) in [0,1]."""
     rgba = None
     if colors is not None:
-        rgba = np.concatenate([np.rint(colors.clip(0, 1) * 255), np.full((len(colors), 1), 255)], -1).astype(np.uint8)
+        rgba = to_bytes(np.concatenate([colors, np.ones_like(colors[:, :1])], -1))
     trimesh.Trimesh(vertices, faces, vertex_colors=rgba, process=False).export(path, encoding="binary")

@@ -16,6 +16,7 @@ import torch
 
 from nerfkit.cameras import Cameras
 from nerfkit.errors import problem
+from nerfkit.mesh.mesh import Mesh
 from nerfkit.runs.progress import track
 from nerfkit.scenes.assemble import MIN_TRAIN
 from nerfkit.scenes.files import TRUTH
@@ -23,7 +24,7 @@ from nerfkit.schema import Options, option
 from nerfkit.studio import blender_writer, kaolin_writer
 from nerfkit.studio.output import unfinished_folder, write_beside, write_truth
 from nerfkit.studio.renderer import Lights, Photos, Surface, geometry, render
-from nerfkit.studio.surfaces import TexturedMesh, as_array, surface_of
+from nerfkit.studio.surfaces import surface_of
 from nerfkit.studio.views import cameras_around
 
 FORMATS = ("kaolin", "blender")
@@ -84,7 +85,7 @@ class SynthesisOptions(Options):
 
 
 def synthesize(
-    mesh: TexturedMesh, folder: str | Path, options: SynthesisOptions | None = None, *, progress: bool = True
+    mesh: Mesh, folder: str | Path, options: SynthesisOptions | None = None, *, progress: bool = True
 ) -> dict[str, Path]:
     """Render ``mesh`` from all sides into ``folder``/kaolin and ``folder``/blender; the same arguments, the same files.
 
@@ -92,7 +93,7 @@ def synthesize(
     ``blender_writer`` and ``kaolin_writer`` list the other files. Folders appear under their names when they are whole.
 
     Args:
-        mesh: a ``nerfkit.mesh.mesh.Mesh``.
+        mesh: with colors, a texture, or neither: it is white then.
         folder: new or empty.
         options: None takes their defaults.
         progress: whether to show how far it is.
@@ -105,9 +106,10 @@ def synthesize(
     """
     o = options or SynthesisOptions()
     formats = FORMATS if o.format == "both" else (o.format,)
-    vertices = as_array(mesh.vertices).astype(np.float64) @ TO_KAOLIN[o.up].T
+    vertices = mesh.vertices.double().numpy(force=True) @ TO_KAOLIN[o.up].T
     surface = surface_of(mesh, TO_KAOLIN[o.up], o.specular if o.light != "none" else 0.0, o.shininess)
-    points = _visible(vertices, as_array(mesh.faces), str(mesh.provenance.get("path", "mesh")))
+    faces = mesh.faces.numpy(force=True)
+    points = _visible(vertices, faces, str(mesh.provenance.get("path", "mesh")))
     cameras, places = _plan(points, o.views, o.size, o.holdout, o.fov, o.seed, with_val="blender" in formats)
     # White is the camera's plane and black lies as far behind the object, as in NeRF's synthetic scenes.
     far = 2 * float(np.linalg.norm(cameras.positions[0].numpy() - (points.min(axis=0) + points.max(axis=0)) / 2))
@@ -117,12 +119,12 @@ def synthesize(
         **{"fov_degrees": o.fov, "light": o.light, "specular": o.specular, "shininess": o.shininess, "mesh_up": o.up},
         "depth_png_black": far,
     }
-    colors = None if mesh.colors is None else as_array(mesh.colors)
+    colors = None if mesh.colors is None else mesh.colors.numpy(force=True)
     megabytes = len(places) * o.size**2 * 25 // 10**6 + 20
     with _output_folder(Path(folder).expanduser().absolute(), formats, megabytes) as unfinished:
         for name in formats:
             (unfinished / name).mkdir()
-            write_truth(unfinished / name / TRUTH, vertices @ _world(name).T, as_array(mesh.faces), colors)
+            write_truth(unfinished / name / TRUTH, vertices @ _world(name).T, faces, colors)
             (unfinished / name / ABOUT).write_text(json.dumps(about, indent=4) + "\n")
         _render_views(surface, LIGHTS[o.light], cameras, places, o.samples, far, unfinished, formats, progress)
     return {name: Path(folder).expanduser() / name for name in formats}
@@ -178,10 +180,10 @@ def _render_views(
     def write(view: int, rendered: tuple[Photos, np.ndarray]) -> None:
         place, (photos, normals) = places[view], rendered
         if "kaolin" in formats and place.kaolin is not None:
-            kaolin_writer.write_view(folder / "kaolin", place.kaolin, photos, cameras[view], 0, normals)
+            kaolin_writer.write_view(folder / "kaolin", place.kaolin, photos, cameras[view], normals)
         if "blender" in formats:
             own = normals @ TO_BLENDER.T.astype(np.float32)
-            blender_writer.write_view(folder / "blender", place.split, place.number, photos, own, 0, far)
+            blender_writer.write_view(folder / "blender", place.split, place.number, photos, own, far)
 
     numbers = range(len(places))
     write_beside(track(numbers, len(places), "rendering") if progress else numbers, render_one, write)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from nerfkit.cameras import Cameras, look_at
 
@@ -49,12 +50,5 @@ def cameras_around(
 
 def random_rotation(seed: int | list[int]) -> np.ndarray:
     """A rotation (3,3), every one as likely (Shoemake 1992: a uniform unit quaternion w, x, y, z)."""
-    quaternion = np.random.default_rng(seed).normal(size=4)
-    w, x, y, z = quaternion / np.linalg.norm(quaternion)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    w, x, y, z = np.random.default_rng(seed).normal(size=4)
+    return Rotation.from_quat([x, y, z, w]).as_matrix()

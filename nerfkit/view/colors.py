@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from nerfkit.runs.files import to_bytes
+
 CHANNELS = ("rgb", "depth", "normal", "alpha")
 
 # Near to far: pale yellow, orange, magenta, violet, near black. Lightness falls all the way: it reads in gray as well.
@@ -36,8 +38,3 @@ def depth_colors(fraction: NDArray) -> NDArray[np.float32]:
     position = np.clip(np.nan_to_num(fraction, nan=1.0, posinf=1.0, neginf=0.0), 0, 1) * (len(_DEPTH_STOPS) - 1)
     stops = np.arange(len(_DEPTH_STOPS))
     return np.stack([np.interp(position, stops, _DEPTH_STOPS[:, c]) for c in range(3)], -1).astype(np.float32)
-
-
-def to_bytes(values: NDArray) -> NDArray[np.uint8]:
-    """Values in [0,1] as 8 bits, rounded; beyond is clipped, NaN is 0."""
-    return np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)

@@ -11,7 +11,7 @@ from nerfkit.cameras import Cameras
 from nerfkit.mesh.files.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import render_channels
-from nerfkit.runs.files import write_png
+from nerfkit.runs.files import to_bytes, write_png
 from nerfkit.scenes.scene import Similarity
 from nerfkit.view.options import TimelapseOptions
 from nerfkit.view.paths import orbit
@@ -98,5 +98,4 @@ def shaded(mesh: Mesh, camera: Cameras, background: Sequence[float]) -> np.ndarr
         lamps = torch.nn.functional.normalize(LIGHTS, dim=-1).to(rgb) @ camera.camera_to_world[0, :, :3].to(rgb).T
         light = (found["normal"][0] @ lamps.T).clamp(min=0) @ lamps.new_tensor([0.65, 0.25]) + 0.12  # (H, W)
         rgb = rgb * light[..., None]
-    picture = rgb + (1 - alpha) * rgb.new_tensor(list(background))
-    return (picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    return to_bytes(rgb + (1 - alpha) * rgb.new_tensor(list(background)))

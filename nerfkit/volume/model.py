@@ -24,12 +24,12 @@ EARLY_STOP = 1e-4  # samples behind this transmittance change no 8-bit pixel
 
 class FieldImage(NamedTuple):
     """One rendered view: ``rgb`` (H,W,3) premultiplied, ``alpha``, ``depth`` (H,W) expected distance along the ray,
-    premultiplied too, and ``normal`` (H,W,3), unit and in world axes, zero where nothing is; None if not asked for."""
+    premultiplied too, and ``normal`` (H,W,3), unit and in world axes, zero where nothing is or it was not asked for."""
 
     rgb: Tensor
     alpha: Tensor
     depth: Tensor
-    normal: Tensor | None
+    normal: Tensor
 
     def over(self, background: tuple[float, float, float]) -> Tensor:
         """The image over a background color, (H,W,3) in [0,1]."""
@@ -108,14 +108,12 @@ class RadianceModel(nn.Module):
             samples, opacity = self.sampler.sample(o, d, None), self.sampler.opacity
             pieces.append(render_waves(self.field, samples, o, d, opacity, EARLY_STOP)[0])
         rgb, alpha, depth = (torch.cat(parts) for parts in zip(*pieces, strict=True))  # (H*W, 3), (H*W,), (H*W,)
-        normal = None
+        normal = torch.zeros_like(rgb)
         if normals:
             hit = alpha > 0.5
-            normal = torch.zeros_like(rgb)
             normal[hit] = self.field.normals(origins[hit] + directions[hit] * (depth[hit] / alpha[hit])[:, None])
-            normal = normal.view(cameras.height, cameras.width, 3)
         shape = cameras.height, cameras.width
-        return FieldImage(rgb.view(*shape, 3), alpha.view(shape), depth.view(shape), normal)
+        return FieldImage(rgb.view(*shape, 3), alpha.view(shape), depth.view(shape), normal.view(*shape, 3))
 
     def density(self, positions: Tensor) -> Tensor:
         """sigma (S,) per unit length at positions (S,3)."""
@@ -144,6 +142,5 @@ class FieldSource:
         """``rgb`` (H,W,3) over the background, ``depth`` (H,W) mean distance, 0 where nothing is, ``normal`` (H,W,3),
         ``alpha`` (H,W)."""
         image = self.model.render_view(cameras, view, normals=True)
-        normal = image.normal if image.normal is not None else torch.zeros_like(image.rgb)
         depth = torch.where(image.alpha > 0.5, image.depth / image.alpha.clamp_min(1e-6), 0.0)
-        return {"rgb": image.over(self.background), "depth": depth, "normal": normal, "alpha": image.alpha}
+        return {"rgb": image.over(self.background), "depth": depth, "normal": image.normal, "alpha": image.alpha}

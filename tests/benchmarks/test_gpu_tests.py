@@ -88,6 +88,7 @@ def test_every_marked_test_runs_once_whatever_the_number_of_processes(project: P
     ]
 
 
+@pytest.mark.slow
 def test_tests_that_hang_break_off_or_cannot_be_collected_are_reported(project: Path) -> None:
     reports = project / "reports"
     reports.mkdir()

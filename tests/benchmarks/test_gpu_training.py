@@ -9,6 +9,7 @@ import torch
 
 from benchmarks import gpu_frames, gpu_training
 from benchmarks.gpu_limits import Budget
+from benchmarks.runs import NOT_THERE, with_data
 from nerfkit.fit.field import FieldFit
 from nerfkit.scenes import Scene, open_scene
 from tests.fit.test_field import new_fit
@@ -75,11 +76,11 @@ def test_scenes_that_cannot_be_trained_say_why(monkeypatch: pytest.MonkeyPatch, 
     found, fit = gpu_training.results(CPU, Budget(5), 40.0, ["clock", "mic"])
     assert fit is None
     assert found["clock"] == {"not_run": "no time left for 40 s of training"}
-    assert found["mic"] == {"not_run": "nerf_mic not found (set NERFKIT_DATA to the folder that holds it)"}
+    assert found["mic"] == {"not_run": f"$NERFKIT_DATA/nerf_mic {NOT_THERE}"}
     (tmp_path / "nerf_mic").mkdir()
     monkeypatch.setenv("NERFKIT_DATA", str(tmp_path))
-    words = gpu_training.words_of("mic")
-    assert isinstance(words, list) and words[-1] == f"scene.root={tmp_path / 'nerf_mic'}"
+    words = with_data(gpu_training.SCENES["mic"])
+    assert words == ["scene=blender", f"scene.root={tmp_path / 'nerf_mic'}", "scene.resolution=800"]
 
 
 def test_the_preset_is_the_gpu_s_and_a_scene_s_own_words_win() -> None:

@@ -41,6 +41,7 @@ def test_exponential_map_in_float32_where_series_and_formula_meet(length):
     torch.testing.assert_close(se3_exp(twist.float()).double(), se3_exp(twist), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.0, 1e-3, 0.5, 2.0])
 def test_gradcheck_of_the_exponential_map(scale):
     twist = random_twists(scale).requires_grad_()
@@ -160,6 +161,7 @@ def test_look_at_from_where_it_is_undefined(position):
     assert position.grad.isfinite().all() and target.grad.isfinite().all()
 
 
+@pytest.mark.slow
 def test_a_pose_and_a_focal_length_are_recovered_from_a_picture():
     """Of a colored ball nearby; the camera starts 5 degrees, 5 % of its distance and 5 % of a focal length off."""
     vertices, faces = bumpy_ball(1)

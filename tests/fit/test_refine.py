@@ -90,12 +90,14 @@ def test_shape_and_color_improve_on_held_out_views(scene: Scene) -> None:
     assert run.images["refine/normals"] == run.images["refine/predicted"] == (SIZE, SIZE, 3)
 
 
+@pytest.mark.slow
 def test_the_true_mesh_stays_where_it_is(scene: Scene) -> None:
     true = ball((0.8, 0.5, 0.6))
     refined = refine_mesh(true, scene, options())
     assert (refined.vertices - true.vertices).norm(dim=-1).mean() < 0.02, "a pixel is 0.057 wide there"
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_mesh(scene: Scene) -> None:
     first, second, other = (refine_mesh(ball((0.7, 0.6, 0.6)), scene, options(steps=5), seed=s) for s in (1, 1, 2))
     assert torch.equal(first.vertices, second.vertices)
@@ -105,6 +107,7 @@ def test_the_same_seed_gives_the_same_mesh(scene: Scene) -> None:
     assert not torch.equal(first.vertices, other.vertices)
 
 
+@pytest.mark.slow
 def test_without_masks_only_covered_pixels_count(scene: Scene) -> None:
     """The background is no part of the object: a true mesh must not grow over it, nor its colors fade."""
     opaque = scene.images.clone()

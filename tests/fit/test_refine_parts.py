@@ -93,6 +93,7 @@ def test_depth_counts_but_for_its_median(scene: Scene) -> None:
     assert term(depth + some) == pytest.approx(2.0 * some.count_nonzero().item() / len(depth), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_remeshing_keeps_shape_colors_and_moments(scene: Scene) -> None:
     start = ball((0.8, 0.5, 0.6))
     phase = Colored(start, Targets(scene, options(), 0), options(), "contour")
@@ -115,6 +116,7 @@ def test_remeshing_keeps_shape_colors_and_moments(scene: Scene) -> None:
     phase.step(1.0)
 
 
+@pytest.mark.slow
 def test_both_phases_meet_the_face_budget(scene: Scene) -> None:
     start = ball((0.7, 0.6, 0.6))
     refined = refine_mesh(start, scene, options(steps=12, geometry=0.5, remesh=2, faces=500))

@@ -97,6 +97,7 @@ def shiny(mesh: Mesh, scene: Scene, strength: float) -> Scene:
     return replace(scene, images=images)
 
 
+@pytest.mark.slow
 def test_the_fit_finds_highlights(mesh: Mesh, scene: Scene) -> None:
     views = shiny(mesh, scene, 1.0)
     specular, facts = fit_specular(mesh, views, options(specular_steps=150, specular_lobes=12))

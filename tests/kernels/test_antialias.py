@@ -175,6 +175,7 @@ def test_crowded_pixels_stay_convex_combinations():
     assert out.max() <= 1 + 1e-6
 
 
+@pytest.mark.slow
 def test_reference_gradcheck():
     points, faces = soup(1, 60, seed=3)
     face, *_ = rasterize(points, faces, 9, 8)

@@ -119,6 +119,7 @@ def test_cpu_equals_reference(scene):
         assert_close(actual.double(), exact, rtol=1e-4, atol=1e-5 * scale, msg=lambda m, name=name: f"{name}: {m}")
 
 
+@pytest.mark.slow
 def test_reference_gradcheck(monkeypatch):
     monkeypatch.setattr(pixels, "SOFTENING", 0.0)
     points, faces = soup(1, 60, seed=3)

@@ -44,6 +44,7 @@ def visible(points, faces, place, inverse, edge):
     return not bool((inside & (weights.sum(1) > inverse * (1 + 1e-7))).any())
 
 
+@pytest.mark.slow
 def test_crossings_that_count_are_the_visible_ones():
     """Every pair between two surfaces, contour or crease, against a ray through its crossing."""
     size = 56
@@ -203,6 +204,7 @@ def test_views_with_meshes_of_their_own(backend):
             assert not torch.equal(alone, image[view])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**31), count=st.integers(1, 150), size=st.integers(1, 24))
 def test_values_stay_between_zero_and_one(seed, count, size):

@@ -82,6 +82,7 @@ def test_panels_of_products(depth: int) -> None:
         np.testing.assert_array_equal(np.delete(y, np.s_[4:-3], 1), np.delete(before, np.s_[4:-3], 1))
 
 
+@pytest.mark.slow
 def test_the_tile_is_that_of_the_processor_that_numba_compiles_for() -> None:
     """Machines that share a cache of kernels for any processor must cut up their arrays alike."""
     code = "from nerfkit.kernels.harmonic_field.products import LANES; print(LANES)"

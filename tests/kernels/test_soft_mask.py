@@ -54,6 +54,7 @@ def test_gradcheck_of_the_mask():
     assert torch.autograd.gradcheck(mask, points.double().requires_grad_(), eps=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("far", [3.0, 10.0])
 def test_gradcheck_of_the_picture(far):
     points, faces = grid()

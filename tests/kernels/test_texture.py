@@ -68,6 +68,7 @@ def assert_agrees(backend, case):
 # Rung 1: the reference, against float64 finite differences, the library, and by hand.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mipped", [False, True])
 def test_reference_gradcheck(mipped):
     texture, uv, covered, level = make("odd")

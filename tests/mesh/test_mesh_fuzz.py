@@ -37,6 +37,7 @@ def attempt(make: Callable[[], Mesh]) -> tuple[Mesh | None, str]:
         return None, str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["obj", "ply"])
 @FUZZ
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 12), BYTES), min_size=1, max_size=4))

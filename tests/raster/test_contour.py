@@ -1,5 +1,6 @@
 """Mesh topology, and the silhouette's gradient against finite differences of a supersampled picture."""
 
+import pytest
 import torch
 
 from nerfkit.cameras import Cameras
@@ -75,6 +76,7 @@ def test_blended_pixels_lie_on_the_silhouette_alone(ball):
     assert out.max() <= 1
 
 
+@pytest.mark.slow
 def test_silhouette_gradient():
     """320 faces, 64 x 64: directional derivatives of a mask loss against hard masks of 16 x 16 samples a pixel."""
     size, samples, step = 64, 16, 0.008

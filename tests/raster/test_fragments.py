@@ -78,6 +78,7 @@ def test_corner_attributes_follow_their_face(ball):
     assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_shading_gradient_reaches_the_vertices(ball):
     """Gradients of a picture of positions, through projection and perspective-correct barycentrics, in float64."""
     vertices, faces = ball[0].double(), ball[1]

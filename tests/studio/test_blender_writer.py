@@ -22,7 +22,7 @@ def test_pixels_of_a_view(tmp_path: Path) -> None:
     depth = np.array([[np.inf, 2.0, 6.0]], np.float32)
     normals = np.array([[[0, 0, 0], [0.28, -0.96, 0], [0, 0, 1]]], np.float32)
     photos = Photos(rgb[None], coverage[None], depth[None])
-    write_view(tmp_path, "test", 7, photos, normals, 0, far=8.0)
+    write_view(tmp_path, "test", 7, photos, normals, far=8.0)
     folder = tmp_path / "test"
     names = ["r_7.png", "r_7_depth.npy", "r_7_depth_0001.png", "r_7_normal_0001.png"]
     assert sorted(path.name for path in folder.iterdir()) == names
@@ -42,7 +42,7 @@ def test_the_reader_takes_the_cameras_back(tmp_path: Path) -> None:
             disc = np.zeros((1, 24, 32), np.float32)
             disc[0, 4:20, 8:24] = 1
             photos = Photos(disc[..., None].repeat(3, -1) * 0.5, disc, np.where(disc > 0, 60, np.inf))
-            write_view(tmp_path, split, view, photos, np.zeros((24, 32, 3)), 0, far=120.0)
+            write_view(tmp_path, split, view, photos, np.zeros((24, 32, 3)), far=120.0)
     scene = blender.load(tmp_path)
     assert (scene.train, scene.test) == ([0, 1, 2, 3, 4], [5, 6])
     own = scene.normalization.invert(scene.cameras.positions)

@@ -13,6 +13,7 @@ from nerfkit.studio import clock, clock_model, solids
 from nerfkit.studio.clock_parts import SIGNAL, build_parts
 from nerfkit.studio.renderer import Surface, render
 
+pytestmark = pytest.mark.slow
 SIZE, VIEWS = 64, 6
 
 

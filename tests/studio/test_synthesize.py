@@ -188,6 +188,7 @@ def test_one_format_alone(tmp_path: Path) -> None:
     assert list(made) == ["blender"] and [p.name for p in (tmp_path / "b").iterdir()] == ["blender"]
 
 
+@pytest.mark.slow
 def test_truth_beside_other_data_is_found_too(tmp_path: Path) -> None:
     roots = {
         "kaolin": write_kaolin(tmp_path / "k", ring(6)),

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from nerfkit.view.colors import CHANNELS, depth_colors, picture, to_bytes
+from nerfkit.runs.files import to_bytes
+from nerfkit.view.colors import CHANNELS, depth_colors, picture
 
 
 def rendered() -> dict[str, np.ndarray]:

@@ -130,7 +130,7 @@ def test_view_and_source_agree_with_the_analytic_ball() -> None:
     picture = image.over((1.0, 1.0, 1.0))
     assert (picture[0, 0] == 1).all()
     toward = torch.nn.functional.normalize(cameras.positions[0], dim=-1)
-    assert image.normal is not None and torch.dot(image.normal[12, 16], toward) > 0.95
+    assert torch.dot(image.normal[12, 16], toward) > 0.95
     rendered = FieldSource(ball(sampler), (0.0, 0.0, 0.0)).render(cameras, 0)
     distance = float(cameras.positions[0].norm())
     assert distance - RADIUS < rendered["depth"][12, 16] < distance + RADIUS

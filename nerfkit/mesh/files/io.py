@@ -19,7 +19,7 @@ from nerfkit.mesh.files.obj import read_obj
 from nerfkit.mesh.files.ply import read_ply
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.repair import same_places
-from nerfkit.runs.files import write_bytes
+from nerfkit.runs.files import to_bytes, write_bytes
 
 LOG = logging.getLogger("nerfkit.mesh")
 FORMATS = ("glb", "obj", "ply")
@@ -172,12 +172,8 @@ def _texture(material: object) -> Tensor | None:
     return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255)
 
 
-def _bytes_of(color: Tensor) -> np.ndarray:
-    return (color.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-
-
 def _png(texture: Tensor) -> bytes:
-    return imageio.imwrite("<bytes>", _bytes_of(texture), extension=".png")
+    return imageio.imwrite("<bytes>", to_bytes(texture), extension=".png")
 
 
 def _obj(mesh: Mesh, name: str, texture_png: bytes | None) -> dict[str, bytes]:
@@ -214,7 +210,7 @@ def _ply(mesh: Mesh) -> bytes:
     plain = trimesh.Trimesh(
         mesh.vertices.detach().cpu().numpy(),
         mesh.faces.cpu().numpy(),
-        vertex_colors=None if colors is None else _bytes_of(colors),
+        vertex_colors=None if colors is None else to_bytes(colors),
         process=False,
     )
     content = plain.export(file_type="ply")
