@@ -33,22 +33,27 @@ def _drop_stale(folder: Path) -> None:
 _drop_stale(Path(__file__).parent)
 
 
-class _Announcer(event.Listener):
+class _Compiling(event.TimingListener):
     """Says once a process that kernels are being compiled: it takes seconds, and silence would look like a hang."""
 
     def __init__(self) -> None:
-        self.said = False
+        super().__init__()
+        self._duration, self.said = 0.0, False
 
     def on_start(self, event: Any) -> None:
         if not self.said:
             self.said = True
             print("compiling the CPU kernels (once; they are cached on disk)", file=sys.stderr, flush=True)
-
-    def on_end(self, event: Any) -> None:
-        pass
+        super().on_start(event)
 
 
-event.register("numba:compile", _Announcer())
+_compiling = _Compiling()
+event.register("numba:compile", _compiling)
+
+
+def compile_seconds() -> float:
+    """Seconds that this process has spent compiling kernels: a budget of time should not pay for them."""
+    return float(_compiling.duration)
 
 
 def jit(function: Callable | None = None, *, parallel: bool = True, fastmath: bool = False) -> Any:

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 a fit that diverged, or a bug, with its traceback; 2 bad i
 
 import contextlib
 import errno
+import io
 import os
 import sys
 import threading
@@ -37,7 +38,13 @@ def render() -> None:
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turns what the user can fix into one line and exit code 2, and Ctrl-C into 130."""
+    """Turns what the user can fix into one line and exit code 2, and Ctrl-C into 130.
+
+    A console, or a file, of an old encoding is shown what it can show; log.txt is UTF-8.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         yield
     except UserError as error:

@@ -43,7 +43,7 @@ class TrainOptions(Options):
         None, "a run folder to go on with: its config.yaml, with the values given here on top", path=True
     )
     output: str = option(
-        "outputs", "run folders are OUTPUT/SCENE/DATE_TIME; OUTPUT/SCENE/latest points to the newest", path=True
+        "outputs", "run folders are OUTPUT/SCENE/DATE_TIME; OUTPUT/SCENE/latest names the newest", path=True
     )
     scene: SceneOptions = nested(SceneOptions)
     field: Any = option(None, "out of nerfkit.fields.FIELDS")

@@ -67,12 +67,18 @@ def checked(name: str, words: Sequence[str], config_dir: str | None = None) -> A
 
 
 def prepared(name: str, words: Sequence[str], sweep: bool = False) -> list[str]:
-    """The words as Hydra must be given them: present names of keys, quoted paths, and for ``train`` a preset.
+    """The words as Hydra must be given them: present names of keys, quoted paths, and for ``train`` scene and preset.
 
     In a ``sweep`` a comma in a path separates two of them, unless the path exists as it stands.
     """
     ready = quoted(name, words, sweep)
-    return with_preset(ready) if name == "train" else ready
+    if name != "train":
+        return ready
+    if not any(word.startswith("scene=") for word in words) and any(
+        word.startswith("scene.root=") and word != "scene.root=null" for word in words
+    ):
+        ready.insert(0, "scene=auto")  # whoever names photos does not mean the clock
+    return with_preset(ready)
 
 
 def quoted(name: str, words: Sequence[str], sweep: bool = False) -> list[str]:

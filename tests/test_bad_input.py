@@ -17,6 +17,7 @@ import pytest
 
 from nerfkit import cli
 from nerfkit.runs import checkpoints
+from nerfkit.runs.folder import find
 from tests.scenes.builders import edit_json, ring, write_blender, write_kaolin
 
 pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
@@ -238,7 +239,7 @@ def trained(command: Command, data: Path) -> Path:
     """A short run's folder."""
     result = command(cli.train, *TINY, "scene=kaolin", f"scene.root={data / 'kaolin'}", "output=out")
     assert result.code == 0, result.err
-    return Path("out/kaolin/latest").resolve()
+    return find("out/kaolin/latest")
 
 
 def test_a_run_folder_without_a_checkpoint(command: Command, trained: Path) -> None:
@@ -319,7 +320,7 @@ def test_a_disk_that_fills_up_during_training(command: Command, disk: Disk, data
     disk.part, disk.room = "step_", 3
     words = [*TINY, "scene=kaolin", f"scene.root={data / 'kaolin'}", "output=out"]
     message = command(cli.train, *words).message()
-    run = Path("out/kaolin/latest").resolve()
+    run = find("out/kaolin/latest")
     failed = f"out/kaolin/{run.name}/checkpoints/step_00000004.pt"
     assert message.startswith(f"the disk is full while writing {failed}; free some space")
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"step_00000002.pt", "step_00000003.pt"}
@@ -339,7 +340,7 @@ def test_a_disk_without_room_for_the_pictures(command: Command, disk: Disk, data
     disk.part = "field_003"
     words = [*TINY, "scene=kaolin", f"scene.root={data / 'kaolin'}", "output=out"]
     message = command(cli.train, *words).message()
-    pictures = Path("out/kaolin/latest").resolve() / "images"
+    pictures = find("out/kaolin/latest") / "images"
     assert message.startswith("the disk is full while writing out/kaolin/") and "/images/field_003.png;" in message
     assert [path.name for path in pictures.iterdir()] == ["field_000.png"]
     assert iio.imread(pictures / "field_000.png").shape == (SIZE[0], 3 * SIZE[1], 3)
@@ -366,7 +367,7 @@ def test_a_disk_that_is_full_for_tensorboard(
     monkeypatch.setattr(RecordWriter, "write", full)  # it writes in a thread of its own
     words = [*TINY, "scene=kaolin", f"scene.root={data / 'kaolin'}", "output=out", "trainer.max_steps=2000"]
     message = command(cli.train, *words).message()
-    run = Path("out/kaolin/latest").resolve()
+    run = find("out/kaolin/latest")
     assert message.startswith(f"the disk is full while writing out/kaolin/{run.name};")
     for thread in threading.enumerate():
         if type(thread).__name__ == "_AsyncWriterThread":

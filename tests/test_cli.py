@@ -16,7 +16,7 @@ from nerfkit import cli, options
 from nerfkit.__main__ import main
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import SceneError
-from nerfkit.runs.folder import Run
+from nerfkit.runs.folder import Run, find
 
 pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
 
@@ -77,7 +77,7 @@ def test_the_preset_is_put_in(command: Command, pipeline: ModuleType, tmp_path: 
     for words in ((), ("preset=auto",)):
         assert command(cli.train, "device=cpu", *words) == 0
         assert "preset=cpu" in OmegaConf.load(folders[-1] / "overrides.yaml")
-    assert (tmp_path / "outputs" / "clock" / "latest").resolve() == folders[-1].resolve()
+    assert find(tmp_path / "outputs" / "clock" / "latest") == folders[-1].resolve()
 
 
 def test_a_sweep_runs_once_for_each_value(command: Command, runs: list[Any]) -> None:

@@ -23,6 +23,7 @@ from nerfkit.schema import Options, option
 from nerfkit.volume.model import RadianceModel
 
 FIRST_RAYS = 1024
+BEST = 30.0  # dB; a scene that cannot reach it for what is outside of its box is told so
 
 
 @dataclass
@@ -76,19 +77,25 @@ class FieldProgress(Progress):
 
 @dataclass
 class Step:
-    """What one step did. The ``terms`` of the loss and the sum of ``squared`` color errors are still on the device."""
+    """What one step did. The ``terms`` of the loss and the sum of ``squared`` color errors are still on the device.
+
+    The rays are drawn from ``share`` of the photos' pixels; the others have the mean squared error ``outside``.
+    """
 
     terms: dict[str, Tensor]
     squared: Tensor
     learning_rate: float
     rays: int
     samples: int
+    share: float = 1.0
+    outside: float = 0.0
 
     def logged(self) -> dict[str, float]:
         """What to log of it, by tag. Waits for the device."""
         values = {f"loss/{name}": term.item() for name, term in self.terms.items()}
+        error = self.share * self.squared.item() / (3 * self.rays) + (1 - self.share) * self.outside
         return values | {
-            "train/psnr": -10 * math.log10(max(self.squared.item() / (3 * self.rays), 1e-10)),
+            "train/psnr": -10 * math.log10(max(error, 1e-10)),  # of whole pictures
             "train/learning_rate": self.learning_rate,
             "train/rays": self.rays,
             "train/samples": self.samples,
@@ -198,7 +205,8 @@ class FieldFit:
         # The ray count follows the sample budget, at most doubling.
         wanted_rays = progress.rays * o.samples / max(samples, 1)
         progress.rays = min(int(max(64, min(wanted_rays, 2 * progress.rays))), o.max_rays)
-        return Step(terms, squared, rate, count, samples)
+        whole = (1.0, 0.0) if o.views_per_step else (self.pixels.share, self.pixels.outside)
+        return Step(terms, squared, rate, count, samples, *whole)
 
     def _backward(self, rays: TrainingRays, first: int, weight: float) -> tuple[dict[str, Tensor], Tensor, int]:
         """Adds ``weight`` of the gradient over ``rays``; returns the terms, the squared error, the number of samples.
@@ -230,6 +238,7 @@ class FieldFit:
         """
         o, callbacks = self.options, []
         if self.run is not None:
+            self._say_what_is_outside(self.run)
             callbacks = [
                 Callback(lambda _: self.save(), seconds=o.checkpoint_every, first=False, stopped=True),
                 Callback(self._preview, share=o.preview_every, first=False),
@@ -251,6 +260,15 @@ class FieldFit:
                 f"{error}{self._last_good()}. A lower trainer.learning_rate usually helps."
             ) from None
         return self.average
+
+    def _say_what_is_outside(self, run: Run) -> None:
+        """Where photos show much beyond the box around the object, no field can be better than what that costs."""
+        error = (1 - self.pixels.share) * self.pixels.outside
+        if error > 10 ** (-BEST / 10):
+            run.log(
+                f"note: {1 - self.pixels.share:.0%} of the photos' pixels show what is outside of the box around the "
+                f"object and render as background: PSNR cannot exceed {-10 * math.log10(error):.1f} dB"
+            )
 
     def _report(self, step: Step) -> tuple[dict[str, float], str]:
         self.watch.check()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nerfkit.kernels.jit import compile_seconds
 from nerfkit.runs.folder import Run
 from nerfkit.runs.interrupts import interrupts_held_back
 from nerfkit.runs.progress import Progress as ProgressBar, to_stderr
@@ -17,7 +18,7 @@ class Progress:
 
     Attributes:
         step: steps done.
-        seconds: that they took; those of callbacks do not count.
+        seconds: that they took; those of callbacks, and of compiling CPU kernels, do not count.
     """
 
     step: int = 0
@@ -105,7 +106,7 @@ def optimize(
             callback.call(progress.step)
     try:
         with ProgressBar(title, run.log if run is not None else to_stderr) as bar, interrupts_held_back() as stop:
-            begin = time.perf_counter()
+            begin, compiled = time.perf_counter(), compile_seconds()
             while share < 1:
                 stop()
                 whole = False
@@ -113,8 +114,8 @@ def optimize(
                 if report is None:
                     _check(title, made, progress.step)
                 # On a GPU the wait for a step may come in the next report: all but the callbacks counts.
-                now = time.perf_counter()
-                progress.seconds, begin = progress.seconds + now - begin, now
+                now, idle = time.perf_counter(), compile_seconds() - compiled
+                progress.seconds, begin, compiled = progress.seconds + now - begin - idle, now, compiled + idle
                 progress.step, whole = progress.step + 1, True
                 share = progress.share(steps, max_seconds)
                 if until is not None and until(made):
@@ -127,7 +128,7 @@ def optimize(
                 for callback in callbacks:
                     if callback.due(progress, share) and share < 1:
                         callback.call(progress.step)
-                        begin = time.perf_counter()
+                        begin, compiled = time.perf_counter(), compile_seconds()
     except KeyboardInterrupt:
         for callback in callbacks:
             if callback.stopped and whole:  # a second Ctrl-C may have come within a step

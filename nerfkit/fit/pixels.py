@@ -29,6 +29,8 @@ class TrainingPixels:
         train: (T,) numbers of the training views.
         images: (N,H,W,4) uint8, premultiplied, on the device.
         chosen: (P,) flat numbers (view H + row) W + column of the pixels to draw from.
+        share: of all training pixels that those are.
+        outside: mean squared error of the others, which all render as the scene's background.
     """
 
     def __init__(self, scene: Scene, sampler: Sampler, device: torch.device) -> None:
@@ -36,11 +38,17 @@ class TrainingPixels:
         self.train = torch.tensor(scene.train, device=device)
         self.images = scene.images.to(device)  # (N, H, W, 4)
         size = self.cameras.height * self.cameras.width
-        chosen = []
+        background = self.images.new_tensor(scene.background, dtype=torch.float32)
+        chosen, missed = [], self.images.new_zeros((), dtype=torch.float64)
         for view in scene.train:
             rays = (t.contiguous() for t in self.cameras.image_rays(view))
-            chosen.append(view * size + sampler.reaches(*rays).nonzero()[:, 0])
+            reached = sampler.reaches(*rays)  # (H*W,)
+            chosen.append(view * size + reached.nonzero()[:, 0])
+            rgba = self.images[view].view(-1, 4)[~reached].float() / 255
+            missed += (rgba[:, :3] - rgba[:, 3:] * background).square().mean(-1).double().sum()
         self.chosen = torch.cat(chosen)
+        others = len(scene.train) * size - len(self.chosen)
+        self.share, self.outside = 1 - others / (len(scene.train) * size), missed.item() / max(others, 1)
 
     def draw(self, seed: int, step: int, count: int) -> TrainingRays:
         """``count`` of the chosen pixels, with replacement."""

@@ -16,6 +16,7 @@ from nerfkit.mesh.repair import merge_vertices
 from nerfkit.mesh.topology import degenerate_faces
 from nerfkit.studio import clock_model
 
+BLACK = 0.1
 CLOCK_FACES = 6000  # of 107,544: fewer than 4000 tear its thin parts
 
 
@@ -39,25 +40,30 @@ def target_mesh(path: str | None) -> Mesh:
 
 
 def target_picture(path: str | Path, size: int) -> Tensor:
-    """An image file as (size,size,3) in [0,1], its pixels averaged or repeated.
+    """An image file as (size,size,3) in [0,1], its pixels averaged or repeated; over black where it has alpha.
 
     Raises:
         SceneError: it is missing, or not an image.
     """
-    return _resized(_read(path), size)
+    rgb, alpha = _read(path)
+    return _resized(rgb * alpha, size)
 
 
 def target_mask(path: str | Path, size: int) -> Tensor:
-    """What is not black in an image file, as (size,size) coverage in [0,1].
+    """The coverage (size,size) in [0,1] of an image file: its alpha, or where all of that is opaque, what is not black.
+
+    In a JPEG, which leaves traces around an outline, what is no brighter than ``BLACK`` is black.
 
     Raises:
         SceneError: it is missing, or not an image.
     """
-    return _resized((_read(path) > 0).any(-1, keepdim=True).float(), size)[..., 0]
+    rgb, alpha = _read(path)
+    black = BLACK if Path(path).suffix.lower() in (".jpg", ".jpeg") else 0.0
+    return _resized(alpha if (alpha < 1).any() else (rgb > black).any(-1, keepdim=True).float(), size)[..., 0]
 
 
-def _read(path: str | Path) -> Tensor:
-    """The pixels (H,W,3) in [0,1]."""
+def _read(path: str | Path) -> tuple[Tensor, Tensor]:
+    """The color (H,W,3) and alpha (H,W,1) in [0,1]."""
     path = os.path.expanduser(path)
     if not Path(path).is_file():
         raise SceneError(f"{path}: there is no such picture; check the path")
@@ -71,9 +77,10 @@ def _read(path: str | Path) -> Tensor:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.dtype.kind != "u":
         raise SceneError(f"{path}: expected one picture of 8 or 16 bits a channel; save it again as PNG")
-    if pixels.shape[-1] < 3:  # gray, perhaps with alpha
-        pixels = pixels[..., :1].repeat(3, -1)
-    return torch.from_numpy(pixels[..., :3].astype(np.float32) / np.iinfo(pixels.dtype).max)
+    values = torch.from_numpy(pixels.astype(np.float32) / np.iinfo(pixels.dtype).max)
+    channels = values.shape[-1]
+    alpha = values[..., -1:] if channels in (2, 4) else torch.ones_like(values[..., :1])
+    return values[..., : 3 if channels >= 3 else 1].expand(*values.shape[:2], 3), alpha
 
 
 def _resized(picture: Tensor, size: int) -> Tensor:

@@ -3,7 +3,7 @@
     config.yaml  overrides.yaml  environment.yaml  log.txt  metrics.json
     checkpoints/  mesh/  images/  video/  events.out.tfevents.*
 
-``OUTPUT/SCENE/latest`` points to the newest run. Every file but the log and the events is written whole or not at all.
+``OUTPUT/SCENE/latest`` names the newest run. Every file but the log and the events is written whole or not at all.
 """
 
 import contextlib
@@ -221,13 +221,8 @@ def _new_folder(parent: Path, name: str) -> Path:
 
 
 def _point_latest(parent: Path, name: str) -> None:
-    """``latest`` becomes a link to ``name``, in one step; a text file with the name where links are not allowed."""
-    latest, temporary = parent / "latest", parent / f".latest_{os.getpid()}"
-    try:
-        temporary.symlink_to(name, target_is_directory=True)
-    except OSError:
-        temporary.write_text(name, encoding="utf-8")
-    temporary.replace(latest)
+    """``latest`` becomes a text file with ``name``: a link would be a second run to TensorBoard."""
+    write_text(parent / "latest", name)
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -33,9 +33,7 @@ class SceneOptions(Options):
 
     name: str = option("auto", "its format", choices=(*FORMATS, "auto"))
     root: str | None = option(
-        None,
-        "folder or zip; the clock's folder to keep the made ones in, null: $NERFKIT_CACHE, or else ~/.cache/nerfkit",
-        path=True,
+        None, "folder or zip of the photos, not for the clock, which is kept in $NERFKIT_CACHE", path=True
     )
     resolution: int | None = option(None, "longer image side in pixels; null: as stored, the clock 512", least=8)
     background: Any = option(None, "black, white or [r,g,b] in [0,1]; null: white for blender, else black")
@@ -44,6 +42,8 @@ class SceneOptions(Options):
     def check(self) -> None:
         super().check()
         background_color(self.background, "black")
+        made = self.name != "clock" or self.root is None
+        self.expect("root", made, "null with scene=clock, which nerfkit makes itself; for photos say scene=auto")
 
 
 def open_scene(
@@ -58,7 +58,7 @@ def open_scene(
 
     Args:
         name: of ``FORMATS`` ("clock" is made by the project), or "auto", which looks at the files.
-        root: folder or zip of the data; for the clock the folder to keep it in, None for its usual place.
+        root: folder or zip of the data; None for the clock.
         resolution: longer image side in pixels, reached by a premultiplied box filter; None, or more than is stored,
             keeps the stored size.
         background: "black", "white" or three numbers in [0,1]; None takes the format's: white for blender, else black.

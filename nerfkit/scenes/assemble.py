@@ -104,7 +104,7 @@ def assemble(
     has_masks: bool,
     up: Color,
     provenance: dict[str, Any],
-    box_without_masks: Box | None = None,
+    notes: Sequence[str] = (),
     truth: str | None = None,
 ) -> Scene:
     """A normalized Scene from a loader's raw parts.
@@ -116,8 +116,7 @@ def assemble(
         camera_to_world: (N,3,4) in the scene's own units, OpenGL camera axes.
         intrinsics: (N,4) fx, fy, cx, cy in stored pixels.
         split: training and test views.
-        box_without_masks: what to normalize to [-1,1]^3 if there are no masks; None takes it from the cameras.
-        background, has_masks, up, provenance, truth: as in ``Scene``; ``provenance`` has the ``views``' file names.
+        background, has_masks, up, provenance, notes, truth: as in ``Scene``; ``provenance`` has the ``views``' files.
 
     Raises:
         SceneError: every mask is empty, or masks and poses disagree.
@@ -125,10 +124,11 @@ def assemble(
     train, test = split
     own = Cameras(torch.from_numpy(camera_to_world), torch.from_numpy(intrinsics), *stored_size)
     own = own.resized(*images.shape[1:3])
-    if has_masks:
-        box = _masked_box(own, images[..., 3], train, where, provenance["views"])
-    else:
-        box = camera_box(own[train]) if box_without_masks is None else box_without_masks
+    labels = provenance["views"]
+    box = _masked_box(own, images[..., 3], train, where, labels) if has_masks else camera_box(own[train])
+    if tuple(images.shape[1:3]) != stored_size:
+        sizes = [f"{width}x{height}" for height, width in (stored_size, images.shape[1:3])]
+        notes = [*notes, f"photos of {sizes[0]} are used at {sizes[1]}: scene.resolution={max(images.shape[1:3])}"]
     normalization = fit_box(box)
     cameras = move(own, normalization)
     return Scene(
@@ -142,5 +142,6 @@ def assemble(
         normalization=normalization,
         up=up,
         provenance=provenance,
+        notes=list(notes),
         truth=truth,
     )

@@ -1,14 +1,20 @@
-"""The Blender format of NeRF's synthetic scenes: ``transforms_train.json``, ``transforms_test.json`` and RGBA images.
+"""The Blender format of NeRF's synthetic scenes: ``transforms_train.json``, ``transforms_test.json`` and images.
 
 Each frame has ``file_path`` (relative, usually without ".png") and ``transform_matrix``, camera-to-world for column
-vectors with OpenGL camera axes. f = width / 2 / tan(camera_angle_x / 2) in pixels, pixels are square and the principal
-point is the image's center. Alpha is straight. The world's z axis points up. ``transforms_val.json`` and depth or
-normal images are not read. A ``truth.ply`` beside the transforms is the true mesh, in their units and axes.
+vectors with OpenGL camera axes. Its lens stands in the frame or, for all frames, at the top:
+
+    f_x = fl_x, or width / 2 / tan(camera_angle_x / 2)        f_y = fl_y, or from camera_angle_y likewise, or f_x
+    c_x, c_y = cx, cy, or the image's center
+
+in pixels of an image of ``w`` x ``h``, which may be stored smaller or larger. A lens with distortion is refused. Alpha
+is straight; without alpha the box around the object comes from the cameras. The world's z axis points up.
+``transforms_val.json`` and depth or normal images are not read; keys that are passed over and could matter are noted.
+A ``truth.ply`` beside the transforms is the true mesh, in their units and axes.
 """
 
 import math
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +26,20 @@ from nerfkit.scenes.images import decode, load_views, straight
 from nerfkit.scenes.scene import Scene
 
 TRAIN, TEST = "transforms_train.json", "transforms_test.json"
-BOUND = 1.5  # the scenes of this format are modeled to fit [-1.5, 1.5]^3
+DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+FISHEYE = ("is_fisheye", "fisheye")
+LENS = ("camera_angle_x", "camera_angle_y", "fl_x", "fl_y", "cx", "cy", "w", "h", "camera_model")
+USED = {"frames", "file_path", "transform_matrix", *LENS, *DISTORTION, *FISHEYE}
+HARMLESS = {"rotation", "sharpness", "aabb_scale", "depth_file_path", "normal_file_path", "ply_file_path"}
+
+
+class _Frame(NamedTuple):
+    """One image: its name, camera-to-world (3,4), and what the JSON says of its lens, with how messages name it."""
+
+    name: str
+    pose: np.ndarray
+    lens: dict[str, Any]
+    where: str
 
 
 def load(root: str | Path, *, resolution: int | None = None, background: Background = None, holdout: int = 10) -> Scene:
@@ -43,7 +62,15 @@ def load(root: str | Path, *, resolution: int | None = None, background: Backgro
             raise problem(
                 where, f"no {TRAIN} inside", "the Blender format", "Point scene.root at the folder that holds it."
             )
-        folder = PurePosixPath(found[0]).parent
+        folders = [str(PurePosixPath(name).parent) for name in found]
+        if len(folders) > 1 and "." not in folders:
+            raise problem(
+                where,
+                f"{len(folders)} data sets inside: {', '.join(folders[:6])}",
+                "one",
+                "Point scene.root at one of them.",
+            )
+        folder = PurePosixPath("." if "." in folders else folders[0])
         truth = source.truth(folder)
         train_views = _frames(source, folder, TRAIN)
         test_views = _frames(source, folder, TEST) if source.exists(str(folder / TEST)) else []
@@ -53,7 +80,7 @@ def load(root: str | Path, *, resolution: int | None = None, background: Backgro
             check_split(*split, where, f"Add frames to {TRAIN} or {TEST}.")
         else:
             split = hold_out(len(views), holdout, where)
-        missing = [name for name, _, _ in views if not source.exists(name)]
+        missing = [view.name for view in views if not source.exists(view.name)]
         if missing:
             raise problem(
                 where,
@@ -61,47 +88,43 @@ def load(root: str | Path, *, resolution: int | None = None, background: Backgro
                 "a file for each frame of the transforms",
                 "Restore the images, or remove their frames from the JSON.",
             )
-        labels = [source.where(name) for name, _, _ in views]
+        labels = [source.where(view.name) for view in views]
         images, stored = load_views(
             labels,
-            lambda view: straight(decode(source.read(views[view][0]), labels[view])),
+            lambda view: straight(decode(source.read(views[view].name), labels[view])),
             resolution,
             source.path.name,
         )
-    focal = np.array([stored[1] / 2 / math.tan(angle / 2) for _, _, angle in views])  # (N,)
-    center = np.broadcast_to([stored[1] / 2, stored[0] / 2], (len(views), 2))
     return assemble(
-        name=source.path.stem,
+        name=source.name,
         where=where,
         images=images,
         stored_size=stored,
-        camera_to_world=np.stack([pose for _, pose, _ in views]),
-        intrinsics=np.concatenate([focal[:, None], focal[:, None], center], axis=1),
+        camera_to_world=np.stack([view.pose for view in views]),
+        intrinsics=np.array([_intrinsics(view, *stored) for view in views]),
         split=split,
         background=color,
         has_masks=bool((images[..., 3] < 255).any()),
         up=(0.0, 0.0, 1.0),
-        provenance={"path": where, "format": "blender", "views": [name for name, _, _ in views]},
-        box_without_masks=(np.full(3, -BOUND), np.full(3, BOUND)),
+        provenance={"path": where, "format": "blender", "views": [view.name for view in views]},
+        notes=_notes(views, source.where(str(folder / TRAIN))),
         truth=truth,
     )
 
 
-def _frames(source: Source, folder: PurePosixPath, file: str) -> list[tuple[str, np.ndarray, float]]:
-    """Image name, camera-to-world (3,4) and horizontal field of view (radians) of each frame of one file."""
+def _frames(source: Source, folder: PurePosixPath, file: str) -> list[_Frame]:
+    """The frames of one file."""
     name = str(folder / file)
     where = source.where(name)
     content = source.read_json(name)
-    angle = require_number(content, "camera_angle_x", where)
-    if angle >= math.pi:
-        raise problem(where, f"camera_angle_x is {angle}", "radians below pi", "Write the angle in radians.")
     frames = require(content, "frames", where)
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise problem(where, "'frames' is no list of objects", "one object a view", "Export it again.")
-    return [(*_frame(source, folder, frame, f"{where}, frame {index}"), angle) for index, frame in enumerate(frames)]
+    shared = {key: value for key, value in content.items() if key != "frames"}
+    return [_frame(source, folder, shared | frame, f"{where}, frame {index}") for index, frame in enumerate(frames)]
 
 
-def _frame(source: Source, folder: PurePosixPath, frame: dict[str, Any], where: str) -> tuple[str, np.ndarray]:
+def _frame(source: Source, folder: PurePosixPath, frame: dict[str, Any], where: str) -> _Frame:
     path = require(frame, "file_path", where)
     if not isinstance(path, str) or not is_safe_name(path):
         raise problem(
@@ -113,4 +136,51 @@ def _frame(source: Source, folder: PurePosixPath, frame: dict[str, Any], where: 
     name = str(folder / path)
     if not source.exists(name):
         name += ".png"
-    return name, rigid_transform(require(frame, "transform_matrix", where), f"{where}, transform_matrix")
+    bent = [key for key in DISTORTION if frame.get(key, 0) != 0]
+    bent += [key for key in FISHEYE if frame.get(key)]
+    if bent or "FISHEYE" in str(frame.get("camera_model", "")):
+        raise problem(
+            where,
+            f"the lens is distorted ({', '.join(f'{key} {frame[key]}' for key in bent) or frame['camera_model']})",
+            "pictures of a pinhole camera",
+            "Undistort the pictures first, such as with COLMAP's image_undistorter.",
+        )
+    pose = rigid_transform(require(frame, "transform_matrix", where), f"{where}, transform_matrix")
+    return _Frame(name, pose, {key: value for key, value in frame.items() if key not in USED or key in LENS}, where)
+
+
+def _intrinsics(frame: _Frame, height: int, width: int) -> list[float]:
+    """fx, fy, cx, cy in pixels of the stored image."""
+    lens, where = frame.lens, frame.where
+    w, h = (require_number(lens, key, where) if key in lens else size for key, size in (("w", width), ("h", height)))
+    if abs(w / h * height / width - 1) > 0.01:
+        raise problem(
+            where,
+            f"w and h are {w:g}x{h:g}, the image is {width}x{height}",
+            "the same aspect",
+            "Crop neither; export images and JSON together.",
+        )
+
+    def focal(axis: str, size: float) -> float | None:
+        if f"fl_{axis}" in lens:
+            return require_number(lens, f"fl_{axis}", where)
+        if f"camera_angle_{axis}" not in lens:
+            return None
+        angle = require_number(lens, f"camera_angle_{axis}", where)
+        if angle >= math.pi:
+            raise problem(where, f"camera_angle_{axis} is {angle}", "radians below pi", "Write the angle in radians.")
+        return size / 2 / math.tan(angle / 2)
+
+    fx, fy = focal("x", w), focal("y", h)
+    if fx is None and fy is None:
+        require(lens, "camera_angle_x", where)
+    fx, fy = fx or fy, fy or fx
+    assert fx is not None and fy is not None
+    cx, cy = (require_number(lens, key, where) if key in lens else size / 2 for key, size in (("cx", w), ("cy", h)))
+    return [fx * width / w, fy * height / h, cx * width / w, cy * height / h]
+
+
+def _notes(frames: list[_Frame], where: str) -> list[str]:
+    """What the JSON says, could matter, and is not used."""
+    unused = sorted({key for frame in frames for key in frame.lens} - USED - HARMLESS)
+    return [f"{where}: not used: {', '.join(unused)}"] if unused else []

@@ -20,8 +20,15 @@ def is_safe_name(name: str) -> bool:
     return not (path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name)
 
 
+def _is_shadow(name: str) -> bool:
+    """Whether macOS put it beside a file: ``._NAME`` on foreign disks, ``__MACOSX/._NAME`` in zips."""
+    return name.startswith("__MACOSX/") or PurePosixPath(name).name.startswith("._")
+
+
 class Source:
-    """A folder or a zip, read through the same methods in a ``with`` block; ``read`` may be called from threads.
+    """A folder (or a JSON file in it) or a zip, read through the same methods in a ``with`` block.
+
+    ``read`` may be called from threads.
 
     Names are relative, with forward slashes.
 
@@ -36,6 +43,8 @@ class Source:
         expected = "a folder or a zip"
         if not self.path.exists():
             raise problem(str(root), "no such file or folder", expected, "Check scene.root.")
+        if self.path.suffix == ".json" and self.path.is_file():  # the data set that it describes
+            self.path = self.path.parent
         if self.path.is_dir():
             return
         try:
@@ -54,8 +63,7 @@ class Source:
                 "relative names with forward slashes and without '..'",
                 "Pack the folder again with an ordinary zip program.",
             )
-        # macOS adds a shadow entry "__MACOSX/._NAME" for every file.
-        self._names = frozenset(n for n in entries if not n.endswith("/") and not n.startswith("__MACOSX/"))
+        self._names = frozenset(name for name in entries if not name.endswith("/") and not _is_shadow(name))
 
     def __enter__(self) -> "Source":
         return self
@@ -73,6 +81,7 @@ class Source:
         """
         if self._zip is None:
             found = [p.relative_to(self.path).as_posix() for q in (pattern, f"*/{pattern}") for p in self.path.glob(q)]
+            found = [name for name in found if not _is_shadow(name)]
         else:
             depth = pattern.count("/")
             found = [
@@ -81,6 +90,12 @@ class Source:
                 if name.count("/") in (depth, depth + 1) and fnmatch("/".join(name.split("/")[-depth - 1 :]), pattern)
             ]
         return sorted(found)
+
+    @property
+    def name(self) -> str:
+        """What the scene is called: the name of the folder, wherever one stands, or of the zip."""
+        path = Path(os.path.abspath(self.path))
+        return (path.stem if self._zip is not None else path.name) or "scene"
 
     def exists(self, name: str) -> bool:
         return name in self._names if self._zip is not None else (self.path / name).is_file()

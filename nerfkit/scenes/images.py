@@ -1,16 +1,17 @@
 """From image files to premultiplied RGBA at the working resolution, a view at a time, so that memory stays small."""
 
+import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import imageio.v3 as iio
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from nerfkit.errors import problem
+from nerfkit.errors import SceneError, problem
 from nerfkit.kernels.jit import jit
 from nerfkit.runs.progress import track
 
@@ -35,19 +36,30 @@ def straight(rgba: np.ndarray) -> Picture:
 def decode(data: bytes, where: str, mode: str = "RGBA") -> np.ndarray:
     """An image file's pixels: (H,W,4) uint8 with straight alpha for ``mode`` "RGBA", (H,W) uint8 for "L".
 
+    16-bit channels become 8-bit ones. What EXIF says of how a camera was held does not turn the picture: poses do.
+
     Raises:
-        SceneError: the bytes are no complete image.
+        SceneError: the bytes are no complete image, or its numbers are no 8 or 16-bit ones.
     """
     try:
-        pixels = np.asarray(iio.imread(data, plugin="pillow", mode=mode, index=0))
+        with Image.open(io.BytesIO(data)) as image:
+            if image.mode == "F":
+                raise problem(where, "pixels are float32", "8 or 16 bits a channel", "Export it again as PNG or JPEG.")
+            if image.mode[0] == "I":  # 16-bit gray, of which Pillow's own conversion would cut all above 255
+                gray = np.asarray(image, np.float64)
+                if gray.min() < 0 or gray.max() > 65535:
+                    raise problem(
+                        where, "pixels are int32", "8 or 16 bits a channel", "Export it again as PNG or JPEG."
+                    )
+                return np.array(Image.fromarray(np.rint(gray / 257).astype(np.uint8)).convert(mode))
+            return np.array(image.convert(mode))
+    except SceneError:
+        raise
     except Exception as error:  # decoders raise a dozen unrelated types for damaged files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise problem(
             where, f"cannot be decoded ({reason})", "a complete PNG or JPEG", "Copy or export it again."
         ) from error
-    if pixels.dtype != np.uint8:
-        raise problem(where, f"pixels are {pixels.dtype}", "8 bits a channel", "Export it again with 8 bits a channel.")
-    return pixels
 
 
 def working_size(height: int, width: int, resolution: int | None) -> tuple[int, int]:

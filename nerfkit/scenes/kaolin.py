@@ -70,7 +70,7 @@ def load(
     focal = np.array([f for _, f, _ in cameras]) * stored[1]  # (N,)
     center = np.broadcast_to([stored[1] / 2, stored[0] / 2], (len(stems), 2))
     return assemble(
-        name=name or source.path.stem,
+        name=name or source.name,
         where=where,
         images=images,
         stored_size=stored,

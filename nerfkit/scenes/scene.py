@@ -37,6 +37,7 @@ class Scene:
         normalization: the similarity from the scene's own units to normalized units.
         up: the world's up axis as a unit vector.
         provenance: where the data came from: path, format, license, view file names.
+        notes: what a user should know of how the data was read, a line each.
         truth: path of the true mesh in the scene's own units, where it is known.
     """
 
@@ -50,6 +51,7 @@ class Scene:
     normalization: Similarity = Similarity()
     up: tuple[float, float, float] = (0.0, 1.0, 0.0)
     provenance: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     truth: str | None = None
 
     def image(self, view: int) -> Tensor:

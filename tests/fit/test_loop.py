@@ -1,8 +1,9 @@
 import time
 
+import numba
 import pytest
 
-from nerfkit.fit.loop import Callback, optimize
+from nerfkit.fit.loop import Callback, Progress, optimize
 
 
 def test_steps_shares_and_watches():
@@ -31,6 +32,19 @@ def test_a_bound_in_seconds_ends_it_and_watching_is_free():
         "fit", step, steps=1000, max_seconds=0.2, callbacks=[Callback(lambda _: time.sleep(0.3), share=0.5)]
     )
     assert 2 <= done <= 11
+
+
+def test_compiling_is_not_charged():
+    def step(share):
+        exec("def kernel(x):\n    for k in range(3):\n        x += k\n    return x", found := {})
+        begin = time.perf_counter()
+        numba.njit(found["kernel"])(1.0)
+        compiling.append(time.perf_counter() - begin)
+        return {}
+
+    compiling, progress = [], Progress()
+    optimize("fit", step, steps=3, progress=progress)
+    assert progress.seconds < 0.5 * sum(compiling)
 
 
 def test_it_ends_where_that_was_enough():

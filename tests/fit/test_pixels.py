@@ -59,6 +59,19 @@ def test_rays_run_through_their_pixels_and_all_training_pixels_are_drawn() -> No
     assert (counts - mean).abs().max() < 5 * mean**0.5, "as often each, but for chance"
 
 
+def test_what_the_drawn_pixels_leave_out_counts_in_whole_pictures() -> None:
+    occupied = torch.zeros(4, 4, 4, dtype=torch.bool)
+    occupied[1:3, 1:3, 1:3] = True
+    found, photos = pixels(occupied), scene()
+    left = torch.ones(VIEWS * HEIGHT * WIDTH, dtype=torch.bool)
+    left[found.chosen] = False
+    left = left.view(VIEWS, HEIGHT * WIDTH)[TRAIN].flatten()
+    errors = torch.cat([photos.image(view).flatten(0, 1) - torch.tensor(photos.background) for view in TRAIN])
+    assert 0 < found.share < 1 and found.share == pytest.approx(1 - left.double().mean().item())
+    assert found.outside == pytest.approx(errors[left].square().mean().item(), rel=1e-5)
+    assert (pixels().share, pixels().outside) == (1, 0)
+
+
 def test_another_step_or_seed_draws_others() -> None:
     first, *others = (numbers(pixels().draw(*key, 50)) for key in ((3, 2), (3, 3), (4, 2)))
     assert all(not torch.equal(first, other) for other in others)

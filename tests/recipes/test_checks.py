@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
@@ -131,3 +132,16 @@ def test_a_picture_in_floats_is_refused(tmp_path: Path) -> None:
     Image.new("F", (9, 9), 0.5).save(tmp_path / "half.tiff")
     with pytest.raises(SceneError, match=r"half\.tiff: "):
         target_picture(tmp_path / "half.tiff", 8)
+
+
+def test_alpha_is_the_mask_and_jpeg_s_traces_are_not(tmp_path: Path) -> None:
+    inside = np.zeros((64, 64, 1), np.uint8)
+    inside[8:40, 16:48] = 255
+    colors = {"white under": 255 - inside * 0, "black shape": inside * 0, "white on black": inside}
+    for name, gray in colors.items():
+        write_png(tmp_path / f"{name}.png", np.concatenate([gray.repeat(3, -1), inside], -1))
+    write_png(tmp_path / "gray.png", np.concatenate([inside * 0, inside], -1))
+    iio.imwrite(tmp_path / "lossy.jpg", inside.repeat(3, -1), quality=60)
+    for path in tmp_path.iterdir():
+        assert float(target_mask(path, 32).mean()) == pytest.approx(0.25, abs=0.005), path.name
+    assert torch.equal(target_picture(tmp_path / "white under.png", 64)[..., 0], torch.from_numpy(inside[..., 0] / 255))

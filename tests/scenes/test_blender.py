@@ -78,12 +78,13 @@ def test_without_a_test_file_views_are_held_out(tmp_path: Path) -> None:
     assert scene.train == [1, 2, 4, 5]
 
 
-def test_opaque_images_use_the_format_s_own_box(tmp_path: Path) -> None:
+def test_without_alpha_the_cameras_say_where_the_content_is(tmp_path: Path) -> None:
     scene = blender.load(write_blender(tmp_path / "d", ring(4), ring(1), opaque=True))
     assert not scene.has_masks
     assert (scene.images[..., 3] == 255).all()
-    assert scene.normalization.scale == pytest.approx(FILL / 1.5)
-    assert scene.normalization.translation == (0.0, 0.0, 0.0)
+    assert scene.normalization.scale == pytest.approx(2 * FILL / 60)  # half of the cameras' distance to either side
+    center = torch.tensor([Sphere().center])
+    torch.testing.assert_close(scene.normalization.apply(center), torch.zeros(1, 3), atol=1e-4, rtol=0)
 
 
 def test_file_path_may_have_its_extension(folder: Path) -> None:
