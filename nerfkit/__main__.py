@@ -11,6 +11,7 @@ USAGE = """usage: python -m nerfkit COMMAND
   render KEY=VALUE ...    videos of a trained run (as render.py)
   synthesize MESH FOLDER  photos of a mesh as a data set that train reads
   options                 every key, as docs/options.md
+  --version               of nerfkit
   doctor                  what this machine has, and which backend will run
 """
 
@@ -20,6 +21,11 @@ def main() -> None:
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
+        return
+    if words[0] == "--version":
+        from nerfkit import __version__
+
+        print(f"nerfkit {__version__}")
         return
     commands = {"train": _train, "render": _render, "synthesize": _synthesize, "options": _options, "doctor": _doctor}
     if words[0] not in commands:

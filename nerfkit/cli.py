@@ -64,7 +64,8 @@ def _command(name: str, task: Callable[[Any], None]) -> None:
     """Checks the command line as a whole, before Hydra or a stage does anything, and hands it to Hydra."""
     threading.excepthook = _thread_failed
     arguments = get_args_parser().parse_args()
-    words, look = arguments.overrides, arguments.hydra_help or arguments.shell_completion or arguments.info
+    words = [] if arguments.hydra_help else arguments.overrides
+    look = arguments.hydra_help or arguments.shell_completion or arguments.info
     place = arguments.config_dir = arguments.config_dir and os.path.expanduser(arguments.config_dir)
     with exit_codes():
         if arguments.help:

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from nerfkit import options, store
 from nerfkit.config import RenderOptions, TrainOptions
+from nerfkit.errors import command
 from nerfkit.recipes import RECIPES
 from nerfkit.schema import Options, Registry, expected, shown, type_of
 from nerfkit.store import Leaf, leaves
@@ -29,7 +30,7 @@ def help_text(name: str, words: Sequence[str], config_dir: str | None = None) ->
         ConfigError: as ``options.compose``.
     """
     composed = options.compose(name, words, config_dir)
-    lines = [f"usage: python {name}.py KEY=VALUE ...", "", _meaning(type(composed)), ""]
+    lines = [f"usage: {command(name)} KEY=VALUE ...", "", _meaning(type(composed)), ""]
     if name == "train":
         lines.append("Groups: GROUP=OPTION picks one")
         with options.hydra_here(config_dir):

@@ -1,6 +1,7 @@
 """The three errors that bad input raises. A command prints their message alone and exits with code 2."""
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -23,6 +24,11 @@ class CheckpointError(UserError):
 def problem(where: str, wrong: str, expected: str, remedy: str) -> SceneError:
     """The error for bad input: where it is, what is wrong there, what was expected, how to fix it."""
     return SceneError(f"{where}: {wrong}; expected {expected}. {remedy}")
+
+
+def command(name: str) -> str:
+    """How ``train`` or ``render`` was started here: by the script in a checkout, or as an installed command."""
+    return f"python {name}.py" if sys.argv[0].endswith(".py") else f"nerfkit {name}"
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:

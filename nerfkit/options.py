@@ -10,7 +10,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, get_origin
 
 import torch
 from hydra import compose as hydra_compose, version
@@ -28,9 +28,15 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nerfkit.errors import ConfigError, did_you_mean
-from nerfkit.schema import Options, check_value, literal, shown
+from nerfkit.schema import Options, check_value, literal, shown, type_of
 from nerfkit.store import COMMANDS, declarations, explained, leaves, register, registries, typed, unknown_key
 
+# Keys of Hydra's own that nerfkit has another way for.
+ELSEWHERE = {
+    "hydra.run.dir": "output=FOLDER says where runs go",
+    "hydra.sweep.dir": "output=FOLDER says where runs go",
+    "hydra.searchpath": "--config-dir FOLDER adds configs of your own",
+}
 # Keys that had another name once: still taken from a command and from the configs of old runs.
 RENAMED = {"recipe.colour_rate": "recipe.color_rate"}
 
@@ -52,6 +58,8 @@ def checked(name: str, words: Sequence[str], config_dir: str | None = None) -> A
     with hydra_here(config_dir):
         overrides = parse(words)
         for override in overrides:
+            if override.key_or_group in ELSEWHERE:
+                raise ConfigError(f"{override.input_line}: not used here; {ELSEWHERE[override.key_or_group]}")
             _check_group_option(override)
         chosen = [w for w, o in zip(words, overrides, strict=True) if is_group(o) or o.is_hydra_override()]
         schema = _composed(name, chosen)
@@ -82,9 +90,14 @@ def prepared(name: str, words: Sequence[str], sweep: bool = False) -> list[str]:
 
 
 def quoted(name: str, words: Sequence[str], sweep: bool = False) -> list[str]:
-    """The words with the present names of keys, and with paths that Hydra and OmegaConf take letter for letter."""
+    """The words with the present names of keys, and with paths that Hydra and OmegaConf take letter for letter.
+
+    A single value for a list is a list of one; in a ``sweep`` it is one job's.
+    """
     register(with_recipes=any("experiment" in word or "recipe" in word for word in words))
-    paths, ready = {key for key, leaf in declarations(COMMANDS[name]).items() if leaf.declared.metadata.get("path")}, []
+    known, ready = declarations(COMMANDS[name]), []
+    paths = {key for key, leaf in known.items() if leaf.declared.metadata.get("path")}
+    lists = {key for key, leaf in known.items() if get_origin(type_of(leaf.made, leaf.declared)[0]) is list}
     for word in words:
         key, equals, value = word.partition("=")
         bare = key.lstrip("+")
@@ -92,6 +105,8 @@ def quoted(name: str, words: Sequence[str], sweep: bool = False) -> list[str]:
         if equals and present in paths:
             several = sweep and not os.path.exists(os.path.expanduser(value))
             value = ",".join(map(_quoted, value.split(",") if several else [value]))
+        elif present in lists and value and value[0] not in "[$'\"":
+            value = ",".join(f"[{one}]" for one in value.split(",")) if sweep else f"[{value}]"
         ready.append(key.removesuffix(bare) + present + equals + value)
     return ready
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nerfkit.config import STAGES, RenderOptions, TrainOptions
-from nerfkit.errors import CheckpointError, ConfigError, UserError
+from nerfkit.errors import CheckpointError, ConfigError, UserError, command
 from nerfkit.fit.build import load_scene, model_of
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh
@@ -26,6 +26,7 @@ from nerfkit.resume import load as load_config
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.threads import set_threads
+from nerfkit.scenes.record import record as record_scene, recorded
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.show import Source, pick_source, show
 from nerfkit.volume.model import FieldSource
@@ -63,13 +64,14 @@ def run(config: TrainOptions) -> Path:
         record.go_on(config)
     else:
         record = Run.create(config.output, scene.name, config)
+        record_scene(scene, record.folder)
         stages = _Stages(config, scene, record, device)
     try:
         with contextlib.closing(record):
             return stages.run()
     except KeyboardInterrupt:
         if has_checkpoint(record.folder):
-            record.log(f"stopped; go on with: python train.py resume={record.folder}")
+            record.log(f"stopped; go on with: {command('train')} resume={record.folder}")
         else:
             record.log(f"stopped before the first checkpoint: {record.folder} holds nothing to go on with; start again")
         raise
@@ -110,7 +112,7 @@ def render(config: RenderOptions) -> list[Path]:
     record = Run.open(config.run)
     trained = load_config(record.folder)
     name = pick_source(record.folder, config.source)
-    scene = load_scene(trained)
+    scene = recorded(record.folder) or load_scene(trained)
     folder = Path(os.path.expanduser(config.output)) if config.output else record.folder / "video"
 
     def fit() -> FieldFit:

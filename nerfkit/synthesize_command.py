@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import Field, fields
 from typing import Any
 
-from nerfkit.errors import ConfigError, did_you_mean
+from nerfkit.errors import ConfigError, command, did_you_mean
 from nerfkit.mesh.files.io import load_mesh
 from nerfkit.schema import check_value, default_of, expected, shown, type_of
 from nerfkit.studio.synthesize import SynthesisOptions, synthesize
@@ -43,7 +43,9 @@ def main(words: Sequence[str]) -> None:
         raise ConfigError(f"synthesize: got {got}; expected a mesh file and a folder, as in synthesize cow.obj cow/")
     for name, folder in synthesize(load_mesh(paths[0]), paths[1], options).items():
         other = name == "kaolin" and options.holdout != SynthesisOptions.holdout
-        print(f"python train.py scene={name} scene.root={folder}{f' scene.holdout={options.holdout}' if other else ''}")
+        print(
+            f"{command('train')} scene={name} scene.root={folder}{f' scene.holdout={options.holdout}' if other else ''}"
+        )
 
 
 def parse(word: str) -> tuple[str, Any]:

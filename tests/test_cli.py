@@ -67,6 +67,20 @@ def test_train_hands_the_config_over_and_hydra_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_hydra_explains_itself_and_nerfkit_its_version(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(cli.train, "--hydra-help") == 0
+    assert "Hydra" in capsys.readouterr().out
+    assert command(main, "--version") == 0
+    assert capsys.readouterr().out == f"nerfkit {nerfkit.__version__}\n"
+
+
+def test_a_console_of_another_encoding_is_shown_what_it_can_show(tmp_path: Path) -> None:
+    words = [str(ROOT / "train.py"), "scene=blender", "scene.root=сцена"]
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    found = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert found.returncode == 2 and b"?????: no such file or folder" in found.stderr
+
+
 def test_the_preset_is_put_in(command: Command, pipeline: ModuleType, tmp_path: Path) -> None:
     folders: list[Path] = []
 

@@ -114,6 +114,22 @@ def test_no_config_names_code_to_run() -> None:
     assert not [path for path in files if "_target_" in path.read_text()]
 
 
+def test_photos_are_not_the_clock_and_one_value_is_a_list_of_one() -> None:
+    assert options.compose("train", ["scene.root=photos"]).scene.name == "auto"
+    assert options.compose("train", ["scene=kaolin", "scene.root=photos"]).scene.name == "kaolin"
+    assert options.compose("train", ["scene.root=null"]).scene.name == "clock"
+    assert options.compose("train", ["stages=field", "video.format=mp4,gif"]).stages == ["field"]
+    assert options.compose("render", ["format=mp4,gif"]).format == ["mp4", "gif"]
+    jobs = options.expand(options.prepared("render", ["format=mp4,gif", "frames=1,2"], sweep=True))
+    assert jobs == [[f"format=[{name}]", f"frames={frames}"] for name in ("mp4", "gif") for frames in (1, 2)]
+
+
+def test_smoke_is_short_whatever_the_experiment_asks_for() -> None:
+    config = options.compose("train", ["experiment=nerf_tutorial", "preset=smoke"])
+    assert (config.trainer.max_steps, config.trainer.rays, config.trainer.samples) == (200, None, 8192)
+    assert (config.field.width, config.trainer.decay) == (256, "step")  # the rest is the experiment's
+
+
 def test_values_take_their_place() -> None:
     config = options.compose("train", ["trainer.max_seconds=2.5", "stages=[field,video]", "video=wave", "video.fps=12"])
     assert (config.trainer.max_seconds, config.stages, config.video.path) == (2.5, ["field", "video"], "wave")
@@ -151,19 +167,21 @@ def test_values_take_their_place() -> None:
         ("rasterizer.nmr={eps:3}", r"rasterizer.nmr holds several values; set one of rasterizer.nmr.eps"),
         ("scene.background=blak", r"scene.background=blak: unknown color; did you mean black\?"),
         ("scene.background=[0,1]", r"scene.background=\[0,1\]: expected black or white, or three numbers in \[0,1\]"),
-        ("stages=field", r"stages=field: expected a list, such as \[field,extract"),
         ("stages=[field,extrat]", r"stages=\[field,extrat\]: unknown value extrat; did you mean extract\?"),
         ("stages=[]", r"stages=\[\]: expected at least one of field"),
         ("stages=[1]", r"stages=\[1\]: unknown value 1"),
         ("device=gpu", r"device=gpu: unknown value gpu.* Known: auto, cpu, cuda"),
         ("video.path=orbt", r"video.path=orbt: unknown value orbt; did you mean orbit\?"),
         ("video.frames=0", r"video.frames=0: expected a whole number of at least 1, such as 60"),
+        ("hydra.run.dir=x", r"hydra.run.dir=x: not used here; output=FOLDER says where runs go"),
+        ("hydra.searchpath=[file://x]", r"hydra.searchpath=.*: not used here; --config-dir FOLDER adds"),
+        ("scene.root=x scene=clock", r"scene.root=x: expected null with scene=clock"),
         ("preset=gup", r"preset=gup: unknown preset; did you mean gpu\?"),
     ],
 )
 def test_bad_words_are_explained(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        options.compose("train", [word])
+        options.compose("train", word.split())
 
 
 @pytest.mark.parametrize("gpu", [False, True])

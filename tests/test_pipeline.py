@@ -83,7 +83,13 @@ def test_video_has_its_frames(run_folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_render_field_and_mesh(run_folder: Path, tmp_path: Path) -> None:
+def test_render_field_and_mesh_without_the_photos(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moved(config: object) -> None:
+        raise SceneError("the photos are no longer there")
+
+    monkeypatch.setattr(pipeline, "load_scene", moved)
     for source in ("field", "mesh"):
         words = [
             f"run={run_folder}",

@@ -1,0 +1,55 @@
+"""What a run keeps of its scene, so that it can be looked at where the photos are no more: ``scene.json``."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from nerfkit.cameras import Cameras
+from nerfkit.errors import CheckpointError
+from nerfkit.runs.files import write_text
+from nerfkit.scenes.scene import Scene, Similarity
+
+NAME = "scene.json"
+KEPT = ("name", "train", "test", "background", "up", "truth")
+
+
+def record(scene: Scene, folder: Path) -> None:
+    """Writes cameras, split, axes and normalization of ``scene`` into ``folder``."""
+    cameras = scene.cameras
+    content = {key: getattr(scene, key) for key in KEPT} | {
+        "normalization": asdict(scene.normalization),
+        "height": cameras.height,
+        "width": cameras.width,
+        "intrinsics": cameras.intrinsics.tolist(),
+        "camera_to_world": cameras.camera_to_world.tolist(),
+    }
+    write_text(folder / NAME, json.dumps(content) + "\n")
+
+
+def recorded(folder: Path) -> Scene | None:
+    """The scene of a run without its photos, which are all empty; None where an older version kept nothing.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        poses, lenses = (torch.tensor(content[key]) for key in ("camera_to_world", "intrinsics"))
+        cameras = Cameras(poses, lenses, content["height"], content["width"])
+        scale, translation = content["normalization"].values()
+        empty = torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(len(cameras), cameras.height, cameras.width, 4)
+        own = {key: tuple(value) if key in ("background", "up") else value for key, value in content.items()}
+        return Scene(
+            images=empty,
+            cameras=cameras,
+            has_masks=False,
+            normalization=Similarity(scale, tuple(translation)),
+            **{key: own[key] for key in KEPT},
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}); delete it, and the photos are read instead") from None
