@@ -1,6 +1,6 @@
 """Parts of a surface, each colored in a way of its own, into one texture and the UVs that belong to it.
 
-Coordinates are called t along one axis of a picture of n texels: texel i covers [i / n, (i + 1) / n], downward for rows.
+Along one axis of a picture of n texels the coordinate is t, downward for rows: texel i covers [i / n, (i + 1) / n].
 """
 
 import math
@@ -25,7 +25,7 @@ class Paint(NamedTuple):
         image: (A,B,3) uint8 sRGB; None is white.
         factor: three numbers in [0,1] of linear light.
         wrap: beyond [0,1] along u and along v: ``repeat``, ``mirror`` or ``clamp``.
-        name: of the picture, for notes.
+        name: of the material, for notes.
     """
 
     image: np.ndarray | None = None
@@ -49,10 +49,10 @@ def pack(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The texture (A,B,3) uint8 of the paints in use, and the UVs (F,3,2) that belong to it.
 
-    One picture that repeats, or whose UVs stay in [0,1], comes back as it is, with the UVs. Otherwise what the faces see
-    of each picture is put side by side with the others, once where several paints share it: repeats and mirror images
-    included, and a texel more on every side for bilinear look-ups. A plain color is a patch whose faces have all their
-    corners in one point. Where the tint varies within a paint, each of its faces gets texels of its own.
+    One picture that repeats, or whose UVs stay in [0,1], comes back as it is, with the UVs. Otherwise what the faces
+    see of each picture is put side by side with the others, once where several paints share it: with its repeats and
+    mirror images, and a texel more on every side for bilinear look-ups. A plain color is a patch whose faces have all
+    their corners in one point. Where the tint varies within a paint, each of its faces gets texels of its own.
 
     Args:
         paint: (F,) each face's, an index of ``paints``.
@@ -80,9 +80,10 @@ def pack(
     for look, parts in alike.values():
         mine = np.concatenate(parts)
         patches.append(_picture(look, mine, corner_uvs[mine], notes))
-    if len(used) > 1:
+    names = {paints[number].name for number in used}
+    if len(names) > 1:
         what = "textures" if any(paints[number].image is not None for number in used) else "colors"
-        notes.append(f"put the {what} of {len(used)} materials side by side into one")
+        notes.append(f"put the {what} of {len(names)} materials side by side into one")
     return _joined(patches, len(paint))
 
 
@@ -101,7 +102,7 @@ def _joined(patches: list[_Patch], count: int) -> tuple[np.ndarray, np.ndarray]:
     uvs = np.zeros((count, 3, 2))
     for patch, left, top in places:
         atlas[top : top + patch.height, left : left + patch.width] = patch.pixels()
-        x, y = np.moveaxis(patch.corners + [left, top], -1, 0)
+        x, y = np.moveaxis(patch.corners + np.array([left, top]), -1, 0)
         uvs[patch.faces] = np.stack([x / atlas.shape[1], 1 - y / atlas.shape[0]], -1)
     return atlas, uvs
 
@@ -122,8 +123,8 @@ def _picture(look: Paint, faces: np.ndarray, uvs: np.ndarray, notes: list[str]) 
                 size = [1, 1]
             times = " x ".join(f"{max(extent, 1):.0f}" for extent in span)
             notes.append(
-                f"the texture {look.name!r} repeats {times} times within faces: reduced from {width} x {height} to "
-                f"{size[0]} x {size[1]} texels"
+                f"the texture of material {look.name!r} repeats {times} times within faces: reduced from "
+                f"{width} x {height} to {size[0]} x {size[1]} texels"
             )
             image = np.asarray(Image.fromarray(image).resize((size[0], size[1]), Image.Resampling.BOX))
     height, width = image.shape[:2]
@@ -170,9 +171,7 @@ def _tinted(image: np.ndarray, factor: tuple[float, ...]) -> np.ndarray:
     return np.stack([table[image[..., channel], channel] for channel in range(3)], -1)
 
 
-def _cells(
-    look: Paint, faces: np.ndarray, uvs: np.ndarray, tints: np.ndarray, notes: list[str]
-) -> list[_Patch]:
+def _cells(look: Paint, faces: np.ndarray, uvs: np.ndarray, tints: np.ndarray, notes: list[str]) -> list[_Patch]:
     """Faces whose tint varies: n x n texels for each, its corners at the centers of three of them.
 
     With n = 2^k + 1, texels are no larger than the picture's. The corner that is none of the face's is extrapolated.

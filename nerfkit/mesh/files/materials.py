@@ -12,12 +12,12 @@ from torch import Tensor
 from nerfkit.mesh.files.atlas import Paint, pack
 from nerfkit.mesh.files.gltf import srgb_to_linear
 
-# Options of a line map_Kd: the least and the most words that follow each, and which of these change nothing.
+# Options of a line map_Kd: the least and the most words that follow each, and values without effect (None: all)
 OPTIONS: dict[str, tuple[int, int, tuple[str, ...] | None]] = {
-    **{"-s": (1, 3, None), "-o": (1, 3, None), "-t": (1, 3, ("0", "0.0"))},
-    **{"-mm": (2, 2, ("0", "1", "0.0", "1.0")), "-bm": (1, 1, None), "-boost": (1, 1, None), "-clamp": (1, 1, None)},
-    **{"-blendu": (1, 1, ("on", "off")), "-blendv": (1, 1, ("on", "off")), "-texres": (1, 1, None)},
-    **{"-imfchan": (1, 1, None), "-cc": (1, 1, ("off",)), "-type": (1, 1, None), "-colorspace": (1, 1, None)},
+    **{"-s": (1, 3, ()), "-o": (1, 3, ()), "-clamp": (1, 1, ()), "-t": (1, 3, ("0", "0 0", "0 0 0"))},
+    **{"-mm": (2, 2, ("0 1",)), "-cc": (1, 1, ("off",)), "-imfchan": (1, 1, ()), "-type": (1, 1, ())},
+    **{"-bm": (1, 1, None), "-boost": (1, 1, None), "-texres": (1, 1, None)},
+    **{"-blendu": (1, 1, None), "-blendv": (1, 1, None)},
 }
 
 
@@ -47,7 +47,7 @@ def texture_of(
     maps, plain = _materials(folder, libraries, notes)
     pictures: dict[Path, np.ndarray | None] = {}  # one array for all materials that share a file
     used = [names[number] for number in np.unique(material)]
-    paints = [Paint(factor=_linear(plain.get(name, (1.0, 1.0, 1.0)))) for name in names]
+    paints = [Paint(factor=_linear(plain.get(name, (1.0, 1.0, 1.0))), name=name) for name in names]
     for name in used:
         if name not in maps:
             continue
@@ -62,7 +62,7 @@ def texture_of(
         if image is None:
             notes.append(f"the texture {look.file!r} is not there or cannot be read: its faces have none")
             continue
-        paints[names.index(name)] = Paint(image, wrap=(look.wrap, look.wrap), name=look.file)
+        paints[names.index(name)] = Paint(image, wrap=(look.wrap, look.wrap), name=name)
         if (look.scale, look.offset) != ((1.0, 1.0), (0.0, 0.0)):
             mine = (material == names.index(name))[:, None, None]
             corner_uvs = np.where(mine, corner_uvs * look.scale + look.offset, corner_uvs)
@@ -102,20 +102,25 @@ def _map(folder: Path, rest: str) -> _Map:
     found, unused = _Map(rest), []
     at = 0
     while at < len(words) - 1 and words[at].lower() in OPTIONS:
-        option, least, most, without_effect = words[at].lower(), *OPTIONS[words[at].lower()]
+        option = words[at].lower()
+        least, most, no_effect = OPTIONS[option]
         end = at + 1
         while end < len(words) - 1 and end - at <= most and (end - at <= least or _number(words[end]) is not None):
             end += 1
         values = words[at + 1 : end]
-        numbers = [_number(word) for word in values]
+        numbers = [number for word in values if (number := _number(word)) is not None]
         at = end
-        if option in ("-s", "-o") and None not in numbers:
-            pair = (*(number for number in numbers if number is not None), float(option == "-s"))[:2]
+        if not values:  # the file name comes at once
+            continue
+        if option in ("-s", "-o") and len(numbers) == len(values):
+            pair = (numbers[0], [*numbers, float(option == "-s")][1])
             found = found._replace(**{"scale" if option == "-s" else "offset": pair})
-        elif option == "-clamp":
-            found = found._replace(wrap="clamp" if values[:1] == ["on"] else "repeat")
-        elif without_effect is None or any(word not in without_effect for word in values):
+        elif option == "-clamp" and values[0].lower() in ("on", "off"):
+            found = found._replace(wrap="clamp" if values[0].lower() == "on" else "repeat")
+        elif no_effect is not None and (" ".join(f"{n:g}" for n in numbers) or values[0].lower()) not in no_effect:
             unused.append(" ".join([option, *values]))
+    if not _is_file(folder, " ".join(words[at:])) and _is_file(folder, words[-1]):
+        unused, at = [*unused, " ".join(words[at:-1])], len(words) - 1
     return found._replace(file=" ".join(words[at:]), unused=tuple(unused))
 
 
@@ -200,4 +205,4 @@ def read_image(folder: Path, name: str) -> np.ndarray | None:
 
 def unit_texture(texture: np.ndarray | None) -> Tensor | None:
     """A texture (A,B,3) uint8 as float32 in [0,1]."""
-    return None if texture is None else torch.from_numpy(texture).float().div_(255)
+    return None if texture is None else torch.from_numpy(np.require(texture, requirements="W")).float().div_(255)
