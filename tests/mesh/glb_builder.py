@@ -77,7 +77,7 @@ class Glb:
 
     def square(self, x: float = 0.0, **attributes: Any) -> dict[str, Any]:
         """The unit square at (x, 0, 0), as two triangles, with v downward."""
-        points = np.array(SQUARE) + [x, 0, 0]
+        points = np.add(SQUARE, [x, 0, 0])
         uvs = np.float32([[0, 1], [1, 1], [1, 0], [0, 0]])
         return self.part(points, indices=[0, 1, 2, 0, 2, 3], **({"TEXCOORD_0": uvs} | attributes))
 
