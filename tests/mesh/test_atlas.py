@@ -66,6 +66,9 @@ def test_a_picture_that_materials_share_is_packed_once() -> None:
 def test_beyond_the_budget_the_picture_gets_coarser(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(atlas, "MOST", 4096)
     uvs = PLANE[FACES][..., :2].numpy().astype(float) * [8, 4]
+    large = [Paint(np.zeros((65, 65, 3), np.uint8), name="large"), Paint(name="plain")]
+    texture, _ = pack(large, np.array([0, 0, 1, 1]), uvs / [8, 4], None, [])
+    assert texture.shape == (67 + 4, 67, 3)  # a picture above the budget is taken as it is, once
     for times, note in ((1, "repeats 8 x 4 times within faces: reduced from 32 x 16"), (500, "to 1 x 1 texels")):
         notes: list[str] = []
         paints = [Paint(picture(RED, GREEN, size=16), name="tiles"), Paint(factor=(0.0, 0.0, 1.0), name="plain")]

@@ -101,6 +101,12 @@ def test_the_named_scene_is_shown(tmp_path: Path) -> None:
         (lambda glb: glb.document.update(extensionsUsed=["EXT_mesh_gpu_instancing"]), "over EXT_mesh_gpu_instancing"),
         (lambda glb: glb.square(1, material=glb.material(emissiveFactor=[0, 1, 0], name="lamp")), "'lamp' gives off"),
         (lambda glb: glb.square(1, material=glb.material(0, info={"texCoord": 1})), "not used: faces have no UVs TEXC"),
+        (
+            lambda glb: glb.square(
+                1, material=glb.material(alphaMode="BLEND", name="ice"), COLOR_0=np.float32([[1, 1, 1, 0.5]] * 4)
+            ),
+            "passed over the transparency of material 'ice'",
+        ),
         (lambda glb: glb.square(1, TEXCOORD_0=np.float32([[0, 0]] * 3)), "dropped the UVs: 3 for 4 vertices"),
     ],
 )

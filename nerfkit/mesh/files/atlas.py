@@ -116,7 +116,7 @@ def _picture(look: Paint, faces: np.ndarray, uvs: np.ndarray, notes: list[str]) 
         places = [_shifted(uvs[..., 0], look.wrap[0]), _shifted(1 - uvs[..., 1], look.wrap[1])]
         span = [float(np.ptp(t)) for t, _ in places]
         height, width = image.shape[:2]
-        share = max(MOST, height * width) / ((span[0] * width + 3) * (span[1] * height + 3))
+        share = max(MOST, height * width) / max(span[0] * width * span[1] * height, 1)
         if share < 1:
             size = [max(1, int(n * math.sqrt(share))) for n in (width, height)]
             if (span[0] * size[0] + 3) * (span[1] * size[1] + 3) > 4 * MOST:

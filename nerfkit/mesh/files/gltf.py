@@ -51,8 +51,8 @@ def to_glb(
 
     glTF measures v downward and stores vertex colors linear, texture colors sRGB; both are converted here. The
     texture repeats where some UV lies outside [0,1]. glTF's world has y up: where ``up`` is another axis a node turns
-    the mesh, and ``asset.extras.nerfkit_up`` tells ``load_mesh`` that the data's own axes are those inside it. The
-    mesh's origin is a node's translation, which JSON holds in float64.
+    the mesh, whose ``extras.nerfkit_up`` tells ``load_mesh`` that the data's own axes are those inside it. The mesh's
+    origin is a node's translation, which JSON holds in float64.
 
     Args:
         texture_png: the base color.
@@ -95,8 +95,8 @@ def to_glb(
     if any(mesh.origin):
         document["nodes"][0]["translation"] = list(mesh.origin)
     if tuple(up) != (0.0, 1.0, 0.0):
-        document["asset"]["extras"] = {"nerfkit_up": list(up)}
-        document["nodes"].append({"name": "y up", "rotation": _to_y(up), "children": [0]})
+        about = {"extras": {"nerfkit_up": list(up)}}
+        document["nodes"].append({"name": "y up", "rotation": _to_y(up), "children": [0]} | about)
         document["scenes"][0]["nodes"] = [1]
     if texture_png is not None:
         slots = {"baseColorTexture": (texture_png, f"{name} color")}

@@ -130,15 +130,15 @@ class GlbFile:
         roots = scenes[shown].get("nodes", []) if scenes else [k for k in range(len(nodes)) if k not in inner]
         if len(scenes) > 1:
             notes.append(f"read scene {shown} of {len(scenes)}")
-        own = self.document["asset"].get("extras")
-        turned = isinstance(own, dict) and "nerfkit_up" in own
         stack = [(root, np.eye(4), 0) for root in reversed(roots)]
         while stack:
             number, above, depth = stack.pop()
             if depth > len(nodes):
                 raise SceneError(f"{self.path}: node {number} is inside itself; export it again")
             node = nodes[number]
-            matrix = above if turned and not depth else above @ _matrix(node)
+            extras = node.get("extras")
+            turns = isinstance(extras, dict) and "nerfkit_up" in extras
+            matrix = above if turns else above @ _matrix(node)
             if "mesh" in node:
                 yield node, matrix
             stack += [(child, matrix, depth + 1) for child in reversed(node.get("children", []))]

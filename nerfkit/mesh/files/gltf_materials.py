@@ -20,11 +20,15 @@ class Coat(NamedTuple):
         paint: texture and factor.
         uv_set: n of TEXCOORD_n.
         transform: (2,3) of these UVs, v downward.
+        opacity: the least alpha of texture times factor, and the least that is drawn as if it were 1.
+        name: the material's.
     """
 
     paint: Paint
     uv_set: int
     transform: np.ndarray
+    opacity: tuple[float, float]
+    name: str
 
 
 class Materials:
@@ -66,9 +70,8 @@ class Materials:
                 wrap = WRAPS[sampler.get("wrapS", 10497)], WRAPS[sampler.get("wrapT", 10497)]
                 paint, opacity = paint._replace(image=image, wrap=wrap), opacity * least / 255
         mode = material.get("alphaMode", "OPAQUE")
-        if (mode == "BLEND" and opacity < 1) or (mode == "MASK" and opacity < material.get("alphaCutoff", 0.5)):
-            self.notes.append(f"passed over the transparency (alphaMode {mode}) of material {name!r}")
-        return Coat(paint, uv_set, transform)
+        drawn = {"BLEND": 1.0, "MASK": float(material.get("alphaCutoff", 0.5))}.get(mode, 0.0)
+        return Coat(paint, uv_set, transform, (opacity, drawn), name)
 
     def _image(self, texture: dict[str, Any], material: str) -> tuple[np.ndarray, int] | None:
         """A texture's picture (A,B,3) uint8, and its least alpha; None, with a note, where it cannot be had."""

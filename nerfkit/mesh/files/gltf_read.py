@@ -96,12 +96,15 @@ def _part(file: GlbFile, primitive: dict[str, Any], matrix: np.ndarray, coat: Co
     elif paint.image is not None:
         notes.append(f"the texture of material {paint.name!r} is not used: faces have no UVs {name}")
         paint = paint._replace(image=None)
-    colors = None
+    colors, opacity = None, coat.opacity[0]
     if "COLOR_0" in attributes:
-        colors = np.clip(file.numbers(attributes["COLOR_0"])[:, :3].astype(np.float64), 0, 1)
+        table = file.numbers(attributes["COLOR_0"]).astype(np.float64)
+        colors, opacity = np.clip(table[:, :3], 0, 1), opacity * float(table[:, 3:].min(initial=1))
         if len(colors) != len(positions) or not np.isfinite(colors).all():
             notes.append("dropped the vertex colors: expected one finite color for each vertex")
             colors = None
+    if opacity < coat.opacity[1]:
+        notes.append(f"passed over the transparency of material {coat.name!r}")
     return _Part(positions @ matrix[:3, :3].T + matrix[:3, 3], faces, uvs, colors, paint)
 
 
