@@ -74,7 +74,7 @@ def pack(
         alike.setdefault((id(look.image), look.factor, look.wrap), (look, []))[1].append(mine)
     if len(alike) == 1 and not patches:
         (look, _), *_ = alike.values()
-        inside = (np.abs(corner_uvs - 0.5) <= 0.5 + ROUNDING).all((0, 1))  # (2,)
+        inside = [bool((np.abs(corner_uvs[..., axis] - 0.5) <= 0.5 + ROUNDING).all()) for axis in range(2)]
         if look.image is not None and all(one or way == "repeat" for one, way in zip(inside, look.wrap, strict=True)):
             return _tinted(look.image, look.factor), corner_uvs
     for look, parts in alike.values():

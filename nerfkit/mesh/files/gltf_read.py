@@ -41,7 +41,8 @@ def read_glb(path: Path) -> tuple[Mesh, list[str]]:
     Raises:
         SceneError: not GLB 2.0, cut off, compressed, an index out of range, or no triangle.
     """
-    file, notes = GlbFile(path), []
+    file = GlbFile(path)
+    notes: list[str] = []
     document = file.document
     materials = Materials(file, notes)
     parts: list[_Part] = []

@@ -114,7 +114,7 @@ def _map(folder: Path, rest: str) -> _Map:
             continue
         if option in ("-s", "-o") and len(numbers) == len(values):
             pair = (numbers[0], [*numbers, float(option == "-s")][1])
-            found = found._replace(**{"scale" if option == "-s" else "offset": pair})
+            found = found._replace(scale=pair) if option == "-s" else found._replace(offset=pair)
         elif option == "-clamp" and values[0].lower() in ("on", "off"):
             found = found._replace(wrap="clamp" if values[0].lower() == "on" else "repeat")
         elif no_effect is not None and (" ".join(f"{n:g}" for n in numbers) or values[0].lower()) not in no_effect:
