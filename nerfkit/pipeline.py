@@ -17,7 +17,7 @@ from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.specular import Specular, SpecularSource
-from nerfkit.mesh.files.io import load_mesh, save_mesh
+from nerfkit.mesh.files.io import FORMATS, load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import refine_stage
 from nerfkit.raster.shade import MeshSource
@@ -247,13 +247,15 @@ class _Stages:
         self.refined, self.specular = refine_stage(self.coarse, fit.average, self.config, self.scene, self.record)
 
     def _export(self) -> None:
-        mesh = self.refined or self.coarse
+        new = mesh = self.refined or self.coarse
+        formats, scale = tuple(self.config.export.formats), self.config.export.scale
+        units, before = self.scene.normalization.enlarged(scale), _units(self.record, self.scene)
         if mesh is None:
             path = _exported(self.record.folder)
-            units = _units(self.record, self.scene)
-            mesh = self._load_coarse() if path is None else load_mesh(path).transformed(units.apply)
-        formats, scale = tuple(self.config.export.formats), self.config.export.scale
-        units = self.scene.normalization.enlarged(scale)
+            mesh = self._load_coarse() if path is None else load_mesh(path).transformed(before.apply)
+            if units != before:  # the files of one mesh have one scale
+                there = [end for end in FORMATS if (self.record.folder / "mesh" / f"mesh.{end}").exists()]
+                formats = tuple(dict.fromkeys([*formats, *there]))
         if mesh is self.refined and self.specular is not None and {"glb", "obj"} & set(formats):
             written = self._save(mesh, "mesh", formats, units, self.specular.roughness())
             written.append(self.record.folder / "mesh" / SPECULAR)
@@ -263,7 +265,7 @@ class _Stages:
         self.record.update_metrics({"export": {"scale": scale}})
         for path in written:
             self.record.log(f"wrote {path}")
-        if mesh is self.refined or mesh is self.coarse:  # a new mesh: files of the one before would pass for it
+        if new is not None:  # a new mesh: files of the one before would pass for it
             for path in {self.record.folder / "mesh" / name for name in EXPORTS} - set(written):
                 if path.exists():
                     path.unlink()

@@ -148,8 +148,8 @@ def test_exports_at_any_scale_and_place_come_back(views: Path, tmp_path: Path, p
     stages = pipeline._Stages(config, scene, record, torch.device("cpu"))
     ball = icosphere(2, 0.8).without_appearance()
     stages.coarse = ball
-    for scale in (1000.0, 0.01, 1.0):
-        config.export.scale = scale
+    for scale, formats in ((1000.0, ["glb", "obj", "ply"]), (0.01, ["ply"]), (1.0, ["obj"])):  # all of a mesh's files
+        config.export.scale, config.export.formats = scale, formats
         stages._export()
         stages.coarse = None  # the next one starts from the file
         for name in ("mesh.glb", "mesh.obj", "mesh.ply"):
