@@ -26,7 +26,7 @@ def main(out: Path = Path("."), size: int = 64, steps: int = 200) -> float:
         loss.backward()
         optimizer.step()
     print(f"mask error {error.item():.4f}")
-    mesh = nk.Mesh(scene.normalization.invert(vertices.detach()), sphere.faces)
+    mesh = nk.Mesh(vertices.detach(), sphere.faces).transformed(scene.normalization.invert)
     nk.save_mesh(mesh, out / "silhouette", ["glb"])
     return error.item()
 

@@ -24,6 +24,7 @@ class ExportOptions(Options):
     group: ClassVar[str] = "export"
 
     formats: list[str] = option(["glb", "obj", "ply"], "in the scene's own units", choices=("glb", "obj", "ply"))
+    scale: float = option(1.0, "multiplies the coordinates of these files, such as 1000 from meters to mm", above=0)
 
 
 @dataclass

@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.specular import Specular, SpecularSource
-from nerfkit.mesh.files.io import load_mesh, save_mesh
+from nerfkit.mesh.files.io import FORMATS, load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import refine_stage
 from nerfkit.raster.shade import MeshSource
@@ -27,7 +26,7 @@ from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.record import record as record_scene, recorded
-from nerfkit.scenes.scene import Scene
+from nerfkit.scenes.scene import Scene, Similarity
 from nerfkit.view.show import Source, pick_source, show
 from nerfkit.volume.model import FieldSource
 
@@ -118,7 +117,7 @@ def render(config: RenderOptions) -> list[Path]:
     def fit() -> FieldFit:
         return _load_fit(trained, scene, record, pick_device(config.device), rendering=True)
 
-    source, identity = _source(name, record.folder, scene, fit)
+    source, identity = _source(name, record, scene, fit)
     return show(source, name, config, scene.cameras, scene.up, folder, identity, record.log)
 
 
@@ -155,19 +154,24 @@ def _exported(folder: Path) -> Path | None:
     return next((p for p in (folder / "mesh" / f"mesh.{end}" for end in ("glb", "obj", "ply")) if p.exists()), None)
 
 
-def _source(name: str, folder: Path, scene: Scene, fit: Callable[[], FieldFit]) -> tuple[Source, str]:
+def _source(name: str, record: Run, scene: Scene, fit: Callable[[], FieldFit]) -> tuple[Source, str]:
     """What to show of a run, its mesh or its field, and what tells one state of that from another."""
     if name == "mesh":
-        return _mesh_source(folder, scene)
+        return _mesh_source(record, scene)
     trained = fit()
     return FieldSource(trained.average, scene.background), str(trained.progress.step)
 
 
-def _mesh_source(folder: Path, scene: Scene) -> tuple[Source, str]:
+def _units(record: Run, scene: Scene) -> Similarity:
+    """From the units of the run's exported mesh, as large as ``export.scale`` was then, to normalized ones."""
+    return scene.normalization.enlarged(record.metrics().get("export", {}).get("scale", 1.0))
+
+
+def _mesh_source(record: Run, scene: Scene) -> tuple[Source, str]:
     """The exported mesh, back in normalized units, with its highlights where it has some, and when it was written."""
-    path = _exported(folder)
+    path = _exported(record.folder)
     assert path is not None  # ``pick_source`` has seen it
-    mesh = load_mesh(path).transformed(scene.normalization.apply)
+    mesh = load_mesh(path).transformed(_units(record, scene).apply)
     identity = f"{path.name} {path.stat().st_mtime_ns}"
     highlights = path.with_name(SPECULAR)
     if highlights.exists() and mesh.texture is not None:
@@ -237,30 +241,35 @@ class _Stages:
     def _extract(self) -> None:
         fit = self._have_fit()
         self.coarse = coarse_mesh(fit.average, self.scene, self.config.extract)
-        self._save(self.coarse, "coarse", ("ply",))
+        self._save(self.coarse, "coarse", ("ply",), self.scene.normalization)
         self.record.log(f"coarse mesh: {len(self.coarse.vertices)} vertices, {len(self.coarse.faces)} faces")
 
     def _refine(self) -> None:
         if self.coarse is None:
-            self.coarse = self._load("coarse.ply", "extract")
+            self.coarse = self._load_coarse()
         fit = self._have_fit()
         self.refined, self.specular = refine_stage(self.coarse, fit.average, self.config, self.scene, self.record)
 
     def _export(self) -> None:
-        mesh = self.refined or self.coarse
+        new = mesh = self.refined or self.coarse
+        formats, scale = tuple(self.config.export.formats), self.config.export.scale
+        units, before = self.scene.normalization.enlarged(scale), _units(self.record, self.scene)
         if mesh is None:
             path = _exported(self.record.folder)
-            mesh = self._load(path.name if path is not None else "coarse.ply", "extract")
-        formats = tuple(self.config.export.formats)
+            mesh = self._load_coarse() if path is None else load_mesh(path).transformed(before.apply)
+            if units != before:  # the files of one mesh have one scale
+                there = [end for end in FORMATS if (self.record.folder / "mesh" / f"mesh.{end}").exists()]
+                formats = tuple(dict.fromkeys([*formats, *there]))
         if mesh is self.refined and self.specular is not None and {"glb", "obj"} & set(formats):
-            written = self._save(mesh, "mesh", formats, self.specular.roughness())
+            written = self._save(mesh, "mesh", formats, units, self.specular.roughness())
             written.append(self.record.folder / "mesh" / SPECULAR)
             self.specular.save(written[-1])
         else:
-            written = self._save(mesh, "mesh", formats)
+            written = self._save(mesh, "mesh", formats, units)
+        self.record.update_metrics({"export": {"scale": scale}})
         for path in written:
             self.record.log(f"wrote {path}")
-        if mesh is self.refined or mesh is self.coarse:  # a new mesh: files of the one before would pass for it
+        if new is not None:  # a new mesh: files of the one before would pass for it
             for path in {self.record.folder / "mesh" / name for name in EXPORTS} - set(written):
                 if path.exists():
                     path.unlink()
@@ -269,7 +278,7 @@ class _Stages:
     def _video(self) -> None:
         o, folder = self.config.video, self.record.folder
         name = pick_source(folder, o.source)
-        source, identity = _source(name, folder, self.scene, self._have_fit)
+        source, identity = _source(name, self.record, self.scene, self._have_fit)
         show(source, name, o, self.scene.cameras, self.scene.up, folder / "video", identity, self.record.log)
 
     # ---- between the stages
@@ -279,10 +288,12 @@ class _Stages:
             self.fit = _load_fit(self.config, self.scene, self.record, self.device)
         return self.fit
 
-    def _save(self, mesh: Mesh, stem: str, formats: tuple[str, ...], roughness: Tensor | None = None) -> list[Path]:
-        """Written in the scene's own units."""
-        own = replace(mesh, vertices=self.scene.normalization.invert(mesh.vertices))
-        return save_mesh(own, self.record.folder / "mesh" / stem, formats, roughness)
+    def _save(
+        self, mesh: Mesh, stem: str, formats: tuple[str, ...], units: Similarity, roughness: Tensor | None = None
+    ) -> list[Path]:
+        """Written in the units that ``units`` normalizes."""
+        own = mesh.transformed(units.invert)
+        return save_mesh(own, self.record.folder / "mesh" / stem, formats, roughness, self.scene.up)
 
     def _path(self, file: str, stage: str) -> Path:
         path = self.record.folder / "mesh" / file
@@ -290,8 +301,8 @@ class _Stages:
             raise CheckpointError(f"{path}: not there yet; add {stage} to stages")
         return path
 
-    def _load(self, file: str, stage: str) -> Mesh:
-        return load_mesh(self._path(file, stage)).transformed(self.scene.normalization.apply)
+    def _load_coarse(self) -> Mesh:
+        return load_mesh(self._path("coarse.ply", "extract")).transformed(self.scene.normalization.apply)
 
 
 def _plain(provenance: dict[str, Any]) -> dict[str, Any]:

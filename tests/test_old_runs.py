@@ -16,15 +16,17 @@ from nerfkit.mesh.files.io import load_mesh
 from nerfkit.pipeline import new_fit
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run
+from nerfkit.schema import default_of
 
 OLD = Path(__file__).parent / "data" / "run_0_1_0"
 
 
 def test_its_config_is_read() -> None:
+    """Options that are newer than the run have their defaults."""
     config = resume.load(OLD)
     saved = OmegaConf.load(OLD / "config.yaml")
     for leaf in store.leaves(OmegaConf.structured(config)):
-        assert leaf.value == OmegaConf.select(saved, leaf.key), leaf.key
+        assert leaf.value == OmegaConf.select(saved, leaf.key, default=default_of(leaf.declared)), leaf.key
     assert resume.resumed(OLD, [f"resume={OLD}", "trainer.max_steps=40"]).trainer.max_steps == 40
 
 

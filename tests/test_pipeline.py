@@ -1,6 +1,7 @@
 """Whole runs: every stage on a tiny sphere, resuming, rendering; and the smoke preset on the project's clock."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -11,9 +12,13 @@ from omegaconf import OmegaConf
 
 from nerfkit import options, pipeline, resume
 from nerfkit.config import STAGES
-from nerfkit.errors import CheckpointError, ConfigError
+from nerfkit.errors import CheckpointError, ConfigError, SceneError
+from nerfkit.fit.build import load_scene
+from nerfkit.mesh.files.io import load_mesh
+from nerfkit.mesh.shapes import icosphere
 from nerfkit.runs import checkpoints
-from nerfkit.runs.folder import find
+from nerfkit.runs.folder import Run, find
+from nerfkit.scenes.scene import Similarity
 from tests.scenes.builders import Sphere, ring, write_kaolin
 
 pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
@@ -137,6 +142,30 @@ def test_files_of_an_earlier_mesh_do_not_stay(run_folder: Path) -> None:
     pipeline.run(resume.resumed(run_folder, words))  # the same mesh once more
     assert exported(run_folder) == {"mesh.ply", "mesh.obj", "mesh.blend"}
     (mesh / "mesh.blend").unlink()
+
+
+@pytest.mark.parametrize("place", [0.0, 4649776.3])
+def test_exports_at_any_scale_and_place_come_back(views: Path, tmp_path: Path, place: float) -> None:
+    """Another scale, once more from the file alone, in a scene with z up, here and at coordinates of a map."""
+    config = options.compose("train", [*TINY, f"scene.root={views}", f"output={tmp_path}", "export.scale=1000"])
+    units = Similarity(2.0, (-2 * place, 0.5, -2 * place))
+    scene = replace(load_scene(config), normalization=units, up=(0.0, 0.0, 1.0))
+    record = Run.create(tmp_path, "sphere", config)
+    stages = pipeline._Stages(config, scene, record, torch.device("cpu"))
+    ball = icosphere(2, 0.8).without_appearance()
+    stages.coarse = ball
+    for scale, formats in ((1000.0, ["glb", "obj", "ply"]), (0.01, ["ply"]), (1.0, ["obj"])):  # all of a mesh's files
+        config.export.scale, config.export.formats = scale, formats
+        stages._export()
+        stages.coarse = None  # the next one starts from the file
+        for name in ("mesh.glb", "mesh.obj", "mesh.ply"):
+            mesh = load_mesh(record.folder / "mesh" / name)
+            expected = scale * units.invert(ball.vertices.double())
+            assert (mesh.positions - expected).abs().max() < 1e-6 * scale, name
+            assert len(mesh.positions[:, 2].unique()) > 20
+        shown, _ = pipeline._source("mesh", record, scene, lambda: pytest.fail("no field is asked for"))
+        assert (shown.mesh.vertices - ball.vertices).abs().max() < 1e-5
+    record.close()
 
 
 def test_stages_without_a_field_need_a_run(views: Path, tmp_path: Path) -> None:

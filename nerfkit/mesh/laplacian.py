@@ -22,7 +22,7 @@ class Topology:
         neighbors: (V,V) sparse CSR float32, row v holding 1 / |N(v)| at the neighbors of v; rows without neighbors
             hold 1 on the diagonal.
         neighbors_transposed: its transpose, for the backward pass.
-        face_pairs: (P,2) int64, faces that share an edge; where more than two do, each with the next.
+        face_pairs: (P,2) int64, faces that share an edge; where more than two do, each with each.
         pair_signs: (P,) float32, 1 where the two faces run along their edge in opposite directions, so that their
             normals are on the same side; -1 where one of them is turned over.
     """
@@ -50,8 +50,11 @@ class Topology:
         transposed = _csr(column, row, weight, size)
 
         edge = table.face_edges.flatten()[table.ordered]  # (3F,)
-        same = edge[1:] == edge[:-1]
-        first, second = table.ordered[:-1][same], table.ordered[1:][same]  # (P,)
+        pairs = [torch.stack([table.ordered, table.ordered])[:, :0]]
+        for apart in range(1, int(table.count.max()) if len(table.count) else 1):  # sides of an edge are neighbors here
+            same = edge[apart:] == edge[:-apart]
+            pairs.append(torch.stack([table.ordered[:-apart][same], table.ordered[apart:][same]]))
+        first, second = torch.cat(pairs, 1)  # (P,)
         start = faces.flatten()
         signs = torch.where(start[first] == start[second], -1.0, 1.0)
         face_pairs = torch.stack([first // 3, second // 3], -1)

@@ -27,7 +27,8 @@ def laplacian_norm(vertices: Tensor, topology: Topology) -> Tensor:
 def normal_consistency(vertices: Tensor, topology: Topology) -> Tensor:
     """Mean over face pairs (f, g) that share an edge of 1 - n_f . n_g; 0 for a flat mesh or one without such pairs.
 
-    As PyTorch3D's. Which way a face looks does not count: the normals of two faces are taken on the same side.
+    As PyTorch3D's: three faces at an edge are three pairs. Which way a face looks does not count: the normals of two
+    faces are taken on the same side.
     """
     if not len(topology.face_pairs):
         return vertices.sum() * 0

@@ -51,6 +51,7 @@ def surface_distance(
         ValueError: a mesh without area.
     """
     thresholds = [threshold] if isinstance(threshold, float | int) else list(threshold)
+    mesh = mesh.about(true.origin)
     forward, forward_angle = _distances(mesh, true, count, seed)
     backward, backward_angle = _distances(true, mesh, count, seed + 1)
     diagonal = true.diagonal()

@@ -1,5 +1,6 @@
 """The triangle mesh that every stage after the field passes on."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,12 +22,14 @@ class Mesh:
     j) of an (A,B,3) texture is at u = (j + 0.5) / B, v = 1 - (i + 0.5) / A.
 
     Attributes:
-        vertices: (V,3) float32.
+        vertices: (V,3) float32, relative to ``origin``.
         faces: (F,3) int64 vertex numbers.
         corner_uvs: (F,3,2) float32, or None.
         colors: (V,3) float32 sRGB in [0,1], or None.
         texture: (A,B,3) float32 sRGB in [0,1], or None; needs ``corner_uvs``.
         provenance: where the mesh came from.
+        origin: three floats, kept in float64, that ``positions`` adds: all 0 unless float32 would blur the mesh, as it
+            does with coordinates of a map; see ``Mesh.at``.
 
     Raises:
         SceneError: on creation, where shapes or devices disagree, a face names no vertex, a number is NaN or infinite,
@@ -39,6 +42,7 @@ class Mesh:
     colors: Tensor | None = None
     texture: Tensor | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         for name, tensor in (("vertices", self.vertices), ("faces", self.faces)):
@@ -64,7 +68,7 @@ class Mesh:
                 f"mesh: faces name vertices {int(self.faces.min())} to {int(self.faces.max())}, but there are {V} "
                 "(numbered from 0); the file or the code that made it is broken"
             )
-        reach = float(self.vertices.detach().abs().max()) if V else 0.0
+        reach = max(float(self.vertices.detach().abs().max()) if V else 0.0, *map(abs, self.origin))
         if reach > LARGEST:
             raise SceneError(
                 f"mesh: a vertex lies {reach:.3g} from the origin, expected at most {LARGEST:.0g}: float32 cannot hold "
@@ -76,9 +80,41 @@ class Mesh:
         tensors = ("vertices", "faces", "corner_uvs", "colors", "texture")
         return replace(self, **{name: t.to(device) for name in tensors if (t := getattr(self, name)) is not None})
 
+    @property
+    def positions(self) -> Tensor:
+        """Where the vertices are, (V,3) float64: ``vertices`` + ``origin``."""
+        vertices = self.vertices.double()
+        return vertices + vertices.new_tensor(self.origin) if any(self.origin) else vertices
+
+    def at(self, positions: Tensor) -> "Mesh":
+        """The same mesh with its vertices at ``positions`` (V,3), of either float type.
+
+        The origin is 0 unless the mesh lies further than 4 times its longest side from there and float32 would move a
+        vertex by more than a thousandth of the mean edge. Then it is a point near the middle, a multiple of a power of
+        two, so that subtracting it is exact.
+        """
+        points = positions.detach().double()
+        corners = points[self.faces]  # (F, 3, 3)
+        origin = (0.0, 0.0, 0.0)
+        if len(corners) and torch.isfinite(corners).all():
+            low, high = corners.amin((0, 1)), corners.amax((0, 1))
+            side, edge = float((high - low).max()), float((corners - corners.roll(1, 1)).norm(dim=-1).mean())
+            far = float(corners.abs().max()) > 4 * side
+            if far and float((corners.float() - corners).abs().max()) > 1e-3 * edge > 0:
+                step = 2.0 ** math.floor(math.log2(side))
+                x, y, z = (((low + high) / 2 / step).round() * step).tolist()
+                origin = (x, y, z)
+        return replace(self, vertices=(positions.double() - points.new_tensor(origin)).float(), origin=origin)
+
+    def about(self, origin: tuple[float, float, float]) -> "Mesh":
+        """The same mesh, with its vertices relative to another origin."""
+        if origin == self.origin:
+            return self
+        return replace(self, vertices=(self.positions - self.positions.new_tensor(origin)).float(), origin=origin)
+
     def transformed(self, transform: Callable[[Tensor], Tensor]) -> "Mesh":
-        """The same mesh at ``transform(vertices)``; the transform must not mirror."""
-        return replace(self, vertices=transform(self.vertices))
+        """The same mesh at ``transform(positions)``, of (V,3) float64; the transform must not mirror."""
+        return self.at(transform(self.positions))
 
     def without_appearance(self) -> "Mesh":
         """Geometry alone: no UVs, no colors, no texture."""
@@ -168,6 +204,8 @@ def _expect(name: str, tensor: Tensor | None, shape: tuple[int | str, ...], dtyp
             f"mesh: {name} is {tuple(tensor.shape)} {str(tensor.dtype)[6:]}, expected {expected}"
             + ("; cut the polygons into triangles" if quads else "")
         )
-    if dtype.is_floating_point and not torch.isfinite(tensor).all():
+    # minimum and maximum first: they hold nothing as large as a texture on the way, and are NaN where one number is
+    extremes = torch.stack(tensor.detach().aminmax()) if dtype.is_floating_point and tensor.numel() else None
+    if extremes is not None and not torch.isfinite(extremes).all():
         bad = int((~torch.isfinite(tensor)).sum())
         raise SceneError(f"mesh: {name} holds {bad} numbers that are NaN or infinite; expected none")

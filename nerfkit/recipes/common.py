@@ -105,11 +105,13 @@ def fit_mesh(
     return done
 
 
-def save(mesh: Mesh, config: TrainOptions, record: Run, units: Similarity | None = None, stem: str = "mesh") -> None:
-    """The mesh in every format of ``export.formats``, in the scene's own units."""
-    own = mesh.transformed((units or Similarity()).invert)
-    for path in save_mesh(own, record.folder / "mesh" / stem, tuple(config.export.formats)):
+def save(mesh: Mesh, config: TrainOptions, record: Run, scene: Scene | None = None, stem: str = "mesh") -> None:
+    """The mesh in every format of ``export.formats``, in the scene's own units times ``export.scale``."""
+    units, up = (Similarity(), (0.0, 1.0, 0.0)) if scene is None else (scene.normalization, scene.up)
+    own = mesh.transformed(units.enlarged(config.export.scale).invert)
+    for path in save_mesh(own, record.folder / "mesh" / stem, tuple(config.export.formats), up=up):
         record.log(f"wrote {path}")
+    record.update_metrics({"export": {"scale": config.export.scale}})
 
 
 def write_strip(path: Path, pictures: Sequence[Tensor]) -> None:

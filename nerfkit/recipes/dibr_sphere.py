@@ -129,4 +129,4 @@ def run(o: DibrSphereOptions, config: TrainOptions, record: Run, device: torch.d
         f"dibr_sphere: {done} steps; on {len(views)} held-out views: mask IoU {found['mask_iou']:.4f}, "
         f"image L1 {found['image_l1']:.4f}, PSNR {found['psnr']:.2f} dB"
     )
-    common.save(mesh, config, record, scene.normalization)
+    common.save(mesh, config, record, scene)

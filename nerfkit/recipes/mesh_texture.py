@@ -95,4 +95,4 @@ def run(o: MeshTextureOptions, config: TrainOptions, record: Run, device: torch.
         f"mesh_texture: {done} steps; on {len(views)} held-out views: mask IoU {found['mask_iou']:.4f}, "
         f"PSNR {found['psnr']:.2f} dB"
     )
-    common.save(mesh(), config, record, scene.normalization)
+    common.save(mesh(), config, record, scene)

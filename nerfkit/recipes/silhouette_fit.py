@@ -112,5 +112,5 @@ def fit(
     if scene.truth is not None:
         own = made.transformed(scene.normalization.invert)
         row["chamfer"] = round(surface_distance(own, load_mesh(scene.truth)).chamfer, 6)
-    save(made, config, record, scene.normalization, stem=variant)
+    save(made, config, record, scene, stem=variant)
     return row

@@ -34,7 +34,7 @@ def target_mesh(path: str | None) -> Mesh:
         mesh = decimate(merge_vertices(mesh), CLOCK_FACES)  # its faces do not share vertices where they are shaded flat
     if degenerate_faces(mesh).all():
         raise SceneError(f"{path}: no face has an area; expected a surface. Check the file that it comes from")
-    low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
+    low, high = mesh.positions.aminmax(dim=0)
     side = (high - low).max()
     return mesh.transformed(lambda points: (points - (low + high) / 2) * (2 / side))
 

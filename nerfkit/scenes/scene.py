@@ -1,6 +1,6 @@
 """What every loader returns: images, cameras, the split, and the transform back to the scene's own units."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,10 @@ from nerfkit.cameras import Cameras
 
 @dataclass(frozen=True)
 class Similarity:
-    """p_normalized = scale * p_scene + translation. Directions and axes are unchanged."""
+    """p_normalized = scale * p_scene + translation. Directions and axes are unchanged.
+
+    Points keep their dtype: far from the origin, as on a map, those of the scene need float64 (``Mesh.transformed``).
+    """
 
     scale: float = 1.0
     translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -21,6 +24,10 @@ class Similarity:
 
     def invert(self, points: Tensor) -> Tensor:
         return (points - points.new_tensor(self.translation)) / self.scale
+
+    def enlarged(self, factor: float) -> "Similarity":
+        """The similarity from the scene's units times ``factor`` to the same normalized ones."""
+        return replace(self, scale=self.scale / factor)
 
 
 @dataclass(frozen=True)

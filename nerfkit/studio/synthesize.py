@@ -90,7 +90,9 @@ def synthesize(
     """Render ``mesh`` from all sides into ``folder``/kaolin and ``folder``/blender; the same arguments, the same files.
 
     Both hold the same views of the same splits, and ``truth.ply``, the mesh in the axes and units of its folder.
-    ``blender_writer`` and ``kaolin_writer`` list the other files. Folders appear under their names when they are whole.
+    A mesh with an origin, far away on a map, is placed without it: ``synthesis.json`` has it as ``mesh_origin``, in the
+    mesh's axes. ``blender_writer`` and ``kaolin_writer`` list the other files. Folders appear under their names when
+    they are whole.
 
     Args:
         mesh: with colors, a texture, or neither: it is white then.
@@ -118,6 +120,7 @@ def synthesize(
         **{"views": o.views, "size": o.size, "samples": o.samples, "seed": o.seed, "holdout": o.holdout},
         **{"fov_degrees": o.fov, "light": o.light, "specular": o.specular, "shininess": o.shininess, "mesh_up": o.up},
         "depth_png_black": far,
+        **({"mesh_origin": mesh.origin} if any(mesh.origin) else {}),
     }
     colors = None if mesh.colors is None else mesh.colors.numpy(force=True)
     megabytes = len(places) * o.size**2 * 25 // 10**6 + 20

@@ -31,7 +31,7 @@ class Timelapse:
         camera: N cameras; frame k of the video shows the mesh through camera k mod N.
         background: of the video.
         units: files are written in the scene's own units, the inverse of this.
-        up: the world's up axis, which the USD file tells its readers.
+        up: the world's up axis, which the files tell their readers.
 
     Raises:
         ConfigError: ``usd`` without usd-core.
@@ -47,16 +47,16 @@ class Timelapse:
         up: Sequence[float] = (0.0, 1.0, 0.0),
     ) -> None:
         self.folder, self.formats, self.camera, self.background = folder, options.formats, camera, background
-        self.units, self.fps = units or Similarity(), options.fps
+        self.units, self.fps, self.up = units or Similarity(), options.fps, up
         self.frames: list[Path] = []
         self.usd = UsdSequence(options.fps, up) if "usd" in self.formats else None
 
     def add(self, mesh: Mesh) -> None:
         """One more snapshot; ``mesh`` in normalized units. Topology and texture may change from one to the next."""
         number = len(self.frames)
-        own = replace(mesh, vertices=self.units.invert(mesh.vertices.detach().cpu()))
+        own = replace(mesh, vertices=mesh.vertices.detach()).to("cpu").transformed(self.units.invert)
         files = [name for name in self.formats if name in ("glb", "ply")]
-        save_mesh(own, self.folder / f"mesh_{number:04d}", files)
+        save_mesh(own, self.folder / f"mesh_{number:04d}", files, up=self.up)
         if self.usd is not None:
             self.usd.add(own)
         frame = self.folder / "frames" / f"{number:04d}.png"

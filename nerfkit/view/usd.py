@@ -20,7 +20,8 @@ class UsdSequence:
     """A mesh whose points, faces and colors are time samples, one a snapshot.
 
     Colors are ``displayColor`` of the vertices, taken from the texture where the mesh has one, and linear as USD
-    expects them. Faces are written again only where they change.
+    expects them. Faces are written again only where they change. The scene's unit is said to be a meter, as glTF has
+    it. Points are float32: the first mesh's origin, where it has one, is a translation, in float64.
 
     Args:
         fps: time codes a second.
@@ -42,6 +43,7 @@ class UsdSequence:
         self.stage = Usd.Stage.CreateInMemory()
         self.stage.SetTimeCodesPerSecond(fps)
         UsdGeom.SetStageUpAxis(self.stage, UsdGeom.Tokens.z if abs(up[2]) > abs(up[1]) else UsdGeom.Tokens.y)
+        UsdGeom.SetStageMetersPerUnit(self.stage, 1.0)
         self.mesh = UsdGeom.Mesh.Define(self.stage, "/mesh")
         self.mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
         self.stage.SetDefaultPrim(self.mesh.GetPrim())
@@ -49,12 +51,17 @@ class UsdSequence:
         self.color = primvars.CreatePrimvar("displayColor", Sdf.ValueTypeNames.Color3fArray, UsdGeom.Tokens.vertex)
         self.count = 0
         self.faces: np.ndarray | None = None
+        self.origin = (0.0, 0.0, 0.0)
 
     def add(self, mesh: Mesh) -> None:
         """The next time sample."""
         time = float(self.count)
         vec3: Any = self._vt.Vec3fArray.FromNumpy
         ints: Any = self._vt.IntArray.FromNumpy
+        if not self.count and any(mesh.origin):
+            self.origin = mesh.origin
+            self.mesh.AddTranslateOp().Set(self.origin)
+        mesh = mesh.about(self.origin)
         points = np.ascontiguousarray(mesh.vertices.detach().cpu().numpy(), dtype=np.float32)
         faces = np.ascontiguousarray(mesh.faces.cpu().numpy(), dtype=np.int32)
         self.mesh.CreatePointsAttr().Set(vec3(points), time)

@@ -2,7 +2,9 @@
 
 import io
 import json
+import shutil
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +136,6 @@ def test_an_extension_that_the_file_needs_is_named(tmp_path: Path, name: str) ->
     path.write_bytes(rewritten(path, extensionsRequired=["KHR_materials_unlit"]))
     assert len(load_mesh(path).faces) == 1
     path.write_bytes(good)
-    path.write_bytes(rewritten(path, extensionsUsed=["KHR_texture_transform"]))
-    assert "KHR_texture_transform" in load_mesh(path).provenance["notes"][0]
-    path.write_bytes(good)
     path.write_bytes(rewritten(path, extensionsRequired=["KHR_materials_unlit", name]))
     with pytest.raises(SceneError, match=f"mesh.glb: it needs {name}, which is not read"):
         load_mesh(path)
@@ -193,7 +192,7 @@ def test_normalized_integers_are_shares_of_one(tmp_path: Path, kind: str, code: 
     assert loaded.corner_uvs.tolist() == [[[0, 1], [1, 1], [0, 0]]]  # v is measured downward there
     assert loaded.colors is not None
     expected = torch.from_numpy(linear_to_srgb(linear[None, :, :3]))
-    assert torch.allclose(loaded.colors[loaded.faces], expected, atol=0.01)  # 8 bits of linear light
+    assert torch.allclose(loaded.colors[loaded.faces], expected, atol=0.01 if one == 255 else 1e-4)
 
 
 def test_a_picture_beside_the_file_is_found(tmp_path: Path) -> None:
@@ -204,3 +203,67 @@ def test_a_picture_beside_the_file_is_found(tmp_path: Path) -> None:
     found = load_mesh(path).texture
     assert found is not None and expected is not None
     assert torch.equal(found, expected)
+
+
+def validate(path: Path) -> dict[str, Any]:
+    """What Khronos' validator says of a file, if Node.js finds it (NODE_PATH)."""
+    script = """
+        const validator = require("gltf-validator"), fs = require("fs");
+        validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[1])))
+            .then((report) => console.log(JSON.stringify(report.issues)));
+    """
+    if shutil.which("node") is None:
+        pytest.skip("Node.js is not installed")
+    done = subprocess.run(["node", "-e", script, str(path)], capture_output=True, text=True, check=False)
+    if "Cannot find module 'gltf-validator'" in done.stderr:
+        pytest.skip("npm's gltf-validator is not installed, or not in NODE_PATH")
+    issues: dict[str, Any] = json.loads(done.stdout)
+    return issues
+
+
+COLORS = torch.tensor([[0.0, 0.5, 1.0], [1, 0, 0], [0.2, 0.2, 0.2]])
+KINDS = {
+    "bare": Mesh(torch.eye(3), torch.tensor([[0, 1, 2]])),
+    "flat": Mesh(torch.zeros(3, 3), torch.tensor([[0, 1, 2], [0, 0, 1]])),
+    "colors": Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]), colors=COLORS),
+    "uvs alone": Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]), UVS),
+    "texture": Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]), UVS, texture=torch.ones(3, 5, 3)),
+    "repeats": Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]), UVS * 3, COLORS, torch.ones(4, 8, 3)),
+    "far": Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]), origin=(500000.0, 4649776.0, 100.0)),
+}
+UPS = [(0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (0.6, 0.0, -0.8)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_khronos_validator_has_nothing_to_say(tmp_path: Path, kind: str) -> None:
+    for number, up in enumerate(UPS):
+        rough = torch.full((2, 2), 0.5) if number else None
+        (path,) = save_mesh(KINDS[kind], tmp_path / f"mesh {number}", ["glb"], rough, up)
+        issues = validate(path)
+        assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
+
+
+@pytest.mark.parametrize("up", UPS)
+def test_a_glb_is_y_up_and_comes_back_in_its_own_axes(tmp_path: Path, up: tuple[float, float, float]) -> None:
+    """An independent reader finds ``up`` at +y, turned and not mirrored; ours undoes the turn, the origin too."""
+    mesh = Mesh(torch.cat([torch.eye(3), torch.tensor([up])]), torch.tensor([[0, 1, 2], [0, 1, 3]]))
+    for origin in ((0.0, 0.0, 0.0), (500000.25, 4649776.5, 100.0)):
+        moved = Mesh(mesh.vertices, mesh.faces, origin=origin)
+        (path,) = save_mesh(moved, tmp_path / "mesh", ["glb"], up=up)
+        assert torch.equal(load_mesh(path).positions, moved.positions)
+        if any(origin):
+            continue
+        scene = trimesh.load(path)
+        points = scene.to_geometry().vertices
+        assert np.allclose(points[3], [0, 1, 0], atol=1e-6)
+        assert np.linalg.det(points[:3]) == pytest.approx(1)
+
+
+def test_everything_in_a_glb_has_a_name(tmp_path: Path) -> None:
+    (path,) = save_mesh(triangle(), tmp_path / "clock", ["glb"], torch.ones(2, 2), (0.0, 0.0, 1.0))
+    found = document(path)
+    names = {key: [one["name"] for one in found[key]] for key in ("nodes", "meshes", "materials", "images")}
+    assert names == {
+        **{"nodes": ["clock", "y up"], "meshes": ["clock"], "materials": ["clock"]},
+        "images": ["clock color", "clock roughness"],
+    }

@@ -83,7 +83,7 @@ def test_equal_surfaces_are_at_distance_zero() -> None:
 
 def test_normals_and_thresholds() -> None:
     true = quad()
-    tilted = true.transformed(lambda p: p @ torch.tensor([[1.0, 0, 0.1], [0, 1, 0], [0, 0, 1]]))
+    tilted = true.transformed(lambda p: p @ torch.tensor([[1.0, 0, 0.1], [0, 1, 0], [0, 0, 1]]).double())
     expected = math.degrees(math.atan(0.1))
     distance = surface_distance(tilted, true, 40_000, threshold=[0.01, 0.04, 0.1])
     assert distance.normal_error == pytest.approx(expected, abs=1e-3)

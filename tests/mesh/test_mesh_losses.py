@@ -1,5 +1,6 @@
 """Shape losses against hand-computed values, brute force and fp64 finite differences."""
 
+import itertools
 import math
 
 import pytest
@@ -43,9 +44,19 @@ def test_topology_of_a_quad() -> None:
     assert torch.allclose(topology.neighbors_transposed.to_dense(), expected.T)
 
 
-def test_three_faces_at_one_edge_make_two_pairs() -> None:
-    topology = Topology.of(torch.tensor([[0, 1, 2], [1, 0, 3], [0, 1, 4]]), 5)
-    assert topology.face_pairs.tolist() == [[0, 1], [1, 2]]
+def test_all_pairs_of_faces_at_an_edge_count() -> None:
+    """As in PyTorch3D: a book of n pages around one edge, each page at an angle, has n (n - 1) / 2 pairs."""
+    for angles in ((0.0, 1.0, 2.5), (0.1, 0.7, 2.0, 4.0, 5.5)):
+        ends = torch.tensor([[0.0, 0, 0], [0, 0, 1]])
+        pages = torch.stack([torch.tensor([math.cos(a), math.sin(a), 0.5]) for a in angles])
+        faces = torch.tensor([[0, 1, 2 + k] if k % 2 else [1, 0, 2 + k] for k in range(len(angles))])
+        topology = Topology.of(faces, 2 + len(angles))
+        pairs = list(itertools.combinations(range(len(angles)), 2))
+        assert sorted(sorted(pair) for pair in topology.face_pairs.tolist()) == [list(pair) for pair in pairs]
+        # pages at an angle a are flat where a = 180 degrees
+        expected = sum(1 + math.cos(angles[j] - angles[i]) for i, j in pairs) / len(pairs)
+        assert normal_consistency(torch.cat([ends, pages]), topology).item() == pytest.approx(expected, abs=1e-6)
+    assert Topology.of(torch.zeros(0, 3, dtype=torch.int64), 4).face_pairs.shape == (0, 2)
 
 
 def test_laplacian_against_a_loop() -> None:

@@ -6,6 +6,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
+from glb_builder import BLUE, RED, color_at, picture
 
 from nerfkit.errors import SceneError
 from nerfkit.mesh.files.io import load_mesh, texture_colors
@@ -188,3 +189,47 @@ def test_blocks_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert torch.equal(whole.faces, parts.faces)
     assert whole.corner_uvs is not None and parts.corner_uvs is not None
     assert torch.equal(whole.corner_uvs, parts.corner_uvs)
+
+
+def shown(mesh: Mesh, places: list[float]) -> list[list[float]]:
+    """Colors of the square along y = 0.3."""
+    return color_at(mesh, [(x, 0.3) for x in places]).round(2).tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "colors", "notes"),
+    [
+        ("", "rrrrbbbb", []),
+        ("-s 4 1 1", "rbrbrbrb", []),
+        ("-s 4", "rbrbrbrb", []),
+        ("-s 2 1 1 -o 0.5 0 0", "bbrrbbrr", []),
+        ("-o 0.5", "bbbbrrrr", []),
+        ("-o 0.5 -clamp on", "bbbbbbbb", []),
+        ("-clamp off -blendu on -bm 1 -mm 0 1 -texres 64 -t 0 0 0 -cc off", "rrrrbbbb", []),
+        ("-mm 0.2 0.5 -imfchan r", "rrrrbbbb", ["passed over -mm 0.2 0.5, -imfchan r of the texture 'two halves.png'"]),
+        ("-turn 3", "rrrrbbbb", ["passed over -turn 3 of the texture"]),
+    ],
+)
+@pytest.mark.parametrize("beside", [False, True])
+def test_options_of_a_map(tmp_path: Path, options: str, colors: str, notes: list[str], beside: bool) -> None:
+    """They are used or said, for one material and beside another."""
+    name = "halves.png" if "-turn" in options else "two halves.png"
+    imageio.imwrite(tmp_path / name, picture(RED, BLUE))
+    (tmp_path / "m.mtl").write_text(f"newmtl a\nmap_Kd {options} {name}\nnewmtl b\nKd 0 1 0\n")
+    text = "mtllib m.mtl\nusemtl a\n" + SQUARE + UVS + "f 1/1 2/2 3/3 4/4\n"
+    text += "usemtl b\nv 2 0 0\nf 2/1 5/2 3/3\n" if beside else ""
+    mesh, found = load(tmp_path, text)
+    expected = [[1, 0, 0] if color == "r" else [0, 0, 1] for color in colors]
+    assert shown(mesh, [(k + 0.5) / 8 for k in range(8)]) == expected
+    assert len(found) == len(notes) + beside and all(note in one for note, one in zip(notes, found, strict=False))
+
+
+def test_a_texture_repeats_beside_other_materials(tmp_path: Path) -> None:
+    """Eight stripes on the quad whose u goes from 0 to 4, and the picture that two materials share once."""
+    imageio.imwrite(tmp_path / "halves.png", picture(RED, BLUE))
+    (tmp_path / "m.mtl").write_text("newmtl a\nmap_Kd halves.png\nnewmtl b\nKd 0 1 0\nnewmtl c\nmap_Kd halves.png\n")
+    square = SQUARE + "vt 0 0\nvt 4 0\nvt 4 1\nvt 0 1\nusemtl a\nf 1/1 2/2 3/3 4/4\n"
+    mesh, _ = load(tmp_path, "mtllib m.mtl\n" + square + "usemtl b\nv 2 0 0\nf 2/1 5/2 3/3\n")
+    assert shown(mesh, [(k + 0.5) / 8 for k in range(8)]) == [[1, 0, 0], [0, 0, 1]] * 4
+    mesh, notes = load(tmp_path, "mtllib m.mtl\n" + square + "usemtl c\nv 2 0 0\nf 2/1 5/2 3/3\n")
+    assert mesh.texture is not None and mesh.texture.shape == (4, 8, 3) and notes == []

@@ -70,6 +70,32 @@ def test_usd_knows_which_way_is_up():
         assert UsdGeom.GetStageUpAxis(UsdSequence(12.0, up).stage) == token
 
 
+@pytest.mark.parametrize("place", [0.0, 4649776.3])
+def test_usd_s_own_validator_has_nothing_to_say(tmp_path, place):
+    """All of its checks, among them units, up axis and default prim; coordinates of a map are kept to 0.1 mm."""
+    pytest.importorskip("pxr", reason="usd-core is not installed")
+    from pxr import Usd, UsdGeom
+
+    validation = pytest.importorskip("pxr.UsdValidation", reason="this usd-core has no UsdValidation")
+    from nerfkit.view.usd import UsdSequence
+
+    film = UsdSequence(12.0, (0.0, 0.0, 1.0))
+    snapshots = [ball(1), ball(2, colors=torch.rand(162, 3))]
+    for mesh in snapshots:
+        film.add(mesh.transformed(lambda points: points + place))
+    stage = Usd.Stage.Open(str(film.write(tmp_path / "mesh.usdc")))
+    checks = validation.ValidationRegistry().GetOrLoadAllValidators()
+    assert len(checks) > 5
+    errors = validation.ValidationContext(checks).Validate(stage)
+    assert [error.GetMessage() for error in errors] == []
+    assert stage.HasAuthoredMetadata("metersPerUnit") and stage.HasAuthoredMetadata("upAxis")
+    shape = UsdGeom.Mesh(stage.GetDefaultPrim())
+    for time, mesh in enumerate(snapshots):
+        matrix = np.array(shape.ComputeLocalToWorldTransform(time))
+        points = np.array(shape.GetPointsAttr().Get(time), dtype=float) @ matrix[:3, :3] + matrix[3, :3]
+        np.testing.assert_allclose(points, mesh.positions.numpy() + place, atol=1e-4)
+
+
 def test_a_mesh_without_colors_is_lit_from_the_camera():
     front = camera()
     turn = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]])

@@ -6,7 +6,7 @@ for viewers that do not know that extension.
 
 import json
 import struct
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,10 +18,6 @@ from nerfkit.mesh.mesh import Mesh, vertex_normals
 _FLOAT, _UINT32 = 5126, 5125
 _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 _REPEAT, _CLAMP_TO_EDGE = 10497, 33071
-# What a file may need: these are read, or say nothing about geometry and colors.
-_HARMLESS = ("KHR_materials_", "KHR_lights_", "KHR_mesh_quantization", "EXT_texture_webp")
-_READ = ("POSITION", "TEXCOORD_0", "COLOR_0")
-_NORMALIZED = {5120: ("i1", 127), 5121: ("u1", 255), 5122: ("<i2", 32767), 5123: ("<u2", 65535)}  # what stands for 1
 
 
 def split_corners(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -44,16 +40,26 @@ def outside(uvs: Tensor) -> Tensor:
     return (uvs < -1e-4) | (uvs > 1 + 1e-4)
 
 
-def to_glb(mesh: Mesh, texture_png: bytes | None, surface_png: bytes | None = None) -> bytes:
+def to_glb(
+    mesh: Mesh,
+    texture_png: bytes | None,
+    surface_png: bytes | None = None,
+    up: Sequence[float] = (0.0, 1.0, 0.0),
+    name: str = "mesh",
+) -> bytes:
     """The mesh with smooth normals, and its UVs and texture (as an embedded PNG) or its vertex colors, as a GLB file.
 
     glTF measures v downward and stores vertex colors linear, texture colors sRGB; both are converted here. The
-    texture repeats where some UV lies outside [0,1].
+    texture repeats where some UV lies outside [0,1]. glTF's world has y up: where ``up`` is another axis a node turns
+    the mesh, whose ``extras.nerfkit_up`` tells ``load_mesh`` that the data's own axes are those inside it. The mesh's
+    origin is a node's translation, which JSON holds in float64.
 
     Args:
         texture_png: the base color.
         surface_png: how metallic (blue) and rough (green) the surface is, over the same UVs; None where it is plain
             and matt. Viewers that know the unlit extension, which stays, do not look at it.
+        up: the unit vector that points up among the mesh's axes.
+        name: of the node, the mesh and the material, and, with what it shows, of each picture.
 
     Raises:
         SceneError: no faces, which the format cannot hold.
@@ -72,7 +78,8 @@ def to_glb(mesh: Mesh, texture_png: bytes | None, surface_png: bytes | None = No
     attributes["POSITION"] = builder.add(vertices.numpy()[origin], "VEC3", bounds=True)
     attributes["NORMAL"] = builder.add(normals.numpy()[origin], "VEC3")
     if mesh.colors is not None and texture_png is None:
-        attributes["COLOR_0"] = builder.add(srgb_to_linear(mesh.colors.detach().cpu().numpy())[origin], "VEC3")
+        linear = srgb_to_linear(mesh.colors.detach().cpu().numpy().clip(0, 1))
+        attributes["COLOR_0"] = builder.add(linear[origin], "VEC3")
     indices = builder.add(faces.astype(np.uint32).reshape(-1), "SCALAR")
 
     surface: dict = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
@@ -80,28 +87,41 @@ def to_glb(mesh: Mesh, texture_png: bytes | None, surface_png: bytes | None = No
         "asset": {"version": "2.0", "generator": "nerfkit"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0}],
-        "meshes": [{"primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}],
+        "nodes": [{"name": name, "mesh": 0}],
+        "meshes": [{"name": name, "primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}],
         "extensionsUsed": ["KHR_materials_unlit"],
-        "materials": [{"pbrMetallicRoughness": surface, "extensions": {"KHR_materials_unlit": {}}}],
+        "materials": [{"name": name, "pbrMetallicRoughness": surface, "extensions": {"KHR_materials_unlit": {}}}],
     }
+    if any(mesh.origin):
+        document["nodes"][0]["translation"] = list(mesh.origin)
+    if tuple(up) != (0.0, 1.0, 0.0):
+        about = {"extras": {"nerfkit_up": list(up)}}
+        document["nodes"].append({"name": "y up", "rotation": _to_y(up), "children": [0]} | about)
+        document["scenes"][0]["nodes"] = [1]
     if texture_png is not None:
-        slots = {"baseColorTexture": texture_png}
+        slots = {"baseColorTexture": (texture_png, f"{name} color")}
         if surface_png is not None:
-            slots["metallicRoughnessTexture"] = surface_png
+            slots["metallicRoughnessTexture"] = (surface_png, f"{name} roughness")
             surface["metallicFactor"] = 1.0  # what multiplies the texture's own
         repeats = mesh.corner_uvs is not None and bool(outside(mesh.corner_uvs).any())
         wrap = _REPEAT if repeats else _CLAMP_TO_EDGE
         document["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": wrap, "wrapT": wrap}]
         document["textures"] = [{"source": k, "sampler": 0} for k in range(len(slots))]
         document["images"] = []
-        for k, (slot, png) in enumerate(slots.items()):
+        for k, (slot, (png, title)) in enumerate(slots.items()):
             surface[slot] = {"index": k}
-            document["images"].append({"bufferView": builder.add_view(png), "mimeType": "image/png"})
+            document["images"].append({"name": title, "bufferView": builder.add_view(png), "mimeType": "image/png"})
     document |= {"accessors": builder.accessors, "bufferViews": builder.views}
     document["buffers"] = [{"byteLength": len(builder.data)}]
 
     return _packed(document, bytes(builder.data))
+
+
+def _to_y(up: Sequence[float]) -> list[float]:
+    """The quaternion (x,y,z,w) of the shortest turn that takes the unit vector ``up`` to y."""
+    x, y, z = up
+    turn = np.array([-z, 0.0, x, 1 + y]) if y > -1 + 1e-9 else np.array([1.0, 0, 0, 0])
+    return (turn / np.linalg.norm(turn)).tolist()
 
 
 def _packed(document: dict, binary: bytes) -> bytes:
@@ -110,73 +130,6 @@ def _packed(document: dict, binary: bytes) -> bytes:
     text += b" " * (-len(text) % 4)
     chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
-
-
-def read_glb(path: Path) -> tuple[bytes, list[str]]:
-    """A GLB file in the form that readers without an understanding of normalized integers need, and notes.
-
-    Positions, UVs and vertex colors that are normalized integers are made float32. Where no material is named, a plain
-    one is: UVs would not be read otherwise. The notes say what is passed over.
-
-    Raises:
-        SceneError: it is not GLB 2.0, is cut off, or needs an extension without which it reads as something else.
-    """
-    content = path.read_bytes()
-    if len(content) < 20 or content[:4] != b"glTF" or content[16:20] != b"JSON":
-        raise SceneError(f"{path}: it cannot be read as GLB, which begins with glTF and JSON; export it again")
-    version, total, length = struct.unpack_from("<3I", content, 4)
-    if version != 2 or len(content) < total:
-        what = f"{len(content)} of {total} bytes are there" if version == 2 else f"it is glTF {version}, expected 2"
-        raise SceneError(f"{path}: it cannot be read as a mesh ({what}); export it again")
-    document = json.loads(content[20 : 20 + length])
-    needed = [name for name in document.get("extensionsRequired", []) if not name.startswith(_HARMLESS)]
-    if needed:
-        raise SceneError(
-            f"{path}: it needs {', '.join(needed)}, which is not read here; export it without compression and "
-            "extensions"
-        )
-    moved = "KHR_texture_transform" in document.get("extensionsUsed", [])
-    notes = ["passed over KHR_texture_transform: the texture may be out of place"] if moved else []
-    binary = bytearray(content[28 + length : total])  # behind the chunk's own length and name
-    changed = [_make_floats(document, binary), _name_material(document)]
-    return (_packed(document, bytes(binary)) if any(changed) else content), notes
-
-
-def _name_material(document: dict) -> bool:
-    """Gives the parts of a file with UVs but without any material a plain one; whether it did."""
-    parts = [part for mesh in document.get("meshes", []) for part in mesh["primitives"]]
-    with_uvs = any("TEXCOORD_0" in part.get("attributes", {}) for part in parts)
-    if not with_uvs or any("material" in part for part in parts):
-        return False
-    document["materials"] = [{}]
-    for part in parts:
-        part["material"] = 0
-    return True
-
-
-def _make_floats(document: dict, binary: bytearray) -> bool:
-    """Turns normalized integers of what is read into float32 behind ``binary``; whether there were some."""
-    attributes = [p.get("attributes", {}) for mesh in document.get("meshes", []) for p in mesh["primitives"]]
-    used = {found[name] for found in attributes for name in _READ if name in found}
-    accessors = [document["accessors"][number] for number in sorted(used)]
-    accessors = [accessor for accessor in accessors if accessor.get("normalized") and "bufferView" in accessor]
-    for accessor in accessors:
-        kind, one = _NORMALIZED[accessor["componentType"]]
-        size, width = np.dtype(kind).itemsize, int(accessor["type"][-1])
-        view = document["bufferViews"][accessor["bufferView"]]
-        start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
-        strides = (view.get("byteStride", size * width), size)
-        table = np.ndarray((accessor["count"], width), kind, bytes(binary), start, strides)
-        values = np.maximum(table.astype("<f4") / np.float32(one), -1)  # the lowest integer is -1, too
-        binary += b"\0" * (-len(binary) % 4)
-        document["bufferViews"].append({"buffer": 0, "byteOffset": len(binary), "byteLength": values.nbytes})
-        binary += values.tobytes()
-        for key in ("normalized", "byteOffset", "min", "max"):
-            accessor.pop(key, None)
-        accessor |= {"bufferView": len(document["bufferViews"]) - 1, "componentType": _FLOAT}
-    if accessors:
-        document["buffers"][0]["byteLength"] = len(binary)
-    return bool(accessors)
 
 
 def srgb_to_linear(color: np.ndarray) -> np.ndarray:

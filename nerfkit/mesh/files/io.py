@@ -1,20 +1,18 @@
 """Meshes to and from files: GLB, OBJ with MTL and PNG, PLY. A file appears under its name only once it is whole."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
 import torch
-import trimesh
 from torch import Tensor
-from trimesh.resolvers import FilePathResolver
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.files.gltf import linear_to_srgb, outside, read_glb, to_glb
+from nerfkit.mesh.files.gltf import outside, to_glb
+from nerfkit.mesh.files.gltf_read import read_glb
 from nerfkit.mesh.files.obj import read_obj
 from nerfkit.mesh.files.ply import read_ply
 from nerfkit.mesh.mesh import Mesh
@@ -26,16 +24,22 @@ FORMATS = ("glb", "obj", "ply")
 
 
 def save_mesh(
-    mesh: Mesh, stem: str | Path, formats: Iterable[str] = FORMATS, roughness: Tensor | None = None
+    mesh: Mesh,
+    stem: str | Path,
+    formats: Iterable[str] = FORMATS,
+    roughness: Tensor | None = None,
+    up: Sequence[float] = (0.0, 1.0, 0.0),
 ) -> list[Path]:
     """Write ``stem``.glb, ``stem``.obj (with .mtl and .png where there is a texture) and ``stem``.ply.
 
     GLB embeds the texture, or else linear vertex colors; OBJ refers to the texture by name, or else carries vertex
-    colors; PLY carries vertex colors, taken from the texture where the mesh has none of its own. Units are the mesh's
-    own.
+    colors; PLY carries vertex colors, taken from the texture where the mesh has none of its own. Units and axes are the
+    mesh's own; an origin is added in float64. A GLB is y-up for its viewers: see ``up``.
 
     Args:
         roughness: (C,D) in [0,1] over the UVs, glTF's; a GLB with a texture carries it, other files do not.
+        up: the unit vector that points up among the mesh's axes. A node of the GLB turns it to y; ``load_mesh`` knows
+            that node and gives the mesh's own axes back.
 
     Returns:
         the files written.
@@ -55,7 +59,7 @@ def save_mesh(
             if roughness is not None and texture_png is not None:
                 none = torch.zeros_like(roughness)
                 surface_png = _png(torch.stack([none, roughness, none], -1))  # glTF: green is rough, blue metallic
-            files = {".glb": to_glb(mesh, texture_png, surface_png)}
+            files = {".glb": to_glb(mesh, texture_png, surface_png, up, stem.name)}
         elif format == "obj":
             files = _obj(mesh, stem.name, texture_png)
         elif format == "ply":
@@ -72,11 +76,11 @@ def load_mesh(path: str | Path) -> Mesh:
     """Read an OBJ, PLY or GLB file; polygons are cut into triangles, and the parts of a file joined into one mesh.
 
     Read are PLY as text or binary, GLB without compression, and OBJ with its MTL. Vertices of a GLB or PLY with UVs
-    that agree in place and color become one again, so that seams leave the surface whole. A GLB's vertex colors, of
-    whatever type, and colors of materials are rounded to 8 bits of linear light: dark ones are right to within 0.03.
-    An OBJ whose materials are plain colors gets UVs that are no unwrap: all corners of a material lie in one point.
-    What was repaired on the way (missing materials or textures, UVs that do not fit) is logged as a warning of
-    ``nerfkit.mesh`` and listed in ``provenance["notes"]``. Odd connectivity is let in: see ``repair``.
+    that agree in place and color become one again, so that seams leave the surface whole. Where parts are colored in
+    different ways, all become one texture, whose UVs are then no unwrap; so do the plain colors of an OBJ's materials.
+    What was repaired or passed over on the way (missing materials or textures, UVs that do not fit, skins, points) is
+    logged as a warning of ``nerfkit.mesh`` and listed in ``provenance["notes"]``. Odd connectivity is let in: see
+    ``repair``. Coordinates that float32 would blur, those of a map for instance, are relative to ``Mesh.origin``.
 
     Raises:
         SceneError: the file is missing, of another format, cut off, unreadable, or holds no triangle; it needs an
@@ -94,10 +98,10 @@ def load_mesh(path: str | Path) -> Mesh:
             mesh, notes = read_obj(path)
         elif path.suffix.lower() == ".ply":
             mesh, notes = read_ply(path)
-            if mesh.corner_uvs is not None:
-                mesh = _without_seams(mesh)
         else:
-            mesh, notes = _read_glb(path)
+            mesh, notes = read_glb(path)
+        if path.suffix.lower() != ".obj" and mesh.corner_uvs is not None:
+            mesh = _without_seams(mesh)
     except SceneError as error:
         raise error if str(error).startswith(str(path)) else SceneError(f"{path}: {error}") from error
     except Exception as error:  # the readers raise whatever a malformed file makes them stumble over
@@ -105,38 +109,6 @@ def load_mesh(path: str | Path) -> Mesh:
     for note in notes:
         LOG.warning("%s: %s", path, note)
     return replace(mesh, provenance=mesh.provenance | {"notes": notes}) if notes else mesh
-
-
-def _read_glb(path: Path) -> tuple[Mesh, list[str]]:
-    """The mesh of a GLB file, and notes on what was repaired."""
-    content, notes = read_glb(path)
-    words = {"file_type": "glb", "process": False, "force": "mesh", "resolver": FilePathResolver(str(path))}
-    loaded = trimesh.load(BytesIO(content), **words)
-    visual = getattr(loaded, "visual", None)
-    uv, material = getattr(visual, "uv", None), getattr(visual, "material", None)
-    texture = None if uv is None else _texture(material)
-    if isinstance(loaded, trimesh.Trimesh) and texture is None:
-        # with a material, trimesh would drop the vertex colors
-        loaded = trimesh.load(BytesIO(content), skip_materials=True, **words)
-    if not isinstance(loaded, trimesh.Trimesh) or not len(loaded.faces):
-        raise SceneError(f"{path}: it holds no triangles; expected a surface mesh")
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which Mesh refuses
-        vertices = torch.from_numpy(np.asarray(loaded.vertices, dtype=np.float32))
-    mesh = Mesh(vertices, torch.from_numpy(np.asarray(loaded.faces, np.int64)), provenance={"path": str(path)})
-    linear, base = None, getattr(material, "baseColorFactor", None)
-    if uv is not None and not (len(uv) == len(vertices) and np.isfinite(uv).all()):
-        notes.append(f"dropped the UVs: {len(uv)} for {len(vertices)} vertices, expected one finite pair for each")
-        uv = texture = None
-    if loaded.visual.kind == "vertex":
-        linear = np.asarray(loaded.visual.vertex_colors)[:, :3]
-    elif texture is None and base is not None and (base[:3] < 255).any():
-        linear = np.broadcast_to(base[:3], (len(vertices), 3))
-    if linear is not None:
-        mesh = replace(mesh, colors=torch.from_numpy(linear_to_srgb(linear.astype(np.float32) / 255)))
-    if uv is None:
-        return mesh, notes
-    corner_uvs = torch.from_numpy(np.asarray(uv, dtype=np.float32))[mesh.faces]
-    return _without_seams(replace(mesh, corner_uvs=corner_uvs, texture=texture)), notes
 
 
 def _without_seams(mesh: Mesh) -> Mesh:
@@ -165,29 +137,27 @@ def texture_colors(mesh: Mesh) -> Tensor:
     return total / count[:, None]
 
 
-def _texture(material: object) -> Tensor | None:
-    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
-    if image is None:
-        return None
-    return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255)
-
-
 def _png(texture: Tensor) -> bytes:
     return imageio.imwrite("<bytes>", to_bytes(texture), extension=".png")
 
 
 def _obj(mesh: Mesh, name: str, texture_png: bytes | None) -> dict[str, bytes]:
-    """Files by suffix, the one that refers to the others last. Nine digits bring every float32 back unchanged."""
-    vertices = mesh.vertices.detach().cpu().numpy()
+    """Files by suffix, the one that refers to the others last.
+
+    Nine digits bring every float32 back unchanged; far from the origin there are 15, with float32's step or finer.
+    """
+    far = any(mesh.origin)
+    vertices = (mesh.positions if far else mesh.vertices).numpy(force=True)
+    point = "v " + " ".join(["{:.15g}" if far else "{:.9g}"] * 3)
     faces = mesh.faces.cpu().numpy() + 1
     lines = ["# nerfkit"]
     if texture_png is not None:
         lines += [f"mtllib {name}.mtl"]
     if mesh.colors is not None and texture_png is None:
         colored = np.column_stack([vertices, mesh.colors.detach().cpu().numpy()])
-        lines += ["v {:.9g} {:.9g} {:.9g} {:.6g} {:.6g} {:.6g}".format(*row) for row in colored.tolist()]
+        lines += [(point + " {:.6g} {:.6g} {:.6g}").format(*row) for row in colored.tolist()]
     else:
-        lines += ["v {:.9g} {:.9g} {:.9g}".format(*row) for row in vertices.tolist()]
+        lines += [point.format(*row) for row in vertices.tolist()]
     if mesh.corner_uvs is not None:
         uv, index = np.unique(mesh.corner_uvs.detach().cpu().numpy().reshape(-1, 2), axis=0, return_inverse=True)
         lines += ["vt {:.9g} {:.9g}".format(*row) for row in uv.tolist()]
@@ -204,15 +174,19 @@ def _obj(mesh: Mesh, name: str, texture_png: bytes | None) -> dict[str, bytes]:
 
 
 def _ply(mesh: Mesh) -> bytes:
-    colors = mesh.colors
-    if colors is None and mesh.texture is not None:
-        colors = texture_colors(mesh)
-    plain = trimesh.Trimesh(
-        mesh.vertices.detach().cpu().numpy(),
-        mesh.faces.cpu().numpy(),
-        vertex_colors=None if colors is None else to_bytes(colors),
-        process=False,
-    )
-    content = plain.export(file_type="ply")
-    assert isinstance(content, bytes)
-    return content
+    """Binary PLY; coordinates are float, or double where the mesh has an origin."""
+    colors = texture_colors(mesh) if mesh.colors is None and mesh.texture is not None else mesh.colors
+    far = any(mesh.origin)
+    points = (mesh.positions if far else mesh.vertices).numpy(force=True)
+    vertices = np.empty(len(points), [("xyz", points.dtype, 3)] + [("rgba", "u1", 4)] * (colors is not None))
+    vertices["xyz"] = points
+    lines = ["ply", "format binary_little_endian 1.0", "comment nerfkit", f"element vertex {len(points)}"]
+    lines += [f"property {'double' if far else 'float'} {axis}" for axis in "xyz"]
+    if colors is not None:
+        vertices["rgba"] = 255
+        vertices["rgba"][:, :3] = to_bytes(colors)
+        lines += [f"property uchar {channel}" for channel in ("red", "green", "blue", "alpha")]
+    faces = np.empty(len(mesh.faces), [("count", "u1"), ("corners", "<i4", 3)])
+    faces["count"], faces["corners"] = 3, mesh.faces.cpu().numpy()
+    lines += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
+    return "\n".join(lines).encode() + vertices.tobytes() + faces.tobytes()

@@ -1,9 +1,24 @@
 """Colors of files: materials of OBJ (MTL) as one texture, pictures, and vertex colors in [0,1]."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import imageio.v3 as imageio
 import numpy as np
+import torch
+from torch import Tensor
+
+from nerfkit.mesh.files.atlas import Paint, pack
+from nerfkit.mesh.files.gltf import srgb_to_linear
+
+# Options of a line map_Kd: the least and the most words that follow each, and values without effect (None: all)
+OPTIONS: dict[str, tuple[int, int, tuple[str, ...] | None]] = {
+    **{"-s": (1, 3, ()), "-o": (1, 3, ()), "-clamp": (1, 1, ()), "-t": (1, 3, ("0", "0 0", "0 0 0"))},
+    **{"-mm": (2, 2, ("0 1",)), "-cc": (1, 1, ("off",)), "-imfchan": (1, 1, ()), "-type": (1, 1, ())},
+    **{"-bm": (1, 1, None), "-boost": (1, 1, None), "-texres": (1, 1, None)},
+    **{"-blendu": (1, 1, None), "-blendv": (1, 1, None)},
+}
 
 
 def texture_of(
@@ -15,10 +30,10 @@ def texture_of(
     colored: bool,
     notes: list[str],
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The texture (A,B,3) of the materials in use, if there is one, and the UVs (F,3,2) that belong to it.
+    """The texture (A,B,3) uint8 of the materials in use, if there is one, and the UVs (F,3,2) that belong to it.
 
-    Several textures are put side by side into one; a material without texture becomes a patch of its color there.
-    Without UVs all materials become such patches, those with textures too.
+    Several textures are put side by side into one (see ``pack``); a material without texture becomes a patch of its
+    color there. Without UVs all materials become such patches, those with textures too.
 
     Args:
         folder: of the OBJ file.
@@ -30,51 +45,96 @@ def texture_of(
         notes: what was repaired is added.
     """
     maps, plain = _materials(folder, libraries, notes)
-    images: dict[str, np.ndarray] = {}
+    pictures: dict[Path, np.ndarray | None] = {}  # one array for all materials that share a file
     used = [names[number] for number in np.unique(material)]
+    paints = [Paint(factor=_linear(plain.get(name, (1.0, 1.0, 1.0))), name=name) for name in names]
     for name in used:
-        if name in maps and corner_uvs is None:
-            notes.append(f"the texture {maps[name]!r} is not used: the faces have no UVs")
-        elif name in maps:
-            image = read_image(folder, maps[name])
-            if image is None:
-                notes.append(f"the texture {maps[name]!r} is not there or cannot be read: its faces have none")
-            else:
-                images[name] = image
-    if not images:
+        if name not in maps:
+            continue
+        look = maps[name]
+        if corner_uvs is None:
+            notes.append(f"the texture {look.file!r} is not used: the faces have no UVs")
+            continue
+        file = _beside(folder, look.file)
+        if file not in pictures:
+            pictures[file] = read_image(folder, look.file)
+        image = pictures[file]
+        if image is None:
+            notes.append(f"the texture {look.file!r} is not there or cannot be read: its faces have none")
+            continue
+        paints[names.index(name)] = Paint(image, wrap=(look.wrap, look.wrap), name=name)
+        if (look.scale, look.offset) != ((1.0, 1.0), (0.0, 0.0)):
+            mine = (material == names.index(name))[:, None, None]
+            corner_uvs = np.where(mine, corner_uvs * look.scale + look.offset, corner_uvs)
+        if look.unused:
+            notes.append(f"passed over {', '.join(look.unused)} of the texture {look.file!r} of material {name!r}")
+    if all(paint.image is None for paint in paints):
         plain_ones = [name for name in used if name in plain and (corner_uvs is None or name not in maps)]
         if plain_ones and corner_uvs is not None and not colored:
             notes.append(f"the color of material {plain_ones[0]!r} is not used: the faces have UVs, but no texture")
         if not plain_ones or corner_uvs is not None or colored:
             return None, corner_uvs
-    what = "textures" if images else "colors"
     if corner_uvs is None:
         corner_uvs = np.zeros((len(material), 3, 2))
-    if len(used) == 1 and images:
-        return images[used[0]], corner_uvs
-    for name in used:
-        if name not in images:
-            images[name] = np.full((4, 4, 3), plain.get(name, (1.0, 1.0, 1.0)), np.float32)
-    atlas = np.zeros((max(len(image) for image in images.values()), sum(i.shape[1] for i in images.values()), 3))
-    packed, left = corner_uvs.copy(), 0
-    for name, image in images.items():
-        height, width = image.shape[:2]
-        atlas[:height, left : left + width] = image
-        mine = material == names.index(name)
-        uv = packed[mine] - np.floor(packed[mine].mean(1, keepdims=True))  # textures repeat; an atlas does not
-        uv = np.clip(uv, [0.5 / width, 0.5 / height], [1 - 0.5 / width, 1 - 0.5 / height])
-        packed[mine] = np.stack(
-            [(left + uv[..., 0] * width) / atlas.shape[1], 1 - (1 - uv[..., 1]) * height / atlas.shape[0]], -1
-        )
-        left += width
-    if len(images) > 1:
-        notes.append(f"put the {what} of {len(images)} materials side by side into one")
-    return atlas.astype(np.float32), packed
+    return pack(paints, material, corner_uvs, None, notes)
 
 
-def _materials(folder: Path, libraries: list[str], notes: list[str]) -> tuple[dict[str, str], dict[str, list[float]]]:
-    """File names of textures (map_Kd) and colors (Kd), by material, of all libraries."""
-    maps: dict[str, str] = {}
+def _linear(color: Sequence[float]) -> tuple[float, ...]:
+    """An sRGB color in linear light."""
+    return tuple(srgb_to_linear(np.array(color)).tolist())
+
+
+class _Map(NamedTuple):
+    """A line ``map_Kd``: the file, uv * scale + offset, what is beyond [0,1], and the options that are not used."""
+
+    file: str
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+    wrap: str = "repeat"
+    unused: tuple[str, ...] = ()
+
+
+def _map(folder: Path, rest: str) -> _Map:
+    """What follows ``map_Kd``: a file name, which may hold blanks, with options before it, like ``-s 4 1 1``."""
+    if _is_file(folder, rest):
+        return _Map(rest)
+    words = rest.split()
+    found, unused = _Map(rest), []
+    at = 0
+    while at < len(words) - 1 and words[at].lower() in OPTIONS:
+        option = words[at].lower()
+        least, most, no_effect = OPTIONS[option]
+        end = at + 1
+        while end < len(words) - 1 and end - at <= most and (end - at <= least or _number(words[end]) is not None):
+            end += 1
+        values = words[at + 1 : end]
+        numbers = [number for word in values if (number := _number(word)) is not None]
+        at = end
+        if not values:  # the file name comes at once
+            continue
+        if option in ("-s", "-o") and len(numbers) == len(values):
+            pair = (numbers[0], [*numbers, float(option == "-s")][1])
+            found = found._replace(scale=pair) if option == "-s" else found._replace(offset=pair)
+        elif option == "-clamp" and values[0].lower() in ("on", "off"):
+            found = found._replace(wrap="clamp" if values[0].lower() == "on" else "repeat")
+        elif no_effect is not None and (" ".join(f"{n:g}" for n in numbers) or values[0].lower()) not in no_effect:
+            unused.append(" ".join([option, *values]))
+    if not _is_file(folder, " ".join(words[at:])) and _is_file(folder, words[-1]):
+        unused, at = [*unused, " ".join(words[at:-1])], len(words) - 1
+    return found._replace(file=" ".join(words[at:]), unused=tuple(unused))
+
+
+def _number(word: str) -> float | None:
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _materials(folder: Path, libraries: list[str], notes: list[str]) -> tuple[dict[str, _Map], dict[str, list[float]]]:
+    """Textures (map_Kd) and colors (Kd), by material, of all libraries."""
+    maps: dict[str, _Map] = {}
     plain: dict[str, list[float]] = {}
     for library in dict.fromkeys(name for line in libraries for name in _libraries(folder, line)):
         try:
@@ -91,7 +151,7 @@ def _materials(folder: Path, libraries: list[str], notes: list[str]) -> tuple[di
             if key == "newmtl":
                 name = rest
             elif key == "map_kd":
-                maps[name] = rest
+                maps[name] = _map(folder, rest)
             elif key == "kd":
                 try:
                     color = [float(word) for word in rest.split()[:3]]
@@ -106,11 +166,14 @@ def _materials(folder: Path, libraries: list[str], notes: list[str]) -> tuple[di
 
 def _libraries(folder: Path, line: str) -> list[str]:
     """The names on a line ``mtllib``: one, which may hold blanks, or several."""
+    return [line] if _is_file(folder, line) else line.split()
+
+
+def _is_file(folder: Path, name: str) -> bool:
     try:
-        whole = _beside(folder, line).is_file()
+        return _beside(folder, name).is_file()
     except (OSError, ValueError):
-        whole = False
-    return [line] if whole else line.split()
+        return False
 
 
 def _beside(folder: Path, name: str) -> Path:
@@ -132,13 +195,14 @@ def unit_colors(colors: np.ndarray, notes: list[str]) -> np.ndarray | None:
 
 
 def read_image(folder: Path, name: str) -> np.ndarray | None:
-    """The picture (A,B,3) float32 in [0,1], or None. Before its name there may be options, like ``-s 1 1 1``."""
-    for candidate in (name, name.split()[-1]):
-        file = _beside(folder, candidate)
-        try:
-            if file.is_file():
-                image = np.asarray(imageio.imread(file, mode="RGB"))
-                return image.astype(np.float32) / 255 if image.ndim == 3 and image.size else None
-        except Exception:  # the readers raise whatever a malformed picture makes them stumble over
-            return None
-    return None
+    """The picture (A,B,3) uint8, or None where it is not there or none."""
+    try:
+        image = np.asarray(imageio.imread(_beside(folder, name), mode="RGB"))
+    except Exception:  # the readers raise whatever a malformed picture makes them stumble over
+        return None
+    return image if image.ndim == 3 and image.size else None
+
+
+def unit_texture(texture: np.ndarray | None) -> Tensor | None:
+    """A texture (A,B,3) uint8 as float32 in [0,1]."""
+    return None if texture is None else torch.from_numpy(np.require(texture, requirements="W")).float().div_(255)

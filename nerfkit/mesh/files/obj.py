@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.files.materials import texture_of, unit_colors
+from nerfkit.mesh.files.materials import texture_of, unit_colors, unit_texture
 from nerfkit.mesh.files.polygons import triangulate
 from nerfkit.mesh.mesh import Mesh
 
@@ -90,12 +90,11 @@ def read_obj(path: Path) -> tuple[Mesh, list[str]]:
         texture, corner_uvs = texture_of(
             path.parent, read.libraries, read.names, material, corner_uvs, colors is not None, notes
         )
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which Mesh refuses
-        vertices = torch.from_numpy(positions.astype(np.float32))
-        uv_tensor = None if corner_uvs is None else torch.from_numpy(corner_uvs.astype(np.float32))
-    texture_tensor = None if texture is None else torch.from_numpy(texture)
+    points = torch.from_numpy(positions)  # beyond float32 becomes infinite, which Mesh refuses
+    uv_tensor = None if corner_uvs is None else torch.from_numpy(corner_uvs).float()
     faces = torch.from_numpy(vertex[triangle])
-    return Mesh(vertices, faces, uv_tensor, colors, texture_tensor, {"path": str(path)}), notes
+    mesh = Mesh(points.float(), faces, uv_tensor, colors, unit_texture(texture), {"path": str(path)})
+    return mesh.at(points), notes
 
 
 def _read_block(read: _Lines, lines: list[bytes], number: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from nerfkit.errors import SceneError
-from nerfkit.mesh.files.materials import read_image, unit_colors
+from nerfkit.mesh.files.materials import read_image, unit_colors, unit_texture
 from nerfkit.mesh.files.polygons import triangulate
 from nerfkit.mesh.mesh import Mesh
 
@@ -94,13 +94,11 @@ def read_ply(path: Path) -> tuple[Mesh, list[str]]:
     if pictures and texture is None:
         reason = "cannot be read" if len(pictures) == 1 and uvs is not None else "need UVs, and only one can be used"
         notes.append(f"dropped the texture {', '.join(pictures)}: such files {reason}")
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which Mesh refuses
-        vertices = torch.from_numpy(points.astype(np.float32))
+    positions = torch.from_numpy(points)  # beyond float32 becomes infinite, which Mesh refuses
     color_tensor = None if colors is None else torch.from_numpy(colors.astype(np.float32))
     uv_tensor = None if uvs is None else torch.from_numpy(uvs[triangle].astype(np.float32))
-    texture_tensor = None if texture is None else torch.from_numpy(texture)
-    about = {"path": str(path)}
-    return Mesh(vertices, torch.from_numpy(faces), uv_tensor, color_tensor, texture_tensor, about), notes
+    found = (torch.from_numpy(faces), uv_tensor, color_tensor, unit_texture(texture))
+    return Mesh(positions.float(), *found, {"path": str(path)}).at(positions), notes
 
 
 def _uvs(
