@@ -76,7 +76,7 @@ def _command(name: str, task: Callable[[Any], None]) -> None:
         folder = next((word.split("=", 1)[1] for word in words if word.startswith("resume=")), "null")
         if name == "train" and folder != "null" and not look:
             return _resume(find(folder), words, show=arguments.cfg is not None)
-        if arguments.shell_completion:
+        if arguments.shell_completion or arguments.hydra_help:
             store.register(with_recipes=False)
         else:
             words = options.prepared(name, words, sweep=arguments.multirun)

@@ -97,14 +97,16 @@ def quoted(name: str, words: Sequence[str], sweep: bool = False) -> list[str]:
     register(with_recipes=any("experiment" in word or "recipe" in word for word in words))
     known, ready = declarations(COMMANDS[name]), []
     paths = {key for key, leaf in known.items() if leaf.declared.metadata.get("path")}
-    lists = {key for key, leaf in known.items() if get_origin(type_of(leaf.made, leaf.declared)[0]) is list}
+    several = tuple(f"{registry.group}." for registry in registries())  # there a key may be a list or not
+    lists = {k for k, leaf in known.items() if get_origin(type_of(leaf.made, leaf.declared)[0]) is list}
+    lists -= {key for key in lists if key.startswith(several)}
     for word in words:
         key, equals, value = word.partition("=")
         bare = key.lstrip("+")
         present = RENAMED.get(bare, bare)
         if equals and present in paths:
-            several = sweep and not os.path.exists(os.path.expanduser(value))
-            value = ",".join(map(_quoted, value.split(",") if several else [value]))
+            parts = value.split(",") if sweep and not os.path.exists(os.path.expanduser(value)) else [value]
+            value = ",".join(map(_quoted, parts))
         elif present in lists and value and value[0] not in "[$'\"":
             value = ",".join(f"[{one}]" for one in value.split(",")) if sweep else f"[{value}]"
         ready.append(key.removesuffix(bare) + present + equals + value)

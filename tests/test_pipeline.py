@@ -182,7 +182,7 @@ def test_resume_without_a_checkpoint(tmp_path: Path) -> None:
         pipeline.run(config)
 
 
-@pytest.mark.parametrize(("steps", "advice"), [(0, "holds nothing to go on with"), (1, "python train.py resume=")])
+@pytest.mark.parametrize(("steps", "advice"), [(0, "holds nothing to go on with"), (1, "nerfkit train resume=")])
 def test_ctrl_c_says_whether_there_is_something_to_go_on_with(
     views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, steps: int, advice: str
 ) -> None:

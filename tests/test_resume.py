@@ -103,7 +103,9 @@ def test_a_damaged_config_is_named(tmp_path: Path, content: str | None, message:
 @pytest.mark.parametrize("path", ["it's ${x}", "a,b [1]", "\\${oc.env:HOME}", "back\\", "2024", "null", "素材"])
 def test_paths_read_back_the_same(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run = Run.create("runs", "clock", options.compose("train", [f"scene.root={path}", f"output={path}x"]), [path])
+    run = Run.create(
+        "runs", "clock", options.compose("train", ["scene=kaolin", f"scene.root={path}", f"output={path}x"]), [path]
+    )
     expected = None if path == "null" else path
     loaded = resume.load(run.folder)
     assert (loaded.scene.root, loaded.output) == (expected, path + "x")

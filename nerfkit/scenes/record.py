@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -43,13 +44,9 @@ def recorded(folder: Path) -> Scene | None:
         cameras = Cameras(poses, lenses, content["height"], content["width"])
         scale, translation = content["normalization"].values()
         empty = torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(len(cameras), cameras.height, cameras.width, 4)
-        own = {key: tuple(value) if key in ("background", "up") else value for key, value in content.items()}
-        return Scene(
-            images=empty,
-            cameras=cameras,
-            has_masks=False,
-            normalization=Similarity(scale, tuple(translation)),
-            **{key: own[key] for key in KEPT},
-        )
+        plain: dict[str, Any] = {key: content[key] for key in KEPT}
+        plain |= {key: tuple(plain[key]) for key in ("background", "up")}
+        similarity = Similarity(scale, tuple(translation))
+        return Scene(images=empty, cameras=cameras, has_masks=False, normalization=similarity, **plain)
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); delete it, and the photos are read instead") from None

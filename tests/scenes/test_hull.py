@@ -45,6 +45,15 @@ def test_no_cell_of_a_sphere_is_lost_and_few_are_too_many(resolution: int, sampl
     assert not keep[nearest > UNIT.radius + 0.15 + 0.045 * margin].any()
 
 
+def test_cells_that_reach_behind_a_camera_are_not_carved_by_it() -> None:
+    pose = torch.tensor([[[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0.4]]])  # it looks along -z
+    cameras = Cameras(pose, torch.tensor([[4.0, 4.0, 32.0, 32.0]]), 64, 64)
+    keep = carve(cameras, torch.zeros(1, 64, 64, dtype=torch.bool), 4)
+    assert keep[:, :, 3].all(), "their centers lie behind"
+    assert keep[:, :, 2].all(), "their centers lie 0.15 before the camera, and they reach 0.25 to either side"
+    assert not keep[:, :, :2].any()
+
+
 def test_thin_box_survives() -> None:
     # A plate thinner than a cell, and a needle; the masks mark every pixel that a dense sampling of them touches.
     cameras = orbit(20)

@@ -40,7 +40,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
 @pytest.mark.parametrize("ending", ["obj", "ply", "glb"])
 def test_every_mesh_format(command: Command, capsys: pytest.CaptureFixture, ending: str) -> None:
     assert command(f"pyramid.{ending}", "out", *TINY, "format=blender") == 0
-    assert capsys.readouterr().out == "python train.py scene=blender scene.root=out/blender\n"
+    assert capsys.readouterr().out == "nerfkit train scene=blender scene.root=out/blender\n"
     scene = open_scene("auto", "out/blender")
     assert scene.images.shape == (5, 16, 16, 4)
     assert len(scene.images[0, ..., :3].reshape(-1, 3).unique(dim=0)) > 5
@@ -50,8 +50,8 @@ def test_what_it_prints_opens_the_data(command: Command, capsys: pytest.CaptureF
     assert command("pyramid.ply", "out/deep", *TINY, "holdout=2", "light=studio", "seed=3") == 0
     output = capsys.readouterr()
     assert output.out.splitlines() == [
-        "python train.py scene=kaolin scene.root=out/deep/kaolin scene.holdout=2",
-        "python train.py scene=blender scene.root=out/deep/blender",
+        "nerfkit train scene=kaolin scene.root=out/deep/kaolin scene.holdout=2",
+        "nerfkit train scene=blender scene.root=out/deep/blender",
     ]
     assert open_scene("kaolin", "out/deep/kaolin", holdout=2).test == [0, 2, 4]
     assert open_scene("blender", "out/deep/blender").test == [2, 3, 4]
