@@ -1,6 +1,7 @@
 """Whole runs: every stage on a tiny sphere, resuming, rendering; and the smoke preset on the project's clock."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,6 +192,7 @@ def test_ctrl_c_says_whether_there_is_something_to_go_on_with(
             checkpoints.save(stages.record.folder, steps, {})
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(sys, "argv", ["nerfkit train"])
     monkeypatch.setattr(pipeline._Stages, "run", stop)
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(options.compose("train", [*TINY, f"scene.root={views}", f"output={tmp_path}"]))
