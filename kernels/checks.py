@@ -49,10 +49,31 @@ def _text(shape: Sequence[int | str]) -> str:
 
 
 def expect_offsets(offsets: Tensor, rays: int, samples: int, like: Tensor) -> None:
-    """Raise ``ValueError`` unless ``offsets`` is (R+1,) int64 and, looked at on a CPU only, runs from 0 to S."""
+    """Raise ``ValueError`` unless ``offsets`` is (R+1,) int64 and, looked at on a CPU only, goes up from 0 to S."""
     expect("offsets", offsets, (rays + 1,), dtype=torch.int64, like=like)
-    if not offsets.is_cuda and (ends := (offsets[0].item(), offsets[-1].item())) != (0, samples):
+    if offsets.is_cuda:
+        return
+    if (ends := (offsets[0].item(), offsets[-1].item())) != (0, samples):
         raise ValueError(f"offsets: expected to run from 0 to {samples}, got {ends[0]} to {ends[1]}")
+    if (offsets[1:] < offsets[:-1]).any():
+        ray = int((offsets[1:] < offsets[:-1]).nonzero()[0])
+        raise ValueError(f"offsets: expected never to fall, got {offsets[ray]} then {offsets[ray + 1]} at ray {ray}")
+
+
+def expect_numbers(name: str, numbers: Tensor, count: int) -> None:
+    """Raise ``ValueError`` unless ``numbers``, looked at on a CPU only, are in [0, count)."""
+    if numbers.is_cuda or not numbers.numel():
+        return
+    lowest, highest = (int(bound) for bound in numbers.aminmax())
+    if lowest < 0 or highest >= count:
+        raise ValueError(f"{name}: expected numbers in [0, {count}), got {lowest} to {highest}")
+
+
+def expect_shown(face: Tensor, points: Tensor, faces: Tensor) -> None:
+    """Raise ``ValueError`` unless ``face`` is (N,H,W) and, on a CPU, shows nothing but ``faces``: a GPU would wait."""
+    expect("face", face, (len(points), "H", "W"), dtype=INTEGERS, like=points)
+    if face.device.type == "cpu" and face.numel() and int(face.max()) >= faces.shape[-2]:
+        raise ValueError(f"face: expected numbers below {faces.shape[-2]}, the number of faces, got {int(face.max())}")
 
 
 def expect_vertices(name: str, rows: Tensor, vertices: int, required: int = 3) -> None:

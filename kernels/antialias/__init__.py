@@ -38,8 +38,8 @@ import torch
 from torch import Tensor
 
 from ..backend import implementation
-from ..checks import FLOATS, expect
-from .checks import check_pairs, check_shown, of_views
+from ..checks import FLOATS, expect, expect_shown
+from .checks import check_pairs, of_views
 from .pixels import antialias_pixels, blend_pixels, find_pixel_pairs
 
 __all__ = ["antialias", "antialias_pixels", "blend", "blend_pixels", "find_pairs", "find_pixel_pairs"]
@@ -69,7 +69,7 @@ def find_pairs(
     """
     expect("points", points, ("N", "V", 3), dtype=FLOATS)
     faces, edges = of_views("faces", faces, 3, points), of_views("edges", edges, 4, points)
-    check_shown(face, points, faces)
+    expect_shown(face, points, faces)
     if creases is None:
         creases = torch.zeros(1, edges.shape[1], dtype=torch.bool, device=edges.device)
     own = (edges.shape[1],)

@@ -18,13 +18,6 @@ def of_views(name: str, rows: Tensor, width: int, points: Tensor, required: int 
     return (rows[None] if rows.ndim == 2 else rows).long()
 
 
-def check_shown(face: Tensor, points: Tensor, faces: Tensor) -> None:
-    """Raise ``ValueError`` unless ``face`` is (N,H,W) and, on a CPU, shows nothing but ``faces``: a GPU would wait."""
-    expect("face", face, (len(points), "H", "W"), dtype=INTEGERS, like=points)
-    if face.device.type == "cpu" and face.numel() and int(face.max()) >= faces.shape[1]:
-        raise ValueError(f"face: expected numbers below {faces.shape[1]}, the number of faces, got {int(face.max())}")
-
-
 def check_pairs(pairs: Tensor, image: Tensor, points: Tensor) -> None:
     """Raise ``ValueError`` unless the image is (N,H,W,C), the pairs (P,4), and, on a CPU, name pixels and vertices."""
     expect("points", points, ("N", "V", 3), dtype=FLOATS)

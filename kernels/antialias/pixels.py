@@ -22,8 +22,8 @@ blends nothing and has no gradient; there the right or lower pixel's triangle ge
 from torch import Tensor
 
 from ..backend import implementation
-from ..checks import FLOATS, expect
-from .checks import check_pairs, check_shown, of_views
+from ..checks import FLOATS, expect, expect_shown
+from .checks import check_pairs, of_views
 
 SOFTENING = 1e-3
 """Added to a side's extent along the pixels' other axis, in pixels, where the gradient divides by it."""
@@ -54,7 +54,7 @@ def find_pixel_pairs(
     expect("points", points, ("N", "V", 3), dtype=FLOATS)
     expect("opposite", opposite, faces.shape)
     faces, opposite = of_views("faces", faces, 3, points), of_views("opposite", opposite, 3, points, required=0)
-    check_shown(face, points, faces)
+    expect_shown(face, points, faces)
     expect("depth", depth, face.shape, dtype=FLOATS, like=points)
     with implementation(__package__, points, prefix="pixels_") as kernels:
         return kernels.find_pairs(points, faces, opposite, face, depth, near)

@@ -79,8 +79,8 @@ def composite(
         color: (S, 3), same dtype.
         t_start: (S,), same dtype, finite, where each sample begins along its ray.
         t_end: (S,), same dtype, where it ends; may be infinite.
-        offsets: (R + 1,), int64, from 0 to S, never decreasing. The end points are checked on the CPU only: on a GPU
-            that would wait for the device.
+        offsets: (R + 1,), int64, from 0 to S, never decreasing. They are looked at on the CPU only: on a GPU that would
+            wait for the device.
         opacity: whether a step's opacity depends on its length (``"density"``) or not (``"raw"``).
         early_stop: samples behind a transmittance lower than this count for nothing.
 

@@ -38,7 +38,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..backend import implementation
-from ..checks import FLOATS, INTEGERS, expect
+from ..checks import FLOATS, INTEGERS, expect, expect_shown, expect_vertices
 
 
 def edge_grad(
@@ -69,7 +69,8 @@ def edge_grad(
         (N,H,W,C), equal to ``image``; its gradient goes to ``image`` unchanged and to ``points`` by the rule.
 
     Raises:
-        ValueError: a shape is wrong.
+        ValueError: a shape is wrong, ``faces`` names a vertex or, looked at on a CPU only, ``face`` a face that is not
+            there.
     """
     _check(image, points, faces, face)
     expect("barycentrics", barycentrics, (*face.shape, 3), dtype=FLOATS, like=points)
@@ -105,7 +106,8 @@ def neural_renderer(
         (N,H,W,C), equal to ``image``; its gradient goes to ``image`` unchanged and to ``points`` by the rule.
 
     Raises:
-        ValueError: a shape is wrong.
+        ValueError: a shape is wrong, ``faces`` names a vertex or, looked at on a CPU only, ``face`` a face that is not
+            there.
     """
     _check(image, points, faces, face)
     with implementation(__name__, points) as kernels:
@@ -115,7 +117,8 @@ def neural_renderer(
 def _check(image: Tensor, points: Tensor, faces: Tensor, face: Tensor) -> None:
     expect("points", points, ("N", "V", 3), dtype=FLOATS)
     expect("faces", faces, ("F", 3), (len(points), "F", 3), dtype=INTEGERS, like=points)
-    expect("face", face, (len(points), "H", "W"), dtype=INTEGERS, like=points)
+    expect_vertices("faces", faces, points.shape[1])
+    expect_shown(face, points, faces)
     expect("image", image, (*face.shape, "C"), dtype=FLOATS, like=points)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..backend import implementation
-from ..checks import FLOATS, expect
+from ..checks import FLOATS, expect, expect_numbers
 from ..philox import Draw
 
 
@@ -37,8 +37,7 @@ def _check(camera_to_world: Tensor, intrinsics: Tensor, name: str, view: Tensor)
     count = len(camera_to_world)
     expect("intrinsics", intrinsics, (count, 4), like=camera_to_world)
     expect(name, view, ("R",), dtype=torch.int64, like=camera_to_world)
-    if not view.is_cuda and len(view) and not 0 <= int(view.min()) <= int(view.max()) < count:
-        raise ValueError(f"{name}: expected numbers in [0, {count}), got {int(view.min())} to {int(view.max())}")
+    expect_numbers(name, view, count)
 
 
 def rays_from_pixels(

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..backend import backend_for, implementation
-from ..checks import FLOATS, INTEGERS, expect, expect_vertices
+from ..checks import FLOATS, INTEGERS, expect, expect_shown, expect_vertices
 from . import geometry
 
 FLAT = 1e-10
@@ -60,7 +60,9 @@ def dibr_mask(
         ValueError: a shape, dtype or setting is wrong.
     """
     faces = _check_mesh(points, faces)
-    expect("face", face, (len(points), "H", "W"), dtype=INTEGERS, like=points)
+    expect_shown(face, points, faces)
+    if 0 in face.shape[1:]:
+        raise ValueError(f"face: expected at least one pixel, got {face.shape[1]} x {face.shape[2]}")
     if not (sigmainv > 0 and boxlen >= 0 and knum >= 1):
         found = f"sigmainv {sigmainv}, boxlen {boxlen}, knum {knum}"
         raise ValueError(f"DIB-R's settings: expected sigmainv > 0, boxlen >= 0 and knum >= 1, got {found}")

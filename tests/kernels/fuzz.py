@@ -1,0 +1,172 @@
+"""Bad numbers at the doors of the kernels: ``python -m tests.kernels.fuzz SEED TRIES``, a process that must not crash.
+
+Every try calls one public operation with random sizes, of which some do not fit, with numbers of rays, vertices, faces
+and pixels out of range, with NaN, infinity and huge values. It must return, or raise a ValueError that begins with the
+name of what is wrong. The exit code is 1 where something else is raised; a crash speaks for itself.
+"""
+
+import random
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nerfkit.kernels import (
+    antialias,
+    composite,
+    edge_gradient,
+    harmonic_field,
+    interpolate,
+    march,
+    rasterize,
+    sample_rays,
+    soft_mask,
+    texture,
+)
+
+NASTY = (-(2**63), -(10**7), -2, -1, 0, 1, 2, 3, 5, 10**7, 2**31, 2**62)
+ODD = (float("nan"), float("inf"), -float("inf"), 1e30, -1e30, 1e-30, 0.0)
+
+
+class Dice:
+    """Random arguments; about every second call gets none that is bad."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.spoil = self.random.random() < 0.5
+
+    def odd(self, share: float = 0.15) -> bool:
+        return self.spoil and self.random.random() < share
+
+    def size(self) -> int:
+        return self.random.choice((0, 1, 2, 3, 7))
+
+    def floats(self, *shape: int) -> Tensor:
+        sizes = [size + 1 if self.odd(0.04) else size for size in shape]
+        values = torch.randn(sizes, generator=self.generator)
+        for _ in range(3 if self.odd() and values.numel() else 0):
+            values.view(-1)[self.random.randrange(values.numel())] = self.random.choice(ODD)
+        return values.double() if self.odd(0.03) else values
+
+    def numbers(self, below: int, *shape: int, least: int = 0, dtype: torch.dtype = torch.int64) -> Tensor:
+        sizes = [size + 1 if self.odd(0.04) else size for size in shape]
+        values = torch.randint(least, max(below, least + 1), sizes, generator=self.generator)
+        for _ in range(2 if (self.odd(0.4) or below <= least) and values.numel() else 0):
+            values.view(-1)[self.random.randrange(values.numel())] = self.random.choice(NASTY)
+        return values.to(torch.int64 if self.odd(0.05) else dtype)
+
+    def offsets(self, rays: int, samples: int) -> Tensor:
+        ends = self.numbers(samples + 1, max(rays - 1, 0)).sort().values if not self.odd(0.3) else None
+        inner = self.numbers(samples + 1, max(rays - 1, 0)) if ends is None else ends
+        last = [samples] if rays else []
+        return torch.cat([torch.zeros(1, dtype=torch.int64), inner, torch.tensor(last, dtype=torch.int64)])
+
+
+def packed(d: Dice) -> tuple[Any, ...]:
+    rays, samples = d.size(), d.size()
+    start = d.floats(samples)
+    return rays, samples, march.Samples(d.numbers(rays, samples), start, start + 0.1, d.offsets(rays, samples))
+
+
+def field_weights(d: Dice, spec: harmonic_field.FieldSpec) -> harmonic_field.FieldWeights:
+    def layer(out: int, into: int) -> tuple[Tensor, Tensor]:
+        return d.floats(out, into), d.floats(out)
+
+    hidden = (layer(32, spec.position_size), layer(32, 32))
+    return harmonic_field.FieldWeights(
+        hidden, layer(1, 32), layer(32, 32), d.floats(32, spec.direction_size), layer(3, 32)
+    )
+
+
+def rays_case(d: Dice) -> object:
+    rays, samples, packs = packed(d)
+    spec = harmonic_field.FieldSpec(octaves=2, direction_octaves=1)
+    which = d.random.randrange(5)
+    if which == 0:
+        return composite.composite(d.floats(samples), d.floats(samples, 3), packs.t_start, packs.t_end, packs.offsets)
+    if which == 1:
+        return march.positions(packs, d.floats(rays, 3), d.floats(rays, 3))
+    if which == 2:
+        weights, directions = field_weights(d, spec), d.floats(rays, 3)
+        return harmonic_field.harmonic_field(d.floats(samples, 3), packs.offsets, directions, weights, spec)
+    if which == 3:
+        weights, directions = field_weights(d, spec), d.floats(rays, 3)
+        return harmonic_field.harmonic_render(d.floats(samples, 3), packs, directions, weights, spec)
+    near, far = march.intersect_box(origins := d.floats(rays, 3), directions := d.floats(rays, 3))
+    grid = torch.rand(4, 4, 4, generator=d.generator) > 0.5
+    return march.march(origins, directions, near, far, grid, 0.1, max_samples_per_ray=50)
+
+
+def pixels_case(d: Dice) -> object:
+    views, rays = d.size(), d.size()
+    poses, lenses = d.floats(views, 3, 4), d.floats(views, 4)
+    if d.random.random() < 0.5:
+        row, column = d.numbers(10**6, rays), d.numbers(10**6, rays)
+        return sample_rays.rays_from_pixels(poses, lenses, d.numbers(views, rays), row, column)
+    return sample_rays.sample_rays(
+        poses, lenses, d.size(), d.size(), rays, seed=1, step=2, views=d.numbers(views, d.size())
+    )
+
+
+def mesh_case(d: Dice) -> object:
+    views, vertices, count, height, width = d.random.choice((1, 2)), d.size(), d.size(), d.size(), d.size()
+    points = d.floats(views, vertices, 3).requires_grad_()
+    faces, face = d.numbers(vertices, count, 3), d.numbers(count, views, height, width, least=-1, dtype=torch.int32)
+    image = d.floats(views, height, width, 3)
+    edges = d.numbers(vertices, d.size(), 4)
+    pairs = d.numbers(min(views * height * width, vertices), 3, 4)
+    calls: list[Callable[[], Any]] = [
+        lambda: rasterize.rasterize(points, faces, height, width),
+        lambda: interpolate.interpolate(face, d.floats(views, height, width, 3), faces, d.floats(vertices, 2)),
+        lambda: antialias.antialias(image, points, faces, edges, face),
+        lambda: antialias.blend(image, points, pairs, d.floats(3).double().abs()),
+        lambda: antialias.blend_pixels(image, points, pairs),
+        lambda: soft_mask.dibr_mask(points, faces, face),
+        lambda: soft_mask.soft_rasterize(points, faces, d.floats(vertices, 3), height, width),
+        lambda: edge_gradient.edge_grad(image, points, faces, face, d.floats(views, height, width, 3)),
+        lambda: edge_gradient.neural_renderer(image, points, faces, face),
+    ]
+    result = d.random.choice(calls)()
+    wanted = [
+        t for t in (result if isinstance(result, tuple) else (result,)) if isinstance(t, Tensor) and t.requires_grad
+    ]
+    return torch.autograd.grad([t.sum() for t in wanted], points, allow_unused=True) if wanted else result
+
+
+def texture_case(d: Dice) -> object:
+    image, places = d.floats(d.size(), d.size(), 2).requires_grad_(), d.size()
+    found = texture.sample_texture(image, d.floats(places, 2), None, d.floats(places) if d.spoil else None)
+    return torch.autograd.grad(found.sum(), image)
+
+
+CASES = (rays_case, rays_case, pixels_case, mesh_case, mesh_case, texture_case)
+
+
+def main(seed: int, tries: int) -> int:
+    """Runs the tries; the number of those that raised what they must not."""
+    torch.set_num_threads(1)
+    bad, refused = 0, 0
+    for number in range(seed, seed + tries):
+        dice = Dice(number)
+        case = dice.random.choice(CASES)
+        try:
+            case(dice)
+        except ValueError as error:
+            refused += 1
+            name = str(error).split(":")[0].split(" ")[0]
+            if not re.fullmatch(r"[a-z_.]+(\[\d\])*", name):
+                bad += 1
+                print(f"{number}: {case.__name__}: no argument is named: {error}")
+        except Exception as error:
+            bad += 1
+            print(f"{number}: {case.__name__}: {type(error).__name__}: {str(error)[:150]}")
+    print(f"{tries} tries, {refused} refused, {bad} wrongly")
+    return bad
+
+
+if __name__ == "__main__":
+    sys.exit(min(main(int(sys.argv[1]), int(sys.argv[2])), 1))
