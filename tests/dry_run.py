@@ -125,7 +125,7 @@ class _Operations(TorchDispatchMode):
                 self.counts.wait(f"{name} between devices")
         elif any(len(t.shape) for t in strangers) and not self.making:
             raise RuntimeError(
-                f"Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu! ({func})"
+                f"Expected all tensors to be on the same device, but found at least two devices, {GPU} and cpu! ({func})"
             )
         if any(isinstance(leaf, torch.Generator) and leaf.device.type == "cpu" for leaf in leaves):
             raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
@@ -153,7 +153,7 @@ class _Move(torch.autograd.Function):
 
 
 class _Calls(TorchFunctionMode):
-    """Takes the device out of calls before PyTorch looks for one, and sees what the CPU would do without an operation."""
+    """Takes the device out of calls before PyTorch looks for one; sees what a CPU does without an operation."""
 
     def __init__(self, operations: _Operations) -> None:
         super().__init__()

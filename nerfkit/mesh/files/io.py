@@ -9,9 +9,7 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import torch
-import trimesh
 from torch import Tensor
-from trimesh.resolvers import FilePathResolver
 
 from nerfkit.errors import SceneError
 from nerfkit.mesh.files.gltf import linear_to_srgb, outside, read_glb, to_glb
@@ -109,8 +107,11 @@ def load_mesh(path: str | Path) -> Mesh:
 
 def _read_glb(path: Path) -> tuple[Mesh, list[str]]:
     """The mesh of a GLB file, and notes on what was repaired."""
+    import trimesh
+
     content, notes = read_glb(path)
-    words = {"file_type": "glb", "process": False, "force": "mesh", "resolver": FilePathResolver(str(path))}
+    resolver = trimesh.resolvers.FilePathResolver(str(path))
+    words = {"file_type": "glb", "process": False, "force": "mesh", "resolver": resolver}
     loaded = trimesh.load(BytesIO(content), **words)
     visual = getattr(loaded, "visual", None)
     uv, material = getattr(visual, "uv", None), getattr(visual, "material", None)
@@ -204,6 +205,8 @@ def _obj(mesh: Mesh, name: str, texture_png: bytes | None) -> dict[str, bytes]:
 
 
 def _ply(mesh: Mesh) -> bytes:
+    import trimesh
+
     colors = mesh.colors
     if colors is None and mesh.texture is not None:
         colors = texture_colors(mesh)
