@@ -125,7 +125,7 @@ class _Operations(TorchDispatchMode):
                 self.counts.wait(f"{name} between devices")
         elif any(len(t.shape) for t in strangers) and not self.making:
             raise RuntimeError(
-                f"Expected all tensors to be on the same device, but found at least two devices, {GPU} and cpu! ({func})"
+                f"Expected all tensors to be on the same device, but found at least two devices, {GPU} and cpu: {func}"
             )
         if any(isinstance(leaf, torch.Generator) and leaf.device.type == "cpu" for leaf in leaves):
             raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")

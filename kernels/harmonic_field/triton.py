@@ -56,6 +56,11 @@ def tile_of(width: int, precision: str, hip: bool = torch.version.hip is not Non
     return (_TILES_HIP if hip else _TILES)[width]
 
 
+def _precision(spec: FieldSpec) -> str:
+    """As ``tl.dot`` takes it; AMD's float32 products are exact."""
+    return "tf32" if spec.precision == "tf32" and torch.version.hip is None else "ieee"
+
+
 class _Field(NamedTuple):
     """What every launch needs of a field: its weights as the kernels see them."""
 
@@ -69,7 +74,8 @@ class _Field(NamedTuple):
     @staticmethod
     def of(weights: FieldWeights, spec: FieldSpec) -> "_Field":
         packing = packing_of(weights.feature[0].shape[1], len(weights.hidden), spec)
-        return _Field(weights, spec, packing, tile_of(packing.width, spec.precision), *pack(weights, spec, packing))
+        packed = pack(weights, spec, packing, _precision(spec) == "tf32")
+        return _Field(weights, spec, packing, tile_of(packing.width, spec.precision), *packed)
 
     @property
     def tables(self) -> tuple[Tensor, Tensor]:
@@ -78,7 +84,7 @@ class _Field(NamedTuple):
 
     @property
     def precision(self) -> str:
-        return "tf32" if self.spec.precision == "tf32" and torch.version.hip is None else "ieee"
+        return _precision(self.spec)
 
     @property
     def embedding(self) -> dict[str, Any]:
@@ -170,8 +176,8 @@ def _scale(spec: FieldSpec, *gradients: Tensor) -> Tensor:
 
 def _gradients(
     field: _Field, saved: _Saved, d_density: Tensor, d_color: Tensor, scale: Tensor, to_positions: bool
-) -> tuple[Tensor | None, Tensor, FieldWeights]:
-    """dL/dx, dL/du and dL/dweights from dL/ddensity (S,) and dL/dcolor (S,3)."""
+) -> tuple[Tensor | None, Tensor, tuple[Tensor | None, ...]]:
+    """dL/dx, dL/du and those of the flat weights from dL/ddensity (S,) and dL/dcolor (S,3)."""
     packing, tile = field.packing, field.tile
     w, d, device = packing.width, packing.depth, saved.x.device
     total = saved.x.shape[0]
@@ -249,7 +255,7 @@ class _HarmonicField(torch.autograd.Function):
         scale = _scale(ctx.field.spec, d_density, d_color)
         saved = _Saved(*ctx.saved_tensors)
         d_x, d_u, grads = _gradients(ctx.field, saved, d_density, d_color, scale, ctx.needs_input_grad[0])
-        return d_x, d_u, None, None, None, None, *grads.flat()
+        return d_x, d_u, None, None, None, None, *grads
 
 
 class _HarmonicRender(torch.autograd.Function):
@@ -308,7 +314,7 @@ class _HarmonicRender(torch.autograd.Function):
         )
         scale = _scale(ctx.field.spec, d_pixel, d_opacity, d_depth)
         d_x, d_u, grads = _gradients(ctx.field, state, d_density, d_color, scale, ctx.needs_input_grad[0])
-        return d_x, d_u, None, None, None, None, None, None, *grads.flat()
+        return d_x, d_u, None, None, None, None, None, None, *grads
 
 
 def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:

@@ -1,4 +1,4 @@
-"""A checkout on a machine where little is installed: what the commands import, and the script that starts them there."""
+"""A checkout where little is installed: what the commands import, and the script that starts them there."""
 
 import subprocess
 import sys

@@ -56,10 +56,10 @@ class Usage:
     lanes: int = 0
 
 
-def compile_usage(
+def compiled(
     kernel: Any, target: str, signature: Mapping[str, str], constants: Mapping[str, Any], **options: Any
-) -> Usage:
-    """Compile a ``triton.jit`` function for ``target`` (one of ``TARGETS``) without a GPU and read what it uses.
+) -> Any:
+    """A ``triton.jit`` function compiled for ``target`` (one of ``TARGETS``) without a GPU: ``asm``, ``metadata``.
 
     Args:
         kernel: the decorated function.
@@ -78,11 +78,17 @@ def compile_usage(
     types = {name: "constexpr" if name in constants else signature[name] for name in names}
     aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if types[name].startswith("*")}
     source = ASTSource(fn=kernel, signature=types, constexprs=dict(constants), attrs=aligned)
-    compiled = triton.compile(source, target=GPUTarget(*_GPU_TARGETS[target]), options=options)
-    shared = compiled.metadata.shared
-    if "cubin" in compiled.asm:
-        return _usage_of_cubin(compiled.asm["cubin"], shared)
-    return _usage_of_amdgcn(compiled.asm["amdgcn"], shared)
+    return triton.compile(source, target=GPUTarget(*_GPU_TARGETS[target]), options=options)
+
+
+def compile_usage(
+    kernel: Any, target: str, signature: Mapping[str, str], constants: Mapping[str, Any], **options: Any
+) -> Usage:
+    """Compile (see ``compiled``) and read what it uses."""
+    found = compiled(kernel, target, signature, constants, **options)
+    if "cubin" in found.asm:
+        return _usage_of_cubin(found.asm["cubin"], found.metadata.shared)
+    return _usage_of_amdgcn(found.asm["amdgcn"], found.metadata.shared)
 
 
 def _usage_of_cubin(cubin: bytes, shared: int) -> Usage:

@@ -4,9 +4,12 @@ import math
 
 import pytest
 import torch
+import triton
+import triton.language as tl
 
 from nerfkit.kernels import use
 from nerfkit.kernels.harmonic_field import FieldSpec, FieldWeights, harmonic_density, harmonic_field, harmonic_render
+from nerfkit.kernels.harmonic_field.triton_operands import operand
 from nerfkit.kernels.march import Samples
 from tests.kernels import ladder
 from tests.kernels.harmonic_cases import FEW, PACKED, SPECS, Result, assert_same, bits, evaluate, make_rays
@@ -35,11 +38,52 @@ def test_interpreter_equals_reference(poison: None, name: str, composited: bool)
         assert_same(evaluate("triton", spec, **case), evaluate("reference", spec, dtype=EXACT[name], **case))
 
 
+def rounded_to_tf32(x: torch.Tensor) -> torch.Tensor:
+    """Float32 to 10 bits behind the point, ties away from zero, by another way than the kernels': ulps as integers."""
+    mantissa, exponent = torch.frexp(x.detach().double())
+    nearest = torch.floor(mantissa.abs() * 2**11 + 0.5) * mantissa.sign()
+    return x + (torch.ldexp(nearest, exponent - 11).to(x.dtype) - x.detach())
+
+
 @pytest.mark.interpreted
-def test_interpreter_in_tf32(poison: None) -> None:
-    """The interpreter multiplies tf32 operands as float32: this shows the mode's path, a GPU its rounding."""
-    found = evaluate("triton", SPECS["default"]._replace(precision="tf32"))
-    assert_same(found, evaluate("reference", SPECS["default"], dtype=torch.float64))
+def test_tf32_operands_are_rounded_and_not_cut_off(poison: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter multiplies what it is given as float32, so that operands' rounding is all there is to see.
+
+    It is compared with PyTorch's own field whose products are given rounded numbers: at most twice that error. Cut-off
+    numbers are 6 to 8 times as wrong.
+    """
+    spec = SPECS["default"]._replace(precision="tf32")
+    case = {"width": 64, "depth": 3}
+    linear = torch.nn.functional.linear
+    exact = evaluate("reference", spec, dtype=torch.float64, **case)
+    monkeypatch.setattr(
+        torch.nn.functional, "linear", lambda x, w, b=None: linear(rounded_to_tf32(x), rounded_to_tf32(w), b)
+    )
+    same = evaluate("reference", spec, **case)
+    monkeypatch.undo()
+    compare(evaluate("triton", spec, **case), same, exact)
+
+
+@triton.jit
+def round_kernel(x_ptr, y_ptr, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(y_ptr + i, operand(tl.load(x_ptr + i), x_ptr, "tf32"))
+
+
+@pytest.mark.interpreted
+def test_rounding_to_tf32() -> None:
+    ulp = 2.0**-10
+    exact = [1.0, 1 + ulp, 1 + ulp / 2, -1 - ulp / 2, 1 + 0.49 * ulp, 1 + 1.5 * ulp, 1 + 1.51 * ulp, 0.0]
+    odd = [math.inf, -math.inf, 1e-38, -3e38]
+    x = torch.tensor([*exact, *odd, *torch.randn(20, generator=torch.Generator().manual_seed(0)).tolist()])
+    y = torch.empty_like(x)
+    round_kernel[(1,)](x, y, BLOCK=32)
+    assert torch.equal(y[:8], torch.tensor([1, 1 + ulp, 1 + ulp, -1 - ulp, 1, 1 + 2 * ulp, 1 + 2 * ulp, 0]))
+    assert torch.equal(y[8:10], x[8:10])
+    assert torch.equal(y[10:], rounded_to_tf32(x[10:]))
+    nan = torch.full((32,), -1 >> 1 & 0x7FFFFFFF, dtype=torch.int32).view(torch.float32)  # a GPU's: all bits set
+    round_kernel[(1,)](nan, y, BLOCK=32)
+    assert y.isnan().all()
 
 
 @pytest.mark.interpreted
