@@ -3,13 +3,15 @@
 Inside ``dry_run()`` whatever is made on or moved to "cuda" is a ``GpuTensor``. Operations on it run on the CPU, but
 
 - a CPU tensor among GPU tensors raises, as PyTorch and Triton would; a CPU number (0-dimensional) may go along;
-- Triton kernels run in the interpreter (``TRITON_INTERPRET=1`` before they are imported);
+- Triton kernels run in the interpreter (``TRITON_INTERPRET=1`` before they are imported), whose float32 exponentials
+  and quotients are as far off as ``ex2.approx.f32`` and ``div.full.f32`` may be: 2 ulp;
 - ``Counts`` has every operation that would launch a kernel, every launch of ours, and every wait for the device.
 
 What it cannot show: time, memory, the rounding of a GPU's instructions, races, and whether a kernel compiles.
 """
 
 import contextlib
+import math
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -249,16 +252,40 @@ def dry_run() -> Iterator[Counts]:
             (torch.optim.Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(grouped)),
         ):
             stack.enter_context(mock.patch.object(owner, name, value))
-        stack.enter_context(_kernels_counted(counts))
+        stack.enter_context(_kernels_watched(counts))
         stack.enter_context(operations)
         stack.enter_context(calls)
         yield counts
 
 
+def _off(result: np.ndarray, *arguments: np.ndarray) -> np.ndarray:
+    """Float32 results moved by 2 ulp, up or down as the arguments' bits say."""
+    with np.errstate(all="ignore"):
+        bits = sum(np.broadcast_to(a, result.shape).astype(np.float32).view(np.uint32) for a in arguments)
+        ulps = np.where(bits * np.uint32(2654435761) >> np.uint32(31), np.float32(2), np.float32(-2))
+        moved = result + ulps * np.spacing(np.abs(result))
+    whole = (result == np.rint(result)) | ~np.isfinite(result)  # powers of two, and what is no number, are exact
+    return np.where(whole, result, moved).astype(np.float32)
+
+
+def _exponential(x: np.ndarray) -> np.ndarray:
+    if x.dtype != np.float32:
+        return np.exp(x)
+    with np.errstate(all="ignore"):
+        y = x * np.float32(math.log2(math.e))
+        return _off(np.exp2(y), y)
+
+
+def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        found = np.divide(a, b)
+    return _off(found, a, b) if found.dtype == np.float32 else found
+
+
 @contextlib.contextmanager
-def _kernels_counted(counts: Counts) -> Iterator[None]:
-    """Launches of interpreted kernels take GPU tensors alone, and are counted."""
-    from triton.runtime.interpreter import GridExecutor
+def _kernels_watched(counts: Counts) -> Iterator[None]:
+    """Launches of interpreted kernels take GPU tensors alone, are counted, and compute as roughly as a GPU may."""
+    from triton.runtime.interpreter import GridExecutor, InterpreterBuilder
 
     launch = GridExecutor.__call__
 
@@ -271,5 +298,9 @@ def _kernels_counted(counts: Counts) -> Iterator[None]:
         with _nothing_watched():
             return launch(self, *args, **kwargs)
 
-    with mock.patch.object(GridExecutor, "__call__", checked):
+    with (
+        mock.patch.object(GridExecutor, "__call__", checked),
+        mock.patch.object(InterpreterBuilder, "create_exp", lambda self, x: self.unary_op(x, _exponential)),
+        mock.patch.object(InterpreterBuilder, "create_fdiv", lambda self, a, b: self.binary_op(a, b, _quotient)),
+    ):
         yield
