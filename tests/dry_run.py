@@ -145,14 +145,16 @@ class _Move(torch.autograd.Function):
     """A copy on the other device, and its gradient's way back."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, to_gpu: bool) -> Tensor:
-        ctx.to_gpu = to_gpu
+    def forward(ctx: Any, tensor: Tensor, to_gpu: bool, counts: Counts) -> Tensor:
+        ctx.to_gpu, ctx.counts = to_gpu, counts
+        counts.wait(f"copy to {'cuda' if to_gpu else 'cpu'}")
+        counts.aten["copy between devices"] += 1
         copied = _plain(tensor).clone()
         return _labeled(copied) if to_gpu else copied
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Move.apply(gradient, not ctx.to_gpu), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _Move.apply(gradient, not ctx.to_gpu, ctx.counts), None, None
 
 
 class _Calls(TorchFunctionMode):
@@ -208,10 +210,8 @@ class _Calls(TorchFunctionMode):
     def _moved(self, tensor: Tensor, device: torch.device) -> Tensor:
         if tensor.device.type == device.type:
             return tensor
-        self.counts.wait(f"copy to {device.type}")
-        self.counts.aten["copy between devices"] += 1
         with self:
-            return _Move.apply(tensor, device.type == "cuda")
+            return _Move.apply(tensor, device.type == "cuda", self.counts)
 
 
 @contextlib.contextmanager

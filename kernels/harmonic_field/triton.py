@@ -5,6 +5,7 @@ the layers' outputs only where asked to ``store``. The backward goes over the sa
 outputs again, gradients through the layers, products over the samples.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -26,8 +27,9 @@ from .triton_backward import (
     ray_sums_kernel,
     squares_kernel,
 )
-from .triton_forward import field_kernel, render_kernel
+from .triton_forward import field_kernel, render_kernel, starts_kernel
 
+STARTS = 128  # spans that a program finds the first rays of
 SPAN = 8  # tiles of samples that a program of ``render_kernel`` starts rays in
 CHUNK_BYTES = 256 << 20  # of layers' outputs and gradients that the backward holds at a time
 SHARE = 2048  # samples that a program sums a weight's gradient over, at least
@@ -164,9 +166,21 @@ def _per_ray(directions: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tens
     return torch.nn.functional.linear(e, weights.direction, weights.feature[1])
 
 
+def _zeros(device: torch.device, *shapes: tuple[int, ...]) -> list[Tensor]:
+    """Float32 zeros of these shapes, of one fill; each begins at a multiple of 16 bytes, as compiled kernels expect."""
+    sizes = [math.prod(shape) for shape in shapes]
+    parts = torch.zeros(sum(-(-size // 4) * 4 for size in sizes), device=device).split([-(-n // 4) * 4 for n in sizes])
+    return [part[:size].view(shape) for part, size, shape in zip(parts, sizes, shapes, strict=True)]
+
+
+@functools.lru_cache(maxsize=16)
+def _one(device: torch.device) -> Tensor:
+    return torch.ones((), device=device)
+
+
 def _scale(spec: FieldSpec, *gradients: Tensor) -> Tensor:
     """What gradients are multiplied by on their way: 1, or for float16 a power of two that fits their size."""
-    one = torch.ones((), device=gradients[0].device)
+    one = _one(gradients[0].device)
     if spec.precision != "fp16":
         return one
     largest = torch.stack([g.abs().max() if g.numel() else one * 0 for g in gradients]).max()
@@ -183,10 +197,10 @@ def _gradients(
     total = saved.x.shape[0]
     d_u = torch.zeros(saved.u.shape, device=device)
     d_x = torch.empty_like(saved.x) if to_positions else None
-    flat = torch.zeros(packing.gradients, device=device)
+    flat = torch.zeros(packing.gradients, device=device) if total == 0 else None
     chunk = max(1, CHUNK_BYTES // (2 * (d + 1) * w * field.matrices.element_size()))
     chunk = min(total, triton.cdiv(chunk, tile.samples) * tile.samples)
-    if total == 0:
+    if flat is not None:
         return d_x, d_u, unpack(flat, field.weights, field.spec, packing)
     d_layers, d_heads = _layers(field, chunk), field.matrices.new_empty(chunk, HEADS)
     layers = _layers(field, chunk) if saved.layers is None else saved.layers
@@ -225,13 +239,12 @@ def _gradients(
             positions_kernel[(triton.cdiv(count, field.positions["M"]),)](
                 d_layers, chunk, saved.x, field.matrices, *field.tables, d_x, first, count, **field.positions
             )
-        flat += partial[:parts].sum(0)
-    unscaled = 1 / scale
-    return (
-        None if d_x is None else d_x * unscaled,
-        d_u * unscaled,
-        unpack(flat * unscaled, field.weights, field.spec, packing),
-    )
+        found = partial[:parts].sum(0)
+        flat = found if flat is None else flat + found
+    assert flat is not None
+    if field.spec.precision == "fp16":
+        d_x, d_u, flat = None if d_x is None else d_x / scale, d_u / scale, flat / scale
+    return d_x, d_u, unpack(flat, field.weights, field.spec, packing)
 
 
 class _HarmonicField(torch.autograd.Function):
@@ -265,21 +278,21 @@ class _HarmonicRender(torch.autograd.Function):
     def forward(ctx, x, u, samples, spec, by_length, early_stop, keep, store, *tensors):
         field = _Field.of(FieldWeights.unflatten(tensors), spec)
         count, rays, device, u = x.shape[0], u.shape[0], x.device, u.to(field.matrices.dtype)
-        pixel, opacity, depth = (torch.zeros(*shape, device=device) for shape in ((rays, 3), (rays,), (rays,)))
+        # Zeros: nothing is written behind an early stop, nor of rays without samples.
+        pixel, opacity, depth = _zeros(device, (rays, 3), (rays,), (rays,))
         density, color, weights, behind, used, layers = pixel, pixel, pixel, pixel, pixel, None
         if keep:
-            # Zeros: nothing is written behind an early stop, nor of rays without samples.
-            density, color, weights = (torch.zeros(count, *shape, device=device) for shape in ((), (3,), ()))
-            behind, used = torch.ones(rays, device=device), torch.zeros(rays, dtype=torch.int32, device=device)
+            density, color, weights, used = _zeros(device, (count,), (count, 3), (count,), (rays,))
+            behind, used = torch.ones(rays, device=device), used.view(torch.int32)
             if store:
                 layers = _layers(field, count).zero_() if early_stop > 0 else _layers(field, count)
         if count:
             span = SPAN * field.tile.samples
             programs = triton.cdiv(count, span)
-            marks = torch.arange(programs + 1, device=device) * span
-            marks[-1] = count
-            # The samples of the rays that begin in a span: whole rays, so that none is shared.
-            starts = samples.offsets[torch.searchsorted(samples.offsets, marks)]
+            starts = torch.empty(programs + 1, dtype=torch.int64, device=device)
+            starts_kernel[(triton.cdiv(programs + 1, STARTS),)](
+                samples.offsets, starts, rays, programs + 1, count, SPAN=span, BLOCK=STARTS
+            )
             render_kernel[(programs,)](
                 x, samples.ray_index, u, field.matrices, field.small, *field.tables, starts, samples.offsets,
                 samples.t_start, samples.t_end, early_stop, pixel, opacity, depth, behind, used,

@@ -214,6 +214,24 @@ def _at(value, here):
     return tl.sum(tl.where(here, value, 0.0), 0)
 
 
+@triton.jit(do_not_specialize=["rays", "starts", "count"], do_not_specialize_on_alignment=["offsets_ptr"])
+def starts_kernel(offsets_ptr, starts_ptr, rays, starts, count, SPAN: tl.constexpr, BLOCK: tl.constexpr):
+    """Where ``render_kernel``'s programs begin: the first ray's first sample from each multiple of SPAN on; ``count``.
+
+    A program takes the rays that begin in its span: whole rays, so that none is shared.
+    """
+    span = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mark = tl.minimum(span.to(tl.int64) * SPAN, count)
+    low = tl.zeros((BLOCK,), tl.int32)
+    high = low + rays  # whose offset is ``count``, which no mark exceeds
+    while tl.max(high - low, 0) > 0:
+        middle = (low + high) // 2
+        before = tl.load(offsets_ptr + middle) < mark
+        low = tl.where(before & (low < high), middle + 1, low)
+        high = tl.where(before, high, middle)
+    tl.store(starts_ptr + span, tl.load(offsets_ptr + low), span < starts)
+
+
 @triton.jit(
     do_not_specialize=["rows"],
     do_not_specialize_on_alignment=["x_ptr", "ray_ptr", "offsets_ptr", "near_ptr", "far_ptr"],

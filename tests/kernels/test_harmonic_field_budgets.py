@@ -39,7 +39,7 @@ def signature(kernel: Any, constants: dict[str, Any], operands: str = "*bf16") -
     return {name: kind(name) for name in kernel.arg_names if name not in constants}
 
 
-NAMES = ["render", "field", "backward", "squares", "embedded", "heads", "ray_sums", "positions"]
+NAMES = ["starts", "render", "field", "backward", "squares", "embedded", "heads", "ray_sums", "positions"]
 
 
 def launch(name: str, spec: FieldSpec, width: int, depth: int, target: str) -> tuple[Any, dict[str, Any]]:
@@ -50,6 +50,7 @@ def launch(name: str, spec: FieldSpec, width: int, depth: int, target: str) -> t
     field = field._replace(tile=triton.tile_of(width, spec.precision, hip=target.startswith("gfx")))
     sizes = {"D": depth, "E": field.packing.columns}
     kernels = {
+        "starts": (triton_forward.starts_kernel, {"SPAN": triton.SPAN * field.tile.samples, "BLOCK": triton.STARTS}),
         "render": (triton_forward.render_kernel, {**field.forward, "BY_LENGTH": True, "SAVE": True, "STORE": False}),
         "field": (triton_forward.field_kernel, {**field.forward, "COLOR": True, "SAVE": False, "STORE": True}),
         "backward": (triton_backward.backward_kernel, field.backward),
@@ -114,6 +115,6 @@ def test_operands_in_tf32_are_rounded(name: str, target: str) -> None:
 def test_a_step_of_another_size_compiles_nothing(name: str) -> None:
     """Numbers of samples change from step to step: kernels are not to be specialized by them."""
     kernel, _ = launch(name, *SHAPES["preset"], "sm_90")
-    changing = {"rows", "layers_rows", "layers_first", "first", "count"}
+    changing = {"rays", "starts", "rows", "layers_rows", "layers_first", "first", "count"}
     found = {p.name for p in kernel.params if p.name in changing and not p.do_not_specialize}
     assert not found

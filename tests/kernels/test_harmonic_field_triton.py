@@ -138,6 +138,21 @@ def test_no_octaves_at_another_frequency(poison: None) -> None:
 
 
 @pytest.mark.interpreted
+@pytest.mark.parametrize("counts", [[5], [0, 0, 7, 0, 300, 1, 0, 129, 0, 0], [64] * 9, [0] * 200 + [3] * 500], ids=len)
+def test_programs_begin_where_rays_do(counts: list[int]) -> None:
+    from nerfkit.kernels.harmonic_field.triton import STARTS
+    from nerfkit.kernels.harmonic_field.triton_forward import starts_kernel
+
+    offsets, span = torch.tensor([0, *counts]).cumsum(0), 64
+    total = int(offsets[-1])
+    marks = torch.tensor([*range(0, total, span), total])
+    starts = torch.empty_like(marks)
+    grid = (triton.cdiv(len(marks), STARTS),)
+    starts_kernel[grid](offsets, starts, len(counts), len(marks), total, SPAN=span, BLOCK=STARTS)
+    assert torch.equal(starts, offsets[torch.searchsorted(offsets, marks)])
+
+
+@pytest.mark.interpreted
 def test_two_runs_are_equal_in_every_bit(poison: None) -> None:
     for one, other in zip(
         bits(evaluate("triton", SPECS["default"])), bits(evaluate("triton", SPECS["default"])), strict=True
