@@ -102,13 +102,13 @@ class _Operations(TorchDispatchMode):
         super().__init__()
         self.counts = counts
         self.making = False  # inside a call with device="cuda"
-        self.going_back = False  # in autograd's engine, on GPU tensors: it makes gradients that are missing, as zeros
+        self.inside = False  # PyTorch's own code, on GPU tensors: what it makes of nothing is on their device
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         leaves = tree_leaves((args, kwargs))
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        on_gpu = self.making or any(isinstance(t, GpuTensor) for t in tensors) or (self.going_back and not tensors)
+        on_gpu = self.making or any(isinstance(t, GpuTensor) for t in tensors) or (self.inside and not tensors)
         name = func._schema.name.partition("::")[2]
         if on_gpu:
             self._check(func, name, args, kwargs, tensors, leaves)
@@ -171,6 +171,8 @@ class _Calls(TorchFunctionMode):
         if func in (Tensor.cuda, Tensor.cpu):
             return self._moved(args[0], GPU if func is Tensor.cuda else torch.device("cpu"))
         if func in (Tensor.tolist, Tensor.numpy) and isinstance(args[0], GpuTensor):
+            if func is Tensor.numpy and kwargs.get("force"):
+                return self._moved(args[0].detach(), torch.device("cpu")).numpy()
             if func is Tensor.numpy:
                 raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
             self.counts.wait("tolist")
@@ -188,12 +190,13 @@ class _Calls(TorchFunctionMode):
             if not to_gpu:
                 args = tree_map(lambda t: _plain(t) if isinstance(t, GpuTensor) else t, args)
         operations = self.operations
-        before = operations.making, operations.going_back
-        operations.making, operations.going_back = to_gpu, False
+        before = operations.making, operations.inside
+        operations.making = to_gpu
+        operations.inside = given is None and any(isinstance(t, GpuTensor) for t in tree_leaves((args, kwargs)))
         try:
             return func(*args, **kwargs)
         finally:
-            operations.making, operations.going_back = before
+            operations.making, operations.inside = before
 
     def _to(self, tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         device, dtype = kwargs.get("device"), kwargs.get("dtype")
@@ -225,7 +228,7 @@ def dry_run() -> Iterator[Counts]:
 
     def backward(outputs: Any, *args: Any, **kwargs: Any) -> Any:
         on_gpu = any(isinstance(t, GpuTensor) for t in outputs)
-        with calls, mock.patch.object(operations, "going_back", on_gpu):  # PyTorch turns ``calls`` off around this call
+        with calls, mock.patch.object(operations, "inside", on_gpu):  # PyTorch turns ``calls`` off around this call
             return run_backward(outputs, *args, **kwargs)
 
     def grouped(lists: Any, with_indices: bool = False) -> Any:

@@ -142,8 +142,8 @@ def sample_photos(
     draw = Draw(seed, step).checked(count)
     with implementation(__name__, camera_to_world, float32="camera_to_world") as kernels:
         view, row, column, rgba = kernels.choose_listed(draw, images.contiguous(), listed.contiguous(), count)
-        rays = kernels.rays_from_pixels(camera_to_world, intrinsics, view, row, column)
-    return RayBatch(*rays, view, row, column), rgba
+        origins, directions = kernels.rays_from_pixels(camera_to_world, intrinsics, view, row, column)
+    return RayBatch(origins, directions, view, row, column), rgba
 
 
 __all__ = ["RayBatch", "rays_from_pixels", "sample_photos", "sample_rays"]

@@ -183,8 +183,8 @@ class FieldFit:
             weight = len(piece.rgba) / count
             values, error, taken = self._backward(piece, first, weight)
             for name, value in values.items():
-                share = value if weight == 1 else weight * value
-                terms[name] = terms[name] + share if name in terms else share
+                part = value if weight == 1 else weight * value
+                terms[name] = terms[name] + part if name in terms else part
             errors.append(error)
             samples += taken
         self.watch.look(terms, number)

@@ -54,7 +54,8 @@ class Timelapse:
     def add(self, mesh: Mesh) -> None:
         """One more snapshot; ``mesh`` in normalized units. Topology and texture may change from one to the next."""
         number = len(self.frames)
-        own = replace(mesh, vertices=self.units.invert(mesh.vertices.detach().cpu()))
+        own = mesh.to("cpu")
+        own = replace(own, vertices=self.units.invert(own.vertices.detach()))
         files = [name for name in self.formats if name in ("glb", "ply")]
         save_mesh(own, self.folder / f"mesh_{number:04d}", files)
         if self.usd is not None:
