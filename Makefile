@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: clock test lint types layers unit quick gpu clean
+.PHONY: clock test lint types layers unit quick gpu gpu-dry clean
 
 clock: $(STAMP)
 	$(BIN)/python train.py scene=clock
@@ -32,9 +32,13 @@ unit: $(STAMP)
 quick: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
-# On a machine with a GPU: the kernels' tests there, then their times.
+# On a machine with a GPU: the tests there, then training, kernels, pictures; 590 s. OUT=FOLDER for the results.
 gpu: $(STAMP)
-	$(BIN)/python -m benchmarks gpu
+	$(BIN)/python -m benchmarks gpu $(if $(OUT),--out $(OUT))
+
+# The same tests where there is none: tests/dry_run.py. The interpreter takes an hour or more.
+gpu-dry: $(STAMP)
+	$(BIN)/python -m pytest -m gpu --gpu-dry -n auto --dist worksteal
 
 clean:
 	rm -rf build dist *.egg-info

@@ -1,7 +1,9 @@
 """The tests marked ``gpu``, in several processes at once: most of their time is the compiler's, on one core each."""
 
+import contextlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -14,6 +16,7 @@ import torch
 from benchmarks import status
 from benchmarks.gpu_limits import Budget
 
+REPORTING = 4.0  # seconds that a process has for its report when its time is over
 MEMORY_A_PROCESS = 6 << 30  # bytes of GPU memory
 
 
@@ -42,21 +45,24 @@ def run(folder: Path, count: int, budget: Budget, root: Path = status.ROOT) -> l
     """Run them, ``count`` processes at once; reports are left as ``folder``/N.xml.
 
     Returns:
-        What went wrong with whole processes: time used up, or an exit code that no failed test explains.
+        What went wrong with whole processes: time used up, or an exit code that no failed test explains; and files of
+        tests that could not be imported.
     """
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment |= {"OMP_NUM_THREADS": "1"}
     paths = [str(path.relative_to(root)) for path in files(root)]
-    pytest = [sys.executable, "-m", "pytest", "-m", "gpu"]
+    pytest = [sys.executable, "-m", "pytest", "-m", "gpu", "--tb=short"]
     collect = [*pytest, "--collect-only", "-q", "-o", "addopts=--strict-markers -p no:cacheprovider", *paths]
     listed = subprocess.run(collect, cwd=root, env=environment, capture_output=True, text=True, check=False)
     names = [line for line in listed.stdout.splitlines() if "::" in line]
+    problems = []
     if listed.returncode != 0 or not names:
-        return [f"the tests could not be collected (exit code {listed.returncode}): {listed.stdout[-2000:]}"]
+        problems = [f"the tests could not be collected (exit code {listed.returncode}): {listed.stdout[-2000:]}"]
     running: list[subprocess.Popen[bytes]] = []
     try:
         for number in range(min(count, len(names))):
-            command = [*pytest, f"--junitxml={folder / f'{number}.xml'}", *names[number::count]]
+            report = (folder / f"{number}.xml").resolve()
+            command = [*pytest, "-vv", f"--junitxml={report}", *names[number::count]]
             with _log(folder, number).open("w") as output:
                 child = subprocess.Popen(command, cwd=root, env=environment, stdout=output, stderr=subprocess.STDOUT)
             running.append(child)
@@ -65,7 +71,7 @@ def run(folder: Path, count: int, budget: Budget, root: Path = status.ROOT) -> l
         for child in running:
             child.kill()  # nothing where it has ended
             child.wait()
-    return [f"process {number} of {len(running)} {problem}" for number, problem in found if problem]
+    return problems + [f"process {number} of {len(running)} {problem}" for number, problem in found if problem]
 
 
 def _problem(child: subprocess.Popen[bytes], log: Path, budget: Budget) -> str | None:
@@ -73,6 +79,9 @@ def _problem(child: subprocess.Popen[bytes], log: Path, budget: Budget) -> str |
     try:
         code = child.wait(timeout=max(budget.left(), 0.1))
     except subprocess.TimeoutExpired:
+        child.send_signal(signal.SIGINT)  # on which pytest still writes its report
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=REPORTING)
         return f"did not end within the {budget.used():.0f} s of the tests"
     if code in (0, 1):
         return None
@@ -86,7 +95,8 @@ def _log(folder: Path, number: int) -> Path:
 def cases(folder: Path) -> Iterator[ElementTree.Element]:
     """Every test of all reports."""
     for path in sorted(folder.glob("*.xml")):
-        yield from ElementTree.parse(path).iter("testcase")
+        with contextlib.suppress(ElementTree.ParseError):  # of a process that was ended while it wrote
+            yield from ElementTree.parse(path).iter("testcase")
 
 
 def outcome(folder: Path) -> Outcome:
@@ -102,6 +112,12 @@ def outcome(folder: Path) -> Outcome:
         else:
             passed.append(name)
     return Outcome(passed, skipped, failed)
+
+
+def node_id(name: str) -> str:
+    """A test's name in a report as pytest takes it: ``tests.kernels.test_march::test_gpu`` -> ``tests/...py::...``."""
+    module, _, test = name.partition("::")
+    return f"{module.replace('.', '/')}.py::{test}"
 
 
 def verified_kernels(folder: Path, root: Path = status.ROOT) -> list[str]:

@@ -29,7 +29,6 @@ import time
 from typing import NamedTuple
 
 import torch
-import trimesh
 from torch import Tensor
 
 from benchmarks import supersample
@@ -211,6 +210,8 @@ def bumpy(points: Tensor, generator: torch.Generator, relief: float = RELIEF) ->
 
 def unit_ball(subdivisions: int) -> tuple[Tensor, Tensor]:
     """An icosphere's vertices (V,3) float64 and faces (F,3)."""
+    import trimesh
+
     ball = trimesh.creation.icosphere(subdivisions)
     return torch.tensor(ball.vertices), torch.tensor(ball.faces)
 

@@ -40,10 +40,13 @@ def refine_stage(
 ) -> tuple[Mesh, Specular | None]:
     """The refined mesh and its highlights, None where it does without; metrics, curves and pictures go to ``record``.
 
+    Pictures and their gradients are computed on the model's device. On the CPU remain: the solves of ``LargeSteps``,
+    the search for self-intersections, UV charts, and the metrics of pictures. The results are on the CPU.
+
     Args:
         coarse: with vertex colors, in normalized units.
     """
-    o, seed = config.refine, config.seed
+    o, seed, coarse = config.refine, config.seed, coarse.to(model.device)
     before = evaluate_mesh(coarse, scene, scene.test)
     start = time.perf_counter()
 
@@ -71,11 +74,12 @@ def refine_stage(
     }
     record.update_metrics({"mesh": found})
     record.log(_table(found))
-    return refined, specular
+    return refined.to("cpu"), None if specular is None else specular.to("cpu")
 
 
 def _surface(mesh: Mesh, scene: Scene) -> dict[str, Any]:
     """What metrics.json says of a surface: how it hangs together, and how far the truth is where that is known."""
+    mesh = mesh.to("cpu")
     report = topology_report(mesh)
     found: dict[str, Any] = {
         "watertight": report.watertight,

@@ -114,10 +114,12 @@ def render(config: RenderOptions) -> list[Path]:
     scene = recorded(record.folder) or load_scene(trained)
     folder = Path(os.path.expanduser(config.output)) if config.output else record.folder / "video"
 
-    def fit() -> FieldFit:
-        return _load_fit(trained, scene, record, pick_device(config.device), rendering=True)
+    device = pick_device(config.device)
 
-    source, identity = _source(name, record, scene, fit)
+    def fit() -> FieldFit:
+        return _load_fit(trained, scene, record, device, rendering=True)
+
+    source, identity = _source(name, record, scene, fit, device)
     return show(source, name, config, scene.cameras, scene.up, folder, identity, record.log)
 
 
@@ -154,10 +156,12 @@ def _exported(folder: Path) -> Path | None:
     return next((p for p in (folder / "mesh" / f"mesh.{end}" for end in ("glb", "obj", "ply")) if p.exists()), None)
 
 
-def _source(name: str, record: Run, scene: Scene, fit: Callable[[], FieldFit]) -> tuple[Source, str]:
+def _source(
+    name: str, record: Run, scene: Scene, fit: Callable[[], FieldFit], device: torch.device
+) -> tuple[Source, str]:
     """What to show of a run, its mesh or its field, and what tells one state of that from another."""
     if name == "mesh":
-        return _mesh_source(record, scene)
+        return _mesh_source(record, scene, device)
     trained = fit()
     return FieldSource(trained.average, scene.background), str(trained.progress.step)
 
@@ -167,16 +171,16 @@ def _units(record: Run, scene: Scene) -> Similarity:
     return scene.normalization.enlarged(record.metrics().get("export", {}).get("scale", 1.0))
 
 
-def _mesh_source(record: Run, scene: Scene) -> tuple[Source, str]:
+def _mesh_source(record: Run, scene: Scene, device: torch.device) -> tuple[Source, str]:
     """The exported mesh, back in normalized units, with its highlights where it has some, and when it was written."""
     path = _exported(record.folder)
     assert path is not None  # ``pick_source`` has seen it
-    mesh = load_mesh(path).transformed(_units(record, scene).apply)
+    mesh = load_mesh(path).transformed(_units(record, scene).apply).to(device)
     identity = f"{path.name} {path.stat().st_mtime_ns}"
     highlights = path.with_name(SPECULAR)
     if highlights.exists() and mesh.texture is not None:
         identity += f" {highlights.stat().st_mtime_ns}"
-        return SpecularSource(mesh, Specular.load(highlights), scene.background), identity
+        return SpecularSource(mesh, Specular.load(highlights).to(device), scene.background), identity
     return MeshSource(mesh, scene.background), identity
 
 
@@ -278,7 +282,7 @@ class _Stages:
     def _video(self) -> None:
         o, folder = self.config.video, self.record.folder
         name = pick_source(folder, o.source)
-        source, identity = _source(name, self.record, self.scene, self._have_fit)
+        source, identity = _source(name, self.record, self.scene, self._have_fit, self.device)
         show(source, name, o, self.scene.cameras, self.scene.up, folder / "video", identity, self.record.log)
 
     # ---- between the stages

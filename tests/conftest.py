@@ -1,5 +1,6 @@
 """For all tests: one CPU thread for torch, the Triton interpreter's child process, GPU skips."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,11 +11,22 @@ from typing import Any
 import pytest
 import torch
 
+from tests.dry_run import dry_run
+
 TOGETHER = 12  # interpreted tests of a child process, which takes some seconds to start
-INTERPRETING = os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
+
+
+def interpreting() -> bool:
+    return os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--gpu-dry", action="store_true", help="GPU tests without a GPU: see tests/dry_run.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--gpu-dry"):
+        os.environ["TRITON_INTERPRET"] = "1"  # before a test imports kernels
     torch.set_num_threads(1)  # where another program is busy, small parallel regions only wait for each other
     config.addinivalue_line("markers", "interpreted: Triton's interpreter; some of a file's run in a child process")
 
@@ -49,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         if item.get_closest_marker("interpreted"):
             item.add_marker("slow")
     yield
-    if INTERPRETING:
+    if interpreting():
         return
     waiting: dict[pytest.Module, list[str]] = {}
     kept = []
@@ -67,8 +79,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("gpu"):
-        if INTERPRETING:
+    if item.get_closest_marker("gpu") and not item.config.getoption("--gpu-dry"):
+        if interpreting():
             pytest.skip("TRITON_INTERPRET is set: kernels would not run on the GPU")
         if not torch.cuda.is_available():
             pytest.skip("no GPU that Triton can drive")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    dry = item.get_closest_marker("gpu") and item.config.getoption("--gpu-dry")
+    with dry_run() if dry else contextlib.nullcontext():
+        return (yield)

@@ -83,14 +83,14 @@ def packing_of(width: int, depth: int, spec: FieldSpec) -> Packing:
 
 
 @functools.lru_cache(maxsize=16)
-def places(spec: FieldSpec, packing: Packing, device: torch.device) -> Tensor:
+def places(spec: FieldSpec, packing: Packing) -> Tensor:
     """(E,) column of each entry of ``reference.embed`` in the padded embedding."""
     if spec.omega0 == math.pi:
-        return torch.arange(spec.position_size, device=device)
+        return torch.arange(spec.position_size)
     group = -(-spec.octaves // packing.chunk) * packing.chunk
     waves = torch.arange(6)[:, None] * group + torch.arange(spec.octaves)  # (6, K)
     inputs = 6 * group + torch.arange(3 * spec.append_input)
-    return torch.cat([waves.flatten(), inputs]).to(device)
+    return torch.cat([waves.flatten(), inputs])
 
 
 @functools.lru_cache(maxsize=16)
@@ -100,7 +100,7 @@ def wave_table(spec: FieldSpec, packing: Packing, device: torch.device) -> Tenso
     For a column that is the input itself the first three hold its axis instead. Padding is all zero: sin 0.
     """
     table = torch.zeros(5, packing.columns, dtype=torch.float64)
-    for j, column in enumerate(places(spec, packing, torch.device("cpu")).tolist()):
+    for j, column in enumerate(places(spec, packing).tolist()):
         if j < 6 * spec.octaves:
             group, octave = divmod(j, spec.octaves)
             table[group // 2, column] = spec.omega0 * 2.0**octave / (2 * math.pi)
@@ -142,34 +142,80 @@ def _own_embedded(weights: FieldWeights, packing: Packing) -> list[Tensor]:
     return [*first, weights.hidden[packing.skip - 1][0][:, packing.width :]] if packing.skip else first
 
 
-@torch.no_grad()
-def pack(weights: FieldWeights, spec: FieldSpec, packing: Packing) -> tuple[Tensor, Tensor]:
-    """The matrices, flat, in the precision of the products; and float32 [biases, w_d, W_o, b_d, b_o]."""
-    device = weights.density[0].device
-    matrices = torch.zeros(packing.matrices, dtype=DTYPES[spec.precision], device=device)
-    place = places(spec, packing, device)
-    for view, matrix in zip(_embedded(matrices, packing), _own_embedded(weights, packing), strict=True):
-        view[:, place] = matrix.to(matrices.dtype)
-    torch._foreach_copy_(_squares(matrices, packing), _own_squares(weights, packing))
-    small = [bias for _, bias in weights.hidden] + [weights.density[0][0], weights.color[0].flatten()]
-    return matrices, torch.cat([*small, weights.density[1], weights.color[1]])
+class Places(NamedTuple):
+    """Where each number comes from, as int64 indices.
 
-
-def unpack(flat: Tensor, weights: FieldWeights, spec: FieldSpec, packing: Packing) -> FieldWeights:
-    """Gradients of the kernels, as ``Packing.gradients`` orders them, in the shapes of the weights.
-
-    Those of the direction's matrix and the feature layer's bias are zero here: they come by way of the rays.
+    ``matrices`` and ``small`` are ``pack``'s results, out of all weights in their flat order and a zero behind them;
+    ``gradients`` those of the weights, in that order, out of the kernels' vector (any place for weights that have none
+    there).
     """
-    w, depth = packing.width, packing.depth
-    grads = FieldWeights.unflatten(tuple(torch.zeros_like(t) for t in weights.flat()))
-    place = places(spec, packing, flat.device)
-    for view, matrix in zip(_embedded(flat, packing), _own_embedded(grads, packing), strict=True):
-        matrix.copy_(view[:, place])
-    torch._foreach_copy_(_own_squares(grads, packing), _squares(flat, packing))
-    biases, of_h, of_z, heads = flat[packing.matrices :].split([w * depth, HEADS * w, HEADS * w, HEADS])
-    torch._foreach_copy_([bias for _, bias in grads.hidden], list(biases.view(depth, w)))
-    grads.density[0].copy_(of_h.view(HEADS, w)[:1])
-    grads.color[0].copy_(of_z.view(HEADS, w)[1:4])
-    grads.density[1].copy_(heads[:1])
-    grads.color[1].copy_(heads[1:4])
-    return grads
+
+    matrices: Tensor
+    small: Tensor
+    gradients: Tensor
+    zero: Tensor  # (1,) float32
+
+
+def _numbered(spec: FieldSpec, packing: Packing) -> FieldWeights:
+    """For every weight its number in the flat order."""
+    w, e = packing.width, spec.position_size
+    inputs = [w * (n > 0) + e * (n in (0, spec.skip)) for n in range(packing.depth)]
+    layers = [*((w, size) for size in inputs), (1, w), (w, w), (3, w)]
+    shapes = [shape for matrix in layers for shape in (matrix, matrix[:1])] + [(w, spec.direction_size)]
+    numbers = torch.arange(sum(math.prod(shape) for shape in shapes))
+    parts = numbers.split([math.prod(shape) for shape in shapes])
+    return FieldWeights.unflatten(tuple(part.view(shape) for part, shape in zip(parts, shapes, strict=True)))
+
+
+@functools.lru_cache(maxsize=16)
+def places_of(spec: FieldSpec, packing: Packing, device: torch.device) -> Places:
+    """The tables of a field."""
+    w, depth, place = packing.width, packing.depth, places(spec, packing)
+    own = _numbered(spec, packing)
+    total = sum(t.numel() for t in own.flat())
+    matrices = torch.full((packing.matrices,), total)
+    small = torch.cat([*(bias for _, bias in own.hidden), own.density[0][0], own.color[0].flatten()])
+    small = torch.cat([small, own.density[1], own.color[1]])
+    vector = torch.arange(packing.gradients)
+    gradients = torch.zeros(total, dtype=torch.int64)
+    for view, number, matrix in zip(
+        _embedded(matrices, packing), _embedded(vector, packing), _own_embedded(own, packing), strict=True
+    ):
+        view[:, place] = matrix
+        gradients[matrix] = number[:, place]
+    squares = zip(_squares(matrices, packing), _squares(vector, packing), _own_squares(own, packing), strict=True)
+    for view, number, matrix in squares:
+        view.copy_(matrix)
+        gradients[matrix] = number
+    biases, of_h, of_z, heads = vector[packing.matrices :].split([w * depth, HEADS * w, HEADS * w, HEADS])
+    gradients[torch.cat([bias for _, bias in own.hidden])] = biases
+    gradients[own.density[0]], gradients[own.color[0]] = of_h.view(HEADS, w)[:1], of_z.view(HEADS, w)[1:4]
+    gradients[own.density[1]], gradients[own.color[1]] = heads[:1], heads[1:4]
+    return Places(*(t.to(device) for t in (matrices, small, gradients, torch.zeros(1))))
+
+
+@torch.no_grad()
+def pack(weights: FieldWeights, spec: FieldSpec, packing: Packing, tf32: bool) -> tuple[Tensor, Tensor]:
+    """The matrices, flat, as operands of the products; and float32 [biases, w_d, W_o, b_d, b_o].
+
+    ``tf32`` rounds the matrices to its 10 bits, as ``triton_operands.operand`` does the rest.
+    """
+    of = places_of(spec, packing, weights.direction.device)
+    flat = torch.cat([*(t.flatten() for t in weights.flat()), of.zero])
+    matrices = flat[of.matrices].to(DTYPES[spec.precision])
+    if tf32:
+        rounded = ((matrices.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
+        matrices = torch.where(matrices.isfinite(), rounded, matrices)
+    return matrices, flat[of.small]
+
+
+def unpack(flat: Tensor, weights: FieldWeights, spec: FieldSpec, packing: Packing) -> tuple[Tensor | None, ...]:
+    """Gradients of the kernels, as ``Packing.gradients`` orders them, in the flat order and the shapes of the weights.
+
+    None for the direction's matrix and the feature layer's bias: theirs come by way of the rays.
+    """
+    found = flat[places_of(spec, packing, flat.device).gradients[: -weights.direction.numel()]]
+    tensors = weights.flat()[:-1]
+    parts = found.split([t.numel() for t in tensors])
+    feature_bias = weights.feature[1]
+    return *(None if t is feature_bias else g.view(t.shape) for g, t in zip(parts, tensors, strict=True)), None

@@ -5,6 +5,7 @@ the layers' outputs only where asked to ``store``. The backward goes over the sa
 outputs again, gradients through the layers, products over the samples.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -26,8 +27,9 @@ from .triton_backward import (
     ray_sums_kernel,
     squares_kernel,
 )
-from .triton_forward import field_kernel, render_kernel
+from .triton_forward import field_kernel, render_kernel, starts_kernel
 
+STARTS = 128  # spans that a program finds the first rays of
 SPAN = 8  # tiles of samples that a program of ``render_kernel`` starts rays in
 CHUNK_BYTES = 256 << 20  # of layers' outputs and gradients that the backward holds at a time
 SHARE = 2048  # samples that a program sums a weight's gradient over, at least
@@ -56,6 +58,11 @@ def tile_of(width: int, precision: str, hip: bool = torch.version.hip is not Non
     return (_TILES_HIP if hip else _TILES)[width]
 
 
+def _precision(spec: FieldSpec) -> str:
+    """As ``tl.dot`` takes it; AMD's float32 products are exact."""
+    return "tf32" if spec.precision == "tf32" and torch.version.hip is None else "ieee"
+
+
 class _Field(NamedTuple):
     """What every launch needs of a field: its weights as the kernels see them."""
 
@@ -69,7 +76,8 @@ class _Field(NamedTuple):
     @staticmethod
     def of(weights: FieldWeights, spec: FieldSpec) -> "_Field":
         packing = packing_of(weights.feature[0].shape[1], len(weights.hidden), spec)
-        return _Field(weights, spec, packing, tile_of(packing.width, spec.precision), *pack(weights, spec, packing))
+        packed = pack(weights, spec, packing, _precision(spec) == "tf32")
+        return _Field(weights, spec, packing, tile_of(packing.width, spec.precision), *packed)
 
     @property
     def tables(self) -> tuple[Tensor, Tensor]:
@@ -78,7 +86,7 @@ class _Field(NamedTuple):
 
     @property
     def precision(self) -> str:
-        return "tf32" if self.spec.precision == "tf32" and torch.version.hip is None else "ieee"
+        return _precision(self.spec)
 
     @property
     def embedding(self) -> dict[str, Any]:
@@ -158,9 +166,21 @@ def _per_ray(directions: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tens
     return torch.nn.functional.linear(e, weights.direction, weights.feature[1])
 
 
+def _zeros(device: torch.device, *shapes: tuple[int, ...]) -> list[Tensor]:
+    """Float32 zeros of these shapes, of one fill; each begins at a multiple of 16 bytes, as compiled kernels expect."""
+    sizes = [math.prod(shape) for shape in shapes]
+    parts = torch.zeros(sum(-(-size // 4) * 4 for size in sizes), device=device).split([-(-n // 4) * 4 for n in sizes])
+    return [part[:size].view(shape) for part, size, shape in zip(parts, sizes, shapes, strict=True)]
+
+
+@functools.lru_cache(maxsize=16)
+def _one(device: torch.device) -> Tensor:
+    return torch.ones((), device=device)
+
+
 def _scale(spec: FieldSpec, *gradients: Tensor) -> Tensor:
     """What gradients are multiplied by on their way: 1, or for float16 a power of two that fits their size."""
-    one = torch.ones((), device=gradients[0].device)
+    one = _one(gradients[0].device)
     if spec.precision != "fp16":
         return one
     largest = torch.stack([g.abs().max() if g.numel() else one * 0 for g in gradients]).max()
@@ -170,17 +190,17 @@ def _scale(spec: FieldSpec, *gradients: Tensor) -> Tensor:
 
 def _gradients(
     field: _Field, saved: _Saved, d_density: Tensor, d_color: Tensor, scale: Tensor, to_positions: bool
-) -> tuple[Tensor | None, Tensor, FieldWeights]:
-    """dL/dx, dL/du and dL/dweights from dL/ddensity (S,) and dL/dcolor (S,3)."""
+) -> tuple[Tensor | None, Tensor, tuple[Tensor | None, ...]]:
+    """dL/dx, dL/du and those of the flat weights from dL/ddensity (S,) and dL/dcolor (S,3)."""
     packing, tile = field.packing, field.tile
     w, d, device = packing.width, packing.depth, saved.x.device
     total = saved.x.shape[0]
     d_u = torch.zeros(saved.u.shape, device=device)
     d_x = torch.empty_like(saved.x) if to_positions else None
-    flat = torch.zeros(packing.gradients, device=device)
+    flat = torch.zeros(packing.gradients, device=device) if total == 0 else None
     chunk = max(1, CHUNK_BYTES // (2 * (d + 1) * w * field.matrices.element_size()))
     chunk = min(total, triton.cdiv(chunk, tile.samples) * tile.samples)
-    if total == 0:
+    if flat is not None:
         return d_x, d_u, unpack(flat, field.weights, field.spec, packing)
     d_layers, d_heads = _layers(field, chunk), field.matrices.new_empty(chunk, HEADS)
     layers = _layers(field, chunk) if saved.layers is None else saved.layers
@@ -219,13 +239,12 @@ def _gradients(
             positions_kernel[(triton.cdiv(count, field.positions["M"]),)](
                 d_layers, chunk, saved.x, field.matrices, *field.tables, d_x, first, count, **field.positions
             )
-        flat += partial[:parts].sum(0)
-    unscaled = 1 / scale
-    return (
-        None if d_x is None else d_x * unscaled,
-        d_u * unscaled,
-        unpack(flat * unscaled, field.weights, field.spec, packing),
-    )
+        found = partial[:parts].sum(0)
+        flat = found if flat is None else flat + found
+    assert flat is not None
+    if field.spec.precision == "fp16":
+        d_x, d_u, flat = None if d_x is None else d_x / scale, d_u / scale, flat / scale
+    return d_x, d_u, unpack(flat, field.weights, field.spec, packing)
 
 
 class _HarmonicField(torch.autograd.Function):
@@ -249,7 +268,7 @@ class _HarmonicField(torch.autograd.Function):
         scale = _scale(ctx.field.spec, d_density, d_color)
         saved = _Saved(*ctx.saved_tensors)
         d_x, d_u, grads = _gradients(ctx.field, saved, d_density, d_color, scale, ctx.needs_input_grad[0])
-        return d_x, d_u, None, None, None, None, *grads.flat()
+        return d_x, d_u, None, None, None, None, *grads
 
 
 class _HarmonicRender(torch.autograd.Function):
@@ -259,21 +278,21 @@ class _HarmonicRender(torch.autograd.Function):
     def forward(ctx, x, u, samples, spec, by_length, early_stop, keep, store, *tensors):
         field = _Field.of(FieldWeights.unflatten(tensors), spec)
         count, rays, device, u = x.shape[0], u.shape[0], x.device, u.to(field.matrices.dtype)
-        pixel, opacity, depth = (torch.zeros(*shape, device=device) for shape in ((rays, 3), (rays,), (rays,)))
+        # Zeros: nothing is written behind an early stop, nor of rays without samples.
+        pixel, opacity, depth = _zeros(device, (rays, 3), (rays,), (rays,))
         density, color, weights, behind, used, layers = pixel, pixel, pixel, pixel, pixel, None
         if keep:
-            # Zeros: nothing is written behind an early stop, nor of rays without samples.
-            density, color, weights = (torch.zeros(count, *shape, device=device) for shape in ((), (3,), ()))
-            behind, used = torch.ones(rays, device=device), torch.zeros(rays, dtype=torch.int32, device=device)
+            density, color, weights, used = _zeros(device, (count,), (count, 3), (count,), (rays,))
+            behind, used = torch.ones(rays, device=device), used.view(torch.int32)
             if store:
                 layers = _layers(field, count).zero_() if early_stop > 0 else _layers(field, count)
         if count:
             span = SPAN * field.tile.samples
             programs = triton.cdiv(count, span)
-            marks = torch.arange(programs + 1, device=device) * span
-            marks[-1] = count
-            # The samples of the rays that begin in a span: whole rays, so that none is shared.
-            starts = samples.offsets[torch.searchsorted(samples.offsets, marks)]
+            starts = torch.empty(programs + 1, dtype=torch.int64, device=device)
+            starts_kernel[(triton.cdiv(programs + 1, STARTS),)](
+                samples.offsets, starts, rays, programs + 1, count, SPAN=span, BLOCK=STARTS
+            )
             render_kernel[(programs,)](
                 x, samples.ray_index, u, field.matrices, field.small, *field.tables, starts, samples.offsets,
                 samples.t_start, samples.t_end, early_stop, pixel, opacity, depth, behind, used,
@@ -308,7 +327,7 @@ class _HarmonicRender(torch.autograd.Function):
         )
         scale = _scale(ctx.field.spec, d_pixel, d_opacity, d_depth)
         d_x, d_u, grads = _gradients(ctx.field, state, d_density, d_color, scale, ctx.needs_input_grad[0])
-        return d_x, d_u, None, None, None, None, None, None, *grads.flat()
+        return d_x, d_u, None, None, None, None, None, None, *grads
 
 
 def harmonic_density(x: Tensor, weights: FieldWeights, spec: FieldSpec) -> Tensor:

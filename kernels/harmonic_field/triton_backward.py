@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 
 from .triton_embedding import embed
+from .triton_operands import operand
 
 MOST = tl.constexpr(65504.0)  # float16's largest
 
@@ -21,11 +22,11 @@ def _slope(h, SOFTPLUS: tl.constexpr, BETA: tl.constexpr):
 
 
 @triton.jit
-def _narrow(x, ptr):
-    """To the element type of ``ptr``; float16 saturates instead of becoming infinite, NaN stays."""
+def _narrow(x, ptr, PRECISION: tl.constexpr):
+    """An operand of the element type of ``ptr``; float16 saturates instead of becoming infinite, NaN stays."""
     if ptr.dtype.element_ty == tl.float16:
         x = tl.where(x > MOST, MOST, tl.where(x < -MOST, -MOST, x))
-    return x.to(ptr.dtype.element_ty)
+    return operand(x, ptr, PRECISION)
 
 
 @triton.jit
@@ -44,7 +45,7 @@ def _two_layers_down(
         h = tl.load(
             layers_ptr + ((LAYER - 2) * layers_rows + stored)[:, None] * W + n[None, :], inside[:, None], other=0.0
         )
-        dz = _narrow(y * _slope(h.to(tl.float32), SOFTPLUS, BETA), d_layers_ptr)
+        dz = _narrow(y * _slope(h.to(tl.float32), SOFTPLUS, BETA), d_layers_ptr, PRECISION)
         tl.store(d_layers_ptr + ((LAYER - 2) * rows + row)[:, None] * W + n[None, :], dz, inside[:, None])
         if LAYER >= 3:
             w = tl.load(matrix_ptr - W * W + n[:, None] * W + k[None, :])
@@ -52,7 +53,7 @@ def _two_layers_down(
     if LAYER >= 3:
         below = ((LAYER - 3) * layers_rows + stored)[:, None] * W + k[None, :]
         h_full = tl.load(layers_ptr + below, inside[:, None], other=0.0)
-        dz_full = _narrow(full * _slope(h_full.to(tl.float32), SOFTPLUS, BETA), d_layers_ptr)
+        dz_full = _narrow(full * _slope(h_full.to(tl.float32), SOFTPLUS, BETA), d_layers_ptr, PRECISION)
         tl.store(d_layers_ptr + ((LAYER - 3) * rows + row)[:, None] * W + k[None, :], dz_full, inside[:, None])
     return dz_full
 
@@ -91,7 +92,7 @@ def backward_kernel(
     heads = tl.where(j[None, :] == 1, d_red[:, None], heads)
     heads = tl.where(j[None, :] == 2, d_green[:, None], heads)
     heads = tl.where(j[None, :] == 3, d_blue[:, None], heads)
-    tl.store(d_heads_ptr + row[:, None] * HEADS + j[None, :], _narrow(heads, d_heads_ptr), inside[:, None])
+    tl.store(d_heads_ptr + row[:, None] * HEADS + j[None, :], _narrow(heads, d_heads_ptr, PRECISION), inside[:, None])
 
     # The feature layer, by blocks; from it the last hidden layer, in full. Not pipelined, as in ``_add_embedding``.
     w_d_ptr = small_ptr + D * W
@@ -104,12 +105,12 @@ def backward_kernel(
         y = d_red[:, None] * tl.load(w_o_ptr + n)[None, :]
         y += d_green[:, None] * tl.load(w_o_ptr + W + n)[None, :]
         y += d_blue[:, None] * tl.load(w_o_ptr + 2 * W + n)[None, :]
-        dz = _narrow(y * _slope(z.to(tl.float32), SOFTPLUS, BETA), d_layers_ptr)
+        dz = _narrow(y * _slope(z.to(tl.float32), SOFTPLUS, BETA), d_layers_ptr, PRECISION)
         tl.store(d_layers_ptr + (D * rows + row)[:, None] * W + n[None, :], dz, inside[:, None])
         full = tl.dot(dz, tl.load(feature_ptr + n[:, None] * W + k[None, :]), full, input_precision=PRECISION)
     full += d_raw[:, None] * tl.load(w_d_ptr + k)[None, :]
     h = tl.load(layers_ptr + ((D - 1) * layers_rows + stored)[:, None] * W + k[None, :], inside[:, None], other=0.0)
-    dz_full = _narrow(full * _slope(h.to(tl.float32), SOFTPLUS, BETA), d_layers_ptr)
+    dz_full = _narrow(full * _slope(h.to(tl.float32), SOFTPLUS, BETA), d_layers_ptr, PRECISION)
     tl.store(d_layers_ptr + ((D - 1) * rows + row)[:, None] * W + k[None, :], dz_full, inside[:, None])
 
     for step in tl.static_range(0, D - 1, 2):
@@ -165,7 +166,7 @@ def embedded_kernel(
         x2 = tl.load(x_ptr + (first + row) * 3 + 2, inside, other=0.0)
         e = embed(x0, x1, x2, c, 0, table_ptr, inverse_turn_ptr, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, False)
         dz = tl.load(d_layer_ptr + row[:, None] * W + m[None, :], inside[:, None], other=0.0)
-        total = tl.dot(tl.trans(dz), e.to(dz.dtype), total, input_precision=PRECISION)
+        total = tl.dot(tl.trans(dz), operand(e, d_layer_ptr, PRECISION), total, input_precision=PRECISION)
         bias += tl.sum(dz.to(tl.float32), 0)
     out_ptr = partial_ptr + part * gradients
     column = c * CHUNK + tl.arange(0, CHUNK)

@@ -13,6 +13,7 @@ import triton.language as tl
 
 from ..composite.triton import interval, one_minus_exp_of_minus
 from .triton_embedding import embed
+from .triton_operands import operand
 from .turns import LOG
 
 L0, L1, L2, L3, L4, L5, L6, L7, L8 = (tl.constexpr(float(c)) for c in LOG)
@@ -46,7 +47,7 @@ def _add_embedding(
     for c in tl.range(CHUNKS, num_stages=1):
         e = embed(x0, x1, x2, c, zero, table_ptr, inverse_turn_ptr, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, False)
         w = tl.load(matrix_ptr + n[None, :] * (CHUNKS * CHUNK) + c * CHUNK + k[:, None])
-        y = tl.dot(e.to(w.dtype), w, y, input_precision=PRECISION)
+        y = tl.dot(operand(e, matrix_ptr, PRECISION), w, y, input_precision=PRECISION)
     return y
 
 
@@ -87,7 +88,7 @@ def _field(
         PRECISION,
     )
     full = activate(full, SOFTPLUS, BETA)
-    h = full.to(matrices_ptr.dtype.element_ty)
+    h = operand(full, matrices_ptr, PRECISION)
     if STORE:
         tl.store(layers_ptr + row[:, None] * W + k[None, :], h, inside[:, None])
 
@@ -124,7 +125,7 @@ def _field(
                 red += tl.sum(y * tl.load(color_ptr + n)[None, :], 1)
                 green += tl.sum(y * tl.load(color_ptr + W + n)[None, :], 1)
                 blue += tl.sum(y * tl.load(color_ptr + 2 * W + n)[None, :], 1)
-            features = y.to(matrices_ptr.dtype.element_ty)
+            features = operand(y, matrices_ptr, PRECISION)
             if STORE:
                 tl.store(layers_ptr + ((layer - 1) * rows + row)[:, None] * W + n[None, :], features, inside[:, None])
             if layer + 1 <= LAST:
@@ -138,7 +139,7 @@ def _field(
                 red += tl.sum(full * tl.load(color_ptr + k)[None, :], 1)
                 green += tl.sum(full * tl.load(color_ptr + W + k)[None, :], 1)
                 blue += tl.sum(full * tl.load(color_ptr + 2 * W + k)[None, :], 1)
-            h = full.to(matrices_ptr.dtype.element_ty)
+            h = operand(full, matrices_ptr, PRECISION)
             if STORE:
                 tl.store(layers_ptr + (layer * rows + row)[:, None] * W + k[None, :], h, inside[:, None])
 
@@ -211,6 +212,24 @@ def _total(value, new, so_far):
 @triton.jit
 def _at(value, here):
     return tl.sum(tl.where(here, value, 0.0), 0)
+
+
+@triton.jit(do_not_specialize=["rays", "starts", "count"], do_not_specialize_on_alignment=["offsets_ptr"])
+def starts_kernel(offsets_ptr, starts_ptr, rays, starts, count, SPAN: tl.constexpr, BLOCK: tl.constexpr):
+    """Where ``render_kernel``'s programs begin: the first ray's first sample from each multiple of SPAN on; ``count``.
+
+    A program takes the rays that begin in its span: whole rays, so that none is shared.
+    """
+    span = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mark = tl.minimum(span.to(tl.int64) * SPAN, count)
+    low = tl.zeros((BLOCK,), tl.int32)
+    high = low + rays  # whose offset is ``count``, which no mark exceeds
+    while tl.max(high - low, 0) > 0:
+        middle = (low + high) // 2
+        before = tl.load(offsets_ptr + middle) < mark
+        low = tl.where(before & (low < high), middle + 1, low)
+        high = tl.where(before, high, middle)
+    tl.store(starts_ptr + span, tl.load(offsets_ptr + low), span < starts)
 
 
 @triton.jit(

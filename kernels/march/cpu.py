@@ -5,8 +5,6 @@ points are looked at differs: those that certainly share a cell, or lie in empty
 """
 
 import math
-import weakref
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +14,8 @@ from torch.autograd.function import once_differentiable
 from ..jit import inline, jit
 from ..philox import JITTER, STRATIFIED
 from ..philox.cpu import to_uniform, words
+from .kept import kept
+from .reference import intersect_box as intersect_box
 
 ZERO, ONE, HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
 ULPS = np.float32(2.0**-20)  # margin, relative: eight float32 roundings
@@ -210,25 +210,15 @@ def _emit(o, d, near, far, h, key, occupancy, distance, densities, runs, run_cou
                     s += 1
 
 
-# Weak reference to a grid, its version, its distances.
-_last_distance: tuple[Any, Any, Any] = (lambda: None, -1, None)
-
-
 def _distance(occupancy):
-    """``_block_distance`` of a grid, remembered until the grid changes: a training step costs little more than it."""
-    global _last_distance
-    last, version, distance = _last_distance
-    now = None if occupancy.is_inference() else occupancy._version  # inference tensors keep no version
-    if last() is not occupancy or now is None or version != now:
-        distance = np.empty((-(-len(occupancy) // BLOCK),) * 3, np.uint8)
-        _block_distance(occupancy.numpy().view(np.uint8), distance)
-        _last_distance = weakref.ref(occupancy), now, distance
+    distance = np.empty((-(-len(occupancy) // BLOCK),) * 3, np.uint8)
+    _block_distance(occupancy.numpy().view(np.uint8), distance)
     return distance
 
 
 def march(origins, directions, near, far, occupancy, step_size, jitter, density_grid, max_optical_depth, max_samples):
     """ray_index (S,), t_start (S,), t_end (S,), offsets (R+1,)."""
-    grid, distance = occupancy.numpy().view(np.uint8), _distance(occupancy)
+    grid, distance = occupancy.numpy().view(np.uint8), kept(occupancy, _distance)
     densities = np.empty((0, 0, 0), np.float32) if density_grid is None else density_grid.numpy()
     rays = *(t.numpy() for t in (origins, directions, near, far)), np.float32(step_size), _key(jitter)
     walk = *rays, grid, distance, densities

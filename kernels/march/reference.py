@@ -17,6 +17,20 @@ def lattice_offset(near: Tensor, jitter: Draw | None) -> Tensor:
     return uniform(jitter, JITTER, rays)[0].to(near.dtype)
 
 
+def intersect_box(origins: Tensor, directions: Tensor, near_plane: float) -> tuple[Tensor, Tensor]:
+    """near, far (R,)."""
+    still = directions == 0
+    within = still & (origins.abs() <= 1)
+    speed = torch.where(still, 1.0, directions)
+    first, second = (-1 - origins) / speed, (1 - origins) / speed  # (R, 3)
+    # Along an axis on which it stands still a ray is in the slab always or never.
+    enter = torch.where(still, torch.where(within, -math.inf, math.inf), torch.minimum(first, second))
+    leave = torch.where(still, torch.where(within, math.inf, -math.inf), torch.maximum(first, second))
+    near, far = enter.amax(-1).clamp(min=near_plane), leave.amin(-1)  # (R,)
+    hit = (far > near) & far.isfinite()
+    return near.where(hit, near_plane), far.where(hit, near_plane)
+
+
 def march(
     origins: Tensor,
     directions: Tensor,

@@ -11,6 +11,8 @@ from torch.autograd.function import once_differentiable
 
 from ..philox import JITTER, STRATIFIED
 from ..philox.triton import to_uniform, words
+from . import reference
+from .kept import kept
 
 RAYS = 64  # rays a program, where a lane is a ray
 SAMPLES = 256  # samples a program, where a lane is a sample
@@ -36,6 +38,49 @@ def block_distance(occupancy):
         distance += reached[0, 0] == 0
         reached = torch.nn.functional.max_pool3d(reached, 3, stride=1, padding=1)
     return distance
+
+
+@triton.jit
+def _side(p, v, enter, leave):
+    """Narrows [enter, leave] to where -1 <= p + t v <= 1, as the reference does."""
+    still = v == 0
+    speed = tl.where(still, 1.0, v)
+    first, second = tl.div_rn(-1.0 - p, speed), tl.div_rn(1.0 - p, speed)
+    within = tl.abs(p) <= 1
+    nearest = tl.where(still, tl.where(within, float("-inf"), float("inf")), tl.minimum(first, second))
+    farthest = tl.where(still, tl.where(within, float("inf"), float("-inf")), tl.maximum(first, second))
+    return tl.maximum(enter, nearest), tl.minimum(leave, farthest)
+
+
+@triton.jit
+def box_kernel(
+    origins_ptr, directions_ptr, near_ptr, far_ptr, near_plane, rays, SAMPLES: tl.constexpr
+):  # fmt: skip
+    ray = tl.program_id(0).to(tl.int64) * SAMPLES + tl.arange(0, SAMPLES)
+    inside = ray < rays
+    near = tl.full((SAMPLES,), float("-inf"), tl.float32)
+    far = tl.full((SAMPLES,), float("inf"), tl.float32)
+    for axis in tl.static_range(3):
+        p = tl.load(origins_ptr + ray * 3 + axis, inside, other=0.0)
+        v = tl.load(directions_ptr + ray * 3 + axis, inside, other=1.0)
+        near, far = _side(p, v, near, far)
+    near = tl.maximum(near, near_plane)
+    hit = (far > near) & (far < float("inf"))
+    tl.store(near_ptr + ray, tl.where(hit, near, near_plane), inside)
+    tl.store(far_ptr + ray, tl.where(hit, far, near_plane), inside)
+
+
+def intersect_box(origins, directions, near_plane):
+    """near, far (R,); what is not float32 is the reference's."""
+    if origins.dtype != torch.float32:
+        return reference.intersect_box(origins, directions, near_plane)
+    rays = len(origins)
+    near, far = (torch.empty(rays, device=origins.device) for _ in range(2))
+    if rays:
+        box_kernel[(triton.cdiv(rays, SAMPLES),)](
+            origins.contiguous(), directions.contiguous(), near, far, near_plane, rays, SAMPLES=SAMPLES, **AS_WRITTEN
+        )
+    return near, far
 
 
 @triton.jit
@@ -180,7 +225,7 @@ def _key(jitter):
 def march(origins, directions, near, far, occupancy, step_size, jitter, density_grid, max_optical_depth, max_samples):
     """ray_index (S,), t_start (S,), t_end (S,), offsets (R+1,)."""
     rays, device = len(near), near.device
-    grid, distance = occupancy.view(torch.uint8), block_distance(occupancy)
+    grid, distance = occupancy.view(torch.uint8), kept(occupancy, block_distance)
     walk = origins, directions, near, far, step_size, *_key(jitter), grid, distance
     sizes = len(grid), len(distance)
     launch = (triton.cdiv(rays, RAYS),)
@@ -192,7 +237,8 @@ def march(origins, directions, near, far, occupancy, step_size, jitter, density_
         count_kernel[launch](
             *walk, densities, *sizes, max_optical_depth, max_samples, counts, rays, STOPPING=stopping, **options
         )
-    offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    offsets = torch.zeros(rays + 1, dtype=torch.int64, device=device)
+    torch.cumsum(counts, 0, out=offsets[1:])
     total = int(offsets[-1])
     ray_index = torch.empty(total, dtype=torch.int64, device=device)
     t_start, t_end = torch.empty(2, total, device=device)

@@ -107,4 +107,42 @@ def sample_rays(
         return RayBatch(*kernels.rays_from_pixels(camera_to_world, intrinsics, *pixels), *pixels)
 
 
-__all__ = ["RayBatch", "rays_from_pixels", "sample_rays"]
+def sample_photos(
+    camera_to_world: Tensor, intrinsics: Tensor, images: Tensor, listed: Tensor, count: int, *, seed: int, step: int
+) -> tuple[RayBatch, Tensor]:
+    """Rays through ``count`` of the ``listed`` pixels, drawn uniformly, with replacement, and the photos there.
+
+    Ray r takes the words w0, w1 of the Philox block at (r, 0, step, RAYS), as 24 bits each: of the pixels listed it is
+    number floor((u0 + u1 2^-24) P), in float64. One word alone could not name every pixel of a hundred large photos.
+
+    Args:
+        camera_to_world: (N,3,4) float32.
+        intrinsics: (N,4) float32, in pixels.
+        images: (N,H,W,4) uint8.
+        listed: (P,) int64, flat numbers (view H + row) W + column.
+        count: number of rays R.
+        seed, step: key of the draw.
+
+    Returns:
+        a ``RayBatch``, and (R,4) float32 in [0,1].
+
+    Raises:
+        ValueError: a shape, dtype or device does not fit, or there is no pixel to draw.
+    """
+    cameras = len(camera_to_world)
+    expect("camera_to_world", camera_to_world, ("N", 3, 4), dtype=torch.float32)
+    expect("intrinsics", intrinsics, (cameras, 4), like=camera_to_world)
+    if images.shape[:1] != (cameras,):
+        raise ValueError(f"images: expected those of {cameras} cameras, got {tuple(images.shape)}")
+    expect("images", images, ("N", "H", "W", 4), dtype=torch.uint8, like=camera_to_world)
+    expect("listed", listed, ("P",), dtype=torch.int64, like=camera_to_world)
+    if count < 0 or (count and not len(listed)):
+        raise ValueError(f"cannot draw {count} rays from {len(listed)} pixels")
+    draw = Draw(seed, step).checked(count)
+    with implementation(__name__, camera_to_world, float32="camera_to_world") as kernels:
+        view, row, column, rgba = kernels.choose_listed(draw, images.contiguous(), listed.contiguous(), count)
+        origins, directions = kernels.rays_from_pixels(camera_to_world, intrinsics, view, row, column)
+    return RayBatch(origins, directions, view, row, column), rgba
+
+
+__all__ = ["RayBatch", "rays_from_pixels", "sample_photos", "sample_rays"]

@@ -8,6 +8,7 @@ from torch.autograd.function import once_differentiable
 from ..jit import inline, jit
 from ..philox import RAYS
 from ..philox.cpu import words
+from .reference import choose_listed as choose_listed
 
 HALF_WORD = np.uint64(32)
 ONE_HALF = np.float32(0.5)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..philox import RAYS, Draw
+from ..philox import RAYS, Draw, uniform
 from ..philox.reference import words
 
 
@@ -12,6 +12,17 @@ def choose_pixels(draw: Draw, views: Tensor, height: int, width: int, count: int
     rays = draw.first + torch.arange(count, device=views.device)
     w0, w1, w2, _ = words(draw, RAYS, rays)
     return views[(w0 * len(views)) >> 32], (w1 * height) >> 32, (w2 * width) >> 32
+
+
+def choose_listed(
+    draw: Draw, images: Tensor, listed: Tensor, count: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """View, row and column (R,) int64 of listed pixels drawn uniformly with replacement, and their colors (R,4)."""
+    height, width = images.shape[1:3]
+    u = uniform(draw, RAYS, count, 2, device=listed.device).double()
+    flat = listed[((u[:, 0] + u[:, 1] * 2.0**-24) * len(listed)).long()]
+    row, column = flat // width % height, flat % width
+    return flat // (width * height), row, column, images.view(-1, 4)[flat].float() / 255
 
 
 def rays_from_pixels(

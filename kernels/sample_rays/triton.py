@@ -6,9 +6,10 @@ import triton.language as tl
 from torch.autograd.function import once_differentiable
 
 from ..philox import RAYS
-from ..philox.triton import words
+from ..philox.triton import to_uniform, words
 
 BLOCK = 128
+AS_WRITTEN = {"enable_fp_fusion": False}
 STREAM = tl.constexpr(RAYS)
 
 
@@ -35,6 +36,36 @@ def choose_pixels(draw, views, height, width, count):
             views.contiguous(), pixels, draw.seed, draw.step, draw.first, len(views), height, width, count, BLOCK=BLOCK
         )
     return tuple(pixels)
+
+
+@triton.jit(do_not_specialize=["seed", "step", "first"])
+def listed_kernel(
+    listed_ptr, images_ptr, pixels_ptr, rgba_ptr, seed, step, first, listed, height, width, count,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = ray < count
+    w0, w1, _, _ = words(seed, first + ray, ray ^ ray, step, STREAM)
+    u = to_uniform(w0).to(tl.float64) + to_uniform(w1).to(tl.float64) * 5.9604644775390625e-08
+    flat = tl.load(listed_ptr + (u * listed).to(tl.int64), inside, other=0)
+    tl.store(pixels_ptr + ray, flat // width // height, inside)
+    tl.store(pixels_ptr + count + ray, flat // width % height, inside)
+    tl.store(pixels_ptr + 2 * count + ray, flat % width, inside)
+    for channel in tl.static_range(4):
+        value = tl.load(images_ptr + 4 * flat + channel, inside, other=0).to(tl.float32)
+        tl.store(rgba_ptr + 4 * ray.to(tl.int64) + channel, tl.div_rn(value, 255.0), inside)
+
+
+def choose_listed(draw, images, listed, count):
+    """View, row and column (R,) int64 of listed pixels drawn uniformly with replacement, and their colors (R,4)."""
+    pixels = torch.empty(3, count, dtype=torch.int64, device=listed.device)
+    rgba = torch.empty(count, 4, device=listed.device)
+    if count:
+        listed_kernel[(triton.cdiv(count, BLOCK),)](
+            listed, images, pixels, rgba, draw.seed, draw.step, draw.first, len(listed), *images.shape[1:3], count,
+            BLOCK=BLOCK, **AS_WRITTEN,
+        )  # fmt: skip
+    return *pixels, rgba
 
 
 @triton.jit

@@ -51,15 +51,15 @@ def coarse_mesh(model: RadianceModel, scene: Scene, options: ExtractOptions) -> 
             progress=progress.show,
         )
     dense = remove_floaters(dense, options.min_part)
-    dense = remove_hidden(dense, seen_faces(dense, scene))
+    dense = remove_hidden(dense, seen_faces(dense.to(model.device), scene).to(dense.faces.device))
     mesh = remove_floaters(decimate(smooth(dense, SMOOTHING), options.faces), options.min_part)
     normals = vertex_normals(mesh.vertices, mesh.faces)
     return replace(mesh, colors=surface_colors(model, mesh.vertices, normals))
 
 
 def seen_faces(mesh: Mesh, scene: Scene) -> Tensor:
-    """Which faces cover a pixel of some training view, (F,) bool."""
-    seen = torch.zeros(len(mesh.faces), dtype=torch.bool)
+    """Which faces cover a pixel of some training view, (F,) bool, on the mesh's device."""
+    seen = torch.zeros(len(mesh.faces), dtype=torch.bool, device=mesh.faces.device)
     for view in scene.train:
         face = rasterize(mesh.vertices, mesh.faces, scene.cameras[view]).face
         seen[face[face >= 0].long()] = True

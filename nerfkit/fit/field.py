@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +18,7 @@ from nerfkit.fit.preview import preview_field
 from nerfkit.fit.watch import FiniteWatch, not_finite
 from nerfkit.kernels import philox
 from nerfkit.kernels.philox import Draw
+from nerfkit.kernels.pixel_loss import pixel_loss
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
@@ -60,11 +63,6 @@ class TrainerOptions(Options):
         super().check()
         bounded = self.max_seconds is not None or self.max_steps is not None
         self.expect("max_steps", bounded, "a number, or one for trainer.max_seconds: without both a fit never ends")
-
-
-def pseudo_huber(error: Tensor, scale: float) -> Tensor:
-    """Mean of scale (sqrt(1 + (e / scale)^2) - 1): squared below ``scale``, linear above (Charbonnier et al. 1994)."""
-    return ((1 + (error / scale) ** 2).sqrt() - 1).mean() * scale
 
 
 @dataclass
@@ -150,16 +148,15 @@ class FieldFit:
         """
         o, draw = self.options, Draw(self.seed, step, first)
         rendered, samples = self.model.render_rays(rays.origins, rays.directions, draw)
-        predicted, true, alpha = rendered.color, rays.rgba[:, :3], rays.rgba[:, 3]
+        count, device = len(rays.rgba), rays.rgba.device
         if o.random_background:
-            background = philox.uniform(draw, philox.BACKGROUND, len(true), 3, device=true.device)
+            background = philox.uniform(draw, philox.BACKGROUND, count, 3, device=device)
         else:
-            background = self.background.expand_as(true)
-        error = predicted - true + (alpha - rendered.opacity)[:, None] * background  # (R, 3)
-        terms = {"color": pseudo_huber(error, o.huber)}
-        if self.scene.has_masks and o.mask_weight > 0:
-            terms["silhouette"] = o.mask_weight * pseudo_huber(rendered.opacity - alpha, o.huber)
-        return terms, error.detach().square().sum(), samples
+            background = self.background.expand(count, 3)
+        mask_weight = o.mask_weight if self.scene.has_masks else 0.0
+        loss = pixel_loss(rendered.color, rendered.opacity, rays.rgba, background, o.huber, mask_weight)
+        terms = {"color": loss.color} | ({} if loss.silhouette is None else {"silhouette": loss.silhouette})
+        return terms, loss.squared, samples
 
     def step(self) -> Step:
         """One step of the optimizer, for a loop of one's own.
@@ -185,7 +182,7 @@ class FieldFit:
             rays = self.pixels.draw(self.seed, number, wanted)
         count, samples = len(rays.rgba), 0
         terms: dict[str, Tensor] = {}
-        squared = self.background.new_zeros(())
+        errors: list[Tensor] = []
         self.optimizer.zero_grad()
         at_once = self.model.sampler.rays_at_once(count, self.model.device)
         for first in range(0, count, at_once):
@@ -193,8 +190,10 @@ class FieldFit:
             weight = len(piece.rgba) / count
             values, error, taken = self._backward(piece, first, weight)
             for name, value in values.items():
-                terms[name] = terms[name] + weight * value if name in terms else weight * value
-            squared, samples = squared + error, samples + taken
+                part = value if weight == 1 else weight * value
+                terms[name] = terms[name] + part if name in terms else part
+            errors.append(error)
+            samples += taken
         self.watch.look(terms, number)
         if self.waits:
             self.watch.check()
@@ -206,7 +205,7 @@ class FieldFit:
         wanted_rays = progress.rays * o.samples / max(samples, 1)
         progress.rays = min(int(max(64, min(wanted_rays, 2 * progress.rays))), o.max_rays)
         whole = (1.0, 0.0) if o.views_per_step else (self.pixels.share, self.pixels.outside)
-        return Step(terms, squared, rate, count, samples, *whole)
+        return Step(terms, reduce(add, errors), rate, count, samples, *whole)
 
     def _backward(self, rays: TrainingRays, first: int, weight: float) -> tuple[dict[str, Tensor], Tensor, int]:
         """Adds ``weight`` of the gradient over ``rays``; returns the terms, the squared error, the number of samples.
@@ -214,7 +213,8 @@ class FieldFit:
         A function of its own so that the graph of one piece is gone before that of the next is built.
         """
         terms, squared, samples = self.losses(rays, first, self.progress.step)
-        (torch.stack(list(terms.values())).sum() * weight).backward()
+        loss = torch.stack(list(terms.values())).sum()
+        (loss if weight == 1 else loss * weight).backward()
         return {name: term.detach() for name, term in terms.items()}, squared, samples
 
     def learning_rate(self, share: float) -> float:

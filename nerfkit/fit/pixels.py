@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.kernels import philox
-from nerfkit.kernels.sample_rays import rays_from_pixels, sample_rays
+from nerfkit.kernels.sample_rays import sample_photos, sample_rays
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.samplers import Sampler
 
@@ -52,15 +52,11 @@ class TrainingPixels:
 
     def draw(self, seed: int, step: int, count: int) -> TrainingRays:
         """``count`` of the chosen pixels, with replacement."""
-        u = philox.uniform(philox.Draw(seed, step), philox.RAYS, count, 2, device=self.chosen.device).double()
-        # Two words of 24 bits: one alone could not name every pixel of a hundred large photos.
-        flat = self.chosen[((u[:, 0] + u[:, 1] * 2.0**-24) * len(self.chosen)).long()]
-        column = flat % self.cameras.width
-        row = flat // self.cameras.width % self.cameras.height
-        view = flat // (self.cameras.width * self.cameras.height)
         cameras = self.cameras
-        rays = rays_from_pixels(cameras.camera_to_world, cameras.intrinsics, view, row, column)
-        return self._look_up(*rays, flat)
+        batch, rgba = sample_photos(
+            cameras.camera_to_world, cameras.intrinsics, self.images, self.chosen, count, seed=seed, step=step
+        )
+        return TrainingRays(batch.origins, batch.directions, rgba)
 
     def draw_from_views(self, seed: int, step: int, count: int, views: int) -> TrainingRays:
         """Pixels of ``views`` different photos, or of all if there are fewer (PyTorch3D's Monte Carlo rays).
@@ -85,7 +81,4 @@ class TrainingPixels:
             for k, view in enumerate(order.argsort()[:views].tolist())
         ]
         origins, directions, view, row, column = (torch.cat(parts) for parts in zip(*batches, strict=True))
-        return self._look_up(origins, directions, (view * cameras.height + row) * cameras.width + column)
-
-    def _look_up(self, origins: Tensor, directions: Tensor, flat: Tensor) -> TrainingRays:
-        return TrainingRays(origins, directions, self.images.view(-1, 4)[flat].float() / 255)
+        return TrainingRays(origins, directions, self.images[view, row, column].float() / 255)

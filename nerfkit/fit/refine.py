@@ -92,7 +92,7 @@ def texture_size(mesh: Mesh, scene: Scene) -> int:
 
     A surface of area A, seen with focal length f pixels from distance d, is A (f / d)^2 pixels large.
     """
-    cameras = scene.cameras[scene.train]
+    cameras = scene.cameras[scene.train].to(mesh.vertices.device)
     distance = (cameras.positions - mesh.vertices.mean(0)).norm(dim=-1)  # (N,)
     density = (cameras.intrinsics[:, 0] / distance).square().mean()
     texels = face_areas(mesh.vertices, mesh.faces).sum() * density * TEXELS_PER_PIXEL**2 / CHART_SHARE

@@ -49,7 +49,10 @@ def evaluate_mesh(
 
 
 def picture(mesh: Mesh, scene: Scene, view: int, specular: Specular | None = None) -> tuple[Tensor, Tensor]:
-    """The mesh as view ``view`` should see it: rgb over the background (H,W,3) and alpha (H,W), of pixel areas."""
+    """The mesh as view ``view`` should see it: rgb over the background (H,W,3) and alpha (H,W), of pixel areas.
+
+    Rendered on the mesh's device; the pictures are on the CPU, as the photos are.
+    """
     camera = scene.cameras[view]
     fine = camera.resized(camera.height * SUPERSAMPLING, camera.width * SUPERSAMPLING)
     with torch.no_grad():
@@ -59,7 +62,7 @@ def picture(mesh: Mesh, scene: Scene, view: int, specular: Specular | None = Non
             pictures = render_specular(mesh, specular, fine, ("rgb", "alpha"), scene.background)
     rgba = torch.cat([pictures["rgb"], pictures["alpha"][..., None]], -1)
     shape = (camera.height, SUPERSAMPLING, camera.width, SUPERSAMPLING, 4)
-    rgba = rgba[0].view(shape).mean((1, 3))  # (H, W, 4)
+    rgba = rgba[0].view(shape).mean((1, 3)).cpu()  # (H, W, 4)
     return rgba[..., :3], rgba[..., 3]
 
 

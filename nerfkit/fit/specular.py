@@ -43,6 +43,10 @@ class Specular:
     sharpness: Tensor
     color: Tensor
 
+    def to(self, device: torch.device | str) -> "Specular":
+        """The same highlights with every tensor on ``device``."""
+        return Specular(*(getattr(self, field.name).to(device) for field in fields(self)))
+
     def light(self, uv: Tensor, mirrored: Tensor) -> Tensor:
         """What is added to the diffuse color, (P,3), at ``uv`` (P,2) for unit mirrored directions r (P,3)."""
         strength = sample_texture(self.strength[..., None], uv)  # (P, 1)

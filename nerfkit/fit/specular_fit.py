@@ -60,12 +60,12 @@ class _Fit:
         assert mesh.texture is not None
         self.generator = torch.Generator().manual_seed(seed)
         self.uv, self.mirrored, self.rgb = _pixels(mesh, scene, views, self.generator)
-        size = max(16, max(mesh.texture.shape[:2]) // 4)
+        size, device = max(16, max(mesh.texture.shape[:2]) // 4), mesh.texture.device
         self.diffuse = mesh.texture.clone().requires_grad_()
-        self.strength = torch.full((size, size), -2.0).requires_grad_()
-        self.direction = _spiral(lobes).requires_grad_()
-        self.sharpness = torch.full((lobes,), math.log(20.0)).requires_grad_()
-        self.color = torch.full((lobes, 3), -2.0).requires_grad_()
+        self.strength = torch.full((size, size), -2.0, device=device).requires_grad_()
+        self.direction = _spiral(lobes).to(device).requires_grad_()
+        self.sharpness = torch.full((lobes,), math.log(20.0), device=device).requires_grad_()
+        self.color = torch.full((lobes, 3), -2.0, device=device).requires_grad_()
         maps = {"params": [self.diffuse, self.strength], "scale": 0.25}
         lamps = {"params": [self.direction, self.sharpness, self.color], "scale": 1.0}
         self.optimizer = torch.optim.Adam([maps, lamps], lr=RATE, betas=(0.9, 0.99))
@@ -77,7 +77,7 @@ class _Fit:
 
     def step(self, share: float) -> dict[str, float]:
         """One step; returns the terms of the loss."""
-        chosen = torch.randint(len(self.uv), (min(BATCH, len(self.uv)),), generator=self.generator)
+        chosen = torch.randint(len(self.uv), (min(BATCH, len(self.uv)),), generator=self.generator).to(self.uv.device)
         specular, uv = self._specular(), self.uv[chosen]
         shown = sample_texture(specular.diffuse, uv) + specular.light(uv, self.mirrored[chosen])
         loss = (shown - self.rgb[chosen].float() / 255).abs().mean()
@@ -105,11 +105,12 @@ def _pixels(mesh: Mesh, scene: Scene, views: list[int], generator: torch.Generat
         fragments = rasterize(mesh.vertices, mesh.faces, camera)
         uv, mirrored = surface_points(mesh, fragments, camera)
         inside = -torch.nn.functional.max_pool2d(-fragments.covered.float(), 3, 1, 1)[0] > 0  # not along the outline
-        inside &= scene.images[view, ..., 3] == 255
+        photo = scene.images[view].to(inside.device)
+        inside &= photo[..., 3] == 255
         keep = inside[fragments.covered[0]]
         chosen = torch.rand(len(keep), generator=generator) < PIXELS / len(views) / max(int(keep.sum()), 1)
-        keep &= chosen
-        found.append((uv[keep], mirrored[keep], scene.images[view, ..., :3][fragments.covered[0]][keep]))
+        keep &= chosen.to(keep.device)
+        found.append((uv[keep], mirrored[keep], photo[..., :3][fragments.covered[0]][keep]))
     uv, mirrored, rgb = (torch.cat(parts) for parts in zip(*found, strict=True))
     return uv, mirrored, rgb
 

@@ -29,7 +29,7 @@ class FiniteWatch:
         gradients = [p.grad for _, p in self.parameters if p.grad is not None]
         sizes = torch._foreach_norm(gradients, math.inf)
         values = torch.stack([*(t.detach() for t in terms.values()), *sizes])  # (K,)
-        now = (~values.isfinite()) * (step + 1)  # (K,)
+        now = (values - values != 0) * (step + 1)  # (K,), 0 where finite
         if not self._names:
             self._names = [f"the loss is not finite (term: {name})" for name in terms]
             self._names += [f"the gradient of {n} is not finite" for n, p in self.parameters if p.grad is not None]

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import fast_simplification
 import numpy as np
 import torch
 from torch import Tensor
@@ -47,6 +46,8 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
     """
     plain = mesh.without_appearance()
     if len(mesh.faces) > faces:
+        import fast_simplification
+
         vertices, triangles = fast_simplification.simplify(
             mesh.vertices.detach().cpu().numpy(), mesh.faces.cpu().numpy().astype(np.int32), target_count=faces
         )

@@ -3,7 +3,6 @@
 import math
 
 import torch
-import trimesh
 from torch import Tensor
 
 from nerfkit.mesh.mesh import Mesh
@@ -11,6 +10,8 @@ from nerfkit.mesh.mesh import Mesh
 
 def icosphere(subdivisions: int, radius: float = 1.0) -> Mesh:
     """A geodesic sphere of 20 * 4^subdivisions faces with the UVs of ``sphere_uvs``."""
+    import trimesh
+
     ball = trimesh.creation.icosphere(subdivisions)
     vertices = torch.tensor(ball.vertices, dtype=torch.float32)
     faces = torch.tensor(ball.faces, dtype=torch.int64)

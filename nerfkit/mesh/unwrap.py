@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import xatlas
 
 from nerfkit.errors import SceneError
 from nerfkit.mesh.mesh import Mesh
@@ -24,6 +23,8 @@ def unwrap(mesh: Mesh, size: int = 1024, padding: int = 2) -> Mesh:
     Raises:
         SceneError: the mesh has no face with an area.
     """
+    import xatlas
+
     if degenerate_faces(mesh).all():  # or none at all
         raise SceneError("unwrap: the mesh has no face with an area")
     vertices = mesh.vertices.detach().cpu().double()

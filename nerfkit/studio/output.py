@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import trimesh
 
 from nerfkit.runs.files import to_bytes
 
@@ -57,6 +56,8 @@ def write_beside(
 
 def write_truth(path: Path, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None) -> None:
     """The true surface as a binary PLY: vertices (V,3), faces (F,3) and, where given, colors (V,3) in [0,1]."""
+    import trimesh
+
     rgba = None
     if colors is not None:
         rgba = to_bytes(np.concatenate([colors, np.ones_like(colors[:, :1])], -1))

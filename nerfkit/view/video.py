@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import imageio.v3 as iio
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -49,6 +48,8 @@ def pad_to_even(picture: Picture) -> Picture:
 
 
 def _write_mp4(frames: Sequence[Path | Picture], path: Path, fps: float) -> None:
+    import imageio_ffmpeg  # a large wheel
+
     first = pad_to_even(_read(frames[0]))
     height, width = first.shape[:2]
     try:
@@ -79,6 +80,8 @@ def _write_mp4(frames: Sequence[Path | Picture], path: Path, fps: float) -> None
 
 def _check_mp4(path: Path, frames: int) -> None:
     """Raises OSError where the file is not whole: on a full disk ffmpeg stops, and imageio-ffmpeg does not look."""
+    import imageio_ffmpeg
+
     try:
         written, _ = imageio_ffmpeg.count_frames_and_secs(str(path))
     except RuntimeError:

@@ -32,38 +32,45 @@ def test_nothing_happens_without_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "not run: no GPU" in capsys.readouterr().out
 
 
-def test_nothing_is_timed_or_written_when_a_test_fails(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+def test_a_failed_test_is_noted_and_the_parts_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
+    """One test fails and one process breaks off: both are in the results, with what was measured after them."""
+    broken: list[str] = []
+    ran: list[str] = []
+
     def run(folder: Path, count: int, budget: Budget) -> list[str]:
         (folder / "0.xml").write_text(REPORT)
-        return []
+        (folder / "1.xml").write_text(REPORT[:50])  # cut off
+        return broken
+
+    def run_parts(runner: gpu.Runner, wanted: list[str], *rest: Any) -> None:
+        ran.extend(wanted)
 
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu.torch.cuda, "get_device_name", lambda: "Some GPU")
+    monkeypatch.setattr(measure, "machine", lambda: {"device": "Some GPU"})
     monkeypatch.setattr(gpu_tests, "run", run)
     monkeypatch.setattr(gpu_tests, "processes", lambda: 1)
-    monkeypatch.setattr(gpu, "already_verified", lambda: False)
     monkeypatch.setattr(gpu, "warm_up", lambda: [])
-    for module, name in ((status, "record_verified"), (measure, "save"), (measure, "medians")):
-        monkeypatch.setattr(module, name, forbid)
-    assert gpu.main([]) == 1
+    monkeypatch.setattr(gpu, "run_parts", run_parts)
+    assert gpu.main(["--out", str(tmp_path)]) == 1
+    assert ran == list(gpu.PARTS)
     printed = capsys.readouterr()
     assert "failed: tests.kernels.test_march::test_gpu: wrong" in printed.err
-    assert "1 passed, 1 skipped, 1 failed" in printed.out and "nothing was timed" in printed.err
+    assert "1 passed, 1 skipped, 1 failed" in printed.out
+    saved = json.loads((tmp_path / "gpu.json").read_text())["results"]["tests"]
+    assert saved == {"passed": 1, "skipped": 1, "tests.kernels.test_march::test_gpu": {"failed": "wrong"}}
+    assert (tmp_path / "gpu_tests" / "failed.txt").read_text() == "tests/kernels/test_march.py::test_gpu\n"
+    noted = json.loads((tmp_path / "gpu_status.json").read_text())
+    assert set(noted) == {"kernels/composite/triton.py"}
 
-
-def test_passed_tests_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(folder: Path, count: int, budget: Budget) -> list[str]:
-        (folder / "0.xml").write_text('<testsuite><testcase classname="tests.kernels.test_march"/></testsuite>')
-        return []
-
-    noted: list[Any] = []
-    monkeypatch.setattr(gpu_tests, "run", run)
-    monkeypatch.setattr(gpu_tests, "processes", lambda: 1)
-    monkeypatch.setattr(gpu.torch.cuda, "get_device_name", lambda: "Some GPU")
-    monkeypatch.setattr(status, "record_verified", lambda *words: noted.append(words[:2]))
-    assert gpu.tested(Budget(10))
-    assert noted == [(["march"], "Some GPU")]
+    (tmp_path / "gpu_status.json").unlink()
+    broken.append("process 1 of 2 ended with exit code 134")
+    assert gpu.main(["--out", str(tmp_path)]) == 1
+    saved = json.loads((tmp_path / "gpu.json").read_text())["results"]["tests"]
+    assert saved["problem 1"] == {"failed": "process 1 of 2 ended with exit code 134"}
+    assert not (tmp_path / "gpu_status.json").exists()  # a lost process may have had tests of any kernel
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -80,16 +87,13 @@ def test_a_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, parts: list[str
         save(results)
 
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(gpu, "already_verified", lambda: True)
+    monkeypatch.setattr(gpu, "already_verified", lambda folder: True)
     monkeypatch.setattr(gpu, "tested", forbid)
     monkeypatch.setattr(gpu, "warm_up", lambda: [])
     monkeypatch.setattr(gpu, "run_parts", run_parts)
-    monkeypatch.setattr(gpu, "earlier", lambda: {"kernels": {"march": {}}})
-    monkeypatch.setattr(measure, "RESULTS", tmp_path)
+    monkeypatch.setattr(gpu, "earlier", lambda folder: {"kernels": {"march": {}}})
     monkeypatch.setattr(measure, "machine", lambda: {"device": "Some GPU"})
-    save = measure.save
-    monkeypatch.setattr(measure, "save", lambda name, results: save(name, results, tmp_path))
-    assert gpu.main(["--parts", *parts]) == int(broken)
+    assert gpu.main(["--out", str(tmp_path), "--parts", *parts]) == int(broken)
     needed = {"peaks"} if gpu.NEED_PEAKS & set(parts) else set()
     assert ran == [part for part in gpu.PARTS if part in needed | set(parts)]
     saved = json.loads((tmp_path / "gpu.json").read_text())["results"]

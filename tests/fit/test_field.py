@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.fit.average import RunningAverage
 from nerfkit.fit.evaluate import evaluate_field
-from nerfkit.fit.field import FieldFit, pseudo_huber
+from nerfkit.fit.field import FieldFit
 from nerfkit.fit.pixels import TrainingRays
+from nerfkit.kernels.pixel_loss import pseudo_huber
 from nerfkit.options import compose
 from nerfkit.pipeline import new_fit as build
 from nerfkit.runs import checkpoints
@@ -36,10 +37,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     return open_scene("kaolin", folder, holdout=6)
 
 
-def new_fit(scene: Scene, folder: Path, *words: str, steps: int = 20) -> FieldFit:
+def new_fit(scene: Scene, folder: Path, *words: str, steps: int = 20, device: str = "cpu") -> FieldFit:
     config: DictConfig = compose("train", ["scene=kaolin", *SMALL, f"trainer.max_steps={steps}", *words])
     folder.mkdir(exist_ok=True)
-    return build(config, scene, Run(folder), torch.device("cpu"))
+    return build(config, scene, Run(folder), torch.device(device))
 
 
 def weights(fit: FieldFit) -> torch.Tensor:

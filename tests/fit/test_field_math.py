@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.fields.field import Field
 from nerfkit.fit.average import RunningAverage
-from nerfkit.fit.field import FieldFit, TrainerOptions, pseudo_huber
+from nerfkit.fit.field import FieldFit, TrainerOptions
 from nerfkit.fit.pixels import TrainingRays
 from nerfkit.kernels import philox
+from nerfkit.kernels.pixel_loss import pseudo_huber
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.occupancy import OccupancyGrid

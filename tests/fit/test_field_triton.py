@@ -8,10 +8,12 @@ import torch
 from nerfkit.fit.field import FieldFit
 from nerfkit.kernels import use
 from nerfkit.scenes import Scene, open_scene
+from tests.dry_run import dry_run
 from tests.fit.test_field import new_fit, weights
 from tests.scenes.builders import ring, write_kaolin
 
 STEPS = 20
+MARCH = "nerfkit/kernels/march/triton.py"
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +44,23 @@ def test_twenty_steps_equal_the_cpu(scene: Scene, tmp_path: Path) -> None:
     assert torch.equal(fits["triton"].model.sampler.grid.occupied, fits["cpu"].model.sampler.grid.occupied)
     assert (cpu - start).norm() > 0.1
     assert (ours - cpu).norm() <= 3 * (plain - cpu).norm()
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_a_step_asks_little_of_a_gpu_and_waits_once(scene: Scene, tmp_path: Path, precision: str) -> None:
+    """Launches are what a small step's time goes into: fewer than 60 of PyTorch's kernels, 20 of ours, and one wait.
+
+    The wait is for the number of samples, by which the rest of a step is sized. Steps that update the grid are not
+    counted: one of 16.
+    """
+    words = ("field.width=32", f"field.precision={precision}", "sampler.resolution=8", "trainer.rays=16")
+    with dry_run() as counts:
+        fit = new_fit(scene, tmp_path, *words, "sampler.update_every=16", device="cuda")
+        fit.step()
+        for _ in range(3):
+            counts.clear()
+            fit.step()
+            assert [wait.split(" at ")[1].partition(":")[0] for wait in counts.waits] == [MARCH], counts.waits
+            assert sum(counts.aten.values()) <= 45, counts.aten
+            assert sum(counts.triton.values()) <= 19, counts.triton

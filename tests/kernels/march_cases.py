@@ -94,6 +94,6 @@ SIGNATURE = {
     **{f"{name}_ptr": "*i64" for name in ("counts", "offsets", "ray_index")},
     **{f"{name}_ptr": "*u8" for name in ("occupancy", "distance")},
     **dict.fromkeys(("step", "first", "size", "blocks_per_side", "max_samples", "rays", "bins", "count"), "i32"),
-    **dict.fromkeys(("step_size", "depth_limit"), "fp32"),
+    **dict.fromkeys(("step_size", "depth_limit", "near_plane"), "fp32"),
     "seed": "i64",
 }

@@ -208,7 +208,7 @@ def test_gpu(name):
         move = {"device": kernels_on}
         topology = [x.to(**move) for x in (faces, contour_candidates(faces), opposite_vertices(faces))]
         shown, far, jumps = (x.to(**move) for x in (face, depth, creases))
-        leaves = [x.to(dtype).to(**move).requires_grad_() for x in (image, points)]
+        leaves = [x.to(kernels_on, dtype, copy=True).requires_grad_() for x in (image, points)]
         one = antialias(*leaves, topology[0], topology[1], shown, creases=jumps)
         two = antialias_pixels(*leaves, topology[0], topology[2], shown, far)
         ((one + 2 * two) * weight.to(dtype).to(**move)).sum().backward()

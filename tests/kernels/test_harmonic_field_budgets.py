@@ -26,12 +26,12 @@ INTEGERS = {
 }
 
 
-def signature(kernel: Any, constants: dict[str, Any]) -> dict[str, str]:
+def signature(kernel: Any, constants: dict[str, Any], operands: str = "*bf16") -> dict[str, str]:
     """Types of the arguments, by their names."""
 
     def kind(name: str) -> str:
         if name in OPERANDS:
-            return "*bf16"
+            return operands
         if name in INTEGERS:
             return INTEGERS[name]
         return "*fp32" if name.endswith("_ptr") else "fp32" if name == "early_stop" else "i32"
@@ -39,7 +39,7 @@ def signature(kernel: Any, constants: dict[str, Any]) -> dict[str, str]:
     return {name: kind(name) for name in kernel.arg_names if name not in constants}
 
 
-NAMES = ["render", "field", "backward", "squares", "embedded", "heads", "ray_sums", "positions"]
+NAMES = ["starts", "render", "field", "backward", "squares", "embedded", "heads", "ray_sums", "positions"]
 
 
 def launch(name: str, spec: FieldSpec, width: int, depth: int, target: str) -> tuple[Any, dict[str, Any]]:
@@ -50,6 +50,7 @@ def launch(name: str, spec: FieldSpec, width: int, depth: int, target: str) -> t
     field = field._replace(tile=triton.tile_of(width, spec.precision, hip=target.startswith("gfx")))
     sizes = {"D": depth, "E": field.packing.columns}
     kernels = {
+        "starts": (triton_forward.starts_kernel, {"SPAN": triton.SPAN * field.tile.samples, "BLOCK": triton.STARTS}),
         "render": (triton_forward.render_kernel, {**field.forward, "BY_LENGTH": True, "SAVE": True, "STORE": False}),
         "field": (triton_forward.field_kernel, {**field.forward, "COLOR": True, "SAVE": False, "STORE": True}),
         "backward": (triton_backward.backward_kernel, field.backward),
@@ -87,28 +88,33 @@ def test_budget(name: str, shape: str, target: str) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", ["render", "field", "backward"])
 def test_hopper_leaves_operands_alone(name: str, shape: str) -> None:
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
     kernel, constants = launch(name, *SHAPES[shape], "sm_90")
     options = {key: constants.pop(key) for key in ("num_warps", "num_stages")}
-    types = signature(kernel, constants)
-    aligned = {
-        (i,): [["tt.divisibility", 16]] for i, n in enumerate(kernel.arg_names) if types.get(n, "").startswith("*")
-    }
-    types = {n: types.get(n, "constexpr") for n in kernel.arg_names}
-    source = ASTSource(fn=kernel, signature=types, constexprs=constants, attrs=aligned)
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
-    sass = hopper.disassemble(compiled.asm["cubin"])
+    found = ladder.compiled(kernel, "sm_90", signature(kernel, constants), constants, **options)
+    sass = hopper.disassemble(found.asm["cubin"])
     assert "HGMMA" in sass
     assert hopper.overwritten_operands(sass) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("name", ["render", "field", "backward", "embedded"])
+def test_operands_in_tf32_are_rounded(name: str, target: str) -> None:
+    """The tensor cores would cut bits off. What other kernels multiply has been rounded on its way to memory."""
+    kernel, constants = launch(name, FieldSpec(octaves=10, direction_octaves=4, precision="tf32"), 64, 2, target)
+    options = {key: constants.pop(key) for key in ("num_warps", "num_stages")}
+    found = ladder.compiled(kernel, target, signature(kernel, constants, "*fp32"), constants, **options)
+    assert "cvt.rna.tf32" in found.asm["ptx"]
+    sass = hopper.disassemble(found.asm["cubin"])
+    assert ".TF32" in sass  # and the products are tensor cores'
+    if target == "sm_90":
+        assert hopper.overwritten_operands(sass) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_of_another_size_compiles_nothing(name: str) -> None:
     """Numbers of samples change from step to step: kernels are not to be specialized by them."""
     kernel, _ = launch(name, *SHAPES["preset"], "sm_90")
-    changing = {"rows", "layers_rows", "layers_first", "first", "count"}
+    changing = {"rays", "starts", "rows", "layers_rows", "layers_first", "first", "count"}
     found = {p.name for p in kernel.params if p.name in changing and not p.do_not_specialize}
     assert not found

@@ -43,6 +43,62 @@ def test_box_by_walking():
     assert 20 < inside.any(1).sum() < 180
 
 
+def box_rays():
+    """Rays from inside and outside, some along an axis, on a wall, still, or past the box."""
+    generator = torch.Generator().manual_seed(4)
+    origins = 1.3 * torch.randn(300, 3, generator=generator)
+    directions = unit(torch.randn(300, 3, generator=generator))
+    directions[::9, 0], directions[::11, 2], directions[::50] = 0, -0.0, 0
+    origins[::7, 1], origins[::13, 0] = 1.0, -1.0
+    return origins, directions
+
+
+def assert_same_box(device="cpu"):
+    origins, directions = box_rays()
+    with use("reference"):
+        expected = intersect_box(origins, directions, near_plane=0.1)
+    with use("triton"):
+        found = intersect_box(origins.to(device), directions.to(device), near_plane=0.1)
+        empty = intersect_box(torch.zeros(0, 3, device=device), torch.zeros(0, 3, device=device))
+    assert all(torch.equal(a.cpu(), b) for a, b in zip(found, expected, strict=True))
+    assert [len(t) for t in empty] == [0, 0]
+
+
+@pytest.mark.interpreted
+def test_triton_box(poison):
+    assert_same_box()
+
+
+@pytest.mark.gpu
+def test_gpu_box(poison):
+    assert_same_box("cuda")
+
+
+@pytest.mark.parametrize("backend", ["cpu", pytest.param("triton", marks=pytest.mark.interpreted)])
+def test_what_is_derived_from_a_grid_is_kept_until_it_changes(backend, monkeypatch):
+    """A cell that was emptied and one that was filled count at once, whatever was kept of the grid before."""
+    from nerfkit.kernels.march import kept
+
+    derived = []
+    monkeypatch.setattr(kept, "_kept", kept.WeakIdKeyDictionary())
+    grid = torch.zeros(20, 20, 20, dtype=torch.bool)
+    ray = torch.tensor([[-1.5, 0.01, 0.01]]), torch.tensor([[1.0, 0, 0]]), torch.tensor([0.5]), torch.tensor([2.5])
+
+    def count():
+        with use(backend):
+            samples = len(march(*ray, grid, 0.1).t_start)
+        derived.append(kept._kept[grid][1])
+        return samples
+
+    assert (count(), count()) == (0, 0)
+    grid[15] = True
+    assert count() == 1
+    grid.logical_not_()
+    assert (count(), count()) == (19, 19)
+    assert derived[0] is derived[1] and derived[3] is derived[4]
+    assert derived[1] is not derived[2] and derived[2] is not derived[3]
+
+
 # march. Rung 1: the reference, and the CPU kernel with it, against analytic cases.
 
 
@@ -267,6 +323,7 @@ def test_triton_budgets(target):
     kernels = [
         ("count", lattice | {"STOPPING": True}, {"num_warps": 1} | triton.AS_WRITTEN),
         ("emit", lattice, {"num_warps": 1} | triton.AS_WRITTEN),
+        ("box", {"SAMPLES": triton.SAMPLES}, triton.AS_WRITTEN),
     ]
     for name, constants, options in kernels:
         ladder.check_budget(f"march.{name}", target, getattr(triton, f"{name}_kernel"), SIGNATURE, constants, **options)

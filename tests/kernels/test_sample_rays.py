@@ -6,7 +6,7 @@ import torch
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.kernels import philox, use
 from nerfkit.kernels.philox import Draw, reference as philox_reference
-from nerfkit.kernels.sample_rays import rays_from_pixels, sample_rays
+from nerfkit.kernels.sample_rays import rays_from_pixels, sample_photos, sample_rays
 from tests.kernels import ladder
 
 CASES = ("ordinary", "long_lens", "outside", "one_ray", "no_rays", "one_view")
@@ -235,14 +235,50 @@ def test_triton_chooses_the_same_pixels(poison):
     assert_same_choice("triton")
 
 
+def listed_pixels(backend, device="cpu"):
+    """Rays, pixels and colors of some pixels of three photos, 5 x 7 pixels each."""
+    generator = torch.Generator().manual_seed(6)
+    images = torch.randint(0, 256, (3, 5, 7, 4), generator=generator).to(torch.uint8)
+    listed = torch.randperm(3 * 5 * 7, generator=generator)[:40]
+    cameras = torch.eye(3, 4).expand(3, 3, 4).contiguous(), torch.tensor([9.0, 8.0, 3.0, 2.0]).expand(3, 4).contiguous()
+    inputs = (t.to(device) for t in (*cameras, images, listed))
+    with use(backend):
+        batch, rgba = sample_photos(*inputs, 1000, seed=2**40 + 1, step=7)
+    return images, listed, [t.cpu() for t in (*batch, rgba)]
+
+
+def assert_same_photos(backend, device="cpu"):
+    expected, found = listed_pixels("reference")[2], listed_pixels(backend, device)[2]
+    assert all(torch.equal(a, b) for a, b in zip(found[2:], expected[2:], strict=True))
+    torch.testing.assert_close(found[:2], expected[:2])
+
+
+def test_photos_of_listed_pixels():
+    images, listed, (_, _, view, row, column, rgba) = listed_pixels("reference")
+    assert torch.equal(rgba, images[view, row, column].float() / 255)
+    drawn = (view * 5 + row) * 7 + column
+    assert set(drawn.tolist()) == set(listed.tolist())
+    assert_same_photos("cpu")
+
+
+@pytest.mark.interpreted
+def test_triton_photos(poison):
+    assert_same_photos("triton")
+
+
+@pytest.mark.gpu
+def test_gpu_photos(poison):
+    assert_same_photos("triton", "cuda")
+
+
 # Rung 4: Triton compiled, inside its budget.
 
 FLOATS = ("poses", "intrinsics", "origins", "directions")
 SIGNATURE = {
     **{f"{name}_ptr": "*fp32" for name in (*FLOATS, *(f"grad_{name}" for name in FLOATS))},
     **{f"{name}_ptr": "*i64" for name in ("view", "row", "column", "order", "bounds", "views", "pixels")},
-    **dict.fromkeys(("step", "first", "view_count", "height", "width", "count"), "i32"),
-    "seed": "i64",
+    **dict.fromkeys(("step", "first", "view_count", "height", "width", "count", "listed"), "i32"),
+    **{"seed": "i64", "listed_ptr": "*i64", "images_ptr": "*u8", "rgba_ptr": "*fp32"},
 }
 
 
@@ -251,7 +287,7 @@ SIGNATURE = {
 def test_triton_budgets(target):
     from nerfkit.kernels.sample_rays import triton
 
-    for name in ("choose", "forward", "backward"):
+    for name in ("choose", "listed", "forward", "backward"):
         kernel = getattr(triton, f"{name}_kernel")
         ladder.check_budget(f"sample_rays.{name}", target, kernel, SIGNATURE, {"BLOCK": triton.BLOCK})
 
