@@ -39,6 +39,7 @@ gpu: $(STAMP)
 # The same tests where there is none: tests/dry_run.py. The interpreter takes an hour or more.
 gpu-dry: $(STAMP)
 	$(BIN)/python -m pytest -m gpu --gpu-dry -n auto --dist worksteal
+	NERFKIT_SLOWEST=1 $(BIN)/python -m pytest tests/fit/test_refine_device.py
 
 clean:
 	rm -rf build dist *.egg-info

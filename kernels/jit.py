@@ -1,7 +1,9 @@
 """Numba, set up once for every CPU kernel: parallel, cached on disk, and its first compilation announced."""
 
 import contextlib
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,8 +64,19 @@ def jit(function: Callable | None = None, *, parallel: bool = True, fastmath: bo
     ``fastmath=True`` allows fused multiply-adds and reassociation, but keeps NaN and infinity meaningful.
     """
     flags = {"reassoc", "contract", "arcp", "nsz"} if fastmath else False
-    options = {"parallel": parallel, "cache": True, "nogil": True, "fastmath": flags, "error_model": "numpy"}
-    return numba.njit(**options)(function) if function is not None else numba.njit(**options)
+    options = {"parallel": parallel, "nogil": True, "fastmath": flags, "error_model": "numpy"}
+
+    def compiled(function: Callable) -> Any:
+        try:
+            return numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # nowhere to write: a read-only installation of a user without a home
+            numba.config.CACHE_DIR = str(Path(tempfile.gettempdir()) / f"nerfkit-{os.getuid()}")
+        try:
+            return numba.njit(cache=True, **options)(function)
+        except RuntimeError:
+            return numba.njit(**options)(function)
+
+    return compiled if function is None else compiled(function)
 
 
 inline = numba.njit(inline="always", error_model="numpy")

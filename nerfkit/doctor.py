@@ -41,6 +41,7 @@ def diagnose() -> tuple[list[str], list[str]]:
         return report, problems  # already among the problems
     report += _devices(torch)
     report += _kernels(torch)
+    report.append(_line("kernel cache", _kernel_cache()))
     report.append(_line("ffmpeg", _ffmpeg(problems)))
     return report, problems
 
@@ -109,6 +110,16 @@ def _kernels(torch: object) -> list[str]:
         else:
             lines.append(_line(module.name, f"reference (it has no {wanted} implementation)"))
     return lines
+
+
+def _kernel_cache() -> str:
+    """Where compiled CPU kernels are kept."""
+    from nerfkit.kernels.composite import cpu
+
+    path = cpu._forward_kernel.stats.cache_path
+    return (
+        str(path) if path else "none: each process compiles anew; set NUMBA_CACHE_DIR to a folder that can be written"
+    )
 
 
 def _ffmpeg(problems: list[str]) -> str:

@@ -22,6 +22,7 @@ from nerfkit.runs.folder import Run, find
 from nerfkit.scenes.scene import Similarity
 from tests.scenes.builders import Sphere, ring, write_kaolin
 
+CPU = torch.device("cpu")
 pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
 
 TINY = [
@@ -164,7 +165,7 @@ def test_exports_at_any_scale_and_place_come_back(views: Path, tmp_path: Path, p
             expected = scale * units.invert(ball.vertices.double())
             assert (mesh.positions - expected).abs().max() < 1e-6 * scale, name
             assert len(mesh.positions[:, 2].unique()) > 20
-        shown, _ = pipeline._source("mesh", record, scene, lambda: pytest.fail("no field is asked for"))
+        shown, _ = pipeline._source("mesh", record, scene, lambda: pytest.fail("no field is asked for"), CPU)
         assert (shown.mesh.vertices - ball.vertices).abs().max() < 1e-5
     record.close()
 

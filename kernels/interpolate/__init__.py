@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..backend import backend_for, implementation
-from ..checks import FLOATS, INTEGERS, expect
+from ..checks import FLOATS, INTEGERS, expect, expect_shown, expect_vertices
 
 
 def interpolate(face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor) -> Tensor:
@@ -44,7 +44,9 @@ def interpolate(face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: T
     expect("attributes", attributes, ("V", "C"), (len(face), "V", "C"), dtype=FLOATS, like=face)
     arguments = face, barycentrics, faces, attributes
     with implementation(__name__, barycentrics) as kernels:
-        if backend_for(barycentrics) == "reference":
+        if backend_for(barycentrics) == "reference":  # the compiled ones look as they go
+            expect_shown(face, barycentrics, faces)
+            expect_vertices("faces", faces, attributes.shape[-2])
             return kernels.interpolate(*arguments)
         return _Interpolate.apply(kernels, *arguments)
 

@@ -45,10 +45,10 @@ def _check_rays(origins: Tensor, directions: Tensor) -> int:
 def expect_samples(samples: Samples, rays: int, count: int, like: Tensor) -> None:
     """Raise ``ValueError`` unless these are ``count`` samples on ``rays`` rays, of the dtype and device of ``like``."""
     expect("samples.ray_index", samples.ray_index, (count,), dtype=torch.int64, like=like)
-    expect_numbers("samples.ray_index", samples.ray_index, rays)
     expect("samples.t_start", samples.t_start, (count,), like=like)
     expect("samples.t_end", samples.t_end, (count,), like=like)
     expect_offsets(samples.offsets, rays, count, like)
+    expect_numbers("samples.ray_index", samples.ray_index, rays)
 
 
 def _float32(x: float) -> float:

@@ -217,13 +217,20 @@ def camera(o: CameraOptions, config: TrainOptions, record: Run, device: torch.de
         view = Cameras(pose, true.intrinsics, o.size, o.size)
         return render(mesh.vertices, mesh.faces, view, visibility=visibility, supersampling=SUPERSAMPLING).alpha[0]
 
+    best = [(math.inf, position.detach().clone())]
+
     def step(share: float) -> dict[str, float]:
-        return descend([optimizer], {"silhouette": (silhouette() - target).square().sum()})
+        at = position.detach().clone()
+        terms = descend([optimizer], {"silhouette": (silhouette() - target).square().sum()})
+        best[0] = min(best[0], (terms["silhouette"], at), key=lambda found: found[0])
+        return terms
 
     done = optimize(
         "nmr_camera", step, steps=steps_of(config), run=record, until=lambda terms: terms["silhouette"] < o.enough
     )
     with torch.no_grad():
+        if best[0][0] < (silhouette() - target).square().sum():  # a step leads past the best place, too
+            position.copy_(best[0][1])
         found = silhouette()
     error = (found - target).square().sum().item()
     away = (position.detach() - true.positions[0]).norm().item()

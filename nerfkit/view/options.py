@@ -41,6 +41,6 @@ class TimelapseOptions(Options):
     formats: list[str] = option(
         ["glb", "video"],
         "files of each snapshot; usd needs the extra nerfkit[usd]",
-        choices=("glb", "ply", "usd", "video"),
+        choices=("glb", "ply", "usd", "video", "gif"),
     )
     fps: float = option(12.0, "snapshots a second", above=0)

@@ -23,7 +23,7 @@ LIGHTS = torch.tensor([[-0.5, 0.7, 0.6], [0.8, -0.1, 0.4]])
 
 
 class Timelapse:
-    """Collects snapshots in ``folder``: ``mesh_0000.glb`` (and .ply), ``mesh.usdc``, ``mesh.mp4``.
+    """Collects snapshots in ``folder``: ``mesh_0000.glb`` (and .ply), ``mesh.usdc``, ``mesh.mp4``, ``mesh.gif``.
 
     Args:
         folder: made with the first snapshot.
@@ -71,6 +71,8 @@ class Timelapse:
             written.append(self.usd.write(self.folder / "mesh.usdc"))
         if self.frames and "video" in self.formats:
             written.append(write_video(self.frames, self.folder / "mesh.mp4", self.fps))
+        if self.frames and "gif" in self.formats:
+            written.append(write_video(self.frames, self.folder / "mesh.gif", self.fps))
         return written
 
 

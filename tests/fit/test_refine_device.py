@@ -1,5 +1,6 @@
 """The mesh stage with ``device=cuda``: the device's kernels draw every picture, and the CPU's result comes out."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def tensors(mesh: Mesh, specular: Specular) -> list[Tensor]:
     return [t for part in (mesh, specular) for t in vars(part).values() if isinstance(t, Tensor)]
 
 
+@pytest.mark.skipif("NERFKIT_SLOWEST" not in os.environ, reason="takes minutes; `make gpu-dry` runs it")
 @pytest.mark.interpreted
 def test_the_mesh_stage_runs_on_the_device(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on_cpu = refined(scene, tmp_path / "cpu", "cpu")
@@ -67,5 +69,5 @@ def test_the_mesh_stage_runs_on_the_device(scene: Scene, tmp_path: Path, monkeyp
 def test_an_exported_mesh_is_shown_on_the_device(scene: Scene, tmp_path: Path) -> None:
     save_mesh(ball((0.5, 0.5, 0.5), 1), tmp_path / "mesh" / "mesh", ("ply",))
     with dry_run():
-        source, _ = _mesh_source(tmp_path, scene, torch.device("cuda"))
+        source, _ = _mesh_source(Run(tmp_path), scene, torch.device("cuda"))
         assert source.mesh.vertices.is_cuda  # type: ignore[attr-defined]

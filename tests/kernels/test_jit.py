@@ -1,29 +1,31 @@
-"""The cache of compiled kernels does not outlive their sources."""
+"""Where compiled kernels are kept."""
 
-import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from nerfkit.kernels.jit import _drop_stale
+import numba
+import pytest
 
-
-def test_kernels_older_than_a_source_beside_them_are_dropped(tmp_path: Path) -> None:
-    for name, source_time, kept in (("changed", 200, False), ("unchanged", 50, True)):
-        cache = tmp_path / name / "__pycache__"
-        cache.mkdir(parents=True)
-        (cache / "cpu.f-1.py311.nbi").touch()
-        os.utime(cache / "cpu.f-1.py311.nbi", (100, 100))
-        for source, time in (("cpu.py", 10), ("helper.py", source_time)):
-            (tmp_path / name / source).touch()
-            os.utime(tmp_path / name / source, (time, time))
-        _drop_stale(tmp_path)
-        assert (cache / "cpu.f-1.py311.nbi").exists() == kept
+from nerfkit.kernels.jit import jit
 
 
-def test_kernels_older_than_the_options_they_are_compiled_with_are_dropped(tmp_path: Path) -> None:
-    cache = tmp_path / "operation" / "__pycache__"
-    cache.mkdir(parents=True)
-    (cache / "cpu.f-1.py311.nbi").touch()
-    os.utime(cache / "cpu.f-1.py311.nbi", (100, 100))
-    (tmp_path / "jit.py").touch()
-    _drop_stale(tmp_path)
-    assert not (cache / "cpu.f-1.py311.nbi").exists()
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_read_only_installation_keeps_its_kernels_elsewhere_or_nowhere(
+    writable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = numba.njit, []
+
+    def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable], Any]:
+        asked.append((cache, numba.config.CACHE_DIR))
+        if cache and not (writable and numba.config.CACHE_DIR):
+            raise RuntimeError("cannot cache function: no locator available for file")
+        return real(**options)
+
+    monkeypatch.setattr(numba, "njit", njit)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert jit(parallel=False)(lambda x: x + 1)(2) == 3
+    assert [cache for cache, _ in asked] == [True, True] + [False] * (not writable)
+    assert Path(asked[1][1]).parent == tmp_path
