@@ -29,6 +29,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 GPU = torch.device("cuda:0")
 ROOT = Path(__file__).parent.parent
+OURS = tuple(f"{ROOT / name}/" for name in ("nerfkit", "kernels", "tests"))  # what is installed may lie below, too
 # No kernel: memory, and other looks at the same memory (beside every operation whose schema says that it is a view).
 NO_KERNEL = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view", "set_"}
 NO_KERNEL |= {"_local_scalar_dense"}
@@ -48,7 +49,8 @@ class Counts:
     waits: list[str] = field(default_factory=list)
 
     def wait(self, what: str) -> None:
-        ours = [f for f in traceback.extract_stack() if f.filename.startswith(f"{ROOT}/") and f.filename != __file__]
+        ours = [frame for frame in traceback.extract_stack() if frame.filename.startswith(OURS)]
+        ours = [frame for frame in ours if frame.filename != __file__]
         place = f"{Path(ours[-1].filename).relative_to(ROOT)}:{ours[-1].lineno}" if ours else "?"
         self.waits.append(f"{what} at {place}")
 
