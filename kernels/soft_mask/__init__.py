@@ -155,7 +155,7 @@ def soft_rasterize(
         behind = points.new_zeros(channels) if background is None else torch.as_tensor(background).detach().to(points)
         expect("background", behind, (channels,))
         if backend == "reference":
-            return kernels.soft_rasterize(points, faces, values, height, width, behind, *settings)
+            return kernels.soft_rasterize(points, faces, values.to(points), height, width, behind, *settings)
         most = kernels.MOST_CHANNELS if backend == "triton" else max(channels, 1)
         parts = [
             _SoftRasterize.apply(kernels, points, faces, part, height, width, end, settings)
