@@ -1,9 +1,7 @@
 """Numba, set up once for every CPU kernel: parallel, cached on disk, and its first compilation announced."""
 
 import contextlib
-import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,7 +43,7 @@ class _Compiling(event.TimingListener):
     def on_start(self, event: Any) -> None:
         if not self.said:
             self.said = True
-            print("compiling the CPU kernels (once; they are cached on disk)", file=sys.stderr, flush=True)
+            print("compiling the CPU kernels (once, where they can be cached on disk)", file=sys.stderr, flush=True)
         super().on_start(event)
 
 
@@ -59,7 +57,7 @@ def compile_seconds() -> float:
 
 
 def jit(function: Callable | None = None, *, parallel: bool = True, fastmath: bool = False) -> Any:
-    """``numba.njit`` with the project's options: cached, GIL released, IEEE arithmetic unless ``fastmath``.
+    """``numba.njit`` with the project's options: cached where it can be, no GIL, IEEE arithmetic unless ``fastmath``.
 
     ``fastmath=True`` allows fused multiply-adds and reassociation, but keeps NaN and infinity meaningful.
     """
@@ -70,10 +68,6 @@ def jit(function: Callable | None = None, *, parallel: bool = True, fastmath: bo
         try:
             return numba.njit(cache=True, **options)(function)
         except RuntimeError:  # nowhere to write: a read-only installation of a user without a home
-            numba.config.CACHE_DIR = str(Path(tempfile.gettempdir()) / f"nerfkit-{os.getuid()}")
-        try:
-            return numba.njit(cache=True, **options)(function)
-        except RuntimeError:
             return numba.njit(**options)(function)
 
     return compiled if function is None else compiled(function)
