@@ -62,15 +62,20 @@ def jit(function: Callable | None = None, *, parallel: bool = True, fastmath: bo
     ``fastmath=True`` allows fused multiply-adds and reassociation, but keeps NaN and infinity meaningful.
     """
     flags = {"reassoc", "contract", "arcp", "nsz"} if fastmath else False
-    options = {"parallel": parallel, "nogil": True, "fastmath": flags, "error_model": "numpy"}
+    compiled = cached(parallel=parallel, nogil=True, fastmath=flags, error_model="numpy")
+    return compiled if function is None else compiled(function)
+
+
+def cached(**options: Any) -> Callable[[Callable], Any]:
+    """``numba.njit(**options)``, cached where there is a place for it: a read-only installation may have none."""
 
     def compiled(function: Callable) -> Any:
         try:
             return numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # nowhere to write: a read-only installation of a user without a home
+        except RuntimeError:
             return numba.njit(**options)(function)
 
-    return compiled if function is None else compiled(function)
+    return compiled
 
 
 inline = numba.njit(inline="always", error_model="numpy")

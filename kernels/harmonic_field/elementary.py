@@ -7,17 +7,16 @@ units in the last place of the exact one. NaN stays NaN.
 import math
 from collections.abc import Callable
 
-import numba
 import numpy as np
 
-from ..jit import inline
+from ..jit import cached, inline
 from .turns import SINE
 
 # What the loops around these functions are compiled with. Sums may be reordered in ``summing`` alone: elsewhere that
 # would undo range reductions and differences that are written in the order that keeps their digits.
-_OPTIONS: dict = {"cache": True, "nogil": True, "error_model": "numpy"}
-rowwise = numba.njit(fastmath={"contract", "arcp", "nsz"}, **_OPTIONS)
-summing = numba.njit(fastmath={"reassoc", "contract", "arcp", "nsz"}, **_OPTIONS)
+_OPTIONS: dict = {"nogil": True, "error_model": "numpy"}
+rowwise = cached(fastmath={"contract", "arcp", "nsz"}, **_OPTIONS)
+summing = cached(fastmath={"reassoc", "contract", "arcp", "nsz"}, **_OPTIONS)
 
 
 def _fit(function: Callable, low: float, high: float, powers: range, weight: Callable | None = None) -> np.ndarray:

@@ -9,10 +9,11 @@ serves x W^T, dz W and dz^T h.
 from typing import Any
 
 import llvmlite.ir as ir
-import numba
 from numba.core import cgutils, types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+from ..jit import cached
 
 # Of the processor that Numba compiles for (NUMBA_CPU_NAME=generic is not the one at hand), because Numba names its
 # cached kernels by it: a cache that several machines share must not hold kernels of another tile than theirs.
@@ -91,7 +92,7 @@ def _tile_code(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -
     return context.get_dummy_value()
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy")
 def multiply(x, x0, x_row, x_k, w, w0, w_row, y, y0, y_row, rows, depth):
     """COLUMNS columns of a product: y[i, j] += sum_k x[i, k] w[k, j] for i < rows, a multiple of ROWS."""
     for k in range(0, depth, DEPTH):
