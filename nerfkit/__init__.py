@@ -3,10 +3,16 @@
 What is named here is loaded when it is first used; docs/api.md has it in full.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0.dev0"
+
+# A thread that waits for others asks 300,000 times before it sleeps: where another program keeps a processor busy, that
+# is most of what is left. OpenMP reads this when torch is imported; whoever has set something else keeps it.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 # Where what is offered lives.
 _PLACES = {

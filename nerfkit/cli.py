@@ -24,6 +24,7 @@ from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, UserError
 from nerfkit.runs.folder import check_output, find
 from nerfkit.schema import literal
+from nerfkit.sweep import Sweep
 
 
 def train() -> None:
@@ -60,7 +61,7 @@ def exit_codes() -> Iterator[None]:
         sys.exit(130)
 
 
-def _command(name: str, task: Callable[[Any], None]) -> None:
+def _command(name: str, task: Callable[[Any], Path | None]) -> None:
     """Checks the command line as a whole, before Hydra or a stage does anything, and hands it to Hydra."""
     threading.excepthook = _thread_failed
     arguments = get_args_parser().parse_args()
@@ -80,18 +81,28 @@ def _command(name: str, task: Callable[[Any], None]) -> None:
             store.register(with_recipes=False)
         else:
             words = options.prepared(name, words, sweep=arguments.multirun)
-        for job in () if look else options.expand(words, place) if arguments.multirun else (words,):
-            output = options.checked(name, job, place).output
-            if output is not None and arguments.cfg is None:
+        jobs = [] if look else options.expand(words, place) if arguments.multirun else [words]
+        outputs = [options.checked(name, job, place).output for job in jobs]
+        for output in outputs if arguments.cfg is None else ():
+            if output is not None:
                 check_output(output)
+        sweep = Sweep(jobs, outputs[0] or ".") if arguments.multirun and jobs and arguments.cfg is None else None
         flags = {key.replace("_", "-"): value for key, value in vars(arguments).items() if value and key != "overrides"}
         sys.argv[1:] = [f"--{flag}" + ("" if value is True else f"={value}") for flag, value in flags.items()] + words
 
         def run(config: DictConfig) -> None:
             with exit_codes():  # here too: Hydra prints what reaches it
-                task(store.typed(store.COMMANDS[name], config))
+                if sweep is not None:
+                    sweep.begin()
+                folder = task(store.typed(store.COMMANDS[name], config))
+                if sweep is not None and folder is not None:
+                    sweep.folders.append(folder)
 
-        hydra.main(version_base="1.3", config_path="pkg://nerfkit.conf", config_name=name)(run)()
+        try:
+            hydra.main(version_base="1.3", config_path="pkg://nerfkit.conf", config_name=name)(run)()
+        finally:
+            if sweep is not None:
+                sweep.end()
 
 
 def _resume(folder: Path, words: list[str], show: bool) -> None:
@@ -103,10 +114,10 @@ def _resume(folder: Path, words: list[str], show: bool) -> None:
         _train(config)
 
 
-def _train(config: TrainOptions) -> None:
+def _train(config: TrainOptions) -> Path:
     from nerfkit import pipeline  # it imports everything; `--help` and a mistyped key need not wait for that
 
-    pipeline.run(config)
+    return pipeline.run(config)
 
 
 def _render(config: RenderOptions) -> None:

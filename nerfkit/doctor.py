@@ -83,6 +83,10 @@ def _devices(torch: object) -> list[str]:
         built = torch.version.cuda or torch.version.hip  # type: ignore[attr-defined]
         reason = "this torch is a CPU build" if built is None else f"torch was built for {built}, but finds no device"
         lines.append(_line("gpu", f"none: {reason}"))
+        if built is not None:
+            lines.append(
+                _line("note", "a CPU build of torch is several gigabytes smaller: pytorch.org says how, for CPU")
+            )
     if os.environ.get("TRITON_INTERPRET"):
         lines.append(
             _line("note", "TRITON_INTERPRET is set: Triton kernels are interpreted, thousands of times slower")

@@ -27,9 +27,10 @@ from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.record import record as record_scene, recorded
 from nerfkit.scenes.scene import Scene, Similarity
-from nerfkit.view.show import Source, pick_source, show
+from nerfkit.view.show import Source, pick_source, seen_over, show
 from nerfkit.volume.model import FieldSource
 
+USUAL_RATE = 0.7e6  # samples a second in training, of the default field on two free cores of 2026, the slower ones
 SPECULAR = "specular.npz"
 EXPORTS = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply", SPECULAR)
 """What an export of every format leaves in a run's folder ``mesh``."""
@@ -99,6 +100,7 @@ def _run_recipe(config: TrainOptions) -> Path:
         try:
             with record.stage(config.recipe.name):
                 config.recipe.run(config, record, device)
+            record.chart_losses()
         except UserError:  # bad input leaves nothing behind
             record.discard()
             raise
@@ -111,7 +113,7 @@ def render(config: RenderOptions) -> list[Path]:
     record = Run.open(config.run)
     trained = load_config(record.folder)
     name = pick_source(record.folder, config.source)
-    scene = recorded(record.folder) or load_scene(trained)
+    scene = seen_over(recorded(record.folder) or load_scene(trained), config)
     folder = Path(os.path.expanduser(config.output)) if config.output else record.folder / "video"
 
     device = pick_device(config.device)
@@ -120,7 +122,7 @@ def render(config: RenderOptions) -> list[Path]:
         return _load_fit(trained, scene, record, device, rendering=True)
 
     source, identity = _source(name, record, scene, fit, device)
-    return show(source, name, config, scene.cameras, scene.up, folder, identity, record.log)
+    return show(source, name, config, scene, folder, identity, record.log)
 
 
 def pick_device(name: str) -> torch.device:
@@ -220,6 +222,7 @@ class _Stages:
             if name in self.config.stages:
                 with record.stage(name, continued=name == "field" and self.config.resume is not None):
                     getattr(self, f"_{name}")()
+        record.chart_losses()
         return record.folder
 
     # ---- the stages
@@ -241,6 +244,14 @@ class _Stages:
             f"field: PSNR {found['psnr']:.2f} dB{inside}, SSIM {found['ssim']:.4f} on {len(found['views'])} held-out "
             f"views after {progress.step} steps, {progress.seconds:.0f} s"
         )
+        usual = progress.seconds * USUAL_RATE / (progress.samples / progress.step)
+        plain = self.device.type == "cpu" and self.config.field == type(self.config.field)()
+        if plain and self.config.trainer.max_seconds is not None and progress.step < usual / 3:
+            self.record.log(
+                f"note: {progress.step} steps in {progress.seconds:.0f} s, where two free cores make about "
+                f"{usual:,.0f}: a busy or slow machine. More: resume={self.record.folder} "
+                f"trainer.max_seconds={3 * progress.seconds:.0f}"
+            )
 
     def _extract(self) -> None:
         fit = self._have_fit()
@@ -282,8 +293,9 @@ class _Stages:
     def _video(self) -> None:
         o, folder = self.config.video, self.record.folder
         name = pick_source(folder, o.source)
-        source, identity = _source(name, self.record, self.scene, self._have_fit, self.device)
-        show(source, name, o, self.scene.cameras, self.scene.up, folder / "video", identity, self.record.log)
+        scene = seen_over(self.scene, o)
+        source, identity = _source(name, self.record, scene, self._have_fit, self.device)
+        show(source, name, o, scene, folder / "video", identity, self.record.log)
 
     # ---- between the stages
 

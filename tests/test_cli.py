@@ -94,6 +94,24 @@ def test_the_preset_is_put_in(command: Command, pipeline: ModuleType, tmp_path: 
     assert find(tmp_path / "outputs" / "clock" / "latest") == folders[-1].resolve()
 
 
+def test_a_sweep_says_what_each_run_has_and_ends_with_a_table(
+    command: Command, pipeline: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(config: Any) -> Path:
+        record = Run.create(config.output, "clock", config)
+        record.update_metrics({"scene": {"size": 2.5}, "field": {"psnr": 30.0 + config.seed, "steps": 9}})
+        return record.folder
+
+    pipeline.run = run
+    assert command(cli.train, "-m", "output=out", "seed=1,2", "field.width=32,64") == 0
+    text = capsys.readouterr().out
+    assert "run 3 of 4: seed=2 field.width=32\n" in text
+    table = (tmp_path / "out" / "sweep.txt").read_text().splitlines()
+    assert table[0].split() == ["values", "field", "PSNR", "seconds", "run"] and len(table) == 6
+    assert table[3].split()[:3] == ["seed=1", "field.width=64", "31.000"]
+    assert table[3] in text
+
+
 def test_a_sweep_runs_once_for_each_value(command: Command, runs: list[Any]) -> None:
     assert command(cli.train, "-m", "seed=3,4", "preset=smoke") == 0
     assert [config.seed for config in runs] == [3, 4]

@@ -85,7 +85,8 @@ def test_the_timelapse_shows_the_refinement(run_folder: Path) -> None:
 
 @pytest.mark.slow
 def test_video_has_its_frames(run_folder: Path) -> None:
-    video = iio.imread(run_folder / "video" / "orbit_mesh_rgb.mp4")
+    (path,) = (run_folder / "video").glob("orbit_mesh_*_rgb.mp4")
+    video = iio.imread(path)
     assert len(video) == 3 and video.max() > 60
 
 
@@ -106,7 +107,9 @@ def test_render_field_and_mesh_without_the_photos(
             "channels=[rgb,depth,normal,alpha]",
         ]
         made = pipeline.render(options.compose("render", [*words, "format=[gif]", f"output={tmp_path}"]))
-        assert [path.name for path in made] == [f"orbit_{source}_{c}.gif" for c in ("rgb", "depth", "normal", "alpha")]
+        assert [path.name for path in made] == [
+            f"orbit_{source}_frames2_resolution24_{c}.gif" for c in ("rgb", "depth", "normal", "alpha")
+        ]
         for path in made:
             assert iio.imread(path).max() > 60, path
 

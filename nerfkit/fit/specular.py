@@ -21,7 +21,7 @@ from nerfkit.cameras import Cameras
 from nerfkit.errors import CheckpointError
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.raster import Fragments, interpolate, interpolate_corners, rasterize, render_channels, sample_texture
-from nerfkit.raster.shade import CHANNELS
+from nerfkit.raster.shade import CHANNELS, MeshSource
 from nerfkit.runs.files import replacing, to_bytes
 
 
@@ -124,11 +124,12 @@ def render_specular(
     return pictures
 
 
-class SpecularSource:
+class SpecularSource(MeshSource):
     """A mesh with highlights as something to look at."""
 
     def __init__(self, mesh: Mesh, specular: Specular, background: Sequence[float]) -> None:
-        self.mesh, self.specular, self.background = mesh, specular, background
+        super().__init__(mesh, background)
+        self.specular = specular
 
     def render(self, cameras: Cameras, view: int) -> dict[str, Tensor]:
         """``rgb`` (H,W,3) over the background, ``depth`` (H,W), ``normal`` (H,W,3), ``alpha`` (H,W)."""

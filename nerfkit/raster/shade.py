@@ -189,3 +189,7 @@ class MeshSource:
         """``rgb`` (H,W,3) over the background, ``depth`` (H,W), ``normal`` (H,W,3), ``alpha`` (H,W)."""
         pictures = render_channels(self.mesh, cameras[view], CHANNELS, self.background)
         return {name: picture[0] for name, picture in pictures.items()}
+
+    def points(self) -> Tensor:
+        """The vertices (V,3)."""
+        return self.mesh.vertices

@@ -57,8 +57,13 @@ class Board:
         """One page of the text tab."""
         self.writer.add_text(tag, markdown, step)
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Writes what is still in memory."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Writes what is still in memory, for the last time."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -30,6 +30,7 @@ from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.runs import environment
 from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import steps
+from nerfkit.runs.curves import write_losses
 from nerfkit.runs.files import write_text
 from nerfkit.schema import literal, shown
 
@@ -133,6 +134,12 @@ class Run:
         finally:
             seconds = round(before + time.perf_counter() - start, 3)
             self.update_metrics({"stages": {name: {"seconds": seconds, **environment.peak_memory()}}})
+
+    def chart_losses(self) -> None:
+        """Writes and logs a chart of every fit's loss."""
+        self.board.flush()
+        for path in write_losses(self.folder):
+            self.log(f"wrote {path}")
 
     def discard(self) -> None:
         """Removes the run's folder; ``latest`` points to the newest that is left, or goes too."""

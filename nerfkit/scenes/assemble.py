@@ -20,8 +20,8 @@ COLORS: dict[str, Color] = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
 MIN_TRAIN, MIN_TEST = 2, 1
 
 
-def background_color(value: Background, default: str) -> Color:
-    """The color named by ``scene.background``: a name of ``COLORS``, three numbers in [0,1], or None for the default.
+def background_color(value: Background, default: str, key: str = "scene.background") -> Color:
+    """The color that the option ``key`` names: a name of ``COLORS``, three numbers in [0,1], or None for the default.
 
     Raises:
         ConfigError: anything else.
@@ -31,14 +31,12 @@ def background_color(value: Background, default: str) -> Color:
     if isinstance(value, str):
         if value in COLORS:
             return COLORS[value]
-        raise ConfigError(
-            f"scene.background={value}: unknown color{did_you_mean(value, COLORS)}; or three numbers in [0,1]"
-        )
+        raise ConfigError(f"{key}={value}: unknown color{did_you_mean(value, COLORS)}; or three numbers in [0,1]")
     listed = list(value) if isinstance(value, Sequence) else [value]
     numbers = [float(v) for v in listed if isinstance(v, int | float) and 0 <= v <= 1]
     if len(listed) != 3 or len(numbers) != 3:
         raise ConfigError(
-            f"scene.background={shown(listed if isinstance(value, Sequence) else value)}: expected "
+            f"{key}={shown(listed if isinstance(value, Sequence) else value)}: expected "
             f"{' or '.join(COLORS)}, or three numbers in [0,1], such as [0.5,0.5,0.5]"
         )
     return numbers[0], numbers[1], numbers[2]

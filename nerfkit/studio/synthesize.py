@@ -61,7 +61,11 @@ class SynthesisOptions(Options):
         10, "every so many-th view is a test view; scene.holdout must agree for Kaolin's format", least=2, most=100_000
     )
     fov: float = option(40.0, "angle of view in degrees", least=1, most=150)
-    light: str = option("none", "none: colors as they are; studio: lights with a highlight", choices=LIGHTS)
+    light: str = option(
+        "auto",
+        "none: colors as they are; studio: lights with a highlight; auto: studio for a mesh without colors, else none",
+        choices=("auto", *LIGHTS),
+    )
     specular: float = option(0.3, "strength of the highlight", least=0, most=1)
     shininess: float = option(32.0, "its Blinn-Phong exponent", least=1, most=1e4)
     up: str = option("y", "which of the mesh's axes points up; Kaolin's world has y up, Blender's z", choices=TO_KAOLIN)
@@ -95,7 +99,7 @@ def synthesize(
     they are whole.
 
     Args:
-        mesh: with colors, a texture, or neither: it is white then.
+        mesh: with colors, a texture, or neither: it is white then, and ``light="auto"`` lights it.
         folder: new or empty.
         options: None takes their defaults.
         progress: whether to show how far it is.
@@ -107,6 +111,8 @@ def synthesize(
         SceneError: the mesh has no face with an area, or the folder is not empty or cannot be written.
     """
     o = options or SynthesisOptions()
+    if o.light == "auto":
+        o = replace(o, light="studio" if mesh.colors is None and mesh.texture is None else "none")
     formats = FORMATS if o.format == "both" else (o.format,)
     vertices = mesh.vertices.double().numpy(force=True) @ TO_KAOLIN[o.up].T
     surface = surface_of(mesh, TO_KAOLIN[o.up], o.specular if o.light != "none" else 0.0, o.shininess)

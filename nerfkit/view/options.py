@@ -1,11 +1,15 @@
 """The options of videos and timelapses."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from nerfkit.schema import Options, option
+from nerfkit.errors import ConfigError
+from nerfkit.scenes.assemble import background_color
+from nerfkit.schema import Options, key_of, option
 from nerfkit.view.colors import CHANNELS
 from nerfkit.view.paths import PATHS
+
+TRANSPARENT = "transparent"
 
 
 @dataclass
@@ -21,14 +25,39 @@ class VideoOptions(Options):
         choices=PATHS,
     )
     channels: list[str] = option(["rgb"], "one video each", choices=CHANNELS)
-    format: list[str] = option(["mp4"], "mp4 is H.264, plays in browsers", choices=("mp4", "gif"))
+    format: list[str] = option(
+        ["mp4"],
+        "mp4 is H.264, plays in browsers; png: the frames alone; webm and png can be transparent",
+        choices=("mp4", "gif", "webm", "png"),
+    )
     frames: int = option(60, "of the whole path", least=1)
     fps: float = option(30.0, "frames a second", above=0)
     elevation: float = option(20.0, "degrees above the object's equator (orbit, wave)", least=-90, most=90)
     radius: float | None = option(
-        None, "distance from the center in normalized units; null: the median of the training cameras", above=0
+        None,
+        "distance in the scene's units; null: all of the object is in the picture (spiral: as the photos)",
+        above=0,
+    )
+    target: list[float] | None = option(
+        None, "[x,y,z] in the scene's units, in the middle of the picture; null: the middle of the object"
     )
     resolution: int | None = option(None, "longer side in pixels; null: as the training images", least=1)
+    width: int | None = option(None, "pixels, in place of resolution; null: in proportion to the height", least=1)
+    height: int | None = option(None, "pixels, in place of resolution; null: in proportion to the width", least=1)
+    background: Any = option(None, "black, white, [r,g,b] in [0,1], or transparent; null: the scene's")
+
+    def check(self) -> None:
+        super().check()
+        self.expect("target", self.target is None or len(self.target) == 3, "three numbers, such as [0,0.5,0], or null")
+        sized = self.resolution is None or (self.width is None and self.height is None)
+        self.expect("resolution", sized, "null where width or height is given")
+        key = key_of(type(self), "background")
+        if self.background == TRANSPARENT:
+            opaque = [ending for ending in self.format if ending not in ("webm", "png")]
+            if opaque:
+                raise ConfigError(f"{key}={TRANSPARENT}: {opaque[0]} cannot be; ask for format=[webm] or format=[png]")
+        else:
+            background_color(self.background, "black", key)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Camera paths in normalized world units. Each closes: the frame after the last one would be the first.
 
-A path takes its lens (fx, fy) and its distance from the training cameras, so that the object appears as in an average
-photo. Elevation is the angle above the plane through ``center`` perpendicular to ``up``.
+A path takes its lens (fx, fy) from the training cameras, and its distance from what there is to be seen or, where that
+is not told, from them too. Elevation is the angle above the plane through ``center`` perpendicular to ``up``.
 """
 
 import math
@@ -13,6 +13,8 @@ from torch.nn.functional import normalize
 
 from nerfkit.cameras import Cameras, look_at
 
+MARGIN = 0.05  # of half a picture's side that stays free around what is to be seen
+
 
 def orbit(
     reference: Cameras,
@@ -20,7 +22,8 @@ def orbit(
     elevation: float = 20.0,
     radius: float | None = None,
     up: Tensor | tuple[float, float, float] = (0.0, 1.0, 0.0),
-    center: Tensor | tuple[float, float, float] = (0.0, 0.0, 0.0),
+    center: Tensor | tuple[float, float, float] | None = None,
+    points: Tensor | None = None,
     swing: float = 0.0,
 ) -> Cameras:
     """A turntable: once around ``up``, counterclockwise seen from above, from the first reference camera's azimuth.
@@ -29,21 +32,27 @@ def orbit(
         reference: the training cameras.
         frames: number of cameras, equal steps of azimuth.
         elevation: degrees, clipped to 89 either way.
-        radius: distance from ``center``; None is the median of the reference cameras'.
+        radius: distance from ``center``; None is the least from which every picture shows all ``points``, or without
+            those the median of the reference cameras'.
         up: axis of rotation, (3,).
-        center: the point in the middle of the picture, (3,).
+        center: the point in the middle of the picture, (3,); None is the middle of ``points``' bounds, or the origin.
+        points: (P,3) points of what is to be seen.
         swing: the elevation rises and falls by this many degrees, one wave a turn.
     """
-    offsets, up, center = _offsets(reference, up, center)
-    distance = _median_distance(offsets) if radius is None else radius
+    offsets, up, center = _offsets(reference, up, center, points)
     forward = _across(offsets[0], up)
     right = torch.linalg.cross(up, forward)
     turn = torch.arange(frames, dtype=torch.float32) * (2 * math.pi / frames)  # (N,)
     # Not quite to the poles: beyond them the picture would turn upside down.
     height = torch.deg2rad((elevation + swing * turn.sin()).clamp(-89, 89))[:, None]  # (N, 1)
     ring = forward * turn.cos()[:, None] + right * turn.sin()[:, None]  # (N, 3)
-    position = center + distance * (ring * height.cos() + up * height.sin())  # (N, 3)
-    return _cameras(reference, look_at(position, center, up))
+    direction = ring * height.cos() + up * height.sin()  # (N, 3)
+    distance = radius
+    if distance is None and points is not None and len(points):
+        distance = _least_distance(reference, look_at(direction, torch.zeros(3), up)[:, :, :3], points - center)
+    if distance is None:
+        distance = _median_distance(offsets)
+    return _cameras(reference, look_at(center + distance * direction, center, up))
 
 
 def wave(reference: Cameras, frames: int, elevation: float = 20.0, **options: object) -> Cameras:
@@ -57,14 +66,16 @@ def spiral(
     elevation: float = 20.0,
     radius: float | None = None,
     up: Tensor | tuple[float, float, float] = (0.0, 1.0, 0.0),
-    center: Tensor | tuple[float, float, float] = (0.0, 0.0, 0.0),
+    center: Tensor | tuple[float, float, float] | None = None,
+    points: Tensor | None = None,
 ) -> Cameras:
     """Two small circles about the mean direction of the reference cameras: for scenes photographed from one side.
 
     The circles' radius is a quarter of the cameras' spread, at most a fifth of the distance; ``elevation`` is the
-    photos' own and the argument is ignored. The other arguments are those of ``orbit``.
+    photos' own and the argument is ignored, and so is the distance, whatever the points, where ``radius`` is None. The
+    other arguments are those of ``orbit``.
     """
-    offsets, up, center = _offsets(reference, up, center)
+    offsets, up, center = _offsets(reference, up, center, points)
     distance = _median_distance(offsets) if radius is None else radius
     directions = normalize(offsets, dim=-1)  # (N, 3)
     mean = directions.mean(0)
@@ -82,10 +93,35 @@ def spiral(
 PATHS: dict[str, Callable[..., Cameras]] = {"orbit": orbit, "wave": wave, "spiral": spiral}
 
 
+def all_around(cameras: Cameras) -> bool:
+    """Whether cameras that look at the origin stand on all its sides: their mean direction is shorter than a half."""
+    return float(normalize(cameras.positions, dim=-1).mean(0).norm()) < 0.5
+
+
+def _least_distance(reference: Cameras, rotation: Tensor, points: Tensor) -> float:
+    """From the origin, at which cameras that look at it with ``rotation`` (N,3,3) have all points (P,3) in the picture.
+
+    Of a point (x, y, z) in a camera's axes, z toward the camera, the picture's half W/2 asks for a distance of at least
+    z + |x| fx / (W/2), and its half H/2 likewise.
+    """
+    slope = 2 * _lens(reference)[:2] / torch.tensor([reference.width, reference.height]) / (1 - MARGIN)  # (2,)
+    least = []
+    for axes in rotation:
+        view = points @ axes  # (P, 3)
+        least.append((view[:, 2] + (view[:, :2].abs() * slope).amax(-1)).max())
+    return float(torch.stack(least).max())
+
+
 def _offsets(
-    reference: Cameras, up: Tensor | tuple[float, float, float], center: Tensor | tuple[float, float, float]
+    reference: Cameras,
+    up: Tensor | tuple[float, float, float],
+    center: Tensor | tuple[float, float, float] | None,
+    points: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Camera positions relative to the center (N,3), and ``up`` (unit) and ``center`` as tensors."""
+    if center is None:
+        seen = points is not None and len(points) > 0
+        center = (points.amin(0) + points.amax(0)) / 2 if seen and points is not None else (0.0, 0.0, 0.0)
     middle = torch.as_tensor(center, dtype=torch.float32)
     axis = normalize(torch.as_tensor(up, dtype=torch.float32), dim=0)
     return reference.positions.detach().cpu().float() - middle, axis, middle
@@ -107,8 +143,13 @@ def _tilted(direction: Tensor, up: Tensor) -> Tensor:
 
 
 def _cameras(reference: Cameras, poses: Tensor) -> Cameras:
-    """Cameras at ``poses`` with the median lens of the reference cameras, looking through the middle of the image."""
+    """Cameras at ``poses`` with the lens of the reference cameras."""
+    return Cameras(poses, _lens(reference).expand(len(poses), 4).clone(), reference.height, reference.width)
+
+
+def _lens(reference: Cameras) -> Tensor:
+    """The median fx, fy of the reference cameras, and the middle of their picture, (4,)."""
     # Contiguous first: torch 2.13's median along a dimension reads beyond an expanded tensor, as intrinsics often are.
     lens = reference.intrinsics.detach().cpu().float().contiguous().median(0).values.clone()  # (4,)
     lens[2:] = torch.tensor([reference.width / 2, reference.height / 2])
-    return Cameras(poses, lens.expand(len(poses), 4).clone(), reference.height, reference.width)
+    return lens

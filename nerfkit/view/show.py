@@ -2,19 +2,27 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.errors import CheckpointError
+from nerfkit.scenes.assemble import background_color
+from nerfkit.scenes.scene import Scene
+from nerfkit.schema import default_of
 from nerfkit.view.colors import picture
 from nerfkit.view.frames import render_frames
-from nerfkit.view.options import VideoOptions
-from nerfkit.view.paths import PATHS
+from nerfkit.view.options import TRANSPARENT, VideoOptions
+from nerfkit.view.paths import PATHS, all_around
 from nerfkit.view.video import write_video
+
+UNNAMED = ("source", "path", "channels", "format")
+"""Options that a video's name holds in a way of its own; of the others it holds those that are not the default."""
 
 
 class Source(Protocol):
@@ -24,64 +32,120 @@ class Source(Protocol):
         """One view: ``rgb`` (H,W,3) over the background, ``depth`` (H,W), world ``normal`` (H,W,3), ``alpha`` (H,W)."""
         ...
 
+    def points(self) -> Tensor:
+        """Points (P,3) of it, in normalized units: all of it lies between them."""
+        ...
+
 
 def show(
     source: Source,
     name: str,
     options: VideoOptions,
-    cameras: Cameras,
-    up: tuple[float, float, float],
+    scene: Scene,
     folder: Path,
     identity: str,
     log: Callable[[str], None] = print,
 ) -> list[Path]:
-    """Renders a camera path and writes ``folder/PATH_NAME_CHANNEL.mp4`` or ``.gif``, or both; returns their paths.
+    """Renders a camera path and writes ``folder/STEM_CHANNEL.mp4`` and so on; returns their paths.
 
-    The frames come first, in ``folder/frames/PATH_NAME``, and stay there: a stopped render goes on where it stopped.
+    STEM is path, source and what was asked for beside the defaults, such as ``orbit_mesh_elevation45``. The frames come
+    first, in ``folder/frames/STEM/CHANNEL``, and stay there: a stopped render goes on where it stopped.
 
     Args:
-        source: renders one view of the path.
+        source: renders one view of the path, over ``scene.background``.
         name: ``field`` or ``mesh``.
         options: of the path and the videos.
-        cameras: the training cameras: lens, distance and size of the path's.
-        up: the scene's up axis.
+        scene: its training cameras give the path's lens and size, its units those of the options.
         folder: where the videos go.
         identity: changes when ``source`` does (its checkpoint's step, its file's date): old frames do not fit then.
         log: told of the progress and of each video.
     """
-    path = camera_path(options, cameras, up)
-    distance = float(path.positions.norm(dim=-1).median())
-    # The object lies in [-1,1]^3, mostly within the unit ball; one scale for all frames, or depth would flicker.
-    near, far = max(distance - 1.0, 0.0), distance + 1.0
+    if options.path == "spiral" and all_around(scene.cameras):
+        log("note: path=spiral is for photos from one side, and these are from all around; try path=orbit or path=wave")
+    points = source.points().cpu()
+    path = camera_path(options, scene, points)
+    near, far = _depths(path, points)
     poses = np.round(path.camera_to_world.numpy(), 5).tobytes() + np.round(path.intrinsics.numpy(), 3).tobytes()
     settings = {
         "source": name,
         "identity": identity,
         "size": [path.height, path.width],
         "cameras": hashlib.sha256(poses).hexdigest(),
+        "background": [TRANSPARENT] if options.background == TRANSPARENT else scene.background,
+        "depths": [round(near, 3), round(far, 3)],
     }
 
     def render_one(frame: int) -> dict[str, np.ndarray]:
         rendered = {key: _array(value) for key, value in source.render(path, frame).items()}
-        return {channel: picture(channel, rendered, near, far) for channel in options.channels}
+        clear = options.background == TRANSPARENT
+        return {channel: picture(channel, rendered, near, far, clear) for channel in options.channels}
 
-    stem = f"{options.path}_{name}"
-    frames = render_frames(render_one, len(path), folder / "frames" / stem, options.channels, settings, log)
+    place = folder / "frames" / _stem(replace(options, fps=VideoOptions.fps), name)  # the rate changes no frame
+    frames = render_frames(render_one, len(path), place, options.channels, settings, log)
     videos = []
     for channel in options.channels:
         for ending in options.format:
-            videos.append(write_video(frames[channel], folder / f"{stem}_{channel}.{ending}", options.fps))
-            log(f"wrote {videos[-1]}")
+            if ending == "png":
+                videos.append(frames[channel][0].parent)
+                log(f"wrote {len(path)} pictures {videos[-1]}")
+                continue
+            video = folder / f"{_stem(options, name)}_{channel}.{ending}"
+            word = "replaced" if video.exists() else "wrote"
+            videos.append(write_video(frames[channel], video, options.fps))
+            log(f"{word} {video}")
     return videos
 
 
-def camera_path(options: VideoOptions, cameras: Cameras, up: tuple[float, float, float]) -> Cameras:
-    """The path's cameras; ``resolution`` is the longer side in pixels, null the training images' size."""
-    path = PATHS[options.path](cameras, options.frames, elevation=options.elevation, radius=options.radius, up=up)
-    if options.resolution is None:
-        return path
-    scale = options.resolution / max(path.height, path.width)
-    return path.resized(max(round(path.height * scale), 1), max(round(path.width * scale), 1))
+def seen_over(scene: Scene, options: VideoOptions) -> Scene:
+    """The scene with the background that ``options`` ask for: what is to be transparent is rendered over black."""
+    if options.background is None:
+        return scene
+    wanted = "black" if options.background == TRANSPARENT else options.background
+    return replace(scene, background=background_color(wanted, "black"))
+
+
+def camera_path(options: VideoOptions, scene: Scene, points: Tensor) -> Cameras:
+    """The path's cameras, from which ``points`` (P,3) are to be seen, in normalized units."""
+    units, cameras = scene.normalization, scene.cameras
+    height, width = _size(options, cameras)
+    # The lens is that of a photo, or wider: a picture of another shape shows more.
+    scale = min(height / cameras.height, width / cameras.width)
+    cameras = replace(cameras, intrinsics=cameras.intrinsics * scale, height=height, width=width)
+    target = options.target and units.apply(torch.tensor(options.target, dtype=torch.float64)).float()
+    radius = options.radius and options.radius * units.scale
+    elevation, up = options.elevation, scene.up
+    return PATHS[options.path](
+        cameras, options.frames, elevation=elevation, radius=radius, up=up, center=target, points=points
+    )
+
+
+def _size(options: VideoOptions, cameras: Cameras) -> tuple[int, int]:
+    """Height and width of the pictures."""
+    width, height = options.width, options.height
+    if width is not None or height is not None:
+        width = width or max(round((height or 1) * cameras.width / cameras.height), 1)
+        return height or max(round(width * cameras.height / cameras.width), 1), width
+    scale = (options.resolution or max(cameras.height, cameras.width)) / max(cameras.height, cameras.width)
+    return max(round(cameras.height * scale), 1), max(round(cameras.width * scale), 1)
+
+
+def _depths(path: Cameras, points: Tensor) -> tuple[float, float]:
+    """The ends of the scale of depths, where ``points`` (P,3) begin and end: of all frames together, or it flickers."""
+    points = points if len(points) else torch.zeros(1, 3)
+    distance = [(points - position).norm(dim=-1) for position in path.positions]
+    near, far = min(float(d.min()) for d in distance), max(float(d.max()) for d in distance)
+    return near, max(far, near + 1e-3)
+
+
+def _stem(options: VideoOptions, name: str) -> str:
+    """What tells a video from others of the same run: it never depends on the command, ``train`` or ``render``."""
+    parts = [options.path, name]
+    for declared in fields(VideoOptions):
+        value = getattr(options, declared.name)
+        if declared.name not in UNNAMED and value != default_of(declared):
+            values = value if isinstance(value, list | tuple) else [value]
+            parts.append(declared.name + ",".join(f"{v:g}" if isinstance(v, int | float) else v for v in values))
+    return "_".join(parts)
 
 
 def pick_source(folder: Path, wanted: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.mesh.files.io import save_mesh
@@ -83,11 +84,16 @@ def turntable(
     background: Sequence[float] = (1.0, 1.0, 1.0),
     units: Similarity | None = None,
     up: tuple[float, float, float] = (0.0, 1.0, 0.0),
+    points: Tensor | None = None,
 ) -> Timelapse | None:
-    """The timelapse that ``options`` ask for, seen from a slow turntable around ``cameras``; None for no snapshots."""
+    """The timelapse that ``options`` ask for, seen from a slow turntable; None for no snapshots.
+
+    All of ``points`` (P,3) are in the picture; without them it stands as far away as ``cameras``.
+    """
     if options.snapshots < 1:
         return None
-    return Timelapse(folder, options, orbit(cameras, 2 * options.snapshots, up=up), background, units, up)
+    path = orbit(cameras, 2 * options.snapshots, up=up, points=points)
+    return Timelapse(folder, options, path, background, units, up)
 
 
 def shaded(mesh: Mesh, camera: Cameras, background: Sequence[float]) -> np.ndarray:

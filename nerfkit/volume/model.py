@@ -1,5 +1,6 @@
 """The radiance model: what is trained, averaged, saved, rendered and extracted."""
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from itertools import chain
@@ -17,6 +18,7 @@ from nerfkit.volume.recompute import Recomputed
 from nerfkit.volume.samplers import Sampler
 from nerfkit.volume.wavefront import render_waves
 
+CELLS = 64  # a side of the grid by which a field is framed
 RAYS_AT_ONCE = 8192  # bounds the memory of an image on a CPU: a few hundred samples a ray at the most
 RAYS_AT_ONCE_ON_GPU = 1 << 17
 EARLY_STOP = 1e-4  # samples behind this transmittance change no 8-bit pixel
@@ -144,3 +146,15 @@ class FieldSource:
         image = self.model.render_view(cameras, view, normals=True)
         depth = torch.where(image.alpha > 0.5, image.depth / image.alpha.clamp_min(1e-6), 0.0)
         return {"rgb": image.over(self.background), "depth": depth, "normal": image.normal, "alpha": image.alpha}
+
+    @torch.no_grad()
+    def points(self) -> Tensor:
+        """Points (P,3) of what is to be seen: the middles of the cells, of 64^3, that block half the light at least."""
+        cell, device = 2 / CELLS, self.model.device
+        line = (torch.arange(CELLS, device=device) + 0.5) * cell - 1
+        points = torch.cartesian_prod(line, line, line)  # (64^3, 3)
+        occupied = self.model.occupied
+        if occupied is not None:
+            points = points[occupied[((points + 1) / 2 * len(occupied)).long().unbind(-1)]]
+        density = torch.cat([self.model.density(p) for (p,) in self.model.pieces(points, at_once=1 << 16)])
+        return points[density * cell > math.log(2)]

@@ -172,9 +172,11 @@ def test_the_same_arguments_give_the_same_files(made: dict[str, Path], tmp_path:
 
 
 def test_colors_are_as_they_are_or_lit(made: dict[str, Path], tmp_path: Path) -> None:
-    plain = Mesh(lopsided().vertices, lopsided().faces, colors=torch.full((42, 3), 0.4))
-    for light, even in (("none", True), ("studio", False)):
-        folder = made_of(plain, tmp_path / light, **SETTINGS, light=light, format="kaolin")["kaolin"]
+    gray = Mesh(lopsided().vertices, lopsided().faces, colors=torch.full((42, 3), 0.4))
+    white = Mesh(lopsided().vertices, lopsided().faces)
+    cases = [(gray, "none", True), (gray, "studio", False), (gray, "auto", True), (white, "auto", False)]
+    for number, (mesh, light, even) in enumerate(cases):
+        folder = made_of(mesh, tmp_path / str(number), **SETTINGS, light=light, format="kaolin")["kaolin"]
         inside = iio.imread(folder / "1_rgb.png")[iio.imread(folder / "1_coverage.png") == 255][:, :3]
         assert (np.ptp(inside) == 0) == even
         assert not even or (inside == 102).all()
@@ -217,7 +219,7 @@ def test_truth_beside_other_data_is_found_too(tmp_path: Path) -> None:
         ({"fov": float("nan")}, "fov=nan: expected a finite number"),
         ({"specular": -1.0}, "specular=-1.0: expected a number from 0 to 1"),
         ({"seed": -1}, "seed=-1: expected a whole number from 0"),
-        ({"light": "studoi"}, "light=studoi: unknown value studoi; did you mean studio? Known: none, studio"),
+        ({"light": "studoi"}, "light=studoi: unknown value studoi; did you mean studio? Known: auto, none, studio"),
         ({"up": "x"}, "up=x: unknown value x. Known: y, z"),
         ({"format": "colmap"}, "format=colmap: unknown value colmap. Known: both, kaolin, blender"),
     ],

@@ -73,7 +73,7 @@ def test_what_it_prints_opens_the_data(command: Command, capsys: pytest.CaptureF
         (["pyramid.obj", "out", "fov=wide"], "fov=wide: expected a number from 1 to 150, such as 40.0"),
         (
             ["pyramid.obj", "out", "light=sudio"],
-            "light=sudio: unknown value sudio; did you mean studio? Known: none, studio",
+            "light=sudio: unknown value sudio; did you mean studio? Known: auto, none, studio",
         ),
         (["pyramid.obj", "out", "--views", "3"], "--views: expected KEY=VALUE, as in views=40"),
         (["pyramid.obj", "out", "--views=3"], "--views=3: expected KEY=VALUE, as in views=40"),

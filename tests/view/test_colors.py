@@ -23,6 +23,21 @@ def test_pictures_of_each_channel() -> None:
     assert depth[0, 1].tolist() == [0, 0, 0]  # nothing there
 
 
+def test_transparent_pictures_are_not_premultiplied() -> None:
+    views = {
+        "rgb": np.array([[[0.0, 0.25, 0.5], [0.0, 0.0, 0.0]]]),
+        "depth": np.array([[1.0, 0.0]]),
+        "normal": np.array([[[1.0, 0.0, -1.0], [0.0, 0.0, 0.0]]]),
+        "alpha": np.array([[0.5, 0.0]]),
+    }
+    rgb, depth, normal, alpha = (picture(channel, views, 1.0, 3.0, transparent=True) for channel in CHANNELS)
+    assert rgb.tolist() == [[[0, 128, 255, 128], [0, 0, 0, 0]]]
+    assert normal[0, 0].tolist() == [255, 128, 0, 128]
+    assert np.array_equal(depth[0, 0, :3], to_bytes(depth_colors(np.zeros(1)))[0])
+    assert depth[0, :, 3].tolist() == [128, 0]
+    assert alpha.tolist() == [[[128] * 3, [0] * 3]]
+
+
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_every_picture_is_rgb_bytes(channel: str) -> None:
     result = picture(channel, rendered(), 1.0, 3.0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nerfkit.cameras import Cameras, look_at
-from nerfkit.view.paths import PATHS, orbit, spiral, wave
+from nerfkit.view.paths import PATHS, all_around, orbit, spiral, wave
 
 Y = torch.tensor([0.0, 1.0, 0.0])
 
@@ -44,6 +44,25 @@ def test_the_orbit_is_a_turntable() -> None:
     assert path.positions[2, 2] < 0
     steps = (path.positions - path.positions.roll(1, 0)).norm(dim=-1)
     assert torch.allclose(steps, steps[0].expand(8), atol=1e-4)  # also from the last frame to the first: it closes
+
+
+@pytest.mark.parametrize("name", ["orbit", "wave"])
+def test_what_is_to_be_seen_fills_the_picture_and_is_not_cut(name: str) -> None:
+    points = torch.tensor([[0.2, -0.9, 0.1], [0.3, 0.5, 0.0], [0.9, 0.0, 0.4], [0.1, 0.1, -0.2]])
+    path = PATHS[name](AROUND, 50, elevation=25.0, up=(0.0, 0.0, 1.0), points=points)
+    pixel, depth = path.project(points)
+    assert (depth > 0).all()
+    off = ((pixel - torch.tensor([15.0, 10.0])) / torch.tensor([15.0, 10.0])).abs()
+    assert off.max() == pytest.approx(0.95, abs=1e-4)  # the picture's half, but for its margin
+    middle = torch.tensor([[0.5, -0.2, 0.1]])
+    assert torch.allclose(path.project(middle)[0], torch.tensor([15.0, 10.0]), atol=1e-3)
+    nothing = PATHS[name](AROUND, 3, points=points[:0])
+    assert torch.equal(nothing.camera_to_world, PATHS[name](AROUND, 3).camera_to_world)
+
+
+def test_sides_that_cameras_stand_on() -> None:
+    assert all_around(AROUND)
+    assert not all_around(cameras([(0.3, 0.0, 3.0), (-1.0, 0.5, 3.0), (2.0, -0.5, 2.0)]))
 
 
 def test_radius_and_lens() -> None:

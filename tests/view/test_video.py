@@ -49,6 +49,21 @@ def test_gif_keeps_colors_and_rate(tmp_path: Path) -> None:
     assert np.abs(decoded.astype(int) - np.stack(frames)).mean() < 2
 
 
+def test_webm_keeps_alpha(tmp_path: Path) -> None:
+    frames = [np.dstack([frame, np.where(frame[..., 0] > 100, 255, 60).astype(np.uint8)]) for frame in moving_square(4)]
+    path = write_video(frames, tmp_path / "square.webm", fps=10)
+    reader = imageio_ffmpeg.read_frames(
+        str(path), pix_fmt="rgba", bits_per_pixel=32, input_params=["-c:v", "libvpx-vp9"]
+    )
+    facts = next(reader)
+    assert (facts["codec"], facts["source_size"], facts["fps"]) == ("vp9", (48, 34), 10)
+    decoded = [np.frombuffer(data, np.uint8).reshape(34, 48, 4) for data in reader]
+    assert len(decoded) == 4
+    for frame, original in zip(decoded, frames, strict=True):
+        assert np.abs(frame[:33, :47].astype(int) - original).mean() < 6
+    assert next(imageio_ffmpeg.read_frames(str(write_video(moving_square(2), path))))["codec"] == "vp9"
+
+
 def test_a_folder_of_frames(tmp_path: Path) -> None:
     for i, frame in enumerate(moving_square(3)):
         iio.imwrite(tmp_path / f"{i + 1:04d}.png", frame)
@@ -65,7 +80,7 @@ def test_one_pixel_is_padded_not_stretched() -> None:
 def test_bad_requests_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no frames"):
         write_video([], tmp_path / "a.mp4")
-    with pytest.raises(ConfigError, match=r"expected .mp4 or .gif"):
+    with pytest.raises(ConfigError, match=r"expected .mp4, .webm or .gif"):
         write_video(moving_square(1), tmp_path / "a.avi")
 
 

@@ -1,0 +1,39 @@
+"""A run's losses as pictures, for those who do without TensorBoard: ``images/loss_TITLE.png``."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from nerfkit.runs.plot import COLORS, line_chart
+
+Points = list[tuple[float, float]]
+
+
+def write_losses(folder: Path) -> list[Path]:
+    """One chart for every fit whose curves the event files of ``folder`` hold: the terms of its loss over the steps.
+
+    The axis is logarithmic: terms that are ever 0 or below stay out, and so do those of a single point.
+    """
+    charts = []
+    for title, terms in _losses(folder):
+        lines = {name: points for name, points in terms.items() if len(points) > 1 and min(y for _, y in points) > 0}
+        if lines:
+            shown = dict(list(lines.items())[: len(COLORS)])
+            path = folder / "images" / f"loss_{title}.png"
+            charts.append(line_chart(path, f"{title}: terms of the loss", "step", "loss", shown))
+    return charts
+
+
+def _losses(folder: Path) -> Iterator[tuple[str, dict[str, Points]]]:
+    """Title and terms of each fit: the field's curves are ``loss/TERM``, those of other fits ``TITLE/TERM``."""
+    from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={SCALARS: 0})
+    events.Reload()
+    found: dict[str, dict[str, Points]] = {}
+    for tag in events.Tags()[SCALARS]:
+        title, _, term = tag.rpartition("/")
+        found.setdefault(title, {})[term] = [(event.step, event.value) for event in events.Scalars(tag)]
+    for title, terms in found.items():
+        if title == "loss" or "loss" in terms:
+            losses = {name: points for name, points in terms.items() if not name.startswith("held_out")}
+            yield ("field" if title == "loss" else title.replace("/", "_")), losses
