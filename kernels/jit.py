@@ -1,13 +1,14 @@
 """Numba, set up once for every CPU kernel: parallel, cached on disk, and its first compilation announced."""
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
-import torch  # noqa: F401  before Numba starts its threads: see the priority below
+import torch  # before Numba starts its threads: see the priority below
 from numba.core import event
 
 # OpenMP first: on Linux its library is the one torch has loaded, so that both draw from one pool of threads instead of
@@ -69,6 +70,9 @@ def jit(function: Callable | None = None, *, parallel: bool = True, fastmath: bo
 def cached(**options: Any) -> Callable[[Callable], Any]:
     """``numba.njit(**options)``, cached where there is a place for it: a read-only installation may have none."""
 
+    if options.get("parallel"):
+        _start_threads()
+
     def compiled(function: Callable) -> Any:
         try:
             return numba.njit(cache=True, **options)(function)
@@ -76,6 +80,14 @@ def cached(**options: Any) -> Callable[[Callable], Any]:
             return numba.njit(**options)(function)
 
     return compiled
+
+
+@functools.cache
+def _start_threads() -> None:
+    """Starts Numba's threads. They share OpenMP with torch's, whose number Numba then sets to its own: put it back."""
+    threads = torch.get_num_threads()
+    numba.get_num_threads()
+    torch.set_num_threads(threads)
 
 
 inline = numba.njit(inline="always", error_model="numpy")

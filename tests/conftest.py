@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numba
 import pytest
 import torch
 
@@ -27,8 +28,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--gpu-dry"):
         os.environ["TRITON_INTERPRET"] = "1"  # before a test imports kernels
-    torch.set_num_threads(1)  # where another program is busy, small parallel regions only wait for each other
+    numba.set_num_threads(1)  # where another program is busy, small parallel regions only wait for each other
+    torch.set_num_threads(1)
     config.addinivalue_line("markers", "interpreted: Triton's interpreter; some of a file's run in a child process")
+
+
+@pytest.fixture
+def all_threads() -> Iterator[None]:
+    """As many of Numba's threads as there are, for tests that compare them with one."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    yield
+    numba.set_num_threads(before)
 
 
 class InterpretedTests(pytest.Item):

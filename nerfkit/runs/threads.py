@@ -16,8 +16,8 @@ def set_threads(wanted: int | None) -> int:
     """Let torch and Numba use ``wanted`` threads, or as many as pay where it is None; returns the number."""
     most = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
     count = min(wanted, most) if wanted is not None else _worthwhile(most)
-    torch.set_num_threads(count)
     numba.set_num_threads(count)
+    torch.set_num_threads(count)  # after Numba, which sets torch's number when it starts its threads
     return count
 
 

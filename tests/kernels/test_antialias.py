@@ -213,6 +213,7 @@ def test_edges_at_or_behind_the_camera_are_left_alone(backend):
     assert torch.isfinite(points.grad).all()
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_threads_do_not_change_a_bit():
     points, faces = soup(3, 50, seed=2)
     edges = contour_candidates(faces)

@@ -190,6 +190,7 @@ def test_views_with_meshes_of_their_own(backend):
             assert not torch.equal(alone, image[view])
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_threads_do_not_change_a_bit():
     points, faces = soup(3, 50, seed=2)
     results = []

@@ -161,6 +161,7 @@ def test_cpu_gives_only_the_gradients_asked_for():
     assert color.grad is None
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_cpu_does_not_depend_on_the_number_of_threads():
     import numba
 

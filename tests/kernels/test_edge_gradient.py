@@ -162,6 +162,7 @@ def test_broken_faces(rule):
     assert_close(points_gradient(rule, picture, "cpu"), reference)
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("rule", [edge_grad, neural_renderer])
 def test_cpu_is_deterministic_whatever_the_threads(rule):
     import numba

@@ -67,6 +67,7 @@ def run(spec: FieldSpec, weights: FieldWeights, wanted: str) -> dict[str, Tensor
     return {"out": (density, color)} | {name: tuple(next(gradients) for _ in inputs[name]) for name in wanted}
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_what_is_wanted_does_not_change_the_bits() -> None:
     """The same numbers whatever else has a gradient, in chunks of any size and with any number of threads."""
     spec = FieldSpec(octaves=3, skip=1)

@@ -132,6 +132,7 @@ def gradients_asked_for(backend, asked):
     assert leaves[1 - asked].grad is None
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_threads_do_not_change_a_bit():
     face, barycentrics, faces = fragments(height=33, width=21)
     outcomes = []

@@ -228,6 +228,7 @@ def test_cpu_samples_of_many_random_grids():
                 assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_cpu_does_not_depend_on_the_number_of_threads():
     import numba
 

@@ -72,6 +72,7 @@ def test_positions_check_their_samples():
         positions(samples._replace(offsets=samples.offsets + 1), rays, rays)
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_cpu_does_not_depend_on_the_number_of_threads():
     import numba
 

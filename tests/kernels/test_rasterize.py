@@ -178,6 +178,7 @@ def test_nothing_to_draw(backend, views, vertices, faces):
     assert not points.grad.any()
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_threads_do_not_change_a_bit():
     points, faces = soup(2, 60, seed=7)
     results = []

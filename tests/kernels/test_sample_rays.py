@@ -161,6 +161,7 @@ def test_cpu_chooses_the_same_pixels(poison):
     assert_same_choice("cpu")
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_cpu_does_not_depend_on_the_number_of_threads():
     import numba
 

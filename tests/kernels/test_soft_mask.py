@@ -129,6 +129,7 @@ def test_a_topology_for_each_view(backend):
     assert mask["d_points"][1, :12].any() and picture["d_points"][1, :12].any()
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_threads_and_reruns_do_not_change_a_bit():
     points, faces = soup(2, 60)
     face, colors = covering(points, faces), colors_of(180)

@@ -187,6 +187,7 @@ def jumps_are_halved(backend):
             assert_close(uv.grad[:, axis], slope, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_threads_do_not_change_a_bit():
     inputs = make("large")
     before = numba.get_num_threads()

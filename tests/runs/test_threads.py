@@ -1,5 +1,9 @@
 """The number of CPU threads: as asked, as measured, never more than there are."""
 
+import os
+import subprocess
+import sys
+
 import numba
 import pytest
 import torch
@@ -18,6 +22,21 @@ def _restore() -> None:
 def test_as_asked() -> None:
     assert threads.set_threads(1) == 1
     assert torch.get_num_threads() == numba.get_num_threads() == 1
+
+
+@pytest.mark.slow
+def test_numba_s_first_threads_do_not_change_torch_s_number() -> None:
+    """They share OpenMP, and Numba sets the number of all when it starts: a run of one thread had two."""
+    code = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from nerfkit.kernels.march import intersect_box; intersect_box(torch.zeros(1, 3), torch.ones(1, 3))\n"
+        "from nerfkit.kernels.composite import cpu\n"
+        "import numba; assert torch.get_num_threads() == 1; numba.get_num_threads()\n"
+        "assert torch.get_num_threads() == 1\n"
+        "from nerfkit.runs.threads import set_threads; assert set_threads(1) == torch.get_num_threads() == 1"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 def test_never_more_than_there_are() -> None:

@@ -169,6 +169,7 @@ def test_shading_is_the_stated_formula(behind):
     np.testing.assert_allclose(photos.rgb.reshape(-1, 3)[hit], expected, atol=2e-6)
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_result_does_not_depend_on_threads():
     mesh = trimesh.creation.icosphere(3, 30.0)
     surface = Surface(mesh.vertices, mesh.faces, specular=np.full((len(mesh.vertices), 3), 0.4))
