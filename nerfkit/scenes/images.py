@@ -1,6 +1,5 @@
 """From image files to premultiplied RGBA at the working resolution, a view at a time, so that memory stays small."""
 
-import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from nerfkit.errors import SceneError, problem
+from nerfkit.errors import problem
 from nerfkit.kernels.jit import jit
+from nerfkit.runs.pictures import decode_picture
 from nerfkit.runs.progress import track
 
 
@@ -42,21 +41,11 @@ def decode(data: bytes, where: str, mode: str = "RGBA") -> np.ndarray:
         SceneError: the bytes are no complete image, or its numbers are no 8 or 16-bit ones.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.mode == "F":
-                raise problem(where, "pixels are float32", "8 or 16 bits a channel", "Export it again as PNG or JPEG.")
-            if image.mode[0] == "I":  # 16-bit gray, of which Pillow's own conversion would cut all above 255
-                gray = np.asarray(image, np.float64)
-                if gray.min() < 0 or gray.max() > 65535:
-                    raise problem(
-                        where, "pixels are int32", "8 or 16 bits a channel", "Export it again as PNG or JPEG."
-                    )
-                return np.array(Image.fromarray(np.rint(gray / 257).astype(np.uint8)).convert(mode))
-            return np.array(image.convert(mode))
-    except SceneError:
-        raise
+        return decode_picture(data, mode)
     except Exception as error:  # decoders raise a dozen unrelated types for damaged files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if reason.startswith("pixels are"):
+            raise problem(where, reason, "8 or 16 bits a channel", "Export it again as PNG or JPEG.") from None
         raise problem(
             where, f"cannot be decoded ({reason})", "a complete PNG or JPEG", "Copy or export it again."
         ) from error

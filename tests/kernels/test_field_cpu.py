@@ -138,6 +138,7 @@ def run(spec: FieldSpec, weights: FieldWeights, counts: list[int]) -> Gradients:
     return density, color, *torch.autograd.grad(loss, weights.flat())
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_runs_repeat_to_the_bit(threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice, with one thread, and cut into other chunks; rays begin and end in blocks, groups and chunks."""
     weights, counts = make_weights(SPEC, 24, 2), [5, 0, 1500, 3, 4000, 1, 2047, 0]

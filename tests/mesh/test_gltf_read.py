@@ -98,6 +98,7 @@ def test_the_named_scene_is_shown(tmp_path: Path) -> None:
         (lambda glb: glb.part(SQUARE, mode=3), "passed over 1 parts that are points or lines"),
         (lambda glb: glb.document["nodes"][0].update(skin=0), "passed over the skins of 1 meshes"),
         (lambda glb: glb.document["meshes"][0].update(weights=[0.5], name="jaw"), "morph targets of mesh 'jaw'"),
+        (lambda glb: glb.document.update(animations=[{}]), "passed over the animations"),
         (lambda glb: glb.document.update(extensionsUsed=["EXT_mesh_gpu_instancing"]), "over EXT_mesh_gpu_instancing"),
         (lambda glb: glb.square(1, material=glb.material(emissiveFactor=[0, 1, 0], name="lamp")), "'lamp' gives off"),
         (lambda glb: glb.square(1, material=glb.material(0, info={"texCoord": 1})), "not used: faces have no UVs TEXC"),
@@ -229,6 +230,12 @@ def test_a_texture_transform_moves_the_uvs(tmp_path: Path) -> None:
         mesh, notes = read(glb, tmp_path)
         assert notes == []
         assert np.allclose(color_at(mesh, [(0.2, 0.8), (0.8, 0.8)]), expected), moved
+
+
+def test_sixteen_bit_gray_is_not_cut_off(tmp_path: Path) -> None:
+    glb = Glb()
+    glb.square(material=glb.material(glb.texture(np.full((4, 4), 0x8080, np.uint16))))
+    assert np.allclose(color_at(read(glb, tmp_path)[0], [(0.5, 0.5)]), 128 / 255, atol=1e-6)
 
 
 def test_colors_that_vary_over_a_texture_multiply_it(tmp_path: Path) -> None:

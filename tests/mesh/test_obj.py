@@ -233,3 +233,21 @@ def test_a_texture_repeats_beside_other_materials(tmp_path: Path) -> None:
     assert shown(mesh, [(k + 0.5) / 8 for k in range(8)]) == [[1, 0, 0], [0, 0, 1]] * 4
     mesh, notes = load(tmp_path, "mtllib m.mtl\n" + square + "usemtl c\nv 2 0 0\nf 2/1 5/2 3/3\n")
     assert mesh.texture is not None and mesh.texture.shape == (4, 8, 3) and notes == []
+
+
+def test_sixteen_bit_gray_is_not_cut_off(tmp_path: Path) -> None:
+    imageio.imwrite(tmp_path / "gray.png", np.full((4, 4), 0x8080, np.uint16))
+    (tmp_path / "m.mtl").write_text("newmtl a\nmap_Kd gray.png\n")
+    mesh, notes = load(tmp_path, "mtllib m.mtl\n" + SQUARE + UVS + "usemtl a\nf 1/1 2/2 3/3 4/4\n")
+    assert notes == [] and np.allclose(color_at(mesh, [(0.5, 0.5)]), 128 / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(("line", "said"), [("map_d holes.png", True), ("d 0.5", True), ("d 1.000", False)])
+def test_transparency_is_said(tmp_path: Path, line: str, said: bool) -> None:
+    (tmp_path / "m.mtl").write_text(f"newmtl a\nKd 1 0 0\n{line}\n")
+    _, notes = load(tmp_path, "mtllib m.mtl\n" + SQUARE + "usemtl a\nf 1 2 3 4\n")
+    assert notes == (
+        [f"the material 'a' is drawn opaque: {line.split()[0]} {line.split()[1]!r} in 'm.mtl' is not used"]
+        if said
+        else []
+    )

@@ -281,7 +281,7 @@ def test_two_runs_are_equal() -> None:
     smoothing=st.sampled_from([0.0, 0.5, 1.0]),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_random_manifolds_stay_manifolds(
     kind: str, noise: float, low: float, spread: float, smoothing: float, seed: int
 ) -> None:

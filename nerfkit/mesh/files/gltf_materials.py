@@ -8,6 +8,7 @@ from PIL import Image
 
 from nerfkit.mesh.files.atlas import Paint
 from nerfkit.mesh.files.gltf_file import GlbFile
+from nerfkit.runs.pictures import decode_picture
 
 WRAPS = {33071: "clamp", 33648: "mirror", 10497: "repeat"}
 BASIS, WEBP, TRANSFORM = "KHR_texture_basisu", "EXT_texture_webp", "KHR_texture_transform"
@@ -98,7 +99,7 @@ def _decoded(packed: bytes) -> tuple[np.ndarray, int]:
     with Image.open(BytesIO(packed)) as image:
         clear = image.has_transparency_data
         least = int(np.asarray(image.convert("RGBA").getchannel("A")).min()) if clear else 255
-        return np.asarray(image.convert("RGB")), least
+    return decode_picture(packed), least
 
 
 def _transform(moved: dict[str, Any]) -> np.ndarray:

@@ -59,6 +59,8 @@ def read_glb(path: Path) -> tuple[Mesh, list[str]]:
                 others += 1
     notes += [f"passed over {others} parts that are points or lines"] if others else []
     notes += [f"passed over the skins of {skinned} meshes: they are as they were modeled"] if skinned else []
+    if document.get("animations"):
+        notes.append("passed over the animations: the mesh is as it was modeled")
     unknown = [name for name in document.get("extensionsUsed", []) if not name.startswith(HARMLESS)]
     notes += [f"passed over {', '.join(unknown)}"] if unknown else []
     if not sum(len(part.faces) for part in parts):

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import imageio.v3 as imageio
 import numpy as np
 import torch
 from torch import Tensor
 
 from nerfkit.mesh.files.atlas import Paint, pack
 from nerfkit.mesh.files.gltf import srgb_to_linear
+from nerfkit.runs.pictures import decode_picture
 
 # Options of a line map_Kd: the least and the most words that follow each, and values without effect (None: all)
 OPTIONS: dict[str, tuple[int, int, tuple[str, ...] | None]] = {
@@ -19,6 +19,8 @@ OPTIONS: dict[str, tuple[int, int, tuple[str, ...] | None]] = {
     **{"-bm": (1, 1, None), "-boost": (1, 1, None), "-texres": (1, 1, None)},
     **{"-blendu": (1, 1, None), "-blendv": (1, 1, None)},
 }
+# Lines that make a material transparent, but for these values
+TRANSPARENCY: dict[str, tuple[float, ...]] = {"map_d": (), "d": (1.0,)}
 
 
 def texture_of(
@@ -152,6 +154,8 @@ def _materials(folder: Path, libraries: list[str], notes: list[str]) -> tuple[di
                 name = rest
             elif key == "map_kd":
                 maps[name] = _map(folder, rest)
+            elif key in TRANSPARENCY and _number(rest) not in TRANSPARENCY[key]:
+                notes.append(f"the material {name!r} is drawn opaque: {key} {rest[:40]!r} in {library!r} is not used")
             elif key == "kd":
                 try:
                     color = [float(word) for word in rest.split()[:3]]
@@ -197,10 +201,10 @@ def unit_colors(colors: np.ndarray, notes: list[str]) -> np.ndarray | None:
 def read_image(folder: Path, name: str) -> np.ndarray | None:
     """The picture (A,B,3) uint8, or None where it is not there or none."""
     try:
-        image = np.asarray(imageio.imread(_beside(folder, name), mode="RGB"))
+        image = decode_picture(_beside(folder, name).read_bytes())
     except Exception:  # the readers raise whatever a malformed picture makes them stumble over
         return None
-    return image if image.ndim == 3 and image.size else None
+    return image if image.size else None
 
 
 def unit_texture(texture: np.ndarray | None) -> Tensor | None:
