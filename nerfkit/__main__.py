@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from nerfkit.errors import did_you_mean
+from nerfkit.errors import did_you_mean, reader_may_leave
 
 USAGE = """usage: python -m nerfkit COMMAND
 
@@ -33,7 +33,8 @@ def main() -> None:
         sys.exit(2)
     sys.argv = [f"nerfkit {words[0]}", *words[1:]]
     run: Callable[[], None] = commands[words[0]]
-    run()
+    with reader_may_leave():
+        run()
 
 
 # Each command imports only what it needs.

@@ -1,7 +1,7 @@
 """The commands ``train.py`` and ``render.py``: check the words, let Hydra compose, call the pipeline.
 
 Exit codes: 0 done; 1 a fit that diverged, or a bug, with its traceback; 2 bad input or a full disk, with one message;
-130 stopped by Ctrl-C.
+130 stopped by Ctrl-C; 141 where what is printed is read no further.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nerfkit import options, resume, store
 from nerfkit.config import RenderOptions, TrainOptions
-from nerfkit.errors import ConfigError, UserError
+from nerfkit.errors import ConfigError, UserError, reader_may_leave
 from nerfkit.runs.folder import check_output, find
 from nerfkit.schema import literal
 from nerfkit.sweep import Sweep
@@ -47,7 +47,8 @@ def exit_codes() -> Iterator[None]:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        yield
+        with reader_may_leave():
+            yield
     except UserError as error:
         _fail(str(error))
     except OSError as error:

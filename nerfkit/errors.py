@@ -1,8 +1,10 @@
 """The three errors that bad input raises. A command prints their message alone and exits with code 2."""
 
+import contextlib
 import difflib
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
@@ -29,6 +31,17 @@ def problem(where: str, wrong: str, expected: str, remedy: str) -> SceneError:
 def command(name: str) -> str:
     """How ``train`` or ``render`` was started here: by the script in a checkout, or as an installed command."""
     return f"python {name}.py" if sys.argv[0].endswith(".py") else f"nerfkit {name}"
+
+
+@contextlib.contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Ends the program with exit code 141, as the shell's tools, when what it prints is read no further: ``| head``."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        sys.exit(141)
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:

@@ -81,6 +81,16 @@ def test_a_console_of_another_encoding_is_shown_what_it_can_show(tmp_path: Path)
     assert found.returncode == 2 and b"?????: no such file or folder" in found.stderr
 
 
+@pytest.mark.parametrize("words", ["train --help", "options", "doctor"])
+def test_a_reader_that_leaves_is_no_error(words: str) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "nerfkit", *words.split()], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert child.stdout is not None and child.stderr is not None
+    child.stdout.close()
+    assert child.stderr.read() == b"" and child.wait() == 141
+
+
 def test_the_preset_is_put_in(command: Command, pipeline: ModuleType, tmp_path: Path) -> None:
     folders: list[Path] = []
 
