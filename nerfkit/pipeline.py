@@ -60,7 +60,11 @@ def run(config: TrainOptions) -> Path:
     if config.resume is not None:
         record = Run.open(config.resume)
         stages = _Stages(config, scene, record, device)
-        stages.check_resumed()  # before anything is written
+        try:
+            stages.check_resumed()  # before anything is written
+        except CheckpointError as error:
+            changed = "; ".join(record.differences(config))
+            raise CheckpointError(f"{error}" + (f". Changed here: {changed}" if changed else "")) from None
         record.go_on(config)
     else:
         record = Run.create(config.output, scene.name, config)

@@ -264,7 +264,7 @@ def test_a_run_folder_with_a_damaged_config(command: Command, trained: Path) -> 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["field.width=32"], "checkpoint does not fit"),
+        (["field.width=32"], "Changed here: field.width: 16 -> 32"),
         (["sampler.resolution=32"], "checkpoint does not fit"),
         (["trainer.samples=0"], "trainer.samples=0: expected a whole number of at least 1"),
         (["scene.root=nowhere"], "nowhere: no such file or folder"),

@@ -323,7 +323,8 @@ class FieldFit:
             self.optimizer.load_state_dict(state["optimizer"])
             self.progress = FieldProgress(**state["progress"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            lines = str(error).splitlines()  # torch puts the first of what differs on its second line
+            reason = lines[min(1, len(lines) - 1)].strip() if lines else type(error).__name__
             raise CheckpointError(
                 f"{source}: its checkpoint does not fit the config ({reason}); resume with the same "
                 "field.* and sampler.* as the run was started with"

@@ -91,11 +91,19 @@ class Run:
 
         What differs is printed, and added to overrides.yaml.
         """
-        changes = dict(_changes(_plain(OmegaConf.load(self.folder / "config.yaml")), _plain(config)))
-        self._record(config, [f"{key}={shown(value)}" for key, (_, value) in changes.items()])
-        changes.pop("resume", None)  # who goes on knows that
-        for key, (before, value) in changes.items():
-            self.log(f"{key}: {shown(before)} -> {shown(value)}")
+        lines = self.differences(config)
+        self._record(config, [f"{key}={shown(value)}" for key, (_, value) in self._changes(config).items()])
+        for line in lines:
+            self.log(line)
+
+    def differences(self, config: Any) -> list[str]:
+        """What ``config`` has otherwise than the run's own: ``KEY: BEFORE -> VALUE``."""
+        found = self._changes(config)
+        found.pop("resume", None)  # who goes on knows that
+        return [f"{key}: {shown(before)} -> {shown(value)}" for key, (before, value) in found.items()]
+
+    def _changes(self, config: Any) -> dict[str, tuple[Any, Any]]:
+        return dict(_changes(_plain(OmegaConf.load(self.folder / "config.yaml")), _plain(config)))
 
     def log(self, text: str) -> None:
         """Prints ``text``, above a progress bar if there is one, and adds it to log.txt."""
@@ -178,10 +186,14 @@ def find(path: str | Path) -> Path:
         CheckpointError: no such folder, or one that is not a run's.
     """
     given = Path(os.path.expanduser(path))
-    folder = given.parent / given.read_text(encoding="utf-8").strip() if given.is_file() else given
+    folder = given
+    if given.name == "latest" and given.is_file():
+        name = given.read_bytes()[:300].decode(errors="replace").strip()
+        folder = given.parent / name if len(name) < 256 and name.isprintable() else given
     folder = folder.resolve()
     if not folder.is_dir():
-        raise CheckpointError(f"{path}: no such run folder; expected OUTPUT/SCENE/DATE_TIME or OUTPUT/SCENE/latest")
+        what = "a file, not a run folder" if folder.exists() else "no such run folder"
+        raise CheckpointError(f"{path}: {what}; expected OUTPUT/SCENE/DATE_TIME or OUTPUT/SCENE/latest")
     if not (folder / "config.yaml").exists():
         names = sorted(entry.name for entry in folder.iterdir())
         content = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else "nothing"

@@ -108,6 +108,13 @@ def test_open_names_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "cat.png").touch()
     with pytest.raises(CheckpointError, match=r"it holds cat.png"):
         Run.open(tmp_path)
+    for content in (b"\xff\xfe" * 4000, b"many words\n" * 4000, b"", b"\0"):
+        (tmp_path / "cat.png").write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"cat.png: a file, not a run folder"):
+            Run.open(tmp_path / "cat.png")
+        (tmp_path / "latest").write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"latest: (a file, not a|no such|not a) run folder"):
+            Run.open(tmp_path / "latest")
 
 
 def test_log_prints_and_keeps(tmp_path: Path, config: DictConfig, capsys: pytest.CaptureFixture) -> None:
