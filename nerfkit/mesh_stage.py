@@ -11,6 +11,8 @@ from nerfkit.fit.refine_measure import evaluate_mesh
 from nerfkit.fit.refine_targets import field_depth
 from nerfkit.fit.specular import Specular
 from nerfkit.fit.specular_fit import fit_specular
+from nerfkit.fit.texels import seen_texels
+from nerfkit.mesh.bake import texel_map
 from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.measures import surface_distance
@@ -64,17 +66,22 @@ def refine_stage(
         record.log(f"wrote {path}")
     specular, highlights = fit_specular(refined, scene, o, record, seed) if o.specular else (None, {})
     seconds = time.perf_counter() - start
+    assert refined.corner_uvs is not None and refined.texture is not None
+    inside = texel_map(refined.corner_uvs, *refined.texture.shape[:2])[0] >= 0
+    unseen = 1 - seen_texels(refined, scene)[inside].float().mean().item()
     found: dict[str, Any] = {
         **evaluate_mesh(refined, scene, scene.test, record.folder / "images", specular),
         **_surface(refined, scene),
         "vertices": len(refined.vertices),
         "faces": len(refined.faces),
         "seconds": round(seconds, 3),
+        "unseen_texels": round(unseen, 5),
         "specular": highlights,
         "coarse": {key: value for key, value in before.items() if key != "views"} | _surface(coarse, scene),
     }
     record.update_metrics({"mesh": found})
     record.log(_table(found))
+    record.log(f"texture: no training photo shows {unseen:.2%} of it; there it has the colors around")
     return refined.to("cpu"), None if specular is None else specular.to("cpu")
 
 

@@ -56,6 +56,7 @@ def test_a_run_leaves_what_the_contract_promises(run_folder: Path) -> None:
     assert {"psnr", "ssim", "views", "steps", "seconds", "samples"} <= set(metrics["field"])
     assert {"psnr", "ssim", "mask_iou", "vertices", "faces", "watertight", "coarse"} <= set(metrics["mesh"])
     assert "chamfer" not in metrics["mesh"]  # nobody knows the truth of this scene
+    assert 0 <= metrics["mesh"]["unseen_texels"] < 1
     assert metrics["mesh"]["genus"] == metrics["mesh"]["coarse"]["genus"] == 0
     assert metrics["mesh"]["self_intersections"] <= metrics["mesh"]["coarse"]["self_intersections"]
     assert (run_folder / "mesh" / "specular.npz").exists() == metrics["mesh"]["specular"]["kept"]

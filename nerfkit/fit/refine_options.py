@@ -31,6 +31,9 @@ class RefineOptions(Options):
     texture: int | None = option(
         None, "height and width of the texture; null: as fine as the photos' pixels on the surface", least=1
     )
+    texture_smoothness: float = option(
+        0.3, "in pixels: where less than four times as many agree, a texel takes after its neighbors; 0: never", least=0
+    )
     mask_weight: float = option(1.0, "of the silhouette", least=0)
     depth_weight: float = option(
         0.0, "of the field's depth, but for its median in each view, in mean edges; 0: not asked for", least=0

@@ -9,6 +9,7 @@ from nerfkit.cameras import Cameras
 from nerfkit.fit.large_steps import LargeSteps
 from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.refine_targets import Shape, Targets
+from nerfkit.fit.texels import Ties
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.remeshing.adapt import adapt, curvature
 from nerfkit.raster import Rendering, render
@@ -75,7 +76,12 @@ class Phase:
     def losses(self, views: list[int]) -> dict[str, Tensor]:
         """The weighted terms over some views."""
         rendering = self.render(self.targets.scene.cameras[views])
-        return self.targets.terms(rendering, views, self.unit) | self.shape.terms(self.vertices, self.options)
+        terms = self.targets.terms(rendering, views, self.unit) | self.shape.terms(self.vertices, self.options)
+        return terms | self.color_terms(len(views), rendering.alpha.detach().sum())
+
+    def color_terms(self, views: int, pixels: Tensor) -> dict[str, Tensor]:
+        """What else the colors are held to, where ``views`` photos show the mesh on ``pixels`` pixels."""
+        return {}
 
 
 class Colored(Phase):
@@ -140,6 +146,8 @@ class Textured(Phase):
         assert mesh.texture is not None
         unit, optimizer = (None, None) if before is None else (before.unit, before.vertex_optimizer)
         super().__init__(mesh, mesh.texture, targets, options, visibility, unit, optimizer)
+        assert mesh.corner_uvs is not None
+        self.ties = Ties(mesh.corner_uvs, *mesh.texture.shape[:2])
 
     def mesh(self) -> Mesh:
         """The mesh as it is now, with a texture."""
@@ -151,3 +159,8 @@ class Textured(Phase):
         return render(
             self.vertices, self.faces, cameras, corner_uvs=uvs, texture=self.colors, visibility=self.visibility
         )
+
+    def color_terms(self, views: int, pixels: Tensor) -> dict[str, Tensor]:
+        """The ties of ``nerfkit.fit.texels``, in the unit of ``image``: sums over all photos, per pixel of theirs."""
+        of_all = pixels.clamp(min=1) * len(self.targets.scene.train) / views
+        return {"texture": self.options.texture_smoothness * self.ties(self.colors) / of_all}

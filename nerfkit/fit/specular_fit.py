@@ -1,6 +1,7 @@
 """Highlights fitted to the training photos, on a mesh whose shape and texture are known."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from nerfkit.fit.loop import optimize
 from nerfkit.fit.refine_measure import evaluate_mesh
 from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.specular import Specular, surface_points
+from nerfkit.fit.texels import Ties, fill_unseen, seen_texels
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import rasterize, sample_texture
 from nerfkit.runs.folder import Run
@@ -29,11 +31,13 @@ def fit_specular(
     """Highlights that explain what the texture leaves, where they do so on training views that the fit did not see.
 
     Diffuse texture, strength and lobes are learned together with Adam from the absolute error of single pixels within
-    the outline; the shape stays. The texture has seen the held-out training views, which favors doing without.
+    the outline; the shape stays. The texture has seen the held-out training views, which favors doing without. The
+    diffuse texture is tied and filled as that of the refinement (``nerfkit.fit.texels``).
 
     Args:
         mesh: refined, with UVs and a texture.
-        options: ``specular_steps``, ``specular_lobes``, ``specular_gain``: the dB that they must gain.
+        options: ``texture_smoothness``, ``specular_steps``, ``specular_lobes``; ``specular_gain``: the dB that they
+            must gain.
         run: where curves go; None shows the progress bar alone.
 
     Returns:
@@ -43,9 +47,12 @@ def fit_specular(
     fitted = [view for view in scene.train if view not in held]
     if not held or not fitted:
         return None, {"kept": False}
-    fit = _Fit(mesh, scene, fitted, options.specular_lobes, seed)
+    fit = _Fit(mesh, scene, fitted, options, seed)
     optimize("specular", fit.step, steps=options.specular_steps, run=run, log_every=options.log_every)
     specular = fit.specular()
+    filled = fill_unseen(replace(mesh, texture=specular.diffuse), seen_texels(mesh, scene)).texture
+    assert filled is not None
+    specular = replace(specular, diffuse=filled)
     found = evaluate_mesh(mesh, scene, held, specular=specular)
     gain = found["psnr_specular"] - found["psnr"]
     kept = gain >= options.specular_gain
@@ -56,8 +63,10 @@ def fit_specular(
 class _Fit:
     """The parameters on their way: a texture, the logarithms of strengths, sharpnesses and colors, directions."""
 
-    def __init__(self, mesh: Mesh, scene: Scene, views: list[int], lobes: int, seed: int) -> None:
-        assert mesh.texture is not None
+    def __init__(self, mesh: Mesh, scene: Scene, views: list[int], options: RefineOptions, seed: int) -> None:
+        assert mesh.texture is not None and mesh.corner_uvs is not None
+        lobes, self.smoothness = options.specular_lobes, options.texture_smoothness
+        self.ties = Ties(mesh.corner_uvs, *mesh.texture.shape[:2])
         self.generator = torch.Generator().manual_seed(seed)
         self.uv, self.mirrored, self.rgb = _pixels(mesh, scene, views, self.generator)
         size, device = max(16, max(mesh.texture.shape[:2]) // 4), mesh.texture.device
@@ -81,15 +90,16 @@ class _Fit:
         specular, uv = self._specular(), self.uv[chosen]
         shown = sample_texture(specular.diffuse, uv) + specular.light(uv, self.mirrored[chosen])
         loss = (shown - self.rgb[chosen].float() / 255).abs().mean()
+        tied = self.smoothness * self.ties(self.diffuse) / len(self.uv)
         self.optimizer.zero_grad()
-        loss.backward()
+        (loss + tied).backward()
         for group in self.optimizer.param_groups:
             group["lr"] = RATE * group["scale"] * 0.05**share
         self.optimizer.step()
         with torch.no_grad():
             self.diffuse.clamp_(0, 1)
             self.sharpness.clamp_(math.log(SOFTEST), math.log(SHARPEST))
-        return {"image": loss.item()}
+        return {"image": loss.item(), "texture": tied.item()}
 
     def _specular(self) -> Specular:
         strength, color = self.strength.exp(), self.color.exp()

@@ -1,0 +1,152 @@
+"""Texels that few pixels of the photos look at, or none: neighbors are tied, and what was not seen is filled.
+
+Texels t minimize, over the pixels p of all training photos and the pairs (i, j) of neighboring texels::
+
+    sum_p |picture_p - photo_p|  +  w sum_ij c_ij h(t_i - t_j)      h(d) = d^2 / (2 D) to |d| = D, |d| - D / 2 beyond
+
+where the weights c of a texel's eight pairs add up to 4. Neither sum pulls harder at larger distances: a pixel pulls
+with 1, the neighbors with 4 w at most. So a texel is exactly what the photos say where more than 4 w pixels agree, and
+what most of its neighbors are where fewer do. The second sum is the total variation (Rudin, Osher, Fatemi, "Nonlinear
+total variation based noise removal algorithms", 1992) with Huber's corner; unlike squares it leaves edges sharp.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nerfkit.mesh.bake import fill_outside, texel_map
+from nerfkit.mesh.edges import EdgeTable
+from nerfkit.mesh.mesh import Mesh, scattered
+from nerfkit.raster import interpolate_corners, rasterize
+from nerfkit.scenes.scene import Scene
+
+CORNER = 0.02  # D: differences that nobody sees are evened out, not cut to zero
+SWEEPS = 32  # of the relaxation; what the mesh's vertices say is right further from the seen texels than it reaches
+
+
+_LOW, _HIGH, _ALL = slice(None, -1), slice(1, None), slice(None)
+_PAIRS = (
+    ((_LOW, _ALL), (_HIGH, _ALL), 0.7),
+    ((_ALL, _LOW), (_ALL, _HIGH), 0.7),
+    ((_LOW, _LOW), (_HIGH, _HIGH), 0.3),
+    ((_LOW, _HIGH), (_HIGH, _LOW), 0.3),
+)  # the texels of all pairs in one direction, and their c
+_BESIDE = 3.0  # times as much for a texel beside a chart, which has fewer neighbors in it
+
+
+class Ties:
+    """The second sum of this module's formula, over the charts of one atlas.
+
+    At least one texel of a pair lies inside a chart: charts are two texels apart, so that no pair joins two of them,
+    and the texels beside a chart, which look-ups read, are tied to it.
+
+    Args:
+        corner_uvs: (F,3,2).
+        height, width: of the texture.
+    """
+
+    def __init__(self, corner_uvs: Tensor, height: int, width: int) -> None:
+        inside = (texel_map(corner_uvs, height, width)[0] >= 0)[..., None].float()  # (A, B, 1)
+        self.weights = []
+        for first, second, weight in _PAIRS:
+            count = inside[first] + inside[second]
+            self.weights.append(weight * torch.where(count == 1, _BESIDE, count / 2))
+
+    def __call__(self, texture: Tensor) -> Tensor:
+        """Sum of c h over pairs, mean over channels, of a texture (A,B,C); differentiable once.
+
+        h(d) is the largest g d - D g^2 / 2 over g in [-1,1], and the g that it takes there is its derivative.
+        """
+        with torch.no_grad():
+            pull, constant = torch.zeros_like(texture), texture.new_zeros(())
+            for (first, second, _), weight in zip(_PAIRS, self.weights, strict=True):
+                slope = ((texture[second] - texture[first]) / CORNER).clamp_(-1, 1)
+                pulled = slope * weight
+                pull[second] += pulled
+                pull[first] -= pulled
+                constant += CORNER / 2 * (pulled * slope).sum()
+        return ((pull * texture).sum() - constant) / texture.shape[-1]
+
+
+@torch.no_grad()
+def seen_texels(mesh: Mesh, scene: Scene) -> Tensor:
+    """Whether a training photo looks at each texel, (A,B) bool: whether the bilinear look-up of a pixel reads it.
+
+    A pixel counts if the mesh covers its center and the mask at least half of it.
+
+    Args:
+        mesh: in normalized units, with UVs and a texture.
+    """
+    assert mesh.corner_uvs is not None and mesh.texture is not None
+    height, width = mesh.texture.shape[:2]
+    seen = torch.zeros(height, width, dtype=torch.bool, device=mesh.texture.device)
+    for view in scene.train:
+        fragments = rasterize(mesh.vertices, mesh.faces, scene.cameras[view])
+        looks = fragments.covered[0] & (scene.images[view, ..., 3] >= 128).to(seen.device)
+        u, v = interpolate_corners(fragments, mesh.corner_uvs)[0][looks].unbind(-1)  # (P,)
+        column, row = (u * width - 0.5).floor().long(), ((1 - v) * height - 0.5).floor().long()
+        for i in (row, row + 1):
+            for j in (column, column + 1):
+                seen[i.clamp(0, height - 1), j.clamp(0, width - 1)] = True
+    return seen
+
+
+@torch.no_grad()
+def fill_unseen(mesh: Mesh, seen: Tensor) -> Mesh:
+    """Texels that are not ``seen`` (A,B) take the colors around them on the surface; the others stay as they are.
+
+    A vertex has the mean color of the seen texels of its faces, else, ring by ring, that of its neighbors; so colors
+    spread across the seams of the atlas. Unseen texels inside charts are interpolated from there, then relaxed toward
+    the mean of their four neighbors, so that they join the seen ones. What is connected to nothing seen stays as it is.
+    Unseen texels of the gutters take the color of the nearest texel inside a chart.
+
+    Args:
+        mesh: with UVs and a texture.
+    """
+    assert mesh.corner_uvs is not None and mesh.texture is not None
+    height, width = mesh.texture.shape[:2]
+    face, weights = texel_map(mesh.corner_uvs, height, width)
+    inside = face >= 0
+    known, unknown = inside & seen, inside & ~seen
+    texture = mesh.texture.clone()
+    if unknown.any() and known.any():
+        corner, weight = mesh.faces[face[known]].flatten(), weights[known].flatten()[:, None]  # (3P,), (3P, 1)
+        color = texture[known].repeat_interleave(3, 0)
+        total = scattered(len(mesh.vertices), corner, torch.cat([color, torch.ones_like(weight)], 1) * weight)
+        vertex = _spread(total, EdgeTable.of(mesh.faces, len(mesh.vertices)).ends)  # (V, 4)
+        found = (vertex[mesh.faces[face[unknown]]] * weights[unknown][..., None]).sum(1)  # (Q, 4)
+        reached = found[:, 3] > 0.999  # by all three vertices; a component is reached as a whole or not at all
+        at = unknown.nonzero()[reached]  # (Q, 2)
+        texture[at[:, 0], at[:, 1]] = found[reached, :3]
+        _relax(texture, inside, at)
+    filled = fill_outside(texture, inside)
+    return replace(mesh, texture=torch.where((inside | seen)[..., None], texture, filled))
+
+
+def _spread(total: Tensor, edges: Tensor) -> Tensor:
+    """Sums of colors and their weights (V,4) to colors and 1, or zeros for vertices that no edge leads to."""
+    vertex = torch.where(total[:, 3:] > 0, total / total[:, 3:].clamp(min=1e-12), 0)
+    start, end = torch.cat([edges, edges.flip(1)]).unbind(1)  # (2E,)
+    while True:
+        around = scattered(len(vertex), end, vertex[start])
+        fresh = (vertex[:, 3] == 0) & (around[:, 3] > 0)
+        if not fresh.any():
+            return vertex
+        vertex[fresh] = around[fresh] / around[fresh, 3:]
+
+
+def _relax(texture: Tensor, inside: Tensor, at: Tensor) -> None:
+    """Moves the texels ``at`` (Q,2) to the mean of those neighbors that are ``inside`` (A,B), in place, many times."""
+    height, width = inside.shape
+    row, column = at.unbind(1)
+    neighbors = []
+    for i, j in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+        within = (i >= 0) & (i < height) & (j >= 0) & (j < width)
+        i, j = i.clamp(0, height - 1), j.clamp(0, width - 1)
+        neighbors.append((i, j, (within & inside[i, j])[:, None].to(texture)))
+    count = torch.stack([counts for _, _, counts in neighbors]).sum(0)  # (Q, 1)
+    alone = count == 0
+    for _ in range(SWEEPS):
+        mean = torch.stack([texture[i, j] * counts for i, j, counts in neighbors]).sum(0) / count.clamp(min=1)
+        texture[row, column] = torch.where(alone, texture[row, column], mean)
