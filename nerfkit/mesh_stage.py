@@ -81,7 +81,7 @@ def refine_stage(
     }
     record.update_metrics({"mesh": found})
     record.log(_table(found))
-    record.log(f"texture: no training photo shows {unseen:.2%} of it; there it has the colors around")
+    record.log(f"texture: {100 * unseen:.2f} % of its texels are in no training photo; they are filled from around")
     return refined.to("cpu"), None if specular is None else specular.to("cpu")
 
 
