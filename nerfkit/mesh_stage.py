@@ -11,7 +11,7 @@ from nerfkit.fit.refine_measure import evaluate_mesh
 from nerfkit.fit.refine_targets import field_depth
 from nerfkit.fit.specular import Specular
 from nerfkit.fit.specular_fit import fit_specular
-from nerfkit.fit.texels import seen_texels
+from nerfkit.fit.texels import texel_looks
 from nerfkit.mesh.bake import texel_map
 from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.intersections import self_intersections
@@ -68,7 +68,7 @@ def refine_stage(
     seconds = time.perf_counter() - start
     assert refined.corner_uvs is not None and refined.texture is not None
     inside = texel_map(refined.corner_uvs, *refined.texture.shape[:2])[0] >= 0
-    unseen = 1 - seen_texels(refined, scene)[inside].float().mean().item()
+    unseen = (texel_looks(refined, scene)[inside] == 0).float().mean().item()
     found: dict[str, Any] = {
         **evaluate_mesh(refined, scene, scene.test, record.folder / "images", specular),
         **_surface(refined, scene),

@@ -20,7 +20,7 @@ from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.refine_phases import Colored, Textured
 from nerfkit.fit.refine_targets import DepthTargets, Targets
 from nerfkit.fit.refine_untangle import untangle
-from nerfkit.fit.texels import fill_unseen, seen_texels
+from nerfkit.fit.texels import fill_unseen, texel_looks
 from nerfkit.mesh.bake import bake, bake_vertex_colors
 from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.mesh import Mesh, face_areas
@@ -144,7 +144,7 @@ class _Refinement:
         """The refined mesh; a budget that ended in the first phase still gets its texture."""
         phase = self.phase if isinstance(self.phase, Textured) else self._textured(self.phase.mesh())
         mesh, _ = untangle(phase.mesh(), self.allowed)
-        return fill_unseen(mesh, seen_texels(mesh, self.scene))
+        return fill_unseen(mesh, texel_looks(mesh, self.scene) > 0)
 
     def _textured(self, mesh: Mesh, before: Colored | None = None) -> Textured:
         size = self.options.texture or texture_size(mesh, self.scene)

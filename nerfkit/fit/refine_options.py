@@ -32,7 +32,7 @@ class RefineOptions(Options):
         None, "height and width of the texture; null: as fine as the photos' pixels on the surface", least=1
     )
     texture_smoothness: float = option(
-        0.3, "in pixels: where less than four times as many agree, a texel takes after its neighbors; 0: never", least=0
+        0.5, "pull of each neighbor on a texel that few pixels of the photos look at, in pixels; 0: none", least=0
     )
     mask_weight: float = option(1.0, "of the silhouette", least=0)
     depth_weight: float = option(

@@ -9,7 +9,7 @@ from nerfkit.cameras import Cameras
 from nerfkit.fit.large_steps import LargeSteps
 from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.refine_targets import Shape, Targets
-from nerfkit.fit.texels import Ties
+from nerfkit.fit.texels import Ties, texel_looks
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.remeshing.adapt import adapt, curvature
 from nerfkit.raster import Rendering, render
@@ -147,7 +147,7 @@ class Textured(Phase):
         unit, optimizer = (None, None) if before is None else (before.unit, before.vertex_optimizer)
         super().__init__(mesh, mesh.texture, targets, options, visibility, unit, optimizer)
         assert mesh.corner_uvs is not None
-        self.ties = Ties(mesh.corner_uvs, *mesh.texture.shape[:2])
+        self.ties = Ties(mesh.corner_uvs, texel_looks(mesh, targets.scene))
 
     def mesh(self) -> Mesh:
         """The mesh as it is now, with a texture."""

@@ -12,7 +12,7 @@ from nerfkit.fit.loop import optimize
 from nerfkit.fit.refine_measure import evaluate_mesh
 from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.specular import Specular, surface_points
-from nerfkit.fit.texels import Ties, fill_unseen, seen_texels
+from nerfkit.fit.texels import Ties, fill_unseen, texel_looks
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import rasterize, sample_texture
 from nerfkit.runs.folder import Run
@@ -47,10 +47,11 @@ def fit_specular(
     fitted = [view for view in scene.train if view not in held]
     if not held or not fitted:
         return None, {"kept": False}
-    fit = _Fit(mesh, scene, fitted, options, seed)
+    looks = texel_looks(mesh, scene)
+    fit = _Fit(mesh, scene, fitted, options, looks, seed)
     optimize("specular", fit.step, steps=options.specular_steps, run=run, log_every=options.log_every)
     specular = fit.specular()
-    filled = fill_unseen(replace(mesh, texture=specular.diffuse), seen_texels(mesh, scene)).texture
+    filled = fill_unseen(replace(mesh, texture=specular.diffuse), looks > 0).texture
     assert filled is not None
     specular = replace(specular, diffuse=filled)
     found = evaluate_mesh(mesh, scene, held, specular=specular)
@@ -63,10 +64,12 @@ def fit_specular(
 class _Fit:
     """The parameters on their way: a texture, the logarithms of strengths, sharpnesses and colors, directions."""
 
-    def __init__(self, mesh: Mesh, scene: Scene, views: list[int], options: RefineOptions, seed: int) -> None:
+    def __init__(
+        self, mesh: Mesh, scene: Scene, views: list[int], options: RefineOptions, looks: Tensor, seed: int
+    ) -> None:
         assert mesh.texture is not None and mesh.corner_uvs is not None
         lobes, self.smoothness = options.specular_lobes, options.texture_smoothness
-        self.ties = Ties(mesh.corner_uvs, *mesh.texture.shape[:2])
+        self.ties = Ties(mesh.corner_uvs, looks)
         self.generator = torch.Generator().manual_seed(seed)
         self.uv, self.mirrored, self.rgb = _pixels(mesh, scene, views, self.generator)
         size, device = max(16, max(mesh.texture.shape[:2]) // 4), mesh.texture.device

@@ -4,10 +4,11 @@ Texels t minimize, over the pixels p of all training photos and the pairs (i, j)
 
     sum_p |picture_p - photo_p|  +  w sum_ij c_ij h(t_i - t_j)      h(d) = d^2 / (2 D) to |d| = D, |d| - D / 2 beyond
 
-where the weights c of a texel's eight pairs add up to 4. Neither sum pulls harder at larger distances: a pixel pulls
-with 1, the neighbors with 4 w at most. So a texel is exactly what the photos say where more than 4 w pixels agree, and
-what most of its neighbors are where fewer do. The second sum is the total variation (Rudin, Osher, Fatemi, "Nonlinear
-total variation based noise removal algorithms", 1992) with Huber's corner; unlike squares it leaves edges sharp.
+where c_ij is, but for a share of each of the eight directions, K / (K + n) of the texel that fewer pixels look at, n in
+all. Neither sum pulls harder at larger distances: a pixel pulls with 1, the neighbors with 4 w c at most. So a texel is
+what most of its neighbors are where hardly a pixel looks, and what the photos say where many agree. The second sum is
+the total variation (Rudin, Osher, Fatemi, "Nonlinear total variation based noise removal algorithms", 1992) with
+Huber's corner; unlike squares it leaves edges sharp.
 """
 
 from dataclasses import replace
@@ -22,6 +23,7 @@ from nerfkit.raster import interpolate_corners, rasterize
 from nerfkit.scenes.scene import Scene
 
 CORNER = 0.02  # D: differences that nobody sees are evened out, not cut to zero
+FEW = 2.0  # K, in pixels: the ties of a texel that so many look at are half as strong as those of one that none does
 SWEEPS = 32  # of the relaxation; what the mesh's vertices say is right further from the seen texels than it reaches
 
 
@@ -43,15 +45,16 @@ class Ties:
 
     Args:
         corner_uvs: (F,3,2).
-        height, width: of the texture.
+        looks: (A,B), see ``texel_looks``.
     """
 
-    def __init__(self, corner_uvs: Tensor, height: int, width: int) -> None:
-        inside = (texel_map(corner_uvs, height, width)[0] >= 0)[..., None].float()  # (A, B, 1)
+    def __init__(self, corner_uvs: Tensor, looks: Tensor) -> None:
+        inside = (texel_map(corner_uvs, *looks.shape)[0] >= 0)[..., None].float()  # (A, B, 1)
         self.weights = []
         for first, second, weight in _PAIRS:
             count = inside[first] + inside[second]
-            self.weights.append(weight * torch.where(count == 1, _BESIDE, count / 2))
+            fewer = torch.minimum(looks[first], looks[second])[..., None]
+            self.weights.append(weight * torch.where(count == 1, _BESIDE, count / 2) * FEW / (FEW + fewer))
 
     def __call__(self, texture: Tensor) -> Tensor:
         """Sum of c h over pairs, mean over channels, of a texture (A,B,C); differentiable once.
@@ -70,8 +73,8 @@ class Ties:
 
 
 @torch.no_grad()
-def seen_texels(mesh: Mesh, scene: Scene) -> Tensor:
-    """Whether a training photo looks at each texel, (A,B) bool: whether the bilinear look-up of a pixel reads it.
+def texel_looks(mesh: Mesh, scene: Scene) -> Tensor:
+    """How many pixels of the training photos look at each texel, (A,B) float32: the sum of their bilinear weights.
 
     A pixel counts if the mesh covers its center and the mask at least half of it.
 
@@ -80,16 +83,18 @@ def seen_texels(mesh: Mesh, scene: Scene) -> Tensor:
     """
     assert mesh.corner_uvs is not None and mesh.texture is not None
     height, width = mesh.texture.shape[:2]
-    seen = torch.zeros(height, width, dtype=torch.bool, device=mesh.texture.device)
+    looks = torch.zeros(height * width, device=mesh.texture.device)
     for view in scene.train:
         fragments = rasterize(mesh.vertices, mesh.faces, scene.cameras[view])
-        looks = fragments.covered[0] & (scene.images[view, ..., 3] >= 128).to(seen.device)
-        u, v = interpolate_corners(fragments, mesh.corner_uvs)[0][looks].unbind(-1)  # (P,)
-        column, row = (u * width - 0.5).floor().long(), ((1 - v) * height - 0.5).floor().long()
-        for i in (row, row + 1):
-            for j in (column, column + 1):
-                seen[i.clamp(0, height - 1), j.clamp(0, width - 1)] = True
-    return seen
+        counts = fragments.covered[0] & (scene.images[view, ..., 3] >= 128).to(looks.device)
+        u, v = interpolate_corners(fragments, mesh.corner_uvs)[0][counts].unbind(-1)  # (P,)
+        x, y = u * width - 0.5, (1 - v) * height - 0.5
+        left, top = x.floor(), y.floor()
+        for i in (top, top + 1):
+            for j in (left, left + 1):
+                texel = i.clamp(0, height - 1).long() * width + j.clamp(0, width - 1).long()
+                looks += scattered(len(looks), texel, (1 - (y - i).abs()) * (1 - (x - j).abs()))
+    return looks.view(height, width)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
-from nerfkit.fit.texels import CORNER, Ties, fill_unseen, seen_texels
+from nerfkit.fit.texels import CORNER, FEW, Ties, fill_unseen, texel_looks
 from nerfkit.kernels import use
 from nerfkit.mesh.bake import bake_vertex_colors, texel_map
 from nerfkit.mesh.mesh import Mesh
@@ -42,13 +42,15 @@ def huber(difference: float) -> float:
 def test_ties_are_a_sum_over_pairs_and_their_gradient_is_its_own() -> None:
     mesh = square(4)
     assert mesh.corner_uvs is not None and mesh.texture is not None
-    ties = Ties(mesh.corner_uvs, 4, 4)
+    looks = torch.arange(16.0).view(4, 4)
+    ties = Ties(mesh.corner_uvs, looks)
     texture = (0.05 * mesh.texture.double()).requires_grad_()  # on both sides of the corner
     expected = 0.0
     for i in range(4):
         for j in range(4):
             for k, m, weight in ((i + 1, j, 0.7), (i, j + 1, 0.7), (i + 1, j + 1, 0.3), (i + 1, j - 1, 0.3)):
                 if k < 4 and 0 <= m < 4:
+                    weight *= FEW / (FEW + looks[i, j].item())
                     expected += weight * sum(huber(d) for d in (texture[k, m] - texture[i, j]).tolist()) / 3
     assert ties(texture).item() == pytest.approx(expected)
     assert torch.autograd.gradcheck(ties, texture)
@@ -59,7 +61,7 @@ def test_nothing_ties_two_charts() -> None:
     assert mesh.corner_uvs is not None and mesh.texture is not None
     inside = texel_map(mesh.corner_uvs, 48, 48)[0] >= 0
     gutter = torch.where(inside[..., None], 0.5, mesh.texture).requires_grad_()
-    Ties(mesh.corner_uvs, 48, 48)(gutter).backward()
+    Ties(mesh.corner_uvs, torch.zeros(48, 48))(gutter).backward()
     beside = torch.nn.functional.max_pool2d(inside[None].float(), 3, 1, 1)[0] > 0
     assert gutter.grad is not None
     assert not gutter.grad[~beside].any()
@@ -70,7 +72,9 @@ def fitted(mesh: Mesh, uv: Tensor, colors: Tensor, smoothness: float) -> Tensor:
     """The texture after 60 steps toward pixels ``colors`` (P,3) at ``uv`` (P,2), as the fits do them."""
     assert mesh.corner_uvs is not None and mesh.texture is not None
     texture = torch.full_like(mesh.texture, 0.5).requires_grad_()
-    ties, optimizer = Ties(mesh.corner_uvs, *texture.shape[:2]), torch.optim.Adam([texture], betas=(0.5, 0.999))
+    counted = texture * 0 + 1
+    (looks,) = torch.autograd.grad(sample_texture(counted, uv).sum() / 3, counted)  # a channel counts a third
+    ties, optimizer = Ties(mesh.corner_uvs, looks.sum(-1)), torch.optim.Adam([texture], betas=(0.5, 0.999))
     for step in range(60):
         error = (sample_texture(texture, uv) - colors).abs().mean()
         optimizer.zero_grad()
@@ -91,7 +95,7 @@ def test_pepper_goes_where_few_pixels_look_and_edges_stay_where_many_do() -> Non
     odd = torch.rand(few, generator=generator)
     colors[:few][odd < 0.1], colors[:few][odd > 0.9] = 0.0, 1.0
     with use("reference"):  # the quickest for so few
-        alone, tied = (fitted(square(SIDE), uv, colors, smoothness) for smoothness in (0.0, 0.4))
+        alone, tied = (fitted(square(SIDE), uv, colors, smoothness) for smoothness in (0.0, 0.5))
     left, right = slice(0, SIDE // 2), slice(SIDE // 2, SIDE)
     assert pepper(alone[:, left]) > 0.1
     assert pepper(tied[:, left]) < 0.01
@@ -125,11 +129,13 @@ def heights(mesh: Mesh) -> tuple[Tensor, Tensor]:
 def test_a_photo_sees_the_side_of_a_sphere_that_faces_it(globe: Mesh) -> None:
     """From distance 4 the sphere is seen down to z = 1 / 4."""
     inside, z = heights(globe)
-    seen = seen_texels(globe, photos((0.0, 0.0, 4.0)))
+    looks = texel_looks(globe, photos((0.0, 0.0, 4.0)))
+    seen = looks > 0
+    assert looks.sum() == pytest.approx(math.pi * 160**2 / 15, rel=0.02), "pixels within a circle of 1 / sqrt(15)"
     assert seen[inside & (z > 0.5)].all()
     assert not seen[inside & (z < 0.1)].any()
-    assert seen_texels(globe, photos((0.0, 0.0, 4.0), (0.0, 0.0, -4.0)))[inside & (z < -0.5)].all()
-    assert not seen_texels(globe, photos((0.0, 0.0, 4.0), coverage=100)).any(), "the mask does not cover them"
+    assert (texel_looks(globe, photos((0.0, 0.0, 4.0), (0.0, 0.0, -4.0)))[inside & (z < -0.5)] > 0).all()
+    assert not texel_looks(globe, photos((0.0, 0.0, 4.0), coverage=100)).any(), "the mask does not cover them"
 
 
 def test_unseen_texels_are_filled_from_around_across_seams(globe: Mesh) -> None:
