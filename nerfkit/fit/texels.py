@@ -49,11 +49,11 @@ class Ties:
     """
 
     def __init__(self, corner_uvs: Tensor, looks: Tensor) -> None:
-        inside = (texel_map(corner_uvs, *looks.shape)[0] >= 0)[..., None].float()  # (A, B, 1)
+        inside = (texel_map(corner_uvs, *looks.shape)[0] >= 0).float()  # (A, B)
         self.weights = []
         for first, second, weight in _PAIRS:
             count = inside[first] + inside[second]
-            fewer = torch.minimum(looks[first], looks[second])[..., None]
+            fewer = torch.minimum(looks[first], looks[second])
             self.weights.append(weight * torch.where(count == 1, _BESIDE, count / 2) * FEW / (FEW + fewer))
 
     def __call__(self, texture: Tensor) -> Tensor:
@@ -62,13 +62,15 @@ class Ties:
         h(d) is the largest g d - D g^2 / 2 over g in [-1,1], and the g that it takes there is its derivative.
         """
         with torch.no_grad():
-            pull, constant = torch.zeros_like(texture), texture.new_zeros(())
+            colors = texture.movedim(-1, 0).contiguous()  # (C, A, B): two thirds of the time on a CPU
+            pull, constant = torch.zeros_like(colors), colors.new_zeros(())
             for (first, second, _), weight in zip(_PAIRS, self.weights, strict=True):
-                slope = ((texture[second] - texture[first]) / CORNER).clamp_(-1, 1)
+                slope = (colors[:, *second] - colors[:, *first]).div_(CORNER).clamp_(-1, 1)
                 pulled = slope * weight
-                pull[second] += pulled
-                pull[first] -= pulled
-                constant += CORNER / 2 * (pulled * slope).sum()
+                pull[:, *second] += pulled
+                pull[:, *first] -= pulled
+                constant += CORNER / 2 * torch.dot(pulled.flatten(), slope.flatten())
+            pull = pull.movedim(0, -1).contiguous()
         return ((pull * texture).sum() - constant) / texture.shape[-1]
 
 
