@@ -1,4 +1,8 @@
-"""What operations check of their tensors, in one wording: the argument, what was expected, what came."""
+"""What operations check of their tensors, in one wording: the argument, what was expected, what came.
+
+Numbers of rays, samples, faces and vertices that reach compiled code are looked at, once a tensor and whenever PyTorch
+has seen it written to: on a GPU that waits. What the kernels themselves have made is trusted without.
+"""
 
 from collections.abc import Sequence
 
@@ -12,6 +16,8 @@ INTEGERS = (torch.int64, torch.int32)
 # rows -> (version, required, lowest number, highest, whether a row lacks a vertex): reading these from a device waits
 # for it.
 _known: WeakIdKeyDictionary = WeakIdKeyDictionary()
+# numbers -> (version, what they are below): looked at once, or made by a kernel of ours
+_trusted: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def expect(
@@ -48,32 +54,51 @@ def _text(shape: Sequence[int | str]) -> str:
     return f"({','.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
+def trust(numbers: Tensor, *below: int) -> None:
+    """Notes that ``numbers`` are what an operation expects, below these bounds, so that no look at them need wait."""
+    if not numbers.is_inference():
+        _trusted[numbers] = (numbers._version, *below)
+
+
+def trusted(numbers: Tensor, *below: int) -> bool:
+    """Whether that was noted, and PyTorch has not seen them written to since."""
+    return not numbers.is_inference() and _trusted.get(numbers) == (numbers._version, *below)
+
+
 def expect_offsets(offsets: Tensor, rays: int, samples: int, like: Tensor) -> None:
-    """Raise ``ValueError`` unless ``offsets`` is (R+1,) int64 and, looked at on a CPU only, goes up from 0 to S."""
+    """Raise ``ValueError`` unless ``offsets`` is (R+1,) int64 and goes up from 0 to S."""
     expect("offsets", offsets, (rays + 1,), dtype=torch.int64, like=like)
-    if offsets.is_cuda:
+    if trusted(offsets, samples):
         return
     if (ends := (offsets[0].item(), offsets[-1].item())) != (0, samples):
         raise ValueError(f"offsets: expected to run from 0 to {samples}, got {ends[0]} to {ends[1]}")
     if (offsets[1:] < offsets[:-1]).any():
         ray = int((offsets[1:] < offsets[:-1]).nonzero()[0])
-        raise ValueError(f"offsets: expected never to fall, got {offsets[ray]} then {offsets[ray + 1]} at ray {ray}")
+        raise ValueError(
+            f"offsets: expected never to fall, got {offsets[ray].item()} then {offsets[ray + 1].item()} at ray {ray}"
+        )
+    trust(offsets, samples)
 
 
 def expect_numbers(name: str, numbers: Tensor, count: int) -> None:
-    """Raise ``ValueError`` unless ``numbers``, looked at on a CPU only, are in [0, count)."""
-    if numbers.is_cuda or not numbers.numel():
+    """Raise ``ValueError`` unless ``numbers`` are in [0, count)."""
+    if not numbers.numel() or trusted(numbers, count):
         return
     lowest, highest = (int(bound) for bound in numbers.aminmax())
     if lowest < 0 or highest >= count:
         raise ValueError(f"{name}: expected numbers in [0, {count}), got {lowest} to {highest}")
+    trust(numbers, count)
 
 
 def expect_shown(face: Tensor, points: Tensor, faces: Tensor) -> None:
-    """Raise ``ValueError`` unless ``face`` is (N,H,W) and, on a CPU, shows nothing but ``faces``: a GPU would wait."""
+    """Raise ``ValueError`` unless ``face`` is (N,H,W) and shows nothing but ``faces``."""
     expect("face", face, (len(points), "H", "W"), dtype=INTEGERS, like=points)
-    if face.device.type == "cpu" and face.numel() and int(face.max()) >= faces.shape[-2]:
-        raise ValueError(f"face: expected numbers below {faces.shape[-2]}, the number of faces, got {int(face.max())}")
+    count = faces.shape[-2]
+    if not face.numel() or trusted(face, count):
+        return
+    if int(face.max()) >= count:
+        raise ValueError(f"face: expected numbers below {count}, the number of faces, got {int(face.max())}")
+    trust(face, count)
 
 
 def expect_vertices(name: str, rows: Tensor, vertices: int, required: int = 3) -> None:

@@ -28,8 +28,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--gpu-dry"):
         os.environ["TRITON_INTERPRET"] = "1"  # before a test imports kernels
-    numba.set_num_threads(1)  # where another program is busy, small parallel regions only wait for each other
+    # Where another program is busy, small parallel regions only wait for each other.
+    numba.set_num_threads(1)
     torch.set_num_threads(1)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's, of workers and of the interpreter's child processes
     config.addinivalue_line("markers", "interpreted: Triton's interpreter; some of a file's run in a child process")
 
 

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor
 
 from ..backend import implementation
-from ..checks import FLOATS, expect, expect_shown
+from ..checks import FLOATS, expect, expect_shown, trust
 from .checks import check_pairs, of_views
 from .pixels import antialias_pixels, blend_pixels, find_pixel_pairs
 
@@ -64,8 +64,8 @@ def find_pairs(
         slopes (P,) float64: |m| of each edge. The order of the pairs depends on the backend.
 
     Raises:
-        ValueError: a shape is wrong, ``faces`` or ``edges`` name a vertex that is not there or, looked at on a CPU
-            only, ``face`` a face. On a GPU the check of the vertices waits for the device when it first meets a tensor.
+        ValueError: a shape is wrong, ``faces`` or ``edges`` name a vertex that is not there, or ``face`` a face. On a
+            GPU the check waits for the device when it first meets a tensor.
     """
     expect("points", points, ("N", "V", 3), dtype=FLOATS)
     faces, edges = of_views("faces", faces, 3, points), of_views("edges", edges, 4, points)
@@ -75,7 +75,10 @@ def find_pairs(
     own = (edges.shape[1],)
     expect("creases", creases, own, (1, *own), (len(points), *own), dtype=torch.bool, like=points)
     with implementation(__name__, points) as kernels:
-        return kernels.find_pairs(points, faces, edges, creases if creases.ndim == 2 else creases[None], face, near)
+        creases = creases if creases.ndim == 2 else creases[None]
+        pairs, slopes = kernels.find_pairs(points, faces, edges, creases, face, near)
+    trust(pairs, face.numel(), points.shape[1])
+    return pairs, slopes
 
 
 def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tensor:
@@ -91,7 +94,7 @@ def blend(image: Tensor, points: Tensor, pairs: Tensor, slopes: Tensor) -> Tenso
         shorter than a pixel would get a gradient without bound for turning, and the area that turning covers cancels.
 
     Raises:
-        ValueError: a shape is wrong, or, looked at on a CPU only, a pair's numbers.
+        ValueError: a shape is wrong, or a pair's numbers.
     """
     check_pairs(pairs, image, points)
     expect("slopes", slopes, pairs.shape[:1], dtype=FLOATS, like=image)

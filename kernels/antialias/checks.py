@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..checks import FLOATS, INTEGERS, expect, expect_vertices
+from ..checks import FLOATS, INTEGERS, expect, expect_vertices, trust, trusted
 
 
 def of_views(name: str, rows: Tensor, width: int, points: Tensor, required: int = 3) -> Tensor:
@@ -19,12 +19,14 @@ def of_views(name: str, rows: Tensor, width: int, points: Tensor, required: int 
 
 
 def check_pairs(pairs: Tensor, image: Tensor, points: Tensor) -> None:
-    """Raise ``ValueError`` unless the image is (N,H,W,C), the pairs (P,4), and, on a CPU, name pixels and vertices."""
+    """Raise ``ValueError`` unless the image is (N,H,W,C), and the pairs (P,4) name pixels and vertices."""
     expect("points", points, ("N", "V", 3), dtype=FLOATS)
     expect("image", image, (len(points), "H", "W", "C"), dtype=FLOATS, like=points)
     expect("pairs", pairs, ("P", 4), dtype=torch.int64, like=points)
-    if pairs.device.type != "cpu" or pairs.numel() == 0:
+    pixels, vertices = image.shape[:3].numel(), points.shape[1]
+    if pairs.numel() == 0 or trusted(pairs, pixels, vertices):
         return
-    pixels, vertices, highest = image.shape[:3].numel(), points.shape[1], pairs.amax(0).tolist()
+    highest = pairs.amax(0).tolist()
     if int(pairs.min()) < 0 or max(highest[:2]) >= pixels or max(highest[2:]) >= vertices:
         raise ValueError(f"pairs: expected numbers of {pixels} pixels and {vertices} vertices, got up to {highest}")
+    trust(pairs, pixels, vertices)

@@ -22,7 +22,7 @@ blends nothing and has no gradient; there the right or lower pixel's triangle ge
 from torch import Tensor
 
 from ..backend import implementation
-from ..checks import FLOATS, expect, expect_shown
+from ..checks import FLOATS, expect, expect_shown, trust
 from .checks import check_pairs, of_views
 
 SOFTENING = 1e-3
@@ -48,8 +48,8 @@ def find_pixel_pairs(
         vertices of the triangle's side.
 
     Raises:
-        ValueError: a shape is wrong, ``faces`` or ``opposite`` name a vertex that is not there or, looked at on a CPU
-            only, ``face`` a face. On a GPU the check of the vertices waits for the device when it first meets a tensor.
+        ValueError: a shape is wrong, ``faces`` or ``opposite`` name a vertex that is not there, or ``face`` a face. On
+            a GPU the check waits for the device when it first meets a tensor.
     """
     expect("points", points, ("N", "V", 3), dtype=FLOATS)
     expect("opposite", opposite, faces.shape)
@@ -57,14 +57,16 @@ def find_pixel_pairs(
     expect_shown(face, points, faces)
     expect("depth", depth, face.shape, dtype=FLOATS, like=points)
     with implementation(__package__, points, prefix="pixels_") as kernels:
-        return kernels.find_pairs(points, faces, opposite, face, depth, near)
+        pairs = kernels.find_pairs(points, faces, opposite, face, depth, near)
+    trust(pairs, face.numel(), points.shape[1])
+    return pairs
 
 
 def blend_pixels(image: Tensor, points: Tensor, pairs: Tensor) -> Tensor:
     """Blends every pair of ``find_pixel_pairs``: (N,H,W,C), differentiable with respect to ``image`` and ``points``.
 
     Raises:
-        ValueError: a shape is wrong, or, looked at on a CPU only, a pair's numbers.
+        ValueError: a shape is wrong, or a pair's numbers.
     """
     check_pairs(pairs, image, points)
     with implementation(__package__, image, prefix="pixels_") as kernels:

@@ -69,8 +69,7 @@ def edge_grad(
         (N,H,W,C), equal to ``image``; its gradient goes to ``image`` unchanged and to ``points`` by the rule.
 
     Raises:
-        ValueError: a shape is wrong, ``faces`` names a vertex or, looked at on a CPU only, ``face`` a face that is not
-            there.
+        ValueError: a shape is wrong, or ``faces`` names a vertex or ``face`` a face that is not there.
     """
     _check(image, points, faces, face)
     expect("barycentrics", barycentrics, (*face.shape, 3), dtype=FLOATS, like=points)
@@ -106,8 +105,7 @@ def neural_renderer(
         (N,H,W,C), equal to ``image``; its gradient goes to ``image`` unchanged and to ``points`` by the rule.
 
     Raises:
-        ValueError: a shape is wrong, ``faces`` names a vertex or, looked at on a CPU only, ``face`` a face that is not
-            there.
+        ValueError: a shape is wrong, or ``faces`` names a vertex or ``face`` a face that is not there.
     """
     _check(image, points, faces, face)
     with implementation(__name__, points) as kernels:

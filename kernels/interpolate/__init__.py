@@ -35,18 +35,20 @@ def interpolate(face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: T
         (N,H,W,C), differentiable with respect to ``barycentrics`` and ``attributes``.
 
     Raises:
-        ValueError: a shape or dtype is wrong; on a CPU also a pixel that shows a face, or a face that names a row of
-            ``attributes``, which is not there. A GPU does not look.
+        ValueError: a shape or dtype is wrong; a pixel shows a face, or a face names a row of ``attributes``, which is
+            not there. On a GPU the check waits for the device when it first meets a tensor.
     """
     expect("face", face, ("N", "H", "W"), dtype=INTEGERS)
     expect("barycentrics", barycentrics, (*face.shape, 3), dtype=FLOATS, like=face)
     expect("faces", faces, ("F", 3), (len(face), "F", 3), dtype=INTEGERS, like=face)
     expect("attributes", attributes, ("V", "C"), (len(face), "V", "C"), dtype=FLOATS, like=face)
     arguments = face, barycentrics, faces, attributes
+    backend = backend_for(barycentrics)
+    if backend != "cpu":  # whose kernel looks as it goes
+        expect_shown(face, barycentrics, faces)
+        expect_vertices("faces", faces, attributes.shape[-2])
     with implementation(__name__, barycentrics) as kernels:
-        if backend_for(barycentrics) == "reference":  # the compiled ones look as they go
-            expect_shown(face, barycentrics, faces)
-            expect_vertices("faces", faces, attributes.shape[-2])
+        if backend == "reference":
             return kernels.interpolate(*arguments)
         return _Interpolate.apply(kernels, *arguments)
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..backend import backend_for, implementation
-from ..checks import FLOATS, INTEGERS, expect, expect_vertices
+from ..checks import FLOATS, INTEGERS, expect, expect_vertices, trust
 
 
 def rasterize(
@@ -71,8 +71,11 @@ def rasterize(
         expect_vertices("faces", faces, points.shape[1])
     with implementation(__name__, points) as kernels:
         if backend == "reference":
-            return kernels.rasterize(points, faces, height, width, near)
-        return _Rasterize.apply(kernels, points, faces, height, width, near)
+            found = kernels.rasterize(points, faces, height, width, near)
+        else:
+            found = _Rasterize.apply(kernels, points, faces, height, width, near)
+    trust(found[0], faces.shape[-2])
+    return found
 
 
 class _Rasterize(torch.autograd.Function):

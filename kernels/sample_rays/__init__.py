@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..backend import implementation
-from ..checks import FLOATS, expect, expect_numbers
+from ..checks import FLOATS, expect, expect_numbers, trust
 from ..philox import Draw
 
 
@@ -32,7 +32,7 @@ class RayBatch(NamedTuple):
 
 
 def _check(camera_to_world: Tensor, intrinsics: Tensor, name: str, view: Tensor) -> None:
-    """Cameras, and their numbers in the argument ``name``; those that are not there are found on a CPU only."""
+    """Cameras, and their numbers in the argument ``name``."""
     expect("camera_to_world", camera_to_world, ("N", 3, 4), dtype=FLOATS)
     count = len(camera_to_world)
     expect("intrinsics", intrinsics, (count, 4), like=camera_to_world)
@@ -55,7 +55,7 @@ def rays_from_pixels(
         origins (R,3) and unit directions (R,3).
 
     Raises:
-        ValueError: a shape, dtype or device does not fit, or a view is out of range (on a GPU that is not looked at).
+        ValueError: a shape, dtype or device does not fit, or a view is out of range.
     """
     _check(camera_to_world, intrinsics, "view", view)
     expect("row", row, view.shape, dtype=torch.int64, like=view)
@@ -98,13 +98,16 @@ def sample_rays(
     """
     if views is None:
         views = torch.arange(len(camera_to_world), device=camera_to_world.device)
+        trust(views, len(camera_to_world))
     _check(camera_to_world, intrinsics, "views", views)
     if count < 0 or (count > 0 and min(len(views), height, width) < 1):
         raise ValueError(f"cannot draw {count} rays from {len(views)} views of {height} x {width} pixels")
     draw = Draw(seed, step, first).checked(count)
     with implementation(__name__, camera_to_world, float32="camera_to_world") as kernels:
         pixels = kernels.choose_pixels(draw, views, height, width, count)
-        return RayBatch(*kernels.rays_from_pixels(camera_to_world, intrinsics, *pixels), *pixels)
+        batch = RayBatch(*kernels.rays_from_pixels(camera_to_world, intrinsics, *pixels), *pixels)
+    trust(batch.view, len(camera_to_world))
+    return batch
 
 
 def sample_photos(
@@ -127,7 +130,8 @@ def sample_photos(
         a ``RayBatch``, and (R,4) float32 in [0,1].
 
     Raises:
-        ValueError: a shape, dtype or device does not fit, or there is no pixel to draw.
+        ValueError: a shape, dtype or device does not fit, a number listed is out of range, or there is no pixel to
+            draw.
     """
     cameras = len(camera_to_world)
     expect("camera_to_world", camera_to_world, ("N", 3, 4), dtype=torch.float32)
@@ -136,12 +140,14 @@ def sample_photos(
         raise ValueError(f"images: expected those of {cameras} cameras, got {tuple(images.shape)}")
     expect("images", images, ("N", "H", "W", 4), dtype=torch.uint8, like=camera_to_world)
     expect("listed", listed, ("P",), dtype=torch.int64, like=camera_to_world)
+    expect_numbers("listed", listed, images.shape[:3].numel())
     if count < 0 or (count and not len(listed)):
         raise ValueError(f"cannot draw {count} rays from {len(listed)} pixels")
     draw = Draw(seed, step).checked(count)
     with implementation(__name__, camera_to_world, float32="camera_to_world") as kernels:
         view, row, column, rgba = kernels.choose_listed(draw, images.contiguous(), listed.contiguous(), count)
         origins, directions = kernels.rays_from_pixels(camera_to_world, intrinsics, view, row, column)
+    trust(view, cameras)
     return RayBatch(origins, directions, view, row, column), rgba
 
 

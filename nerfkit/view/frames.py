@@ -34,7 +34,7 @@ def render_frames(
             frames of other settings are removed first.
         log: told of the progress where there is no terminal to draw a bar in.
     """
-    _keep_if_same(folder, settings)
+    _keep_if_same(folder, settings, log)
     paths = {channel: [folder / channel / f"{i + 1:04d}.png" for i in range(count)] for channel in channels}
     missing = [i for i in range(count) if not all(paths[channel][i].exists() for channel in channels)]
     for channel in channels:
@@ -46,13 +46,14 @@ def render_frames(
     return paths
 
 
-def _keep_if_same(folder: Path, settings: dict[str, Any]) -> None:
+def _keep_if_same(folder: Path, settings: dict[str, Any], log: Callable[[str], None]) -> None:
     """Empties ``folder`` unless its frames were made with ``settings``."""
     record = folder / "settings.json"
     text = json.dumps(settings, sort_keys=True, indent=2) + "\n"
     if record.is_file() and record.read_text(encoding="utf-8") == text:
         return
     if record.is_file():
+        log(f"removed earlier frames from {folder}: what they show has changed")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(record, text)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nerfkit.fields.field import Field
 from nerfkit.kernels.composite import Rendered
-from nerfkit.kernels.march import Samples, positions
+from nerfkit.kernels.march import Samples, positions, trust_samples
 
 
 class Waves(NamedTuple):
@@ -93,4 +93,4 @@ def _next_samples(samples: Samples, first: Tensor, taken: Tensor) -> Samples:
     count = int(offsets[-1])
     ray = torch.repeat_interleave(taken, output_size=count)  # (N,)
     index = torch.arange(count, device=ray.device) + (first - offsets[:-1])[ray]  # (N,)
-    return Samples(ray, samples.t_start[index], samples.t_end[index], offsets)
+    return trust_samples(Samples(ray, samples.t_start[index], samples.t_end[index], offsets))

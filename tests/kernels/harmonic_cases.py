@@ -21,7 +21,8 @@ SPECS = {
     "another frequency": FieldSpec(octaves=5, direction_octaves=2, omega0=1.3),
     "tutorial": FieldSpec(60, 60, 0.1, False, "softplus", "softplus", 10.0),
 }
-PACKED = [70, 1, 0, 150, 40, 2, 0]  # rays that share tiles, cross them, and fill several
+PACKED = [70, 1, 0, 300, 40, 2, 0]  # rays that share tiles, cross them, and fill several
+FEWER = [70, 1, 0, 60, 2]
 FEW = [3, 0, 5]
 
 

@@ -50,7 +50,9 @@ def test_another_channel_renders_again_but_a_subset_does_not(tmp_path: Path) -> 
 def test_frames_of_other_settings_are_removed(tmp_path: Path) -> None:
     render_frames(Renderer(), 3, tmp_path, ["a", "b"], {"step": 100})
     again = Renderer(offset=5)
-    paths = render_frames(again, 2, tmp_path, ["a"], {"step": 200})
+    lines: list[str] = []
+    paths = render_frames(again, 2, tmp_path, ["a"], {"step": 200}, lines.append)
+    assert lines == [f"removed earlier frames from {tmp_path}: what they show has changed"]
     assert again.done == [0, 1]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["0001.png", "0002.png"]
     assert not (tmp_path / "b").exists()
