@@ -71,9 +71,9 @@ def rates(seconds: float) -> dict[str, float]:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         fit = new_fit(config, scene, Run(Path(folder)), torch.device("cpu"))
-        found["field"] = spell(fit.step, 150)
+        found["field"] = spell(fit.step, 60)
         found["raster"] = spell(raster, 5)
-        steps, mesh = 20, sphere.transformed(lambda p: 0.5 * p)
+        steps, mesh = 10, sphere.transformed(lambda p: 0.5 * p)
         options = RefineOptions(steps=steps, max_seconds=None)
         refine_mesh(mesh, scene, RefineOptions(steps=2, max_seconds=None))  # compiles
         start = time.perf_counter()
