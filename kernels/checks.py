@@ -1,7 +1,7 @@
 """What operations check of their tensors, in one wording: the argument, what was expected, what came.
 
-Numbers of rays, samples, faces and vertices that reach compiled code are looked at, once a tensor and whenever PyTorch
-has seen it written to: on a GPU that waits. What the kernels themselves have made is trusted without.
+Numbers of rays, samples, faces and vertices that reach compiled code are looked at. On a GPU that waits for it, once a
+tensor and whenever PyTorch has seen it written to; what the kernels themselves have made is trusted without.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ INTEGERS = (torch.int64, torch.int32)
 # rows -> (version, required, lowest number, highest, whether a row lacks a vertex): reading these from a device waits
 # for it.
 _known: WeakIdKeyDictionary = WeakIdKeyDictionary()
-# numbers -> (version, what they are below): looked at once, or made by a kernel of ours
+# numbers on a GPU -> (version, what they are below): looked at once, or made by a kernel of ours
 _trusted: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
@@ -56,13 +56,18 @@ def _text(shape: Sequence[int | str]) -> str:
 
 def trust(numbers: Tensor, *below: int) -> None:
     """Notes that ``numbers`` are what an operation expects, below these bounds, so that no look at them need wait."""
-    if not numbers.is_inference():
-        _trusted[numbers] = (numbers._version, *below)
+    if numbers.is_cuda:
+        _trusted[numbers] = (_version(numbers), *below)
 
 
 def trusted(numbers: Tensor, *below: int) -> bool:
-    """Whether that was noted, and PyTorch has not seen them written to since."""
-    return not numbers.is_inference() and _trusted.get(numbers) == (numbers._version, *below)
+    """Whether that was noted, and PyTorch has not seen them written to since. Those of a CPU are always looked at."""
+    return numbers.is_cuda and _trusted.get(numbers) == (_version(numbers), *below)
+
+
+def _version(numbers: Tensor) -> int:
+    """How often PyTorch has seen them written to; tensors of ``inference_mode`` do not count that."""
+    return -1 if numbers.is_inference() else numbers._version
 
 
 def expect_offsets(offsets: Tensor, rays: int, samples: int, like: Tensor) -> None:

@@ -1,7 +1,6 @@
 """Numba, set up once for every CPU kernel: parallel, cached on disk, and its first compilation announced."""
 
 import contextlib
-import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numba
 import torch  # before Numba starts its threads: see the priority below
 from numba.core import event
+from numba.np.ufunc import parallel
 
 # OpenMP first: on Linux its library is the one torch has loaded, so that both draw from one pool of threads instead of
 # two pools that spin against each other (measured: 3 times on kernels that alternate with matrix products).
@@ -70,9 +70,6 @@ def jit(function: Callable | None = None, *, parallel: bool = True, fastmath: bo
 def cached(**options: Any) -> Callable[[Callable], Any]:
     """``numba.njit(**options)``, cached where there is a place for it: a read-only installation may have none."""
 
-    if options.get("parallel"):
-        _start_threads()
-
     def compiled(function: Callable) -> Any:
         try:
             return numba.njit(cache=True, **options)(function)
@@ -82,12 +79,17 @@ def cached(**options: Any) -> Callable[[Callable], Any]:
     return compiled
 
 
-@functools.cache
-def _start_threads() -> None:
+def _launch_threads() -> None:
     """Starts Numba's threads. They share OpenMP with torch's, whose number Numba then sets to its own: put it back."""
     threads = torch.get_num_threads()
-    numba.get_num_threads()
-    torch.set_num_threads(threads)
+    _launch()
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
+
+# Numba calls it by this name when the first parallel function is compiled or loaded from the cache: not before, as
+# processes that are forked after it cannot run such functions.
+_launch = parallel._launch_threads
+parallel._launch_threads = _launch_threads
 
 inline = numba.njit(inline="always", error_model="numpy")

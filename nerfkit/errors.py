@@ -38,8 +38,12 @@ def reader_may_leave() -> Iterator[None]:
     """Ends the program with exit code 141, as the shell's tools, when what it prints is read no further: ``| head``."""
     try:
         yield
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()
     except BrokenPipeError:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+            raise  # it was another pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
         sys.exit(141)
 

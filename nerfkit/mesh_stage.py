@@ -1,5 +1,6 @@
 """The refine stage of a run: what it needs of the field, the fits, what is measured before and after."""
 
+import math
 import time
 from functools import partial
 from typing import Any
@@ -68,20 +69,21 @@ def refine_stage(
     seconds = time.perf_counter() - start
     assert refined.corner_uvs is not None and refined.texture is not None
     inside = texel_map(refined.corner_uvs, *refined.texture.shape[:2])[0] >= 0
-    unseen = (texel_looks(refined, scene)[inside] == 0).float().mean().item()
+    unseen = (texel_looks(refined, scene)[inside] == 0).float().mean().item()  # NaN where no texel is inside a chart
     found: dict[str, Any] = {
         **evaluate_mesh(refined, scene, scene.test, record.folder / "images", specular),
         **_surface(refined, scene),
         "vertices": len(refined.vertices),
         "faces": len(refined.faces),
         "seconds": round(seconds, 3),
-        "unseen_texels": round(unseen, 5),
+        "unseen_texels": None if math.isnan(unseen) else round(unseen, 5),
         "specular": highlights,
         "coarse": {key: value for key, value in before.items() if key != "views"} | _surface(coarse, scene),
     }
     record.update_metrics({"mesh": found})
     record.log(_table(found))
-    record.log(f"texture: {100 * unseen:.2f} % of its texels are in no training photo; they are filled from around")
+    if unseen > 0:
+        record.log(f"texture: {100 * unseen:.2f} % of its texels are in no training photo; they are filled from around")
     return refined.to("cpu"), None if specular is None else specular.to("cpu")
 
 

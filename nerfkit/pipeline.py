@@ -1,6 +1,7 @@
 """The stages of a run in order: field, extract, refine, export, video."""
 
 import contextlib
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from nerfkit.config import STAGES, RenderOptions, TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError, UserError, command
+from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.fit.build import load_scene, model_of
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh
@@ -248,9 +250,10 @@ class _Stages:
             f"field: PSNR {found['psnr']:.2f} dB{inside}, SSIM {found['ssim']:.4f} on {len(found['views'])} held-out "
             f"views after {progress.step} steps, {progress.seconds:.0f} s"
         )
-        usual = progress.seconds * USUAL_RATE / (progress.samples / progress.step)
-        plain = self.device.type == "cpu" and self.config.field == type(self.config.field)()
-        if plain and self.config.trainer.max_seconds is not None and progress.step < usual / 3:
+        usual = progress.seconds * USUAL_RATE / max(progress.samples / progress.step, 1.0)
+        plain = self.device.type == "cpu" and self.config.field == HarmonicOptions()
+        ended = progress.seconds >= (self.config.trainer.max_seconds or math.inf)
+        if plain and ended and progress.step < usual / 3:
             self.record.log(
                 f"note: {progress.step} steps in {progress.seconds:.0f} s, where two free cores make about "
                 f"{usual:,.0f}: a busy or slow machine. More: resume={self.record.folder} "

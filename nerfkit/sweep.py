@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ class Sweep:
 
     Args:
         jobs: the words of each job.
-        output: the table is kept there, as ``sweep.txt``.
+        output: the table is kept there, as ``sweep_DATE_TIME.txt``.
     """
 
     def __init__(self, jobs: Sequence[Sequence[str]], output: str | Path) -> None:
@@ -46,8 +47,9 @@ class Sweep:
             for values, row, folder in zip(self.values, found, self.folders, strict=False)
         ]
         text = table(("values", *columns, "run"), rows)
-        write_text(self.output / "sweep.txt", text + "\n")
-        print(f"\n{text}\nwrote {self.output / 'sweep.txt'}")
+        path = self.output / f"sweep_{datetime.now().strftime('%Y-%m-%d_%H-%M-%S')}.txt"
+        write_text(path, text + "\n")
+        print(f"\n{text}\nwrote {path}")
 
 
 def _measured(folder: Path) -> dict[str, Any]:

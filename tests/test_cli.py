@@ -116,7 +116,8 @@ def test_a_sweep_says_what_each_run_has_and_ends_with_a_table(
     assert command(cli.train, "-m", "output=out", "seed=1,2", "field.width=32,64") == 0
     text = capsys.readouterr().out
     assert "run 3 of 4: seed=2 field.width=32\n" in text
-    table = (tmp_path / "out" / "sweep.txt").read_text().splitlines()
+    (kept,) = (tmp_path / "out").glob("sweep_*.txt")
+    table = kept.read_text().splitlines()
     assert table[0].split() == ["values", "field", "PSNR", "seconds", "run"] and len(table) == 6
     assert table[3].split()[:3] == ["seed=1", "field.width=64", "31.000"]
     assert table[3] in text

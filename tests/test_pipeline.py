@@ -65,6 +65,16 @@ def test_a_run_leaves_what_the_contract_promises(run_folder: Path) -> None:
     assert "held-out views" in (run_folder / "log.txt").read_text()
 
 
+@pytest.mark.parametrize("usual", [1e12, 1.0])
+def test_few_steps_in_the_given_seconds_are_noted(
+    views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usual: float
+) -> None:
+    monkeypatch.setattr(pipeline, "USUAL_RATE", usual)
+    words = ["scene=kaolin", f"scene.root={views}", "stages=[field]", "trainer.max_seconds=0.5", f"output={tmp_path}"]
+    folder = pipeline.run(options.compose("train", words))
+    assert ("a busy or slow machine. More: resume=" in (folder / "log.txt").read_text()) == (usual > 1)
+
+
 @pytest.mark.slow
 def test_meshes_are_in_the_scene_s_own_units(run_folder: Path) -> None:
     sphere = Sphere()

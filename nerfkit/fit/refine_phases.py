@@ -162,5 +162,7 @@ class Textured(Phase):
 
     def color_terms(self, views: int, pixels: Tensor) -> dict[str, Tensor]:
         """The ties of ``nerfkit.fit.texels``, in the unit of ``image``: sums over all photos, per pixel of theirs."""
+        if not self.options.texture_smoothness:
+            return {}
         of_all = pixels.clamp(min=1) * len(self.targets.scene.train) / views
         return {"texture": self.options.texture_smoothness * self.ties(self.colors) / of_all}

@@ -91,11 +91,12 @@ def texel_looks(mesh: Mesh, scene: Scene) -> Tensor:
         counts = fragments.covered[0] & (scene.images[view, ..., 3] >= 128).to(looks.device)
         u, v = interpolate_corners(fragments, mesh.corner_uvs)[0][counts].unbind(-1)  # (P,)
         x, y = u * width - 0.5, (1 - v) * height - 0.5
-        left, top = x.floor(), y.floor()
-        for i in (top, top + 1):
-            for j in (left, left + 1):
-                texel = i.clamp(0, height - 1).long() * width + j.clamp(0, width - 1).long()
-                looks += scattered(len(looks), texel, (1 - (y - i).abs()) * (1 - (x - j).abs()))
+        i, j = (
+            y.floor() + torch.tensor([[0], [0], [1], [1]]).to(y),
+            x.floor() + torch.tensor([[0], [1], [0], [1]]).to(x),
+        )
+        texel = i.clamp(0, height - 1).long() * width + j.clamp(0, width - 1).long()  # (4, P)
+        looks += scattered(len(looks), texel.flatten(), ((1 - (y - i).abs()) * (1 - (x - j).abs())).flatten())
     return looks.view(height, width)
 
 

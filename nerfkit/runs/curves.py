@@ -23,6 +23,12 @@ def write_losses(folder: Path) -> list[Path]:
     return charts
 
 
+def _latest(points: Points) -> Points:
+    """The points of the last fit: a resumed run may have begun one anew."""
+    starts = [k for k in range(1, len(points)) if points[k][0] <= points[k - 1][0]]
+    return points[starts[-1] :] if starts else points
+
+
 def _losses(folder: Path) -> Iterator[tuple[str, dict[str, Points]]]:
     """Title and terms of each fit: the field's curves are ``loss/TERM``, those of other fits ``TITLE/TERM``."""
     from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
@@ -32,7 +38,7 @@ def _losses(folder: Path) -> Iterator[tuple[str, dict[str, Points]]]:
     found: dict[str, dict[str, Points]] = {}
     for tag in events.Tags()[SCALARS]:
         title, _, term = tag.rpartition("/")
-        found.setdefault(title, {})[term] = [(event.step, event.value) for event in events.Scalars(tag)]
+        found.setdefault(title, {})[term] = _latest([(event.step, event.value) for event in events.Scalars(tag)])
     for title, terms in found.items():
         if title == "loss" or "loss" in terms:
             losses = {name: points for name, points in terms.items() if not name.startswith("held_out")}

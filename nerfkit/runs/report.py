@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns under ``header``: the first left-aligned, the others right; a float with 3 decimals, None as ``-``."""
+    """Columns under ``header``: the first left-aligned, the others right; a float with 3 decimals, or 3 digits where it
+    is small; None as ``-``."""
     cells = [list(header)] + [[_text(value) for value in row] for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = []
@@ -18,4 +19,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def _text(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3g}" if 0 < abs(value) < 0.1 else f"{value:.3f}"
+    return str(value)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nerfkit.errors import problem
 from nerfkit.kernels.jit import jit
-from nerfkit.runs.pictures import decode_picture
+from nerfkit.runs.pictures import DepthError, decode_picture
 from nerfkit.runs.progress import track
 
 
@@ -42,10 +42,10 @@ def decode(data: bytes, where: str, mode: str = "RGBA") -> np.ndarray:
     """
     try:
         return decode_picture(data, mode)
+    except DepthError as error:
+        raise problem(where, str(error), "8 or 16 bits a channel", "Export it again as PNG or JPEG.") from None
     except Exception as error:  # decoders raise a dozen unrelated types for damaged files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if reason.startswith("pixels are"):
-            raise problem(where, reason, "8 or 16 bits a channel", "Export it again as PNG or JPEG.") from None
         raise problem(
             where, f"cannot be decoded ({reason})", "a complete PNG or JPEG", "Copy or export it again."
         ) from error

@@ -108,8 +108,8 @@ def _least_distance(reference: Cameras, rotation: Tensor, points: Tensor) -> flo
     least = []
     for axes in rotation:
         view = points @ axes  # (P, 3)
-        least.append((view[:, 2] + (view[:, :2].abs() * slope).amax(-1)).max())
-    return float(torch.stack(least).max())
+        least.append((view[:, 2] + (view[:, :2].abs() * slope).amax(-1).clamp_min(1e-2)).max())
+    return max(float(torch.stack(least).max()), 1e-3)
 
 
 def _offsets(

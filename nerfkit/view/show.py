@@ -33,7 +33,7 @@ class Source(Protocol):
         ...
 
     def points(self) -> Tensor:
-        """Points (P,3) of it, in normalized units: all of it lies between them."""
+        """Points (P,3) of it, in normalized units: what there is to be seen lies between them."""
         ...
 
 
@@ -132,8 +132,10 @@ def _size(options: VideoOptions, cameras: Cameras) -> tuple[int, int]:
 def _depths(path: Cameras, points: Tensor) -> tuple[float, float]:
     """The ends of the scale of depths, where ``points`` (P,3) begin and end: of all frames together, or it flickers."""
     points = points if len(points) else torch.zeros(1, 3)
-    distance = [(points - position).norm(dim=-1) for position in path.positions]
-    near, far = min(float(d.min()) for d in distance), max(float(d.max()) for d in distance)
+    away = [points - position for position in path.positions]
+    # A mesh's depth is that along the axis, a field's that along the ray, which is never less.
+    near = min(float((a @ -axes[:, 2]).min()) for a, axes in zip(away, path.camera_to_world, strict=True))
+    far = max(float(a.norm(dim=-1).max()) for a in away)
     return near, max(far, near + 1e-3)
 
 
@@ -144,7 +146,7 @@ def _stem(options: VideoOptions, name: str) -> str:
         value = getattr(options, declared.name)
         if declared.name not in UNNAMED and value != default_of(declared):
             values = value if isinstance(value, list | tuple) else [value]
-            parts.append(declared.name + ",".join(f"{v:g}" if isinstance(v, int | float) else v for v in values))
+            parts.append(declared.name + ",".join(f"{v:.10g}" if isinstance(v, int | float) else v for v in values))
     return "_".join(parts)
 
 

@@ -6,7 +6,9 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from scipy.ndimage import label
 from torch import Tensor, nn
 
 from nerfkit.cameras import Cameras
@@ -19,6 +21,7 @@ from nerfkit.volume.samplers import Sampler
 from nerfkit.volume.wavefront import render_waves
 
 CELLS = 64  # a side of the grid by which a field is framed
+SMALL_PART = 0.02
 RAYS_AT_ONCE = 8192  # bounds the memory of an image on a CPU: a few hundred samples a ray at the most
 RAYS_AT_ONCE_ON_GPU = 1 << 17
 EARLY_STOP = 1e-4  # samples behind this transmittance change no 8-bit pixel
@@ -149,7 +152,10 @@ class FieldSource:
 
     @torch.no_grad()
     def points(self) -> Tensor:
-        """Points (P,3) of what is to be seen: the middles of the cells, of 64^3, that block half the light at least."""
+        """Points (P,3) of what is to be seen: the middles of the cells, of 64^3, that block half the light at least.
+
+        Floaters do not count: what hangs together with less than a fiftieth of the largest part's cells.
+        """
         cell, device = 2 / CELLS, self.model.device
         line = (torch.arange(CELLS, device=device) + 0.5) * cell - 1
         points = torch.cartesian_prod(line, line, line)  # (64^3, 3)
@@ -157,4 +163,10 @@ class FieldSource:
         if occupied is not None:
             points = points[occupied[((points + 1) / 2 * len(occupied)).long().unbind(-1)]]
         density = torch.cat([self.model.density(p) for (p,) in self.model.pieces(points, at_once=1 << 16)])
-        return points[density * cell > math.log(2)]
+        points = points[density * cell > math.log(2)]
+        solid = np.zeros((CELLS,) * 3, bool)
+        place = tuple(((points + 1) / cell).long().cpu().numpy().T)
+        solid[place] = True
+        part = label(solid, np.ones((3, 3, 3)))[0][place]  # (P,), from 1
+        size = np.bincount(part, minlength=1)
+        return points[torch.from_numpy(size[part] >= SMALL_PART * size.max()).to(points.device)]

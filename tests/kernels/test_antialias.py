@@ -126,6 +126,7 @@ def test_hidden_contours_change_nothing():
     assert len(pairs) == 0
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.usefixtures("poison")
 def test_cpu_equals_reference():
     points, faces = soup(2, 40, seed=0)

@@ -88,6 +88,7 @@ def test_a_sliver_loses_its_silhouette(backend):
     assert set(out.unique().tolist()) == {0.0, 1.0}
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.usefixtures("poison")
 @pytest.mark.parametrize("scene", ["soup", "balls"])
 def test_cpu_equals_reference(scene):

@@ -139,6 +139,7 @@ def test_gradcheck_of_endless_intervals():
 # Rung 2: the CPU kernel.
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("case", CASES)
 def test_cpu_agrees(case, poison):
     assert_agrees("cpu", case)

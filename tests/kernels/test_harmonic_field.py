@@ -101,6 +101,7 @@ def oracle_dtype(spec: FieldSpec) -> torch.dtype:
     return torch.float32 if spec.octaves > 20 else torch.float64
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("counts", [[1], [3, 0, 5, 0], [700, 1, 0, 8300, 40], [0, 0], []], ids=str)
 def test_cpu_equals_reference(name: str, counts: list[int]) -> None:

@@ -56,6 +56,7 @@ def assert_agrees(backend, shape, listed):
         assert_close(actual.double(), exact, rtol=1e-6, atol=1e-6 * scale, msg=lambda m, name=name: f"{name}: {m}")
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.usefixtures("poison")
 @pytest.mark.parametrize(("shape", "listed"), CASES)
 def test_cpu_equals_reference(shape, listed):

@@ -32,6 +32,7 @@ def run(backend, points, *arguments):
         return rasterize(points, *arguments)
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.usefixtures("poison")
 @pytest.mark.parametrize("behind", [0.0, 0.2])
 def test_cpu_equals_reference(behind):

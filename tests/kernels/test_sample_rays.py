@@ -152,6 +152,7 @@ def test_gradcheck_of_the_reference():
 # Rung 2: the CPU kernel.
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("case", CASES)
 def test_cpu_agrees(case, poison):
     assert_agrees("cpu", case)

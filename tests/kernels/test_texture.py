@@ -134,6 +134,7 @@ def test_levels_by_hand(backend):
 # Rung 2: the CPU kernel.
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.usefixtures("poison")
 @pytest.mark.parametrize("case", CASES)
 def test_cpu_equals_reference(case):

@@ -15,6 +15,8 @@ def test_a_chart_for_every_fit_and_none_for_other_curves(tmp_path: Path, monkeyp
         board.scalar("refine/loss", 0.6, step)
         board.scalar("refine/held_out_psnr", 30.0, step)
     board.scalar("short/loss", 1.0, 1)
+    for step in range(2):  # a fit that was begun anew
+        board.scalar("refine/image", 0.25, step)
     board.flush()
     drawn = {}
     monkeypatch.setattr(curves, "line_chart", lambda path, title, x, y, lines: drawn.setdefault(path.name, lines))
@@ -24,6 +26,7 @@ def test_a_chart_for_every_fit_and_none_for_other_curves(tmp_path: Path, monkeyp
         "loss_refine.png": ["image", "loss"],
     }
     assert drawn["loss_field.png"]["color"][:2] == [(1, 1.0), (2, 0.5)]
+    assert drawn["loss_refine.png"]["image"] == [(0, 0.25), (1, 0.25)]
     monkeypatch.undo()
     paths = write_losses(tmp_path)
     assert [path.stat().st_size > 0 for path in paths] == [True, True]

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numba
 import pytest
@@ -24,19 +25,36 @@ def test_as_asked() -> None:
     assert torch.get_num_threads() == numba.get_num_threads() == 1
 
 
+SEVERAL = {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
+
+
 @pytest.mark.slow
-def test_numba_s_first_threads_do_not_change_torch_s_number() -> None:
+@pytest.mark.parametrize("cached", [True, False])
+def test_numba_s_first_threads_do_not_change_torch_s_number(cached: bool, tmp_path: Path) -> None:
     """They share OpenMP, and Numba sets the number of all when it starts: a run of one thread had two."""
     code = (
         "import torch; torch.set_num_threads(1)\n"
-        "from nerfkit.kernels.march import intersect_box; intersect_box(torch.zeros(1, 3), torch.ones(1, 3))\n"
-        "from nerfkit.kernels.composite import cpu\n"
-        "import numba; assert torch.get_num_threads() == 1; numba.get_num_threads()\n"
-        "assert torch.get_num_threads() == 1\n"
+        "from nerfkit.kernels.composite import composite\n"
+        "t = torch.ones(1); composite(t, torch.ones(1, 3), t, t, torch.tensor([0, 1])); import numba\n"
+        "assert (torch.get_num_threads(), numba.get_num_threads()) == (1, 2)\n"
         "from nerfkit.runs.threads import set_threads; assert set_threads(1) == torch.get_num_threads() == 1"
     )
-    environment = os.environ | {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
+    environment = os.environ | SEVERAL | ({} if cached else {"NUMBA_CACHE_DIR": str(tmp_path)})
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_importing_starts_no_threads() -> None:
+    """A process that is forked after Numba's threads have started cannot run parallel functions."""
+    code = (
+        "import os, torch, numpy, nerfkit.pipeline, nerfkit.scenes.hull, nerfkit.studio.renderer, nerfkit.mesh.tree\n"
+        "from nerfkit.kernels.composite import composite\n"
+        "child = os.fork()\n"
+        "t = torch.ones(1); composite(t, torch.ones(1, 3), t, t, torch.tensor([0, 1]))\n"
+        "assert child == 0 or os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | SEVERAL)
 
 
 def test_never_more_than_there_are() -> None:

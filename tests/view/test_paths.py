@@ -60,6 +60,13 @@ def test_what_is_to_be_seen_fills_the_picture_and_is_not_cut(name: str) -> None:
     assert torch.equal(nothing.camera_to_world, PATHS[name](AROUND, 3).camera_to_world)
 
 
+def test_what_lies_far_off_the_center_does_not_turn_the_camera_around() -> None:
+    path = orbit(AROUND, 1, elevation=0.0, center=(0.0, 0.0, 5.0), points=torch.zeros(1, 3))
+    beside = orbit(AROUND, 1, elevation=0.0, center=(0.0, 0.0, 5.0))
+    side = (path.positions - torch.tensor([0.0, 0.0, 5.0])) * (beside.positions - torch.tensor([0.0, 0.0, 5.0]))
+    assert side.sum() > 0
+
+
 def test_sides_that_cameras_stand_on() -> None:
     assert all_around(AROUND)
     assert not all_around(cameras([(0.3, 0.0, 3.0), (-1.0, 0.5, 3.0), (2.0, -0.5, 2.0)]))

@@ -76,3 +76,25 @@ def test_a_256th_of_the_light_still_counts() -> None:
     origins, directions = cameras().image_rays(0)
     for color in (black_first.render_rays(origins, directions)[0].color, black_first.render_view(cameras(), 0).rgb):
         torch.testing.assert_close(color.view(-1, 3), (WHITE / 256).expand(12, 3), rtol=1e-3, atol=0)
+
+
+class Balls(Field):
+    """Dense balls of the given centers (x, y, z) and radii in thin fog."""
+
+    def __init__(self, *balls: tuple[float, float, float, float]) -> None:
+        super().__init__()
+        self.balls = torch.tensor(balls).view(-1, 4)
+
+    def density(self, positions: Tensor) -> Tensor:
+        inside = (positions[:, None] - self.balls[:, :3]).norm(dim=-1) < self.balls[:, 3]
+        return torch.where(inside.any(-1), 100.0, 5.0)
+
+
+def test_a_field_is_framed_without_its_floaters() -> None:
+    small, object_ = (0.9, 0.9, 0.9, 0.06), (0.1, -0.2, 0.3, 0.4)
+    points = FieldSource(RadianceModel(Balls(object_, small), StratifiedSampler(1.0, 4.0, 4)), (0, 0, 0)).points()
+    center = torch.tensor(object_[:3])
+    assert (points - center).norm(dim=-1).max() < 0.4
+    assert torch.allclose((points.amin(0) + points.amax(0)) / 2, center, atol=1 / 32)
+    assert torch.allclose(points.amax(0) - points.amin(0), torch.tensor(0.8), atol=1 / 16)
+    assert FieldSource(RadianceModel(Balls(), StratifiedSampler(1.0, 4.0, 4)), (0, 0, 0)).points().shape == (0, 3)
