@@ -14,7 +14,7 @@ import torch
 
 from tests.dry_run import dry_run
 
-TOGETHER = 12  # interpreted tests of a child process, which takes some seconds to start
+TOGETHER = 24  # interpreted tests of a child process, which takes some seconds to start
 
 
 def interpreting() -> bool:
@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     numba.set_num_threads(1)
     torch.set_num_threads(1)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's, of workers and of the interpreter's child processes
-    config.addinivalue_line("markers", "interpreted: Triton's interpreter; some of a file's run in a child process")
+    config.addinivalue_line("markers", "interpreted: Triton's interpreter; several run in a child process")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def all_threads() -> Iterator[None]:
 
 
 class InterpretedTests(pytest.Item):
-    """Some tests of one file that are marked ``interpreted``, run in a child process with ``TRITON_INTERPRET=1``."""
+    """Some tests that are marked ``interpreted``, run in a child process with ``TRITON_INTERPRET=1``."""
 
     def __init__(self, *, node_ids: list[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -66,7 +66,7 @@ class InterpretedTests(pytest.Item):
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Call interpreted tests slow; then, after ``-k`` and ``-m`` have had their say, make few items of each file's.
+    """Call interpreted tests slow; then, after ``-k`` and ``-m`` have had their say, make few items of all of them.
 
     They take longest, so they come first.
     """
@@ -76,19 +76,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     yield
     if interpreting():
         return
-    waiting: dict[pytest.Module, list[str]] = {}
-    kept = []
-    for item in items:
-        module = item.getparent(pytest.Module)
-        if module is not None and item.get_closest_marker("interpreted"):
-            waiting.setdefault(module, []).append(item.nodeid)
-        else:
-            kept.append(item)
+    waiting = [item for item in items if item.get_closest_marker("interpreted")]
+    groups = [waiting[first : first + TOGETHER] for first in range(0, len(waiting), TOGETHER)]
     items[:] = [
-        InterpretedTests.from_parent(module, name=f"interpreted {first}", node_ids=ids[first : first + TOGETHER])
-        for module, ids in waiting.items()
-        for first in range(0, len(ids), TOGETHER)
-    ] + kept
+        InterpretedTests.from_parent(group[0].parent, name=f"interpreted {k}", node_ids=[i.nodeid for i in group])
+        for k, group in enumerate(groups)
+    ] + [item for item in items if not item.get_closest_marker("interpreted")]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
