@@ -1,0 +1,40 @@
+"""What the readers of photo formats return: which photos there are, from where and through what lens they were taken."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from nerfkit.cameras.lens import Lens
+
+
+class Photo(NamedTuple):
+    """One photo as its format describes it.
+
+    ``name`` of the file in the source; ``pose`` (3,4) float64, camera to world in the format's own units, OpenGL camera
+    axes (x right, y up, looks along -z); ``lens``; ``ignore``, the file of a mask whose black pixels teach nothing.
+    """
+
+    name: str
+    pose: np.ndarray
+    lens: Lens
+    ignore: str | None = None
+
+
+@dataclass
+class Capture:
+    """The photos of one format.
+
+    Attributes:
+        photos: sorted by name; no file is missing.
+        points: (P,3) float64 that the poses were found with, in the same units; (0,3) where none are kept.
+        split: training and test photos; None where the format has none.
+        up: the world's up axis where the format fixes it; else it is found from the cameras.
+        notes: what a user should know of how it was read, a line each.
+    """
+
+    photos: list[Photo]
+    points: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
+    split: tuple[list[int], list[int]] | None = None
+    up: tuple[float, float, float] | None = None
+    notes: list[str] = field(default_factory=list)
