@@ -95,6 +95,7 @@ def march(
     density_grid: Tensor | None = None,
     min_transmittance: float = 0.0,
     max_samples_per_ray: int | None = None,
+    capacity: int | None = None,
 ) -> Samples:
     """Samples of the occupied space along each ray, on the lattice of this module's docstring.
 
@@ -111,6 +112,9 @@ def march(
         density_grid: (G,G,G) float32, density per unit length, not negative.
         min_transmittance: in [0, 1); needs ``density_grid``.
         max_samples_per_ray: a ray's later samples are dropped.
+        capacity: so many samples are returned whatever the rays meet, and a GPU is not waited for: shapes stay, as in a
+            CUDA graph. What is left over belongs to the last ray, as intervals [far, far], whose opacity is 0. From the
+            first ray on whose samples do not fit, rays have none, so that they have no gradient either.
 
     Returns:
         ``Samples``; no gradient flows to t.
@@ -131,6 +135,8 @@ def march(
         raise ValueError("min_transmittance needs a density_grid to estimate the transmittance from")
     if max_samples_per_ray is not None and max_samples_per_ray < 0:
         raise ValueError(f"max_samples_per_ray must not be negative, got {max_samples_per_ray}")
+    if capacity is not None and not (capacity > 0 and rays):
+        raise ValueError(f"capacity must be positive and somebody's: got {capacity} for {rays} rays")
     if density_grid is not None:
         expect("density_grid", density_grid, occupancy.shape, like=origins)
         density_grid = density_grid.contiguous() if min_transmittance else None  # else there is nothing to stop at
@@ -142,6 +148,7 @@ def march(
             density_grid,
             _float32(-math.log(min_transmittance)) if min_transmittance else math.inf,
             2**31 - 1 if max_samples_per_ray is None else min(max_samples_per_ray, 2**31 - 1),
+            capacity,
         )
     return trust_samples(Samples(*result))
 

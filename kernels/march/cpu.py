@@ -15,6 +15,7 @@ from ..jit import inline, jit
 from ..philox import JITTER, STRATIFIED
 from ..philox.cpu import to_uniform, words
 from .kept import kept
+from .reference import fill
 from .reference import intersect_box as intersect_box
 
 ZERO, ONE, HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
@@ -216,7 +217,9 @@ def _distance(occupancy):
     return distance
 
 
-def march(origins, directions, near, far, occupancy, step_size, jitter, density_grid, max_optical_depth, max_samples):
+def march(
+    origins, directions, near, far, occupancy, step_size, jitter, density_grid, max_optical_depth, max_samples, capacity
+):
     """ray_index (S,), t_start (S,), t_end (S,), offsets (R+1,)."""
     grid, distance = occupancy.numpy().view(np.uint8), kept(occupancy, _distance)
     densities = np.empty((0, 0, 0), np.float32) if density_grid is None else density_grid.numpy()
@@ -228,7 +231,7 @@ def march(origins, directions, near, far, occupancy, step_size, jitter, density_
     np.cumsum(offsets, out=offsets)
     ray_index, t_start, t_end = (np.empty(offsets[-1], kind) for kind in (np.int64, np.float32, np.float32))
     _emit(*walk, runs, run_count, offsets, ray_index, t_start, t_end)
-    return tuple(torch.from_numpy(a) for a in (ray_index, t_start, t_end, offsets))
+    return fill(*(torch.from_numpy(a) for a in (ray_index, t_start, t_end, offsets)), far, capacity)
 
 
 @jit

@@ -31,6 +31,20 @@ def intersect_box(origins: Tensor, directions: Tensor, near_plane: float) -> tup
     return near.where(hit, near_plane), far.where(hit, near_plane)
 
 
+def fill(
+    ray_index: Tensor, t_start: Tensor, t_end: Tensor, offsets: Tensor, far: Tensor, capacity: int | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The samples of the rays that fit into ``capacity``, and intervals [far, far] of the last ray up to it."""
+    if capacity is None:
+        return ray_index, t_start, t_end, offsets
+    offsets = offsets.where(offsets <= capacity, offsets[offsets <= capacity].max())
+    taken = int(offsets[-1])
+    offsets[-1] = capacity
+    rest = torch.full((capacity - taken,), len(far) - 1, device=far.device)
+    t_start, t_end = (torch.cat([t[:taken], far[rest]]) for t in (t_start, t_end))
+    return torch.cat([ray_index[:taken], rest]), t_start, t_end, offsets
+
+
 def march(
     origins: Tensor,
     directions: Tensor,
@@ -42,6 +56,7 @@ def march(
     density_grid: Tensor | None,
     max_optical_depth: float,
     max_samples: int,
+    capacity: int | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """ray_index (S,), t_start (S,), t_end (S,), offsets (R+1,)."""
     size = occupancy.shape[0]
@@ -63,7 +78,7 @@ def march(
         emitted &= before <= max_optical_depth
     emitted &= emitted.cumsum(1) <= max_samples
     offsets = torch.nn.functional.pad(emitted.sum(1).cumsum(0), (1, 0))
-    return emitted.nonzero()[:, 0], start[emitted], end[emitted], offsets
+    return fill(emitted.nonzero()[:, 0], start[emitted], end[emitted], offsets, far, capacity)
 
 
 def positions(

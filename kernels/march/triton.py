@@ -222,7 +222,9 @@ def _key(jitter):
     return (0, 0, 0) if jitter is None else tuple(jitter)
 
 
-def march(origins, directions, near, far, occupancy, step_size, jitter, density_grid, max_optical_depth, max_samples):
+def march(
+    origins, directions, near, far, occupancy, step_size, jitter, density_grid, max_optical_depth, max_samples, capacity
+):
     """ray_index (S,), t_start (S,), t_end (S,), offsets (R+1,)."""
     rays, device = len(near), near.device
     grid, distance = occupancy.view(torch.uint8), kept(occupancy, block_distance)
@@ -239,11 +241,19 @@ def march(origins, directions, near, far, occupancy, step_size, jitter, density_
         )
     offsets = torch.zeros(rays + 1, dtype=torch.int64, device=device)
     torch.cumsum(counts, 0, out=offsets[1:])
-    total = int(offsets[-1])
-    ray_index = torch.empty(total, dtype=torch.int64, device=device)
-    t_start, t_end = torch.empty(2, total, device=device)
+    if capacity is None:
+        total = int(offsets[-1])
+        ray_index = torch.empty(total, dtype=torch.int64, device=device)
+        t_start, t_end = torch.empty(2, total, device=device)
+    else:
+        total = capacity
+        offsets = (offsets * (offsets <= capacity)).cummax(0).values
+        ray_index = torch.full((total,), rays - 1, device=device)
+        t_start, t_end = far[-1:].expand(2, total).clone()
     if total:
         emit_kernel[launch](*walk, *sizes, offsets, ray_index, t_start, t_end, rays, **options)
+    if capacity is not None:
+        offsets[-1:].fill_(capacity)
     return ray_index, t_start, t_end, offsets
 
 

@@ -40,6 +40,9 @@ class TrainerOptions(Options):
     samples: int = option(16384, "field evaluations a step: rays are added or taken away to keep to it", least=1)
     max_rays: int = option(65536, "rays a step at the most", least=1)
     rays: int | None = option(None, "a fixed number of rays a step instead", least=1)
+    capacity: int | None = option(
+        None, "samples a step makes room for, then every step has the same shapes; needs trainer.rays", least=1
+    )
     views_per_step: int | None = option(
         None, "photos to draw them from, as many from each; null: from all pixels that meet the hull", least=1
     )
@@ -63,6 +66,7 @@ class TrainerOptions(Options):
         super().check()
         bounded = self.max_seconds is not None or self.max_steps is not None
         self.expect("max_steps", bounded, "a number, or one for trainer.max_seconds: without both a fit never ends")
+        self.expect("capacity", self.capacity is None or self.rays is not None, "null, or a number for trainer.rays too")
 
 
 @dataclass
@@ -147,7 +151,7 @@ class FieldFit:
         ray.
         """
         o, draw = self.options, Draw(self.seed, step, first)
-        rendered, samples = self.model.render_rays(rays.origins, rays.directions, draw)
+        rendered, samples = self.model.render_rays(rays.origins, rays.directions, draw, capacity=o.capacity)
         count, device = len(rays.rgba), rays.rgba.device
         if o.random_background:
             background = philox.uniform(draw, philox.BACKGROUND, count, 3, device=device)

@@ -71,7 +71,13 @@ class RadianceModel(nn.Module):
         return self.sampler.occupied
 
     def render_rays(
-        self, origins: Tensor, directions: Tensor, draw: Draw | None = None, *, piece: int | None = None
+        self,
+        origins: Tensor,
+        directions: Tensor,
+        draw: Draw | None = None,
+        *,
+        piece: int | None = None,
+        capacity: int | None = None,
     ) -> tuple[Rendered, int]:
         """Pixels of rays (R,3), differentiable in the weights, and the number of samples that took.
 
@@ -81,21 +87,24 @@ class RadianceModel(nn.Module):
             piece: rays at once. The memory of a picture's gradient is then that of one piece: a piece keeps nothing
                 but its pixels, and its backward renders it again. Pixels and gradients are those without pieces,
                 because the jitter is keyed by a ray's number. None keeps everything for the backward: faster.
+            capacity: samples to make room for, of each piece; see ``march``. None makes as much as is needed.
         """
         if piece is None:
-            return self._render(draw, origins, directions)
+            return self._render(draw, capacity, origins, directions)
         weights = tuple(self.parameters())
         parts, samples = [], 0
         for first in range(0, max(len(origins), 1), piece):
             drawn = None if draw is None else draw._replace(first=draw.first + first)
             rays = origins[first : first + piece], directions[first : first + piece]
-            *pixels, count = Recomputed.apply(partial(self._render, drawn), *rays, *weights)
+            *pixels, count = Recomputed.apply(partial(self._render, drawn, capacity), *rays, *weights)
             parts.append(pixels)
             samples += count
         return Rendered(*(torch.cat(part) for part in zip(*parts, strict=True))), samples
 
-    def _render(self, draw: Draw | None, origins: Tensor, directions: Tensor) -> tuple[Rendered, int]:
-        samples = self.sampler.sample(origins, directions, draw)
+    def _render(
+        self, draw: Draw | None, capacity: int | None, origins: Tensor, directions: Tensor
+    ) -> tuple[Rendered, int]:
+        samples = self.sampler.sample(origins, directions, draw, capacity)
         points = positions(samples, origins, directions)  # (S, 3)
         return self.field.render(points, samples, directions, self.sampler.opacity, EARLY_STOP), len(points)
 

@@ -31,13 +31,16 @@ def losses(fit: FieldFit, backend: str) -> list[float]:
 def test_some_steps_equal_the_cpu(scene: Scene, tmp_path: Path) -> None:
     """Rays, march, positions, field, compositing, backward, the grid's updates: all but Adam is ours.
 
+    With a capacity, too, whose padding changes nothing.
+
     Adam makes much of gradients that are nothing but rounding, so weights drift apart between any two ways to compute
     the same: the measure is how far the CPU's kernels drift from plain PyTorch.
     """
     words = ("field.width=32", "sampler.resolution=8", "sampler.step_size=0.15", "trainer.rays=8")
     fits, found = {}, {}
+    roomy = {"triton": ["trainer.capacity=300"]}
     for backend in ("triton", "cpu", "reference"):
-        fits[backend] = new_fit(scene, tmp_path / backend, *words)
+        fits[backend] = new_fit(scene, tmp_path / backend, *words, *roomy.get(backend, []))
         start = weights(fits[backend])
         found[backend] = losses(fits[backend], backend)
     ours, cpu, plain = (weights(fits[backend]) for backend in ("triton", "cpu", "reference"))
@@ -45,6 +48,20 @@ def test_some_steps_equal_the_cpu(scene: Scene, tmp_path: Path) -> None:
     assert torch.equal(fits["triton"].model.sampler.grid.occupied, fits["cpu"].model.sampler.grid.occupied)
     assert (cpu - start).norm() > 0.1
     assert (ours - cpu).norm() <= 3 * (plain - cpu).norm()
+
+
+@pytest.mark.interpreted
+def test_with_a_capacity_no_step_waits_and_none_has_other_shapes(scene: Scene, tmp_path: Path) -> None:
+    """What a CUDA graph needs, between two updates of the grid."""
+    words = ("field.width=32", "field.precision=bf16", "sampler.resolution=8", "trainer.rays=16")
+    with dry_run() as counts:
+        fit = new_fit(scene, tmp_path, *words, "trainer.capacity=512", "sampler.update_every=16", device="cuda")
+        fit.step()
+        for _ in range(2):
+            counts.clear()
+            assert fit.step().samples == 512
+            assert not counts.waits
+            assert sum(counts.aten.values()) <= 51, counts.aten
 
 
 @pytest.mark.interpreted

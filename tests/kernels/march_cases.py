@@ -23,7 +23,12 @@ CASES = (
     "jittered",
     "stopped",
     "capped",
+    "roomy",
+    "tight",
 )
+
+
+CAPACITY = {"roomy": 700, "tight": 200}  # of samples; the case has some 430
 
 
 def unit(x):
@@ -75,6 +80,8 @@ def make(case, device="cpu"):
         keywords = {"jitter": (1, 2), "density_grid": densities.to(device), "min_transmittance": 0.3}
     if case == "capped":
         keywords = {"max_samples_per_ray": 5}
+    if case in CAPACITY:
+        keywords = {"capacity": CAPACITY[case], "jitter": (1, 2)}
     return tuple(x.to(device) for x in (origins, directions, near, far, occupancy)), step, keywords
 
 

@@ -9,7 +9,7 @@ from nerfkit.kernels import use
 from nerfkit.kernels.march import Samples, intersect_box, march
 from nerfkit.kernels.philox import JITTER, Draw, reference as philox
 from tests.kernels import ladder
-from tests.kernels.march_cases import BACKENDS, CASES, SIGNATURE, grid_centers, make, run, unit
+from tests.kernels.march_cases import BACKENDS, CAPACITY, CASES, SIGNATURE, grid_centers, make, run, unit
 
 
 def assert_same_samples(case, backend, device="cpu"):
@@ -186,13 +186,29 @@ def test_packing(case):
     assert torch.equal(samples.ray_index, torch.arange(rays).repeat_interleave(counts))
     same_ray = samples.ray_index[1:] == samples.ray_index[:-1]
     assert (samples.t_start[1:] >= samples.t_end[:-1])[same_ray].all()
-    assert (samples.t_end > samples.t_start).all()
+    filled = samples.t_end == samples.t_start
+    assert not filled.any() or case in CAPACITY
     if case in ("empty", "no_rays", "all_miss"):
         assert len(samples.t_start) == 0
     else:
         assert (counts > 0).sum() > 10
     if case == "capped":
         assert counts.max() == 5
+    if case in CAPACITY:
+        assert len(filled) == CAPACITY[case] and filled.any()
+        assert (samples.ray_index[filled] == 40).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("capacity", [1, 100, 10**4])
+def test_rays_that_fit_are_whole_and_the_others_empty(backend, capacity):
+    tensors, step, _ = make("shell")
+    with use(backend):
+        all_samples, samples = march(*tensors, step), march(*tensors, step, capacity=capacity)
+    fit = (all_samples.offsets[1:] <= capacity)[all_samples.ray_index]
+    real = samples.t_end > samples.t_start
+    for whole, part in zip(all_samples[:3], samples[:3], strict=True):
+        assert torch.equal(whole[fit], part[real])
 
 
 def test_some_rays_have_more_runs_than_the_cpu_remembers():
@@ -287,6 +303,7 @@ GRID = torch.ones(2, 2, 2, dtype=torch.bool)
         ({"min_transmittance": 1.0, "density_grid": torch.ones(2, 2, 2)}, r"in \[0, 1\)"),
         ({"density_grid": torch.ones(2, 2, 3)}, r"density_grid: expected .*\(2,2,2\)"),
         ({"max_samples_per_ray": -1}, "must not be negative"),
+        ({"capacity": 0}, "capacity must be positive"),
         ({"jitter": (-1, 0)}, "seed must be"),
     ],
 )
