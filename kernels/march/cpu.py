@@ -15,8 +15,7 @@ from ..jit import inline, jit
 from ..philox import JITTER, STRATIFIED
 from ..philox.cpu import to_uniform, words
 from .kept import kept
-from .reference import fill
-from .reference import intersect_box as intersect_box
+from .reference import fill, intersect_box as intersect_box
 
 ZERO, ONE, HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
 ULPS = np.float32(2.0**-20)  # margin, relative: eight float32 roundings

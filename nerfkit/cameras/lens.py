@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 
 # Name -> its parameters, in the order in which COLMAP stores them.
-MODELS: dict[str, tuple[str, ...]] = {
-    "SIMPLE_PINHOLE": ("f", "cx", "cy"),
-    "PINHOLE": ("fx", "fy", "cx", "cy"),
-}
+MODELS: dict[str, tuple[str, ...]] = {"SIMPLE_PINHOLE": ("f", "cx", "cy"), "PINHOLE": ("fx", "fy", "cx", "cy")}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the readers of photo formats return: which photos there are, from where and through what lens they were taken."""
+"""What the readers of photo formats return: which photos there are, from where, through what lens they were taken."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple

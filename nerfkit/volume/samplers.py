@@ -36,9 +36,7 @@ class Sampler(nn.Module):
     near: float = 0.0
     occupied: Tensor | None = None
 
-    def sample(
-        self, origins: Tensor, directions: Tensor, draw: Draw | None, capacity: int | None = None
-    ) -> Samples:
+    def sample(self, origins: Tensor, directions: Tensor, draw: Draw | None, capacity: int | None = None) -> Samples:
         """The samples of rays (R,3); jittered where ``draw`` is given; ``capacity`` of them as ``march`` has it."""
         raise NotImplementedError
 
@@ -88,9 +86,7 @@ class OccupancySampler(Sampler):
     def occupied(self) -> Tensor:  # type: ignore[override]
         return self.grid.occupied
 
-    def sample(
-        self, origins: Tensor, directions: Tensor, draw: Draw | None, capacity: int | None = None
-    ) -> Samples:
+    def sample(self, origins: Tensor, directions: Tensor, draw: Draw | None, capacity: int | None = None) -> Samples:
         near, far = intersect_box(origins, directions)
         return march(
             origins,
@@ -172,9 +168,7 @@ class StratifiedSampler(Sampler):
         super().__init__()
         self.near, self.far, self.count, self.opacity = near, far, count, opacity
 
-    def sample(
-        self, origins: Tensor, directions: Tensor, draw: Draw | None, capacity: int | None = None
-    ) -> Samples:
+    def sample(self, origins: Tensor, directions: Tensor, draw: Draw | None, capacity: int | None = None) -> Samples:
         bound = torch.ones_like(origins[:, 0])
         return stratified(bound * self.near, bound * self.far, self.count, jitter=draw)
 
