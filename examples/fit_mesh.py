@@ -11,7 +11,7 @@ from nerfkit.mesh.laplacian import Topology
 def main(out: Path = Path("."), size: int = 64, steps: int = 200) -> float:
     """Writes ``OUT/silhouette.glb``; returns the mean absolute error of the masks."""
     scene = nk.open_scene("clock", resolution=size)
-    masks = scene.images[..., 3].float() / 255  # (N, H, W)
+    masks = scene.images.stack()[..., 3].float() / 255  # (N, H, W)
     sphere = nk.icosphere(4, radius=0.8).without_appearance()
     vertices = sphere.vertices.clone().requires_grad_()
     topology = Topology.of(sphere.faces, len(vertices))

@@ -25,7 +25,7 @@ def main(size: int = 64, steps: int = 300, rays: int = 512) -> float:
     """Returns the PSNR of the last rays."""
     torch.manual_seed(0)
     scene = nk.open_scene("clock", resolution=size)
-    cameras, images, train = scene.cameras, scene.images.float() / 255, torch.tensor(scene.train)
+    cameras, images, train = scene.cameras, scene.images.stack().float() / 255, torch.tensor(scene.train)
     field, occupied = OwnField(), torch.ones(64, 64, 64, dtype=torch.bool)
     optimizer = torch.optim.Adam(field.parameters(), lr=3e-3)
     for step in range(steps):

@@ -85,14 +85,15 @@ def expect_offsets(offsets: Tensor, rays: int, samples: int, like: Tensor) -> No
     trust(offsets, samples)
 
 
-def expect_numbers(name: str, numbers: Tensor, count: int) -> None:
-    """Raise ``ValueError`` unless ``numbers`` are in [0, count)."""
-    if not numbers.numel() or trusted(numbers, count):
+def expect_numbers(name: str, numbers: Tensor, count: int, least: int = 0) -> None:
+    """Raise ``ValueError`` unless ``numbers`` are in [least, count)."""
+    bounds = (count, least) if least else (count,)
+    if not numbers.numel() or trusted(numbers, *bounds):
         return
     lowest, highest = (int(bound) for bound in numbers.aminmax())
-    if lowest < 0 or highest >= count:
-        raise ValueError(f"{name}: expected numbers in [0, {count}), got {lowest} to {highest}")
-    trust(numbers, count)
+    if lowest < least or highest >= count:
+        raise ValueError(f"{name}: expected numbers in [{least}, {count}), got {lowest} to {highest}")
+    trust(numbers, *bounds)
 
 
 def expect_shown(face: Tensor, points: Tensor, faces: Tensor) -> None:

@@ -221,8 +221,12 @@ class _Stages:
         record.text("config", f"```yaml\n{(record.folder / 'config.yaml').read_text(encoding='utf-8')}```")
         for note in scene.notes:
             record.log(f"note: {note}")
-        side = [scene.cameras.height, scene.cameras.width]
-        facts = {"name": scene.name, "size": side, "train_views": len(scene.train), "test_views": len(scene.test)}
+        facts = {
+            "name": scene.name,
+            "size": list(scene.cameras.sizes[0]),
+            "train_views": len(scene.train),
+            "test_views": len(scene.test),
+        }
         record.update_metrics({"scene": {**facts, **_plain(scene.provenance)}, "device": str(self.device)})
         for name in STAGES:
             if name in self.config.stages:

@@ -230,7 +230,7 @@ def march(
     np.cumsum(offsets, out=offsets)
     ray_index, t_start, t_end = (np.empty(offsets[-1], kind) for kind in (np.int64, np.float32, np.float32))
     _emit(*walk, runs, run_count, offsets, ray_index, t_start, t_end)
-    return fill(*(torch.from_numpy(a) for a in (ray_index, t_start, t_end, offsets)), far, capacity)
+    return fill([torch.from_numpy(a) for a in (ray_index, t_start, t_end, offsets)], far, capacity)
 
 
 @jit

@@ -1,6 +1,7 @@
 """The oracle: marching on a dense lattice and lock-step sampling in PyTorch, any float dtype."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -31,10 +32,9 @@ def intersect_box(origins: Tensor, directions: Tensor, near_plane: float) -> tup
     return near.where(hit, near_plane), far.where(hit, near_plane)
 
 
-def fill(
-    ray_index: Tensor, t_start: Tensor, t_end: Tensor, offsets: Tensor, far: Tensor, capacity: int | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def fill(packed: Sequence[Tensor], far: Tensor, capacity: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The samples of the rays that fit into ``capacity``, and intervals [far, far] of the last ray up to it."""
+    ray_index, t_start, t_end, offsets = packed
     if capacity is None:
         return ray_index, t_start, t_end, offsets
     offsets = offsets.where(offsets <= capacity, offsets[offsets <= capacity].max())
@@ -78,7 +78,7 @@ def march(
         emitted &= before <= max_optical_depth
     emitted &= emitted.cumsum(1) <= max_samples
     offsets = torch.nn.functional.pad(emitted.sum(1).cumsum(0), (1, 0))
-    return fill(emitted.nonzero()[:, 0], start[emitted], end[emitted], offsets, far, capacity)
+    return fill((emitted.nonzero()[:, 0], start[emitted], end[emitted], offsets), far, capacity)
 
 
 def positions(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..backend import implementation
-from ..checks import FLOATS, expect, expect_numbers, trust
+from ..checks import FLOATS, expect, expect_numbers, expect_offsets, trust
 from ..philox import Draw
 
 
@@ -111,9 +111,20 @@ def sample_rays(
 
 
 def sample_photos(
-    camera_to_world: Tensor, intrinsics: Tensor, images: Tensor, listed: Tensor, count: int, *, seed: int, step: int
+    camera_to_world: Tensor,
+    intrinsics: Tensor,
+    photos: Tensor,
+    offsets: Tensor,
+    widths: Tensor,
+    listed: Tensor,
+    count: int,
+    *,
+    seed: int,
+    step: int,
 ) -> tuple[RayBatch, Tensor]:
     """Rays through ``count`` of the ``listed`` pixels, drawn uniformly, with replacement, and the photos there.
+
+    Photos may differ in size: their pixels lie one after the other, photo by photo, row by row.
 
     Ray r takes the words w0, w1 of the Philox block at (r, 0, step, RAYS), as 24 bits each: of the pixels listed it is
     number floor((u0 + u1 2^-24) P), in float64. One word alone could not name every pixel of a hundred large photos.
@@ -121,8 +132,10 @@ def sample_photos(
     Args:
         camera_to_world: (N,3,4) float32.
         intrinsics: (N,4) float32, in pixels.
-        images: (N,H,W,4) uint8.
-        listed: (P,) int64, flat numbers (view H + row) W + column.
+        photos: (P,4) uint8, the pixels of all photos.
+        offsets: (N+1,) int64: photo v owns the pixels offsets[v] to offsets[v+1] - 1.
+        widths: (N,) int64, pixels in a row.
+        listed: (L,) int64, numbers of pixels, offsets[view] + row width + column.
         count: number of rays R.
         seed, step: key of the draw.
 
@@ -136,16 +149,19 @@ def sample_photos(
     cameras = len(camera_to_world)
     expect("camera_to_world", camera_to_world, ("N", 3, 4), dtype=torch.float32)
     expect("intrinsics", intrinsics, (cameras, 4), like=camera_to_world)
-    if images.shape[:1] != (cameras,):
-        raise ValueError(f"images: expected those of {cameras} cameras, got {tuple(images.shape)}")
-    expect("images", images, ("N", "H", "W", 4), dtype=torch.uint8, like=camera_to_world)
-    expect("listed", listed, ("P",), dtype=torch.int64, like=camera_to_world)
-    expect_numbers("listed", listed, images.shape[:3].numel())
+    expect("photos", photos, ("P", 4), dtype=torch.uint8, like=camera_to_world)
+    expect_offsets(offsets, cameras, len(photos), camera_to_world)
+    expect("widths", widths, (cameras,), dtype=torch.int64, like=camera_to_world)
+    expect_numbers("widths", widths, len(photos) + 1, least=1)
+    expect("listed", listed, ("L",), dtype=torch.int64, like=camera_to_world)
+    expect_numbers("listed", listed, len(photos))
     if count < 0 or (count and not len(listed)):
         raise ValueError(f"cannot draw {count} rays from {len(listed)} pixels")
     draw = Draw(seed, step).checked(count)
     with implementation(__name__, camera_to_world, float32="camera_to_world") as kernels:
-        view, row, column, rgba = kernels.choose_listed(draw, images.contiguous(), listed.contiguous(), count)
+        view, row, column, rgba = kernels.choose_listed(
+            draw, photos.contiguous(), offsets.contiguous(), widths.contiguous(), listed.contiguous(), count
+        )
         origins, directions = kernels.rays_from_pixels(camera_to_world, intrinsics, view, row, column)
     trust(view, cameras)
     return RayBatch(origins, directions, view, row, column), rgba

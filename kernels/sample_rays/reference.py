@@ -15,14 +15,14 @@ def choose_pixels(draw: Draw, views: Tensor, height: int, width: int, count: int
 
 
 def choose_listed(
-    draw: Draw, images: Tensor, listed: Tensor, count: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    draw: Draw, photos: Tensor, offsets: Tensor, widths: Tensor, listed: Tensor, count: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """View, row and column (R,) int64 of listed pixels drawn uniformly with replacement, and their colors (R,4)."""
-    height, width = images.shape[1:3]
     u = uniform(draw, RAYS, count, 2, device=listed.device).double()
     flat = listed[((u[:, 0] + u[:, 1] * 2.0**-24) * len(listed)).long()]
-    row, column = flat // width % height, flat % width
-    return flat // (width * height), row, column, images.view(-1, 4)[flat].float() / 255
+    view = torch.searchsorted(offsets, flat, right=True) - 1
+    within, width = flat - offsets[view], widths[view]
+    return view, within // width, within % width, photos[flat].float() / 255
 
 
 def rays_from_pixels(

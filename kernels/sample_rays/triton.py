@@ -40,30 +40,38 @@ def choose_pixels(draw, views, height, width, count):
 
 @triton.jit(do_not_specialize=["seed", "step", "first"])
 def listed_kernel(
-    listed_ptr, images_ptr, pixels_ptr, rgba_ptr, seed, step, first, listed, height, width, count,
-    BLOCK: tl.constexpr,
+    listed_ptr, photos_ptr, offsets_ptr, widths_ptr, pixels_ptr, rgba_ptr, seed, step, first, listed, views, count,
+    HALVINGS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = ray < count
     w0, w1, _, _ = words(seed, first + ray, ray ^ ray, step, STREAM)
     u = to_uniform(w0).to(tl.float64) + to_uniform(w1).to(tl.float64) * 5.9604644775390625e-08
     flat = tl.load(listed_ptr + (u * listed).to(tl.int64), inside, other=0)
-    tl.store(pixels_ptr + ray, flat // width // height, inside)
-    tl.store(pixels_ptr + count + ray, flat // width % height, inside)
-    tl.store(pixels_ptr + 2 * count + ray, flat % width, inside)
+    view = ray ^ ray  # offsets[view] <= flat < offsets[beyond]
+    beyond = view + views
+    for _ in range(HALVINGS):
+        middle = (view + beyond) // 2
+        right = tl.load(offsets_ptr + middle, inside, other=0) <= flat
+        view, beyond = tl.where(right, middle, view), tl.where(right, beyond, middle)
+    within = flat - tl.load(offsets_ptr + view, inside, other=0)
+    width = tl.load(widths_ptr + view, inside, other=1)
+    tl.store(pixels_ptr + ray, view.to(tl.int64), inside)
+    tl.store(pixels_ptr + count + ray, within // width, inside)
+    tl.store(pixels_ptr + 2 * count + ray, within % width, inside)
     for channel in tl.static_range(4):
-        value = tl.load(images_ptr + 4 * flat + channel, inside, other=0).to(tl.float32)
+        value = tl.load(photos_ptr + 4 * flat + channel, inside, other=0).to(tl.float32)
         tl.store(rgba_ptr + 4 * ray.to(tl.int64) + channel, tl.div_rn(value, 255.0), inside)
 
 
-def choose_listed(draw, images, listed, count):
+def choose_listed(draw, photos, offsets, widths, listed, count):
     """View, row and column (R,) int64 of listed pixels drawn uniformly with replacement, and their colors (R,4)."""
     pixels = torch.empty(3, count, dtype=torch.int64, device=listed.device)
     rgba = torch.empty(count, 4, device=listed.device)
     if count:
         listed_kernel[(triton.cdiv(count, BLOCK),)](
-            listed, images, pixels, rgba, draw.seed, draw.step, draw.first, len(listed), *images.shape[1:3], count,
-            BLOCK=BLOCK, **AS_WRITTEN,
+            listed, photos, offsets, widths, pixels, rgba, draw.seed, draw.step, draw.first, len(listed), len(widths),
+            count, HALVINGS=len(widths).bit_length(), BLOCK=BLOCK, **AS_WRITTEN,
         )  # fmt: skip
     return *pixels, rgba
 

@@ -76,7 +76,7 @@ class CameraDelta(nn.Module):
         super().__init__()
         if focal not in ("shared", "each", "fixed"):
             raise ValueError(f"focal: expected 'shared', 'each' or 'fixed', got {focal!r}")
-        self.height, self.width = cameras.height, cameras.width
+        self.sizes = cameras.sizes
         self.register_buffer("camera_to_world", cameras.camera_to_world.detach().clone())
         self.register_buffer("intrinsics", cameras.intrinsics.detach().clone())
         zeros = self.camera_to_world.new_zeros
@@ -103,7 +103,9 @@ class CameraDelta(nn.Module):
         if self.log_focal is not None:
             factor = self.log_focal.expand(len(self), 1)[chosen].exp()  # (N, 1)
             intrinsics = torch.cat([intrinsics[:, :2] * factor, intrinsics[:, 2:]], -1)
-        return Cameras(pose, intrinsics, self.height, self.width)
+        numbers = torch.arange(len(self))[chosen.cpu() if isinstance(chosen, Tensor) else chosen].tolist()
+        sizes = [self.sizes[k] for k in numbers]
+        return Cameras(pose, intrinsics, [h for h, _ in sizes], [w for _, w in sizes])
 
 
 def orbit_cameras(

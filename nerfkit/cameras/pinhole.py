@@ -5,8 +5,8 @@ is on top; the center of pixel (row i, column j) is at (x, y) = (j + 0.5, i + 0.
 directions have unit length and distances t are in normalized world units.
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,57 +15,112 @@ from nerfkit.kernels import use
 from nerfkit.kernels.sample_rays import rays_from_pixels
 
 
-@dataclass(frozen=True)
 class Cameras:
-    """N pinhole cameras that share one image size.
+    """N pinhole cameras, each with the size of its own pictures.
 
     Attributes:
         camera_to_world: (N,3,4) float32, [rotation | position]; the rotation is right-handed and orthonormal.
         intrinsics: (N,4) float32, fx, fy, cx, cy in pixels.
-        height, width: image size in pixels.
+        sizes: N pairs, height and width of each one's pictures in pixels.
+
+    Args:
+        height, width: in pixels; a number for all, or N of them.
 
     Raises:
         ValueError: on creation, where a shape is another one.
     """
 
-    camera_to_world: Tensor
-    intrinsics: Tensor
-    height: int
-    width: int
-
-    def __post_init__(self) -> None:
-        pose, intrinsics = tuple(self.camera_to_world.shape), tuple(self.intrinsics.shape)
+    def __init__(
+        self, camera_to_world: Tensor, intrinsics: Tensor, height: int | Sequence[int], width: int | Sequence[int]
+    ) -> None:
+        pose = tuple(camera_to_world.shape)
         if len(pose) != 3 or pose[1:] != (3, 4):
             raise ValueError(f"camera_to_world: expected (N,3,4), got {pose}")
-        if intrinsics != (pose[0], 4):
-            raise ValueError(f"intrinsics: expected ({pose[0]},4), fx, fy, cx, cy of every camera, got {intrinsics}")
+        count = pose[0]
+        if intrinsics.shape != (count, 4):
+            found = tuple(intrinsics.shape)
+            raise ValueError(f"intrinsics: expected ({count},4), fx, fy, cx, cy of every camera, got {found}")
+        self.camera_to_world, self.intrinsics = camera_to_world, intrinsics
+        rows, columns = (side if isinstance(side, Sequence) else [side] * count for side in (height, width))
+        if len(rows) != count or len(columns) != count:
+            raise ValueError(f"height, width: expected a number or {count}, got {len(rows)} and {len(columns)}")
+        self.sizes = tuple((int(h), int(w)) for h, w in zip(rows, columns, strict=True))
+        different = set(self.sizes)
+        if not count and isinstance(height, int) and isinstance(width, int):
+            different = {(height, width)}
+        self._size = different.pop() if len(different) == 1 else None
+
+    def __repr__(self) -> str:
+        return f"{len(self)} cameras, {', '.join(f'{w}x{h}' for h, w in dict.fromkeys(self.sizes))} pixels"
 
     def __len__(self) -> int:
         return self.camera_to_world.shape[0]
 
     def __getitem__(self, index: int | slice | list[int] | Tensor) -> "Cameras":
         """Some of the cameras, in a row; a number, which may be a tensor, gives one."""
-        pose, intrinsics = self.camera_to_world[index], self.intrinsics[index]
-        return replace(self, camera_to_world=pose.reshape(-1, 3, 4), intrinsics=intrinsics.reshape(-1, 4))
+        pose, intrinsics = self.camera_to_world[index].reshape(-1, 3, 4), self.intrinsics[index].reshape(-1, 4)
+        if self._size is not None:
+            return Cameras(pose, intrinsics, *self._size)
+        numbers = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index].reshape(-1).tolist()
+        sizes = [self.sizes[k] for k in numbers]
+        return Cameras(pose, intrinsics, [h for h, _ in sizes], [w for _, w in sizes])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of everyone's pictures.
+
+        Raises:
+            ValueError: they differ.
+        """
+        if self._size is None:
+            count = len(set(self.sizes))
+            raise ValueError(f"the cameras' pictures have {count} sizes: take cameras of one size at a time")
+        return self._size
+
+    @property
+    def height(self) -> int:
+        """Of ``size``."""
+        return self.size[0]
+
+    @property
+    def width(self) -> int:
+        """Of ``size``."""
+        return self.size[1]
 
     def to(self, device: torch.device | str) -> "Cameras":
-        return replace(self, camera_to_world=self.camera_to_world.to(device), intrinsics=self.intrinsics.to(device))
+        return self.changed(self.camera_to_world.to(device), self.intrinsics.to(device))
+
+    def changed(self, camera_to_world: Tensor | None = None, intrinsics: Tensor | None = None) -> "Cameras":
+        """Other poses or lenses for pictures of the same sizes."""
+        pose = self.camera_to_world if camera_to_world is None else camera_to_world
+        lens = self.intrinsics if intrinsics is None else intrinsics
+        if self._size is not None:
+            return Cameras(pose, lens, *self._size)
+        return Cameras(pose, lens, [h for h, _ in self.sizes], [w for _, w in self.sizes])
 
     @property
     def positions(self) -> Tensor:
         """Camera centers in the world, (N,3)."""
         return self.camera_to_world[:, :, 3]
 
-    def resized(self, height: int, width: int) -> "Cameras":
-        """The same cameras with images of another size: intrinsics scale with the pixels."""
-        scale = self.intrinsics.new_tensor([width / self.width, height / self.height] * 2)
-        return replace(self, intrinsics=self.intrinsics * scale, height=height, width=width)
+    def resized(self, height: int | Sequence[int], width: int | Sequence[int]) -> "Cameras":
+        """The same cameras with pictures of another size, or of N: intrinsics scale with the pixels."""
+        new = Cameras(self.camera_to_world, self.intrinsics, height, width)
+        ratios = [(w / v, h / u) * 2 for (h, w), (u, v) in zip(new.sizes, self.sizes, strict=True)]
+        return new.changed(intrinsics=self.intrinsics * self.intrinsics.new_tensor(ratios).view(-1, 4))
+
+    def most_alike(self) -> "Cameras":
+        """Those whose pictures have the most frequent size, the first such where several are as frequent."""
+        if self._size is not None:
+            return self
+        frequent = max(dict.fromkeys(self.sizes), key=self.sizes.count)
+        return self[[k for k, size in enumerate(self.sizes) if size == frequent]]
 
     def padded(self, margin: int) -> "Cameras":
         """The same cameras with ``margin`` more pixels on every side."""
         shift = self.intrinsics.new_tensor([0, 0, margin, margin])
-        height, width = self.height + 2 * margin, self.width + 2 * margin
-        return replace(self, intrinsics=self.intrinsics + shift, height=height, width=width)
+        height, width = (side + 2 * margin for side in self.size)
+        return Cameras(self.camera_to_world, self.intrinsics + shift, height, width)
 
     def world_to_view(self, points: Tensor) -> Tensor:
         """World points (V,3) in each camera's frame, (N,V,3): x right, y up, z backward (z < 0 is visible)."""
@@ -86,8 +141,9 @@ class Cameras:
         """Origins and unit directions (H*W,3) of the rays through every pixel center of one view, row by row."""
         camera = self[view]
         device = self.camera_to_world.device
-        pixels = torch.arange(self.height * self.width, device=device)
-        row, column = pixels // self.width, pixels % self.width
+        height, width = camera.size
+        pixels = torch.arange(height * width, device=device)
+        row, column = pixels // width, pixels % width
         exact = nullcontext() if self.camera_to_world.dtype == torch.float32 else use("reference")
         with full_precision(self.camera_to_world), exact:  # compiled kernels compute in float32
             return rays_from_pixels(camera.camera_to_world, camera.intrinsics, torch.zeros_like(pixels), row, column)

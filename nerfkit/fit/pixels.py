@@ -23,38 +23,50 @@ class TrainingPixels:
     """All training pixels whose rays can meet the object.
 
     A pixel whose ray misses every occupied cell renders as empty whatever the weights are: drawing it teaches nothing.
+    Nor are pixels drawn that are to be ignored.
 
     Attributes:
         cameras: all of the scene's cameras, on the device.
         train: (T,) numbers of the training views.
-        images: (N,H,W,4) uint8, premultiplied, on the device.
-        chosen: (P,) flat numbers (view H + row) W + column of the pixels to draw from.
-        share: of all training pixels that those are.
+        photos: on the device.
+        chosen: (L,) numbers of the pixels to draw from, as ``photos`` counts them.
+        share: of all training pixels that count that those are.
         outside: mean squared error of the others, which all render as the scene's background.
     """
 
     def __init__(self, scene: Scene, sampler: Sampler, device: torch.device) -> None:
         self.cameras = scene.cameras.to(device)
         self.train = torch.tensor(scene.train, device=device)
-        self.images = scene.images.to(device)  # (N, H, W, 4)
-        size = self.cameras.height * self.cameras.width
-        background = self.images.new_tensor(scene.background, dtype=torch.float32)
-        chosen, missed = [], self.images.new_zeros((), dtype=torch.float64)
+        self.sizes = [scene.cameras.sizes[view] for view in scene.train]
+        self.photos = scene.images.to(device)
+        self.offsets = torch.tensor(self.photos.offsets, device=device)
+        self.widths = torch.tensor([width for _, width in self.photos.sizes], device=device)
+        background = torch.tensor(scene.background, device=device)
+        chosen, missed, total = [], torch.zeros((), dtype=torch.float64, device=device), 0
         for view in scene.train:
             rays = (t.contiguous() for t in self.cameras.image_rays(view))
-            reached = sampler.reaches(*rays)  # (H*W,)
-            chosen.append(view * size + reached.nonzero()[:, 0])
-            rgba = self.images[view].view(-1, 4)[~reached].float() / 255
+            reached, known = sampler.reaches(*rays), self.photos.known(view).flatten()  # (H*W,)
+            chosen.append(self.photos.offsets[view] + (reached & known).nonzero()[:, 0])
+            rgba = self.photos[view].view(-1, 4)[known & ~reached].float() / 255
             missed += (rgba[:, :3] - rgba[:, 3:] * background).square().mean(-1).double().sum()
+            total += int(known.sum())
         self.chosen = torch.cat(chosen)
-        others = len(scene.train) * size - len(self.chosen)
-        self.share, self.outside = 1 - others / (len(scene.train) * size), missed.item() / max(others, 1)
+        others = total - len(self.chosen)
+        self.share, self.outside = 1 - others / max(total, 1), missed.item() / max(others, 1)
 
     def draw(self, seed: int, step: int, count: int) -> TrainingRays:
         """``count`` of the chosen pixels, with replacement."""
         cameras = self.cameras
         batch, rgba = sample_photos(
-            cameras.camera_to_world, cameras.intrinsics, self.images, self.chosen, count, seed=seed, step=step
+            cameras.camera_to_world,
+            cameras.intrinsics,
+            self.photos.pixels,
+            self.offsets,
+            self.widths,
+            self.chosen,
+            count,
+            seed=seed,
+            step=step,
         )
         return TrainingRays(batch.origins, batch.directions, rgba)
 
@@ -70,9 +82,9 @@ class TrainingPixels:
             sample_rays(
                 cameras.camera_to_world,
                 cameras.intrinsics,
-                cameras.height,
-                cameras.width,
-                each,
+                height=self.sizes[view][0],
+                width=self.sizes[view][1],
+                count=each,
                 seed=seed,
                 step=step,
                 first=k * each,
@@ -81,4 +93,8 @@ class TrainingPixels:
             for k, view in enumerate(order.argsort()[:views].tolist())
         ]
         origins, directions, view, row, column = (torch.cat(parts) for parts in zip(*batches, strict=True))
-        return TrainingRays(origins, directions, self.images[view, row, column].float() / 255)
+        pixel = self.offsets[view] + row * self.widths[view] + column
+        if self.photos.ignored is not None:
+            known = ~self.photos.ignored[pixel]
+            origins, directions, pixel = origins[known], directions[known], pixel[known]
+        return TrainingRays(origins, directions, self.photos.pixels[pixel].float() / 255)

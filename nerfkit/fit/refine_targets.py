@@ -10,7 +10,7 @@ from nerfkit.mesh.laplacian import Topology, laplacian_vectors
 from nerfkit.mesh.losses import normal_consistency
 from nerfkit.mesh.mesh import rows, scattered
 from nerfkit.raster import Rendering
-from nerfkit.scenes.epochs import Epochs
+from nerfkit.scenes.epochs import training_views
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
@@ -38,13 +38,13 @@ def field_depth(model: RadianceModel, scene: Scene) -> DepthTargets:
     Only pixels that the mask covers whole are asked for: a ray along the outline has no one depth.
     """
     cameras = scene.cameras
-    height, width = cameras.height, cameras.width
-    stride = max(1, round((height * width / DEPTH_RAYS) ** 0.5))
-    lattice = torch.zeros(height, width, dtype=torch.bool)
-    lattice[stride // 2 :: stride, stride // 2 :: stride] = True
     pixels, depths = {}, {}
     for view in scene.train:
-        wanted = (lattice & (scene.images[view, ..., 3] == 255)).flatten().nonzero()[:, 0]
+        height, width = cameras.sizes[view]
+        stride = max(1, round((height * width / DEPTH_RAYS) ** 0.5))
+        lattice = torch.zeros(height, width, dtype=torch.bool)
+        lattice[stride // 2 :: stride, stride // 2 :: stride] = True
+        wanted = (lattice & (scene.images[view][..., 3] == 255)).flatten().nonzero()[:, 0]
         origins, directions = (rays[wanted] for rays in cameras.image_rays(view))
         found = [model.render_rays(o.contiguous(), d.contiguous())[0] for o, d in model.pieces(origins, directions)]
         if not len(wanted):
@@ -71,7 +71,7 @@ class Targets:
     def __init__(self, scene: Scene, options: RefineOptions, seed: int, depth: DepthTargets | None = None) -> None:
         self.scene, self.options, self.depth = scene, options, depth
         self.generator = torch.Generator().manual_seed(seed)
-        self.views = Epochs(scene.train, self.generator)
+        self.views = training_views(scene, self.generator)
 
     def next_views(self) -> list[int]:
         """Every training view once, in a random order, then again in another."""
@@ -87,7 +87,10 @@ class Targets:
         """
         o, scene = self.options, self.scene
         rgb, alpha, fragments = rendering
-        true = scene.images[views].to(rgb.device).float() / 255  # (N, H, W, 4)
+        true = scene.images.stack(views).to(rgb.device).float() / 255  # (N, H, W, 4)
+        if scene.images.ignored is not None:
+            known = torch.stack([scene.images.known(view) for view in views]).to(rgb)  # (N, H, W)
+            true, rgb, alpha = true * known[..., None], rgb * known[..., None], alpha * known
         covered = true[..., 3].mean() if scene.has_masks else alpha.detach().mean()
         covered = covered.clamp(min=1e-4)
         terms = {}

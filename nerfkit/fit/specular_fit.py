@@ -119,7 +119,7 @@ def _pixels(mesh: Mesh, scene: Scene, views: list[int], generator: torch.Generat
         uv, mirrored = surface_points(mesh, fragments, camera)
         inside = -torch.nn.functional.max_pool2d(-fragments.covered.float(), 3, 1, 1)[0] > 0  # not along the outline
         photo = scene.images[view].to(inside.device)
-        inside &= photo[..., 3] == 255
+        inside &= (photo[..., 3] == 255) & scene.images.known(view).to(inside.device)
         keep = inside[fragments.covered[0]]
         chosen = torch.rand(len(keep), generator=generator) < PIXELS / len(views) / max(int(keep.sum()), 1)
         keep &= chosen.to(keep.device)

@@ -88,7 +88,8 @@ def texel_looks(mesh: Mesh, scene: Scene) -> Tensor:
     looks = torch.zeros(height * width, device=mesh.texture.device)
     for view in scene.train:
         fragments = rasterize(mesh.vertices, mesh.faces, scene.cameras[view])
-        counts = fragments.covered[0] & (scene.images[view, ..., 3] >= 128).to(looks.device)
+        shown = (scene.images[view][..., 3] >= 128) & scene.images.known(view)
+        counts = fragments.covered[0] & shown.to(looks.device)
         u, v = interpolate_corners(fragments, mesh.corner_uvs)[0][counts].unbind(-1)  # (P,)
         x, y = u * width - 0.5, (1 - v) * height - 0.5
         i, j = (

@@ -53,7 +53,7 @@ def masked_scene(config: TrainOptions) -> Scene:
 
 def photos(scene: Scene, views: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Premultiplied colors (N,H,W,3) and coverage (N,H,W) of some views, in [0,1]."""
-    rgba = scene.images[views].to(device).float() / 255
+    rgba = scene.images.stack(views).to(device).float() / 255
     return rgba[..., :3], rgba[..., 3]
 
 

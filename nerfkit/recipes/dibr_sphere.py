@@ -24,7 +24,7 @@ from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
 from nerfkit.recipes import RecipeOptions, common, recipe, steps_option, subdivisions_option, weight
 from nerfkit.runs.folder import Run
-from nerfkit.scenes.epochs import Epochs
+from nerfkit.scenes.epochs import training_views
 from nerfkit.scenes.scene import Scene
 from nerfkit.schema import option
 
@@ -63,7 +63,7 @@ class Sphere:
         self.vertex_optimizer = torch.optim.Adam([self.vertices, self.center], lr=o.vertex_rate * SCALE)
         self.color_optimizer = torch.optim.Adam([self.texture], lr=o.texture_rate)
         self.visibility = config.rasterizer.chosen()
-        self.queue = Epochs(scene.train, int(config.seed))
+        self.queue = training_views(scene, int(config.seed))
 
     def placed(self) -> Tensor:
         """The vertices about the learned center: the middle of their bounding box is moved there."""

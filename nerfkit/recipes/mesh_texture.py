@@ -23,7 +23,7 @@ from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster import render
 from nerfkit.recipes import RecipeOptions, common, recipe, steps_option, subdivisions_option, weight
 from nerfkit.runs.folder import Run
-from nerfkit.scenes.epochs import Epochs
+from nerfkit.scenes.epochs import training_views
 from nerfkit.schema import option
 
 
@@ -57,7 +57,7 @@ def run(o: MeshTextureOptions, config: TrainOptions, record: Run, device: torch.
     colors = torch.full_like(start.vertices, 0.5, requires_grad=True)
     topology = Topology.of(start.faces, len(offsets))
     optimizer = torch.optim.SGD([offsets, colors], lr=o.rate, momentum=o.momentum)
-    visibility, queue = config.rasterizer.chosen(), Epochs(scene.train, int(config.seed))
+    visibility, queue = config.rasterizer.chosen(), training_views(scene, int(config.seed))
 
     def step(share: float) -> dict[str, float]:
         vertices = start.vertices + offsets

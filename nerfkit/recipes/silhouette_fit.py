@@ -26,7 +26,7 @@ from nerfkit.recipes import RecipeOptions, recipe, steps_option, subdivisions_op
 from nerfkit.recipes.common import compare, fit_mesh, iou_loss, masked_scene, photos, save
 from nerfkit.runs.folder import Run
 from nerfkit.runs.report import table
-from nerfkit.scenes.epochs import Epochs
+from nerfkit.scenes.epochs import training_views
 from nerfkit.scenes.scene import Scene
 from nerfkit.schema import option
 
@@ -72,7 +72,7 @@ def fit(
     start = icosphere(o.subdivisions, o.radius).without_appearance().to(device)
     vertices = start.vertices.clone().requires_grad_()
     topology = Topology.of(start.faces, len(vertices))
-    visibility, queue = config.rasterizer.chosen(), Epochs(scene.train, int(config.seed))
+    visibility, queue = config.rasterizer.chosen(), training_views(scene, int(config.seed))
     large_steps = LargeSteps(vertices, topology.edges, o.smoothness) if variant == "large_steps" else None
     optimizer = torch.optim.Adam([vertices], lr=o.rate)
     edge = (4 * torch.pi * o.radius**2 / len(start.faces)) ** 0.5  # about the length of an edge at the start

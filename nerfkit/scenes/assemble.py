@@ -10,6 +10,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras
 from nerfkit.errors import ConfigError, did_you_mean, problem
 from nerfkit.scenes.normalize import Box, camera_box, fit_box, hull_box, move
+from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
 from nerfkit.schema import shown
 
@@ -65,17 +66,18 @@ def check_split(train: list[int], test: list[int], where: str, remedy: str) -> N
         )
 
 
-def _masked_box(cameras: Cameras, masks: Tensor, train: list[int], where: str, labels: list[str]) -> Box:
+def _masked_box(cameras: Cameras, masks: list[Tensor], train: list[int], where: str, labels: list[str]) -> Box:
     """The hull's box from the training views; an empty mask is right only where the object is out of the picture."""
-    filled = masks.flatten(1).any(dim=1)
+    filled = [bool(mask.any()) for mask in masks]
     shown = [view for view in train if filled[view]]
     if not shown:
         raise problem(
             where, "every mask is empty", "masks that show the object", "Export the masks or alpha channels again."
         )
-    box = hull_box(cameras[shown], masks[shown], where)
+    box = hull_box(cameras[shown], [masks[view] for view in shown], where)
     pixels, depth = cameras.project(torch.from_numpy(np.stack(box)).mean(dim=0, keepdim=True))
-    inside = (pixels >= 0) & (pixels < pixels.new_tensor([cameras.width, cameras.height]))  # (N, 1, 2)
+    frame = pixels.new_tensor([[width, height] for height, width in cameras.sizes])
+    inside = (pixels >= 0) & (pixels < frame[:, None])  # (N, 1, 2)
     in_picture = inside.all(dim=-1)[:, 0] & (depth[:, 0] > 0)
     blank = [view for view in train if in_picture[view] and not filled[view]]
     if blank:
@@ -93,8 +95,8 @@ def assemble(
     *,
     name: str,
     where: str,
-    images: Tensor,
-    stored_size: tuple[int, int],
+    images: Photos,
+    stored_sizes: Sequence[tuple[int, int]],
     camera_to_world: np.ndarray,
     intrinsics: np.ndarray,
     split: tuple[list[int], list[int]],
@@ -109,8 +111,8 @@ def assemble(
 
     Args:
         name, where: the scene's name, and how messages name the data set.
-        images: (N,h,w,4) uint8, premultiplied.
-        stored_size: height and width that ``intrinsics`` refer to.
+        images: N photos.
+        stored_sizes: heights and widths that ``intrinsics`` refer to.
         camera_to_world: (N,3,4) in the scene's own units, OpenGL camera axes.
         intrinsics: (N,4) fx, fy, cx, cy in stored pixels.
         split: training and test views.
@@ -120,19 +122,21 @@ def assemble(
         SceneError: every mask is empty, or masks and poses disagree.
     """
     train, test = split
-    own = Cameras(torch.from_numpy(camera_to_world), torch.from_numpy(intrinsics), *stored_size)
-    own = own.resized(*images.shape[1:3])
+    poses, lenses = torch.from_numpy(camera_to_world), torch.from_numpy(intrinsics)
+    own = Cameras(poses, lenses, *map(list, zip(*stored_sizes, strict=True)))
+    own = own.resized(*map(list, zip(*images.sizes, strict=True)))
     labels = provenance["views"]
-    box = _masked_box(own, images[..., 3], train, where, labels) if has_masks else camera_box(own[train])
-    if tuple(images.shape[1:3]) != stored_size:
-        sizes = [f"{width}x{height}" for height, width in (stored_size, images.shape[1:3])]
-        notes = [*notes, f"photos of {sizes[0]} are used at {sizes[1]}: scene.resolution={max(images.shape[1:3])}"]
+    masks = [image[..., 3] for image in images]
+    box = _masked_box(own, masks, train, where, labels) if has_masks else camera_box(own[train])
+    if images.sizes[0] != stored_sizes[0]:
+        sizes = [f"{width}x{height}" for height, width in (stored_sizes[0], images.sizes[0])]
+        notes = [*notes, f"photos of {sizes[0]} are used at {sizes[1]}: scene.resolution={max(images.sizes[0])}"]
     normalization = fit_box(box)
     cameras = move(own, normalization)
     return Scene(
         name=name,
         images=images,
-        cameras=Cameras(cameras.camera_to_world.float(), cameras.intrinsics.float(), own.height, own.width),
+        cameras=cameras.changed(cameras.camera_to_world.float(), cameras.intrinsics.float()),
         train=train,
         test=test,
         background=background,

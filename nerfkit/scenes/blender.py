@@ -90,7 +90,7 @@ def load(root: str | Path, *, resolution: int | None = None, background: Backgro
             )
         labels = [source.where(view.name) for view in views]
         images, stored = load_views(
-            labels,
+            len(views),
             lambda view: straight(decode(source.read(views[view].name), labels[view])),
             resolution,
             source.path.name,
@@ -99,12 +99,12 @@ def load(root: str | Path, *, resolution: int | None = None, background: Backgro
         name=source.name,
         where=where,
         images=images,
-        stored_size=stored,
+        stored_sizes=stored,
         camera_to_world=np.stack([view.pose for view in views]),
-        intrinsics=np.array([_intrinsics(view, *stored) for view in views]),
+        intrinsics=np.array([_intrinsics(view, *size) for view, size in zip(views, stored, strict=True)]),
         split=split,
         background=color,
-        has_masks=bool((images[..., 3] < 255).any()),
+        has_masks=bool((images.pixels[:, 3] < 255).any()),
         up=(0.0, 0.0, 1.0),
         provenance={"path": where, "format": "blender", "views": [view.name for view in views]},
         notes=_notes(views, source.where(str(folder / TRAIN))),

@@ -16,7 +16,7 @@ LONGEST_MASK_SIDE = 512
 
 def carve(
     cameras: Cameras,
-    masks: Tensor | np.ndarray,
+    masks: Tensor | Sequence[Tensor],
     resolution: int,
     *,
     lower: Sequence[float] = (-1.0, -1.0, -1.0),
@@ -37,7 +37,7 @@ def carve(
 
     Args:
         cameras: N cameras, in the units of the box.
-        masks: (N,H,W) bool or any number; nonzero is object.
+        masks: N of (H,W), each camera's size, bool or any number; nonzero is object.
         resolution: cells along each side, G.
         lower, upper: corners of the box.
         margin_pixels: the rectangle grows by this much on every side; 1 covers masks sampled at pixel centers.
@@ -51,14 +51,11 @@ def carve(
     Raises:
         ValueError: shapes of masks and cameras disagree.
     """
-    array = masks.numpy(force=True) if isinstance(masks, Tensor) else masks
-    solid = np.ascontiguousarray(array != 0)  # (N, H, W)
-    if solid.shape != (len(cameras), cameras.height, cameras.width):
-        raise ValueError(
-            f"masks are {solid.shape}, but the cameras are {(len(cameras), cameras.height, cameras.width)}"
-        )
-    factor = -(-max(solid.shape[1:]) // LONGEST_MASK_SIDE)
-    tables = _area_tables(solid, factor)
+    found = tuple(tuple(mask.shape) for mask in masks)
+    if found != cameras.sizes:
+        raise ValueError(f"masks are {len(found)} of {set(found)}, cameras {len(cameras)} of {set(cameras.sizes)}")
+    factor = -(-max((side for size in found for side in size), default=1) // LONGEST_MASK_SIDE)
+    tables = _area_tables(masks, factor)
     lower_corner = np.asarray(lower, np.float64)
     half = (np.asarray(upper, np.float64) - lower_corner) / (2 * resolution)
     whole = np.zeros(len(cameras), np.bool_) if closed is None else closed.numpy(force=True)
@@ -67,7 +64,7 @@ def carve(
         tables,
         np.ascontiguousarray(cameras.camera_to_world.numpy(force=True), np.float64),
         cameras.intrinsics.numpy(force=True).astype(np.float64) / factor,
-        np.array([cameras.width, cameras.height], np.float64) / factor,
+        np.array([(width, height) for height, width in cameras.sizes], np.float64).reshape(-1, 2) / factor,
         lower_corner,
         half,
         float(margin_pixels) / factor + 1e-6,  # 1e-6: rounding of the projection itself
@@ -78,16 +75,15 @@ def carve(
     return torch.from_numpy(keep)
 
 
-def _area_tables(solid: np.ndarray, factor: int) -> np.ndarray:
-    """Summed-area tables (N,h+1,w+1) int32 of masks (N,H,W); ``factor``^2 pixels become one, set if any of them is."""
-    count, height, width = solid.shape
-    h, w = -(-height // factor), -(-width // factor)
-    tables = np.zeros((count, h + 1, w + 1), np.int32)
-    for view in range(count):
+def _area_tables(masks: Tensor | Sequence[Tensor], factor: int) -> np.ndarray:
+    """Summed-area tables (N,h+1,w+1) int32 of masks (H,W) or smaller; ``factor``^2 pixels become one, set if any is."""
+    h, w = (-(-max((mask.shape[axis] for mask in masks), default=0) // factor) for axis in (0, 1))
+    tables = np.zeros((len(masks), h + 1, w + 1), np.int32)
+    for table, mask in zip(tables, masks, strict=True):
         padded = np.zeros((h * factor, w * factor), np.bool_)
-        padded[:height, :width] = solid[view]
+        padded[: mask.shape[0], : mask.shape[1]] = mask.numpy(force=True) != 0
         pooled = padded.reshape(h, factor, w, factor).any(axis=(1, 3))
-        tables[view, 1:, 1:] = pooled.cumsum(axis=0, dtype=np.int32).cumsum(axis=1)
+        table[1:, 1:] = pooled.cumsum(axis=0, dtype=np.int32).cumsum(axis=1)
     return tables
 
 
@@ -96,7 +92,7 @@ def _carve(
     tables: np.ndarray,
     poses: np.ndarray,
     intrinsics: np.ndarray,
-    size: np.ndarray,
+    sizes: np.ndarray,
     lower: np.ndarray,
     half: np.ndarray,
     margin: float,
@@ -128,17 +124,18 @@ def _carve(
                     spread_y += half[k] * abs(depth * pose[k, 1] + up * pose[k, 2])
                 fx, fy, cx, cy = intrinsics[view]
                 x, y = cx + fx * right / depth, cy - fy * up / depth
-                if x >= 0 and y >= 0 and x < size[0] and y < size[1]:
+                columns, rows = sizes[view]
+                if x >= 0 and y >= 0 and x < columns and y < rows:
                     seen += 1
                 spread_x = fx * spread_x / (depth * nearest) + margin
                 spread_y = fy * spread_y / (depth * nearest) + margin
                 left, right_end = x - spread_x, x + spread_x
                 top, bottom = y - spread_y, y + spread_y
-                if left < 0 or top < 0 or right_end >= size[0] or bottom >= size[1]:
+                if left < 0 or top < 0 or right_end >= columns or bottom >= rows:
                     if not closed[view]:
                         continue
-                    left, right_end = max(left, 0.0), min(right_end, size[0])
-                    top, bottom = max(top, 0.0), min(bottom, size[1])
+                    left, right_end = max(left, 0.0), min(right_end, columns)
+                    top, bottom = max(top, 0.0), min(bottom, rows)
                     if left >= right_end or top >= bottom:
                         kept = False
                         break

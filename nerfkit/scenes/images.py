@@ -3,16 +3,18 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from nerfkit.errors import problem
 from nerfkit.kernels.jit import jit
 from nerfkit.runs.pictures import DepthError, decode_picture
 from nerfkit.runs.progress import track
+from nerfkit.scenes.photos import Photos
+
+Loaded = TypeVar("Loaded")
 
 
 class Picture(NamedTuple):
@@ -97,44 +99,35 @@ def shrink(picture: Picture, height: int, width: int) -> np.ndarray:
 
 
 def load_views(
-    labels: list[str], read: Callable[[int], Picture], resolution: int | None, title: str
-) -> tuple[Tensor, tuple[int, int]]:
+    count: int, read: Callable[[int], Picture], resolution: int | None, title: str
+) -> tuple[Photos, list[tuple[int, int]]]:
     """Read, premultiply and shrink every view in a few threads, with a progress bar.
 
     Args:
-        labels: how messages name each view's image.
         read: view number -> its picture; called from threads.
-        resolution: longer side of the result in pixels; None keeps the stored size.
-        title: what the progress bar is called.
+        resolution: longer side of each photo in pixels; None keeps the stored sizes.
 
     Returns:
-        images (N,h,w,4) uint8, premultiplied, and the stored (H,W).
+        the photos, and their stored heights and widths.
 
     Raises:
-        SceneError: from ``read``, or a view's size differs from view 0's.
+        SceneError: from ``read``.
     """
-    first = read(0)
-    stored = (first.weight.shape[0], first.weight.shape[1])
-    images = np.empty((len(labels), *working_size(*stored, resolution), 4), np.uint8)
-    images[0] = shrink(first, *images.shape[1:3])
 
-    def fill(view: int) -> None:
+    def load(view: int) -> tuple[np.ndarray, tuple[int, int]]:
         picture = read(view)
         height, width = picture.weight.shape
-        if (height, width) != stored:
-            raise problem(
-                labels[view],
-                f"the image is {width}x{height} pixels",
-                f"{stored[1]}x{stored[0]} as {labels[0]}",
-                "All images of a scene share one size: export it again or leave the view out.",
-            )
-        images[view] = shrink(picture, *images.shape[1:3])
+        return shrink(picture, *working_size(height, width, resolution)), (height, width)
 
+    loaded = in_threads(load, count, f"reading {title}")
+    return Photos.of([torch.from_numpy(pixels) for pixels, _ in loaded]), [size for _, size in loaded]
+
+
+def in_threads(load: Callable[[int], Loaded], count: int, title: str) -> list[Loaded]:
+    """``load`` of 0 to ``count`` - 1, in order, in a few threads, with a progress bar of that title."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         try:
-            for _ in track(pool.map(fill, range(1, len(labels))), len(labels), f"reading {title}", done=1):
-                pass
+            return list(track(pool.map(load, range(count)), count, title))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return torch.from_numpy(images), stored

@@ -55,27 +55,26 @@ def load(
         split = hold_out(len(stems), holdout, where)
         has_masks = _check_files(source, stems)
         cameras = [_camera(source, stem) for stem in stems]
-        labels = [source.where(f"{stem}_rgb.png") for stem in stems]
         images, stored = load_views(
-            labels, lambda view: _picture(source, stems[view], has_masks), resolution, source.path.name
+            len(stems), lambda view: _picture(source, stems[view], has_masks), resolution, source.path.name
         )
-        for stem, (_, _, aspect) in zip(stems, cameras, strict=True):
-            if aspect is not None and abs(aspect * stored[0] / stored[1] - 1) > 0.01:
+        for stem, (_, _, aspect), (height, width) in zip(stems, cameras, stored, strict=True):
+            if aspect is not None and abs(aspect * height / width - 1) > 0.01:
                 raise problem(
                     source.where(stem + METADATA),
-                    f"the resolution's aspect is {aspect:.3f}, the image is {stored[1]}x{stored[0]}",
+                    f"the resolution's aspect is {aspect:.3f}, the image is {width}x{height}",
                     "the same aspect",
                     "Crop neither; export images and metadata together.",
                 )
-    focal = np.array([f for _, f, _ in cameras]) * stored[1]  # (N,)
-    center = np.broadcast_to([stored[1] / 2, stored[0] / 2], (len(stems), 2))
+    size = np.array([(width, height) for height, width in stored])  # (N, 2)
+    focal = np.array([f for _, f, _ in cameras]) * size[:, 0]  # (N,)
     return assemble(
         name=name or source.name,
         where=where,
         images=images,
-        stored_size=stored,
+        stored_sizes=stored,
         camera_to_world=np.stack([pose for pose, _, _ in cameras]),
-        intrinsics=np.concatenate([focal[:, None], focal[:, None], center], axis=1),
+        intrinsics=np.concatenate([focal[:, None], focal[:, None], size / 2], axis=1),
         split=split,
         background=color,
         has_masks=has_masks,

@@ -1,7 +1,7 @@
 """Finding the box that holds the object, and the similarity that takes it into [-1,1]^3."""
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -38,8 +38,8 @@ def camera_box(cameras: Cameras) -> Box:
     return focus - half, focus + half
 
 
-def hull_box(cameras: Cameras, masks: Tensor, where: str) -> Box:
-    """The bounding box of the visual hull of ``masks`` (N,H,W), nonzero where the object is.
+def hull_box(cameras: Cameras, masks: Sequence[Tensor], where: str) -> Box:
+    """The bounding box of the visual hull of N ``masks`` (H,W), nonzero where the object is.
 
     A coarse grid over all that the cameras can see around their focus point is carved, then its box again, finer. Where
     a mask stays off its frame's border, the view shows the whole object, so the box lies in what it sees. At least half
@@ -50,12 +50,13 @@ def hull_box(cameras: Cameras, masks: Tensor, where: str) -> Box:
     """
     focus = focus_point(cameras)
     fx, fy = cameras.intrinsics[:, 0].numpy(force=True), cameras.intrinsics[:, 1].numpy(force=True)
-    corner = np.hypot(cameras.width / 2 / fx, cameras.height / 2 / fy)  # tangent of half the diagonal field of view
+    height, width = np.array(cameras.sizes, np.float64).T
+    corner = np.hypot(width / 2 / fx, height / 2 / fy)  # tangent of half the diagonal field of view
     radius = (np.linalg.norm(cameras.positions.numpy(force=True) - focus, axis=1) * corner).max()
     min_seen = math.ceil(len(cameras) / 2)
     lower, upper = focus - radius, focus + radius
-    border = torch.cat([masks[:, 0], masks[:, -1], masks[:, :, 0], masks[:, :, -1]], dim=1)
-    closed = ~border.any(dim=1)
+    borders = [torch.cat([mask[0], mask[-1], mask[:, 0], mask[:, -1]]) for mask in masks]
+    closed = torch.tensor([not border.any() for border in borders])
     for resolution in (COARSE, FINE):
         keep = carve(cameras, masks, resolution, lower=lower, upper=upper, closed=closed, min_seen=min_seen)
         if not keep.any():
@@ -83,4 +84,4 @@ def fit_box(box: Box) -> Similarity:
 def move(cameras: Cameras, similarity: Similarity) -> Cameras:
     """The cameras in normalized units: positions are transformed, rotations and intrinsics stay."""
     position = similarity.apply(cameras.positions)
-    return replace(cameras, camera_to_world=torch.cat([cameras.camera_to_world[:, :, :3], position[..., None]], -1))
+    return cameras.changed(torch.cat([cameras.camera_to_world[:, :, :3], position[..., None]], -1))

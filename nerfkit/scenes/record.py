@@ -10,6 +10,7 @@ import torch
 from nerfkit.cameras import Cameras
 from nerfkit.errors import CheckpointError
 from nerfkit.runs.files import write_text
+from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene, Similarity
 
 NAME = "scene.json"
@@ -21,8 +22,8 @@ def record(scene: Scene, folder: Path) -> None:
     cameras = scene.cameras
     content = {key: getattr(scene, key) for key in KEPT} | {
         "normalization": asdict(scene.normalization),
-        "height": cameras.height,
-        "width": cameras.width,
+        "height": [height for height, _ in cameras.sizes],
+        "width": [width for _, width in cameras.sizes],
         "intrinsics": cameras.intrinsics.tolist(),
         "camera_to_world": cameras.camera_to_world.tolist(),
     }
@@ -43,7 +44,7 @@ def recorded(folder: Path) -> Scene | None:
         poses, lenses = (torch.tensor(content[key]) for key in ("camera_to_world", "intrinsics"))
         cameras = Cameras(poses, lenses, content["height"], content["width"])
         scale, translation = content["normalization"].values()
-        empty = torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(len(cameras), cameras.height, cameras.width, 4)
+        empty = Photos.of([torch.zeros(1, 1, 4, dtype=torch.uint8).expand(*size, 4) for size in cameras.sizes])
         plain: dict[str, Any] = {key: content[key] for key in KEPT}
         plain |= {key: tuple(plain[key]) for key in ("background", "up")}
         similarity = Similarity(scale, tuple(translation))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras
+from nerfkit.scenes.photos import Photos
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Scene:
 
     Attributes:
         name: short name; the run folder is named after it.
-        images: (N,H,W,4) uint8, premultiplied RGBA; alpha is 255 everywhere where the format has no masks.
+        images: N photos, premultiplied RGBA; alpha is 255 everywhere where the format has no masks.
         cameras: N cameras in normalized world units.
         train, test: view numbers of the split; they do not overlap.
         background: (3,) floats in [0,1], the color that metrics and exports composite over.
@@ -49,7 +50,7 @@ class Scene:
     """
 
     name: str
-    images: Tensor
+    images: Photos
     cameras: Cameras
     train: list[int]
     test: list[int]
@@ -68,4 +69,4 @@ class Scene:
 
     def mask(self, view: int) -> Tensor:
         """Coverage of view ``view``, (H,W) float32 in [0,1]."""
-        return self.images[view, ..., 3].float() / 255
+        return self.images[view][..., 3].float() / 255

@@ -179,7 +179,7 @@ def _render_views(
 ) -> None:
     """Renders every view and writes it in every format."""
     turn = torch.from_numpy(TO_BLENDER)
-    turned = replace(cameras, camera_to_world=turn @ cameras.camera_to_world)
+    turned = cameras.changed(turn @ cameras.camera_to_world)
 
     def render_one(view: int) -> tuple[Photos, np.ndarray]:
         depth, normals = geometry(surface, cameras[view], 0)

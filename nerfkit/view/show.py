@@ -106,11 +106,11 @@ def seen_over(scene: Scene, options: VideoOptions) -> Scene:
 
 def camera_path(options: VideoOptions, scene: Scene, points: Tensor) -> Cameras:
     """The path's cameras, from which ``points`` (P,3) are to be seen, in normalized units."""
-    units, cameras = scene.normalization, scene.cameras
+    units, cameras = scene.normalization, scene.cameras.most_alike()
     height, width = _size(options, cameras)
     # The lens is that of a photo, or wider: a picture of another shape shows more.
     scale = min(height / cameras.height, width / cameras.width)
-    cameras = replace(cameras, intrinsics=cameras.intrinsics * scale, height=height, width=width)
+    cameras = Cameras(cameras.camera_to_world, cameras.intrinsics * scale, height, width)
     target = options.target and units.apply(torch.tensor(options.target, dtype=torch.float64)).float()
     radius = options.radius and options.radius * units.scale
     elevation, up = options.elevation, scene.up

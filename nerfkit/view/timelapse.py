@@ -92,7 +92,7 @@ def turntable(
     """
     if options.snapshots < 1:
         return None
-    path = orbit(cameras, 2 * options.snapshots, up=up, points=points)
+    path = orbit(cameras.most_alike(), 2 * options.snapshots, up=up, points=points)
     return Timelapse(folder, options, path, background, units, up)
 
 

@@ -126,7 +126,7 @@ class RadianceModel(nn.Module):
         if normals:
             hit = alpha > 0.5
             normal[hit] = self.field.normals(origins[hit] + directions[hit] * (depth[hit] / alpha[hit])[:, None])
-        shape = cameras.height, cameras.width
+        shape = cameras.sizes[view]
         return FieldImage(rgb.view(*shape, 3), alpha.view(shape), depth.view(shape), normal.view(*shape, 3))
 
     def density(self, positions: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ class OccupancyOptions(SamplerOptions):
     def build(self, scene: Scene | None = None) -> OccupancySampler:
         """The sampler; its grid starts from the visual hull of the scene's masks where there are some."""
         if scene is not None and scene.has_masks and self.hull:
-            masks = scene.images[..., 3][scene.train] > 0  # (T, H, W)
+            masks = [scene.images[view][..., 3] for view in scene.train]
             allowed = carve(scene.cameras[scene.train], masks, self.resolution, margin_pixels=self.hull_margin)
         else:
             allowed = torch.ones((self.resolution,) * 3, dtype=torch.bool)

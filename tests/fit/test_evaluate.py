@@ -10,6 +10,7 @@ from nerfkit.cameras import Cameras, look_at
 from nerfkit.fit.evaluate import EXACT, evaluate_field, means
 from nerfkit.fit.refine_measure import evaluate_mesh, picture
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.samplers import StratifiedSampler
@@ -26,7 +27,7 @@ def scene() -> Scene:
     images[1] = torch.tensor([0, 0, 0, 0])
     images[1, :4] = torch.tensor([51, 102, 153, 255])
     images[1, 4:8] = torch.tensor([51, 51, 51, 102])
-    return Scene("thirds", images, cameras, [0, 2], [1], background=BACKGROUND)
+    return Scene("thirds", Photos.of(images), cameras, [0, 2], [1], background=BACKGROUND)
 
 
 def decibels(shown: torch.Tensor, true: torch.Tensor) -> float:

@@ -15,6 +15,7 @@ from nerfkit.fit.field import FieldFit, TrainerOptions
 from nerfkit.fit.pixels import TrainingRays
 from nerfkit.kernels import philox
 from nerfkit.kernels.pixel_loss import pseudo_huber
+from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.occupancy import OccupancyGrid
@@ -47,7 +48,8 @@ def scene(**changes: object) -> Scene:
     cameras = Cameras(poses, torch.tensor([[10.0, 10.0, 4.0, 4.0]]).repeat(3, 1), SIDE, SIDE)
     alpha = torch.randint(0, 256, (3, SIDE, SIDE, 1), generator=torch.Generator().manual_seed(1))
     images = (alpha * torch.tensor([0.7, 0.2, 0.5, 1.0])).to(torch.uint8)
-    return Scene(**({"name": "fog", "images": images, "cameras": cameras, "train": [1, 2], "test": [0]} | changes))  # type: ignore[arg-type]
+    facts = {"name": "fog", "images": Photos.of(images), "cameras": cameras, "train": [1, 2], "test": [0]}
+    return Scene(**(facts | changes))  # type: ignore[arg-type]
 
 
 class Stage:
@@ -152,7 +154,7 @@ def test_no_silhouette_without_masks_or_weight(words: list[str], masks: bool) ->
 def test_a_step_goes_toward_the_photos(density: float, alpha: float, sign: int) -> None:
     """Photos full of something thicken the fog by a learning rate, which is Adam's first step; empty ones thin it."""
     images = torch.full((3, SIDE, SIDE, 4), round(255 * alpha), dtype=torch.uint8)
-    stage = Stage("learning_rate=0.001", density=density, images=images)
+    stage = Stage("learning_rate=0.001", density=density, images=Photos.of(images))
     assert stage.step() == pytest.approx(0.001)
     assert stage.field.level.item() == pytest.approx(density + sign * 0.001, abs=1e-6)
 

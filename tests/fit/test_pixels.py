@@ -6,6 +6,7 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.fit.pixels import TrainingPixels, TrainingRays
+from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.occupancy import OccupancyGrid
 from nerfkit.volume.samplers import OccupancySampler, StratifiedSampler
@@ -24,7 +25,7 @@ def scene() -> Scene:
     images[..., 1] = torch.arange(WIDTH)
     images[..., 2] = torch.arange(VIEWS)[:, None, None]
     images[..., 3] = 255
-    return Scene("numbered", images, cameras, TRAIN, [0, 3])
+    return Scene("numbered", Photos.of(images), cameras, TRAIN, [0, 3])
 
 
 def pixels(occupied: Tensor | None = None) -> TrainingPixels:

@@ -18,6 +18,7 @@ from nerfkit.fit.refine_phases import Phase
 from nerfkit.fit.refine_targets import Targets
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import render
+from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
 
 SIZE, VIEWS = 40, 10
@@ -49,7 +50,7 @@ def scene() -> Scene:
     rgba = torch.cat([rgb, alpha[..., None]], -1).view(VIEWS, SIZE, 4, SIZE, 4, 4).mean((2, 4))
     images = (rgba * 255).round().to(torch.uint8)
     test = list(range(0, VIEWS, 5))
-    return Scene("ball", images, cameras, [v for v in range(VIEWS) if v not in test], test)
+    return Scene("ball", Photos.of(images), cameras, [v for v in range(VIEWS) if v not in test], test)
 
 
 class Recorder:
@@ -110,9 +111,9 @@ def test_the_same_seed_gives_the_same_mesh(scene: Scene) -> None:
 @pytest.mark.slow
 def test_without_masks_only_covered_pixels_count(scene: Scene) -> None:
     """The background is no part of the object: a true mesh must not grow over it, nor its colors fade."""
-    opaque = scene.images.clone()
+    opaque = scene.images.stack().clone()
     opaque[..., 3] = 255
-    bare = replace(scene, images=opaque, has_masks=False)
+    bare = replace(scene, images=Photos.of(opaque), has_masks=False)
     true = ball((0.8, 0.5, 0.6))
     refined = refine_mesh(true, bare, options())
     found = evaluate_mesh(refined, bare, bare.test)

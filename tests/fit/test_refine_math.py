@@ -12,6 +12,7 @@ from nerfkit.cameras import Cameras, look_at
 from nerfkit.fields.field import Field
 from nerfkit.fit.refine_targets import DepthTargets, Shape, Targets, field_depth
 from nerfkit.raster import Fragments, Rendering
+from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.occupancy import OccupancyGrid
@@ -33,7 +34,7 @@ def scene(images: Tensor | None = None, has_masks: bool = MASKED) -> Scene:
     )
     if images is None:
         images = (255 * premultiplied(seed=1)).round().to(torch.uint8)
-    return Scene("any", images, cameras, list(range(VIEWS)), [], has_masks=has_masks)
+    return Scene("any", Photos.of(images), cameras, list(range(VIEWS)), [], has_masks=has_masks)
 
 
 def premultiplied(seed: int) -> Tensor:
@@ -83,7 +84,7 @@ def over(rgba: Tensor, color: Tensor) -> Tensor:
 
 def test_both_pictures_lie_over_the_same_random_color() -> None:
     photos, views, shown = scene(), [2, 0], premultiplied(seed=2)[:2]
-    true = photos.images[views].float() / 255
+    true = photos.images.stack()[views].float() / 255
     color = torch.rand(2, 1, 1, 3, generator=torch.Generator().manual_seed(SEED))
     found = terms(photos, views, shown, mask_weight=0.3)
     covered = true[..., 3].mean()
@@ -110,7 +111,7 @@ def test_without_masks_only_what_the_mesh_covers_whole_counts() -> None:
     photos, shown = scene(has_masks=BARE), premultiplied(seed=2)[:1]
     shown[:, :4, :, 3] = 1.0
     shown[:, 4, :, 3] = 0.98
-    true = photos.images[[3]].float() / 255
+    true = photos.images.stack()[[3]].float() / 255
     found = terms(photos, [3], shown)
     expected = (shown[:, :4, :, :3] - true[:, :4, :, :3]).abs().sum() / (SIDE * SIDE * 3) / shown[..., 3].mean()
     assert set(found) == {"image"}
@@ -137,7 +138,7 @@ def test_depth_is_asked_for_where_mask_and_field_are_opaque_and_lies_along_the_a
     images = torch.full((2, SIDE, SIDE, 4), 255, dtype=torch.uint8)
     images[0, 3:, :, 3] = 254
     images[1, ..., 3] = 254
-    found = wall_depth(Scene("wall", images, cameras, [0, 1], []))
+    found = wall_depth(Scene("wall", Photos.of(images), cameras, [0, 1], []))
     left = [row * SIDE + column for row in range(3) for column in range(4)]
     assert found.pixel[0].tolist() == left and found.pixel[1].tolist() == []
     assert found.depth[0].tolist() == pytest.approx([3.0] * len(left), abs=5e-3) and len(found.depth[1]) == 0

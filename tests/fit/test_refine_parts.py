@@ -71,7 +71,7 @@ def test_the_field_s_depth_is_along_the_camera_s_axis(scene: Scene) -> None:
         seen = depth > 0
         difference = (depth - found.depth[view])[seen]
         assert difference.abs().max() < 6e-3 and 0 <= difference.median() < 2e-3, "facets lie inside of the ball"
-        assert (scene.images[view, ..., 3].flatten()[found.pixel[view]] == 255).all()
+        assert (scene.images[view][..., 3].flatten()[found.pixel[view]] == 255).all()
     assert set(found.pixel) == set(scene.train)
 
 

@@ -15,6 +15,7 @@ from nerfkit.mesh.bake import bake_vertex_colors
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.unwrap import unwrap
 from nerfkit.raster import render_channels
+from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
 from tests.fit.test_refine import SIZE, ball, options, scene as scene
 
@@ -90,11 +91,11 @@ def test_roughness_is_low_where_the_highlights_are(mesh: Mesh) -> None:
 def shiny(mesh: Mesh, scene: Scene, strength: float) -> Scene:
     """The scene's views of ``mesh`` with such highlights."""
     given = highlights(mesh, strength)
-    images = torch.zeros_like(scene.images)
+    images = torch.zeros_like(scene.images.stack())
     for view in range(len(images)):
         rgb, alpha = picture(mesh, scene, view, given)
         images[view] = (torch.cat([rgb, alpha[..., None]], -1) * 255).round().to(torch.uint8)
-    return replace(scene, images=images)
+    return replace(scene, images=Photos.of(images))
 
 
 @pytest.mark.slow

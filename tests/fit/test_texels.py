@@ -14,6 +14,7 @@ from nerfkit.mesh.bake import bake_vertex_colors, texel_map
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.unwrap import unwrap
 from nerfkit.raster import sample_texture
+from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
 from tests.fit.test_refine import ball
 
@@ -110,7 +111,7 @@ def photos(*positions: tuple[float, float, float], coverage: int = 255) -> Scene
     poses = look_at(torch.tensor(positions), torch.zeros(3), torch.tensor([0.0, 1.0, 0.1]))
     cameras = Cameras(poses, torch.tensor([[160.0, 160.0, 40.0, 40.0]]).repeat(count, 1), 80, 80)
     images = torch.full((count, 80, 80, 4), coverage, dtype=torch.uint8)
-    return Scene("any", images, cameras, list(range(count)), [])
+    return Scene("any", Photos.of(images), cameras, list(range(count)), [])
 
 
 @pytest.fixture(scope="module")

@@ -237,13 +237,18 @@ def test_triton_chooses_the_same_pixels(poison):
     assert_same_choice("triton")
 
 
+SIZES = ((5, 7), (1, 1), (6, 7))
+
+
 def listed_pixels(backend, device="cpu"):
-    """Rays, pixels and colors of some pixels of three photos, 5 x 7 pixels each."""
+    """Rays, pixels and colors of some pixels of three photos of different sizes."""
     generator = torch.Generator().manual_seed(6)
-    images = torch.randint(0, 256, (3, 5, 7, 4), generator=generator).to(torch.uint8)
-    listed = torch.randperm(3 * 5 * 7, generator=generator)[:40]
+    images = [torch.randint(0, 256, (*size, 4), generator=generator).to(torch.uint8) for size in SIZES]
+    photos = torch.cat([image.view(-1, 4) for image in images])
+    offsets, widths = torch.tensor([0, 35, 36, 36 + 42]), torch.tensor([w for _, w in SIZES])
+    listed = torch.cat([torch.tensor([34, 35, 36]), torch.randperm(36 + 42, generator=generator)[:40]]).unique()
     cameras = torch.eye(3, 4).expand(3, 3, 4).contiguous(), torch.tensor([9.0, 8.0, 3.0, 2.0]).expand(3, 4).contiguous()
-    inputs = (t.to(device) for t in (*cameras, images, listed))
+    inputs = (t.to(device) for t in (*cameras, photos, offsets, widths, listed))
     with use(backend):
         batch, rgba = sample_photos(*inputs, 1000, seed=2**40 + 1, step=7)
     return images, listed, [t.cpu() for t in (*batch, rgba)]
@@ -257,8 +262,9 @@ def assert_same_photos(backend, device="cpu"):
 
 def test_photos_of_listed_pixels():
     images, listed, (_, _, view, row, column, rgba) = listed_pixels("reference")
-    assert torch.equal(rgba, images[view, row, column].float() / 255)
-    drawn = (view * 5 + row) * 7 + column
+    there = list(zip(view.tolist(), row.tolist(), column.tolist(), strict=True))
+    assert torch.equal(rgba, torch.stack([images[v][i, j] for v, i, j in there]).float() / 255)
+    drawn = torch.tensor([[0, 35, 36][v] + i * SIZES[v][1] + j for v, i, j in there])
     assert set(drawn.tolist()) == set(listed.tolist())
     assert_same_photos("cpu")
 
@@ -278,9 +284,10 @@ def test_gpu_photos(poison):
 FLOATS = ("poses", "intrinsics", "origins", "directions")
 SIGNATURE = {
     **{f"{name}_ptr": "*fp32" for name in (*FLOATS, *(f"grad_{name}" for name in FLOATS))},
-    **{f"{name}_ptr": "*i64" for name in ("view", "row", "column", "order", "bounds", "views", "pixels")},
-    **dict.fromkeys(("step", "first", "view_count", "height", "width", "count", "listed"), "i32"),
-    **{"seed": "i64", "listed_ptr": "*i64", "images_ptr": "*u8", "rgba_ptr": "*fp32"},
+    **{f"{name}_ptr": "*i64" for name in ("view", "row", "column", "order", "bounds", "pixels")},
+    **{f"{name}_ptr": "*i64" for name in ("views", "listed", "offsets", "widths")},
+    **dict.fromkeys(("step", "first", "view_count", "height", "width", "count", "listed", "views"), "i32"),
+    **{"seed": "i64", "photos_ptr": "*u8", "rgba_ptr": "*fp32"},
 }
 
 
@@ -290,8 +297,9 @@ def test_triton_budgets(target):
     from nerfkit.kernels.sample_rays import triton
 
     for name in ("choose", "listed", "forward", "backward"):
-        kernel = getattr(triton, f"{name}_kernel")
-        ladder.check_budget(f"sample_rays.{name}", target, kernel, SIGNATURE, {"BLOCK": triton.BLOCK})
+        kernel, constants = getattr(triton, f"{name}_kernel"), {"BLOCK": triton.BLOCK}
+        constants |= {"HALVINGS": 7} if name == "listed" else {}
+        ladder.check_budget(f"sample_rays.{name}", target, kernel, SIGNATURE, constants)
 
 
 # Rung 5: on a GPU.

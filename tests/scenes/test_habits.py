@@ -25,7 +25,7 @@ def test_gray_of_any_depth_is_the_same_gray(lego: Path, tmp_path: Path, mode: st
         gray = iio.imread(path)[..., 0]
         iio.imwrite(path, gray if mode == "uint8" else gray.astype(np.uint16) * 257)
     expected = np.stack([iio.imread(lego / "train" / f"r_{view}.png")[..., 0] for view in range(4)])
-    images = open_scene("blender", folder).images[:4].numpy()
+    images = open_scene("blender", folder).images.stack()[:4].numpy()
     assert (images[..., :3] == expected[..., None]).all() and (images[..., 3] == 255).all()
 
 

@@ -82,7 +82,7 @@ def test_cell_rectangle_is_the_exact_bound_of_its_corners() -> None:
     low, high = pixels[0].amin(0), pixels[0].amax(0)
     for row in range(24):
         for column in range(32):
-            mask = np.zeros((1, 24, 32), np.uint8)
+            mask = torch.zeros(1, 24, 32, dtype=torch.uint8)
             mask[0, row, column] = 1
             inside = low[0] < column + 1 and high[0] > column and low[1] < row + 1 and high[1] > row
             kept = bool(carve(camera, mask, 1, lower=lower, upper=upper, margin_pixels=0.0))

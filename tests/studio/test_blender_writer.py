@@ -50,7 +50,7 @@ def test_the_reader_takes_the_cameras_back(tmp_path: Path) -> None:
     rotations = torch.cat([train.camera_to_world, test.camera_to_world])[..., :3]
     torch.testing.assert_close(scene.cameras.camera_to_world[..., :3], rotations, atol=1e-6, rtol=0)
     torch.testing.assert_close(scene.cameras.intrinsics[:5], train.intrinsics)
-    assert scene.images[0, 10, 10].tolist() == [128, 128, 128, 255]
+    assert scene.images[0][10, 10].tolist() == [128, 128, 128, 255]
 
 
 def test_transforms_of_a_known_camera() -> None:

@@ -137,7 +137,7 @@ def test_cameras_surround_the_clock_and_so_do_the_held_out_ones():
 def test_loader_reads_what_was_written(tmp_path):
     scene = clock.load(tmp_path, resolution=SIZE // 2, holdout=3, views=VIEWS)
     assert scene.name == "clock"
-    assert scene.images.shape == (VIEWS, SIZE // 2, SIZE // 2, 4)
+    assert scene.images.stack().shape == (VIEWS, SIZE // 2, SIZE // 2, 4)
     assert (scene.train, scene.test) == ([1, 2, 4, 5], [0, 3])
     written = clock.clock_cameras(SIZE // 2, VIEWS)
     positions = scene.normalization.invert(scene.cameras.positions)

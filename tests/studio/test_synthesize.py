@@ -100,8 +100,8 @@ def test_both_formats_read_back_as_one_scene(made: dict[str, Path]) -> None:
     assert blender.train == [0, 1, 2, 3] and blender.test == [4, 5, 6]
     order = kaolin.train + kaolin.test
     # Straight alpha in 8 bits loses up to half a level of color, and one more in premultiplying.
-    assert (blender.images.int() - kaolin.images[order].int()).abs().max() <= 1
-    assert torch.equal(blender.images[..., 3], kaolin.images[order][..., 3])
+    assert (blender.images.stack().int() - kaolin.images.stack()[order].int()).abs().max() <= 1
+    assert torch.equal(blender.images.stack()[..., 3], kaolin.images.stack()[order][..., 3])
     turn = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # y up to z up
     assert torch.equal(turn @ torch.tensor(kaolin.up), torch.tensor(blender.up))
     own = [scene.normalization.invert(scene.cameras.positions) for scene in (kaolin, blender)]
@@ -117,7 +117,7 @@ def test_the_true_mesh_is_found_and_projects_onto_the_masks(made: dict[str, Path
         truth = load_mesh(scene.truth)
         pixels, _ = scene.cameras.project(scene.normalization.apply(truth.vertices))
         for view in range(VIEWS):
-            columns, rows = (scene.images[view, ..., 3] > 0).nonzero().flip(1).T
+            columns, rows = (scene.images[view][..., 3] > 0).nonzero().flip(1).T
             for axis, filled in enumerate((columns, rows)):
                 seen = pixels[view, :, axis]
                 assert abs(seen.min() - filled.min()) < 1.1 and abs(seen.max() - filled.max() - 1) < 1.1
@@ -289,9 +289,9 @@ def test_real_meshes_have_their_textures_in_place(name: str, file: str, tmp_path
     moved = mesh.transformed(scene.normalization.apply)
     fragments = raster.rasterize(moved.vertices, moved.faces, scene.cameras)
     covered = fragments.covered
-    assert (covered != (scene.images[..., 3] == 255)).float().mean() < 1e-3
-    both = covered & (scene.images[..., 3] == 255)
-    photo = scene.images[..., :3].float() / 255
+    assert (covered != (scene.images.stack()[..., 3] == 255)).float().mean() < 1e-3
+    both = covered & (scene.images.stack()[..., 3] == 255)
+    photo = scene.images.stack()[..., :3].float() / 255
     uv = raster.interpolate_corners(fragments, mesh.corner_uvs)
     errors = [
         (raster.sample_texture(mesh.texture, given, covered) - photo)[both].abs().amax(-1) * 255

@@ -42,8 +42,8 @@ def test_every_mesh_format(command: Command, capsys: pytest.CaptureFixture, endi
     assert command(f"pyramid.{ending}", "out", *TINY, "format=blender") == 0
     assert capsys.readouterr().out == "nerfkit train scene=blender scene.root=out/blender\n"
     scene = open_scene("auto", "out/blender")
-    assert scene.images.shape == (5, 16, 16, 4)
-    assert len(scene.images[0, ..., :3].reshape(-1, 3).unique(dim=0)) > 5
+    assert scene.images.stack().shape == (5, 16, 16, 4)
+    assert len(scene.images[0][..., :3].reshape(-1, 3).unique(dim=0)) > 5
 
 
 def test_what_it_prints_opens_the_data(command: Command, capsys: pytest.CaptureFixture) -> None:

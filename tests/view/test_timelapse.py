@@ -99,7 +99,7 @@ def test_usd_s_own_validator_has_nothing_to_say(tmp_path, place):
 def test_a_mesh_without_colors_is_lit_from_the_camera():
     front = camera()
     turn = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]])
-    back = replace(front, camera_to_world=turn @ front.camera_to_world)
+    back = front.changed(turn @ front.camera_to_world)
     np.testing.assert_allclose(
         shaded(ball(2), front, (1, 1, 1)).astype(int), shaded(ball(2), back, (1, 1, 1)).astype(int), atol=12
     )

@@ -9,6 +9,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.fields.field import Field
 from nerfkit.kernels.philox import Draw
+from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.occupancy import OccupancyGrid
 from nerfkit.volume.samplers import OccupancyOptions, OccupancySampler, StratifiedOptions, StratifiedSampler
@@ -95,7 +96,7 @@ def scene(train: int, test: int, has_masks: bool = True) -> Scene:
     )
     images = torch.full((3, 32, 32, 4), train, dtype=torch.uint8)
     images[2] = test
-    return Scene("plain", images, cameras, [0, 1], [2], has_masks=has_masks)
+    return Scene("plain", Photos.of(images), cameras, [0, 1], [2], has_masks=has_masks)
 
 
 def test_the_hull_is_that_of_the_training_masks_where_there_are_some() -> None:
@@ -106,7 +107,7 @@ def test_the_hull_is_that_of_the_training_masks_where_there_are_some() -> None:
     assert cells(scene(0, 255)) == 0
     assert cells(scene(0, 0), hull=False) == cells(scene(0, 0, has_masks=False)) == 8**3
     dot = scene(0, 0)
-    dot.images[:2, 16, 16, 3] = 255
+    dot.images.stack()[:2, 16, 16, 3] = 255
     assert 0 < cells(dot, hull_margin=0.0) < cells(dot, hull_margin=3.0) < 8**3
 
 
