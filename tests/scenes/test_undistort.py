@@ -51,8 +51,8 @@ def test_equals_the_picture_through_a_pinhole(model: str, shrunk: float) -> None
     pixels, valid = undistort(photo(waves(centers(lens))), None, lens, target)
     off = np.abs(pixels[..., :3] - waves(centers(target)))[valid]
     assert valid.mean() > 0.5
-    assert off.mean() < 1
-    assert off.max() < 8
+    assert off.mean() < 0.35  # rounding twice is 0.29
+    assert off.max() < 2.5
     assert (pixels[valid, 3] == 255).all()
     assert not pixels[~valid].any()
 
@@ -85,12 +85,12 @@ def test_straight_line_becomes_straight(model: str) -> None:
 
 
 def test_every_photo_pixel_counts() -> None:
-    # A checkerboard of single pixels is gray from afar; three look-ups in a footprint of sixteen would show moire.
+    # A checkerboard of single pixels is gray from afar; fewer look-ups than it has pixels would show moire.
     board = np.indices((240, 320)).sum(0) % 2 * 255.0
     target = pinhole(BARREL).resized(90, 68)
     pixels, valid = undistort(photo(np.repeat(board[..., None], 3, -1)), None, BARREL, target)
-    assert np.abs(pixels[valid, 0] - 127.5).max() < 16
-    assert np.abs(pixels[valid, 0] - 127.5).mean() < 4
+    assert np.abs(pixels[valid, 0] - 127.5).max() < 10
+    assert np.abs(pixels[valid, 0] - 127.5).mean() < 2
 
 
 def test_alpha_edges_have_no_dark_fringe() -> None:
