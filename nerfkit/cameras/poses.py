@@ -52,3 +52,11 @@ def inverse(pose: np.ndarray) -> np.ndarray:
     """The inverse (3,4) of a rigid transform (3,4)."""
     rotation = pose[:, :3].T
     return np.concatenate([rotation, -rotation @ pose[:, 3:]], axis=1)
+
+
+def from_opencv(world_to_camera: np.ndarray) -> np.ndarray:
+    """The pose (3,4), camera to world with OpenGL axes, of a rigid transform (3,4), world to camera with OpenCV axes.
+
+    OpenCV's camera looks along +z and has y pointing down, as in COLMAP, DTU and Middlebury.
+    """
+    return inverse(world_to_camera) * [1.0, -1.0, -1.0, 1.0]
