@@ -147,3 +147,17 @@ def write_rigs(folder: Path, sensors: Sequence[Motion7], frames: Sequence[Motion
 
 def _line(values: Sequence[float]) -> str:
     return " ".join(repr(value) for value in values)
+
+
+def write_llff(folder: Path, views: Sequence[View], pictures: str = "images", scale: int = 1) -> Path:
+    """LLFF's table of ``views``, whose lens is that of the first with the center in the middle, and their pictures."""
+    rows = []
+    for view in views:
+        right, down, forward = view.rotation
+        center = -view.rotation.T @ view.translation
+        hwf = [view.size[1], view.size[0], view.lens[0]]
+        rows.append([*np.stack([down, right, -forward, center, hwf], 1).ravel(), 1.0, 20.0])
+    small = views[0].size[0] // scale, views[0].size[1] // scale
+    write_pictures(folder / pictures, [view.name for view in views], small)
+    np.save(folder / "poses_bounds.npy", np.array(rows))
+    return folder

@@ -9,6 +9,7 @@ import pytest
 from tests.scenes.captures import shown
 from tests.scenes.real import data_folder
 from tests.scenes.test_colmap import read as read_colmap
+from tests.scenes.test_llff import read as read_llff
 
 
 def observations(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -56,3 +57,24 @@ def test_real_photos_of_two_sizes_and_three_unplaced() -> None:
     assert len(capture.photos) == 56
     assert {(photo.lens.width, photo.lens.height) for photo in capture.photos} == {(1920, 1440), (1440, 1920)}
     assert any("places 56 of 59 photos" in note for note in capture.notes)
+
+
+def similarity(moved: np.ndarray, fixed: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Scale, rotation, translation that take points (N,3) to others with the least squared error: Umeyama 1991."""
+    a, b = moved - moved.mean(0), fixed - fixed.mean(0)
+    left, values, right = np.linalg.svd(b.T @ a)
+    sign = np.diag([1, 1, np.linalg.det(left @ right)])
+    rotation = left @ sign @ right
+    scale = float((values * np.diag(sign)).sum() / (a**2).sum())
+    return scale, rotation, fixed.mean(0) - scale * rotation @ moved.mean(0)
+
+
+def test_real_poses_of_llff_are_those_of_colmap() -> None:
+    root = data_folder("cup")
+    first, second = read_llff(root).photos, read_colmap(root).photos
+    assert [photo.name for photo in first] == [photo.name for photo in second]
+    a, b = (np.stack([photo.pose for photo in photos]) for photos in (first, second))
+    scale, rotation, translation = similarity(a[:, :, 3], b[:, :, 3])
+    spread = np.linalg.norm(b[:, :, 3] - b[:, :, 3].mean(0), axis=1).mean()
+    assert np.abs(scale * a[:, :, 3] @ rotation.T + translation - b[:, :, 3]).max() < 1e-4 * spread
+    assert np.abs(rotation @ a[:, :, :3] - b[:, :, :3]).max() < 1e-4
