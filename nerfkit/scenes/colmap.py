@@ -25,7 +25,7 @@ from nerfkit.scenes import colmap_binary, colmap_text
 from nerfkit.scenes.capture import Capture, Photo
 from nerfkit.scenes.colmap_model import REMEDY, Frame, Image, Points, Rig, world_to_camera
 from nerfkit.scenes.files import Source
-from nerfkit.scenes.photos import SMALLER, one_folder, photos_in, relative_name
+from nerfkit.scenes.photos import SMALLER, missing_note, one_folder, photos_in, relative_name
 
 SIGNS = tuple(
     f"{folder}cameras.{kind}" for folder in ("sparse/*/", "sparse/", "colmap/sparse/*/", "") for kind in ("bin", "txt")
@@ -186,11 +186,8 @@ def _notes(source: Source, root: str, model: _Model, count: int) -> list[str]:
     if count > 1 or len(files) < len(here):
         which = f", the largest of {count} models," if count > 1 else ""
         notes.append(f"{where}{which} places {len(files)} of {len(here)} photos; the others are not used")
-    lacking = sorted(image.name for key, image in model.images.items() if key not in model.files)
-    if lacking:
-        note = f"{where}: {len(lacking)} of the {len(model.images)} photos that it places are missing"
-        notes.append(f"{note}, the first is {lacking[0]}")
-    return notes
+    lacking = [image.name for key, image in model.images.items() if key not in model.files]
+    return notes + missing_note(lacking, len(model.images), where)
 
 
 def _mask_note(masks: dict[int, str | None], where: str) -> list[str]:

@@ -125,3 +125,10 @@ def skew_note(skews: Sequence[float], where: str) -> list[str]:
     worst = max(map(abs, skews), default=0.0)
     many = sum(abs(skew) > 1e-3 for skew in skews)
     return [f"{where}: the skew of {many} cameras is not used; it is up to {worst:.2g} fx"] if many else []
+
+
+def missing_note(missing: Sequence[str], count: int, where: str) -> list[str]:
+    """A line if some of ``count`` photos that have a camera are missing."""
+    if not missing:
+        return []
+    return [f"{where}: {len(missing)} of the {count} photos that it places are missing, the first is {min(missing)}"]

@@ -161,3 +161,32 @@ def write_llff(folder: Path, views: Sequence[View], pictures: str = "images", sc
     write_pictures(folder / pictures, [view.name for view in views], small)
     np.save(folder / "poses_bounds.npy", np.array(rows))
     return folder
+
+
+def write_dtu(
+    folder: Path, views: Sequence[View], name: str = "cameras_sphere.npz", sign: float = 1.0, skew: float = 0.0
+) -> Path:
+    """DTU's matrices, with a ball of radius 2.5 around (1, 2, 3), photos and masks; ``sign`` scales each projection."""
+    arrays = {}
+    for index, view in enumerate(views):
+        camera = view.matrix - [[0, -skew, 0.5], [0, 0, 0.5], [0, 0, 0]]  # its pixels begin at -0.5
+        projection = sign * camera @ np.concatenate([view.rotation, view.translation[:, None]], 1)
+        arrays[f"world_mat_{index}"] = np.concatenate([projection, [[0, 0, 0, 1.0]]])
+        arrays[f"scale_mat_{index}"] = np.array([[2.5, 0, 0, 1], [0, 2.5, 0, 2], [0, 0, 2.5, 3], [0, 0, 0, 1]])
+    write_pictures(folder / "image", [view.name for view in views], views[0].size)
+    write_pictures(folder / "mask", [f"00{view.name}" for view in views], views[0].size)
+    np.savez(folder / name, **arrays)
+    return folder
+
+
+def write_middlebury(folder: Path, views: Sequence[View], name: str = "dino_par.txt", skew: float = 0.0) -> Path:
+    """Middlebury's cameras, with the photos beside."""
+    lines = []
+    for view in views:
+        camera = view.matrix - [[0, -skew, 0.5], [0, 0, 0.5], [0, 0, 0]]
+        lines.append(
+            f"{view.name} {_line(np.concatenate([camera.ravel(), view.rotation.ravel(), view.translation]).tolist())}"
+        )
+    write_pictures(folder, [view.name for view in views], views[0].size)
+    (folder / name).write_text("\n".join([str(len(views)), *lines, ""]))
+    return folder
