@@ -95,22 +95,24 @@ def test_bad_input_is_one_sentence(tmp_path: Path, case: str) -> None:
     assert "expected" in str(caught.value) and len(str(caught.value).splitlines()) == 1
 
 
-def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["bin", "txt"])
+def test_damaged_bytes_never_raise_anything_else(tmp_path: Path, kind: str) -> None:
     random = np.random.default_rng(0)
-    root = data_set(tmp_path, some_views())
-    model = write_colmap(root / "sparse/0", some_views(), POINTS[:3])
-    write_rigs(model, [], [[1.0, 0, 0, 0, 0, 0, 0]])
+    root = data_set(tmp_path, some_views(), kind)
+    model = write_colmap(root / "sparse/0", some_views(), POINTS[:3], kind)
+    write_rigs(model, [], [[1.0, 0, 0, 0, 0, 0, 0]], kind)
     refused = 0
-    for name in ("cameras.bin", "images.bin", "points3D.bin", "rigs.bin", "frames.bin"):
-        whole = (model / name).read_bytes()
+    for stem in ("cameras", "images", "points3D", "rigs", "frames"):
+        file = model / f"{stem}.{kind}"
+        whole = file.read_bytes()
         for _ in range(60):
             data = bytearray(whole)
             for at in random.integers(0, len(data), 3):
                 data[at] = random.integers(256)
-            (model / name).write_bytes(data)
+            file.write_bytes(data[: random.integers(len(data) + 1)] if random.random() < 0.3 else data)
             try:
                 read(root)
             except SceneError:
                 refused += 1
-        (model / name).write_bytes(whole)
+        file.write_bytes(whole)
     assert refused > 100
