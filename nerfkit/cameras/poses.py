@@ -40,7 +40,8 @@ def rigid_transform(matrix: Any, where: str) -> np.ndarray:
             "Check whether the matrix is transposed.",
         )
     rotation = pose[:3, :3]
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > TOLERANCE:
+    huge = np.abs(rotation).max() > 2  # its square may overflow
+    if huge or np.abs(rotation @ rotation.T - np.eye(3)).max() > TOLERANCE:
         raise problem(where, "the pose's rotation is not orthonormal (it scales or shears)", expected, remedy)
     if np.linalg.det(rotation) < 0:
         raise problem(where, "the pose is mirrored (determinant -1)", "a right-handed rotation", remedy)

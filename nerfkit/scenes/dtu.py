@@ -57,6 +57,7 @@ def read(source: Source) -> Capture:
     return Capture(photos, notes=skew_note(skews, where), sphere=_sphere(_numbered(content, SCALE)))
 
 
+@np.errstate(all="ignore")  # numbers of extreme sizes end as NaN, which is refused
 def decompose(matrix: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
     """K (3,3), upper triangular with a positive diagonal and K[2, 2] = 1, and [R | t] (3,4), OpenCV axes.
 

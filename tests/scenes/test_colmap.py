@@ -167,6 +167,24 @@ def test_smaller_copies_are_used_only_where_there_is_nothing_else(tmp_path: Path
     assert_shows(capture, views)
 
 
+def test_a_file_is_one_photo(tmp_path: Path) -> None:
+    views = some_views(("a.jpg", "a.png"))
+    write_colmap(tmp_path / "sparse/0", views)
+    write_pictures(tmp_path / "images", ["a.png"])
+    capture = read(tmp_path)
+    assert_shows(capture, views[1:])
+    assert "1 of the 2 photos that it places are missing, the first is a.jpg" in capture.notes[0]
+
+
+def test_binary_files_come_first_and_quaternions_may_have_any_length(tmp_path: Path) -> None:
+    views = some_views()
+    root = data_set(tmp_path, views)
+    stated = [[3 * value for value in quaternion(v.rotation)] + v.translation.tolist() for v in views]
+    write_colmap(root / "sparse/0", views, stated=stated)
+    write_colmap(root / "sparse/0", [view._replace(lens=(1.0, 1.0, 1.0, 1.0)) for view in views], kind="txt")
+    assert_shows(read(root), views)
+
+
 def test_masks_of_colmap_are_ignored_pixels(tmp_path: Path) -> None:
     root = data_set(tmp_path, some_views())
     write_pictures(root / "masks", ["a.png.png", "c.png"])
