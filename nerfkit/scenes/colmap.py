@@ -49,6 +49,9 @@ def read(source: Source) -> Capture:
         SceneError: no model, several data sets, a damaged file, a name that leaves the folder, no photo found.
     """
     folders = {str(PurePosixPath(name).parent) for sign in SIGNS for name in source.find(sign)}
+    files = ("images.bin", "images.txt")
+    whole = {name for name in folders if any(source.exists(str(PurePosixPath(name) / file)) for file in files)}
+    folders = whole or folders  # a cameras.txt alone may be anything
     root = one_folder(source, {_root(folder) for folder in folders}, "COLMAP model (sparse/0/cameras.bin)")
     models = [_model(source, folder, root) for folder in sorted(folders) if _root(folder) == root]
     model = max(models, key=lambda model: (len(model.files), len(model.images)))
@@ -87,7 +90,7 @@ def _root(folder: str) -> str:
 def _photo_folders(root: str, folder: str) -> list[str]:
     """Where the photos of a model may lie, the likeliest first."""
     beside = [PurePosixPath(root), PurePosixPath(folder), PurePosixPath(".")]
-    paths = [path / "images" for path in beside[:2]] + beside
+    paths = [path / "images" for path in beside] + beside
     return list(dict.fromkeys(map(str, paths)))
 
 

@@ -47,7 +47,7 @@ def assert_shows(capture: Capture, views: list[View]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bin", "txt"])
-@pytest.mark.parametrize("model", ["sparse/0", "sparse", "colmap/sparse/0", "."])
+@pytest.mark.parametrize("model", ["sparse/0", "sparse", "colmap/sparse/0", ".", "colmap_text"])
 def test_known_point_lands_on_the_pixel_of_colmaps_formula(tmp_path: Path, kind: str, model: str) -> None:
     views = some_views()
     root = data_set(tmp_path, views, kind, model)
@@ -128,6 +128,8 @@ def test_largest_of_several_models_is_taken(tmp_path: Path) -> None:
         write_colmap(tmp_path / f"sparse/{index}", part, kind="txt" if index == 1 else "bin")
     capture = read(tmp_path)
     assert_shows(capture, views[1:6])
+    (tmp_path / "cameras.txt").write_text("none of COLMAP's")
+    assert_shows(read(tmp_path), views[1:6])
     (note,) = capture.notes
     assert note == f"{tmp_path}/sparse/1, the largest of 3 models, places 5 of 7 photos; the others are not used"
 
@@ -205,9 +207,10 @@ def test_points_that_are_well_seen_are_kept(tmp_path: Path) -> None:
     assert read(root).points.shape == (0, 3)
 
 
-def test_zip_and_name_with_blanks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["sparse/0", "."])
+def test_zip_and_name_with_blanks(tmp_path: Path, model: str) -> None:
     views = some_views(("my photo 1.png", "my photo 2.png"))
-    root = data_set(tmp_path / "cup", views, "txt")
+    root = data_set(tmp_path / "cup", views, "txt", model)
     packed = tmp_path / "cup.zip"
     with zipfile.ZipFile(packed, "w") as archive:
         for file in root.rglob("*.*"):
@@ -215,6 +218,10 @@ def test_zip_and_name_with_blanks(tmp_path: Path) -> None:
     assert_shows(read(packed), views)
     assert read(packed).photos[0].name == "cup/images/my photo 1.png"
     assert_shows(read(tmp_path), views)  # one folder down
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in root.rglob("*.*"):
+            archive.write(file, file.relative_to(root))
+    assert_shows(read(packed), views)
 
 
 def test_no_model_and_two_data_sets(tmp_path: Path) -> None:
