@@ -99,7 +99,10 @@ def lens(model: str, width: float, height: float, params: Sequence[float], where
         raise problem(where, f"{len(params)} parameters of {model}", f"{MODEL_SIZES[model]} of them", REMEDY)
     if not all(map(math.isfinite, params)) or params[0] <= 0:
         raise problem(where, f"the camera's parameters are {list(params)}", "finite ones, f > 0", REMEDY)
-    return Lens(model, int(width), int(height), tuple(map(float, params)))
+    try:
+        return Lens(model, int(width), int(height), tuple(map(float, params)))
+    except ValueError as error:  # beyond what its own model allows
+        raise problem(where, str(error), "a camera that nerfkit can undistort", REMEDY) from error
 
 
 def transform(motion: Motion, where: str) -> np.ndarray:
