@@ -25,7 +25,7 @@ from nerfkit.scenes import colmap_binary, colmap_text
 from nerfkit.scenes.capture import Capture, Photo
 from nerfkit.scenes.colmap_model import REMEDY, Frame, Image, Points, Rig, world_to_camera
 from nerfkit.scenes.files import Source
-from nerfkit.scenes.photos import SMALLER, missing_note, one_folder, photos_in, relative_name
+from nerfkit.scenes.photo_files import SMALLER, missing_note, one_folder, photos_in, relative_name
 
 SIGNS = tuple(
     f"{folder}cameras.{kind}" for folder in ("sparse/*/", "sparse/", "colmap/sparse/*/", "") for kind in ("bin", "txt")

@@ -19,7 +19,7 @@ import numpy as np
 from nerfkit.cameras.lens import Lens
 from nerfkit.errors import problem
 from nerfkit.scenes.colmap_model import IDENTITY, REMEDY, Frame, Image, Motion, Points, Rig, lens
-from nerfkit.scenes.photos import numbers
+from nerfkit.scenes.photo_files import numbers
 
 CAMERA = "CAMERA"  # the type of a sensor; others are IMUs
 

@@ -20,7 +20,7 @@ from nerfkit.errors import problem
 from nerfkit.scenes.arrays import npz
 from nerfkit.scenes.capture import Capture, Photo
 from nerfkit.scenes.files import Source
-from nerfkit.scenes.photos import data_folder, photos_in, picture_size, pinhole, skew_note
+from nerfkit.scenes.photo_files import data_folder, photos_in, picture_size, pinhole, skew_note
 
 SIGNS = ("cameras_sphere.npz", "cameras.npz")  # where both are there, NeuS's, whose ball is tight around the object
 WORLD, SCALE = "world_mat_", "scale_mat_"

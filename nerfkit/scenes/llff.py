@@ -21,7 +21,7 @@ from nerfkit.errors import problem
 from nerfkit.scenes.arrays import npy
 from nerfkit.scenes.capture import Capture, Photo
 from nerfkit.scenes.files import Source
-from nerfkit.scenes.photos import SMALLER, data_folder, photos_in
+from nerfkit.scenes.photo_files import SMALLER, data_folder, photos_in
 
 TABLE = "poses_bounds.npy"
 SIGNS = (TABLE,)

@@ -18,7 +18,7 @@ from nerfkit.cameras.poses import from_opencv, rigid_transform
 from nerfkit.errors import problem
 from nerfkit.scenes.capture import Capture, Photo
 from nerfkit.scenes.files import Source
-from nerfkit.scenes.photos import data_folder, missing_note, numbers, picture_size, pinhole, relative_name, skew_note
+from nerfkit.scenes.photo_files import data_folder, missing_note, numbers, picture_size, pinhole, relative_name, skew_note
 
 SIGNS = ("*_par.txt",)
 REMEDY = "Download the file again."

@@ -8,7 +8,7 @@ import pytest
 
 from nerfkit.errors import SceneError
 from nerfkit.scenes.files import Source
-from nerfkit.scenes.photos import numbers, photos_in, picture_size, pinhole, relative_name
+from nerfkit.scenes.photo_files import numbers, photos_in, picture_size, pinhole, relative_name
 from tests.scenes.captures import write_pictures
 
 NAMES = ("images/b.JPG", "images/a.png", "images/left/c.jpeg", "images/._a.png", "d.png")
