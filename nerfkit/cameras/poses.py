@@ -40,7 +40,8 @@ def rigid_transform(matrix: Any, where: str) -> np.ndarray:
             "Check whether the matrix is transposed.",
         )
     rotation = pose[:3, :3]
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > TOLERANCE:
+    huge = np.abs(rotation).max() > 2  # its square may overflow
+    if huge or np.abs(rotation @ rotation.T - np.eye(3)).max() > TOLERANCE:
         raise problem(where, "the pose's rotation is not orthonormal (it scales or shears)", expected, remedy)
     if np.linalg.det(rotation) < 0:
         raise problem(where, "the pose is mirrored (determinant -1)", "a right-handed rotation", remedy)
@@ -52,3 +53,11 @@ def inverse(pose: np.ndarray) -> np.ndarray:
     """The inverse (3,4) of a rigid transform (3,4)."""
     rotation = pose[:, :3].T
     return np.concatenate([rotation, -rotation @ pose[:, 3:]], axis=1)
+
+
+def from_opencv(world_to_camera: np.ndarray) -> np.ndarray:
+    """The pose (3,4), camera to world with OpenGL axes, of a rigid transform (3,4), world to camera with OpenCV axes.
+
+    OpenCV's camera looks along +z and has y pointing down, as in COLMAP, DTU and Middlebury.
+    """
+    return inverse(world_to_camera) * [1.0, -1.0, -1.0, 1.0]

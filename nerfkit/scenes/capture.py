@@ -1,4 +1,4 @@
-"""What the readers of photo formats return: which photos there are, from where, through what lens they were taken."""
+"""What the readers of photo formats return: which photos there are, taken from where and through what lens."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,13 +12,15 @@ class Photo(NamedTuple):
     """One photo as its format describes it.
 
     ``name`` of the file in the source; ``pose`` (3,4) float64, camera to world in the format's own units, OpenGL camera
-    axes (x right, y up, looks along -z); ``lens``; ``ignore``, the file of a mask whose black pixels teach nothing.
+    axes (x right, y up, looks along -z); ``lens``; ``ignore``, the file of a mask whose black pixels teach nothing;
+    ``alpha``, the file whose brightness is the photo's alpha: where it is black, there is nothing.
     """
 
     name: str
     pose: np.ndarray
     lens: Lens
     ignore: str | None = None
+    alpha: str | None = None
 
 
 @dataclass
@@ -31,6 +33,7 @@ class Capture:
         split: training and test photos; None where the format has none.
         up: the world's up axis where the format fixes it; else it is found from the cameras.
         notes: what a user should know of how it was read, a line each.
+        sphere: center and radius, in the poses' units, of the ball around the object where the format states one.
     """
 
     photos: list[Photo]
@@ -38,3 +41,4 @@ class Capture:
     split: tuple[list[int], list[int]] | None = None
     up: tuple[float, float, float] | None = None
     notes: list[str] = field(default_factory=list)
+    sphere: tuple[tuple[float, float, float], float] | None = None

@@ -91,6 +91,21 @@ class Source:
             ]
         return sorted(found)
 
+    def under(self, folder: str, deep: bool = True) -> list[str]:
+        """Names, sorted, of the files in ``folder`` ("." for the top) and, if ``deep``, in the folders inside it."""
+        if self._zip is None:
+            found = []
+            for parent, folders, files in os.walk(self.path / folder):
+                inside = Path(parent).relative_to(self.path)
+                found += [(inside / file).as_posix() for file in files]
+                if not deep:
+                    folders.clear()
+        else:
+            prefix = "" if folder == "." else f"{folder}/"
+            found = [name for name in self._names if name.startswith(prefix)]
+            found = [name for name in found if deep or "/" not in name[len(prefix) :]]
+        return sorted(name for name in found if not _is_shadow(name))
+
     @property
     def name(self) -> str:
         """What the scene is called: the name of the folder, wherever one stands, or of the zip."""

@@ -1,0 +1,61 @@
+"""Arrays of numbers from NumPy's .npy and .npz files of strangers; nothing in them is ever executed."""
+
+import io
+
+import numpy as np
+
+from nerfkit.errors import SceneError, problem
+from nerfkit.scenes.files import Source
+
+REMEDY = "Copy or export the file again."
+
+
+def npy(source: Source, name: str) -> np.ndarray:
+    """The array of a .npy file, float64.
+
+    Raises:
+        SceneError: the file is missing or damaged, or holds anything but finite numbers.
+    """
+    where = source.where(name)
+    try:
+        content = np.load(io.BytesIO(source.read(name)), allow_pickle=False)
+    except SceneError:
+        raise
+    except Exception as error:  # a damaged header raises a dozen unrelated types
+        raise _unreadable(where, error, "an intact .npy file") from error
+    return _numbers(content, where)
+
+
+def npz(source: Source, name: str, prefixes: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file whose names begin with one of ``prefixes``, float64.
+
+    Raises:
+        SceneError: the file is missing or damaged, or one of them holds anything but finite numbers.
+    """
+    where = source.where(name)
+    try:
+        content = np.load(io.BytesIO(source.read(name)), allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            raise ValueError("a single array")
+        found = {key: content[key] for key in content.files if key.startswith(prefixes)}
+    except SceneError:
+        raise
+    except Exception as error:
+        raise _unreadable(where, error, "an intact .npz file") from error
+    return {key: _numbers(value, f"{where}, {key}") for key, value in found.items()}
+
+
+def _unreadable(where: str, error: Exception, expected: str) -> SceneError:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return problem(where, f"cannot be read ({reason})", expected, REMEDY)
+
+
+def _numbers(value: object, where: str) -> np.ndarray:
+    """An array of finite numbers, float64."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
+        kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        raise problem(where, f"holds {kind}", "an array of numbers", REMEDY)
+    array = value.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise problem(where, "contains NaN or infinity", "finite numbers", REMEDY)
+    return array
