@@ -154,7 +154,8 @@ def sample_photos(
     expect("widths", widths, (cameras,), dtype=torch.int64, like=camera_to_world)
     expect_numbers("widths", widths, len(photos) + 1, least=1)
     expect("listed", listed, ("L",), dtype=torch.int64, like=camera_to_world)
-    expect_numbers("listed", listed, len(photos))
+    if listed.is_cuda:
+        expect_numbers("listed", listed, len(photos))  # once; a CPU's tensors are looked at each time: those drawn
     if count < 0 or (count and not len(listed)):
         raise ValueError(f"cannot draw {count} rays from {len(listed)} pixels")
     draw = Draw(seed, step).checked(count)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..checks import expect_numbers
 from ..philox import RAYS, Draw, uniform
 from ..philox.reference import words
 
@@ -20,6 +21,7 @@ def choose_listed(
     """View, row and column (R,) int64 of listed pixels drawn uniformly with replacement, and their colors (R,4)."""
     u = uniform(draw, RAYS, count, 2, device=listed.device).double()
     flat = listed[((u[:, 0] + u[:, 1] * 2.0**-24) * len(listed)).long()]
+    expect_numbers("listed", flat, len(photos))
     view = torch.searchsorted(offsets, flat, right=True) - 1
     within, width = flat - offsets[view], widths[view]
     return view, within // width, within % width, photos[flat].float() / 255

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from nerfkit.errors import ConfigError, problem
-from nerfkit.scenes.assemble import Background, background_color
+from nerfkit.scenes.assemble import Background, Frame, background_color
 from nerfkit.scenes.files import Source
 from nerfkit.scenes.scene import Scene, Similarity
 from nerfkit.schema import Options, option
@@ -14,15 +14,13 @@ from nerfkit.schema import Options, option
 __all__ = ["FORMATS", "Scene", "SceneOptions", "Similarity", "detect", "open_scene"]
 
 # Name -> the module whose ``load`` reads it, imported when it is asked for.
-FORMATS = {"clock": "nerfkit.studio.clock", "kaolin": "nerfkit.scenes.kaolin", "blender": "nerfkit.scenes.blender"}
+RENDERED = {"clock": "nerfkit.studio.clock", "kaolin": "nerfkit.scenes.kaolin", "blender": "nerfkit.scenes.blender"}
 
-# Signs by which formats that have no loader are told from a wrong path.
-_UNSUPPORTED = {
-    "nerfstudio": ("transforms.json",),
-    "colmap": ("sparse/*/cameras.*", "sparse/cameras.*", "cameras.bin", "cameras.txt"),
-    "llff": ("poses_bounds.npy",),
-    "dtu": ("cameras_sphere.npz", "cameras.npz"),
-}
+# Name -> the module whose ``read`` finds photos with their cameras, and whose ``SIGNS`` are files that only it has. The
+# first that fits is taken: COLMAP's cameras have more to say than what LLFF made of them.
+TAKEN = {name: f"nerfkit.scenes.{name}" for name in ("transforms", "colmap", "llff", "dtu", "middlebury")}
+
+FORMATS = (*RENDERED, *TAKEN)
 
 
 @dataclass
@@ -38,10 +36,18 @@ class SceneOptions(Options):
     resolution: int | None = option(None, "longer image side in pixels; null: as stored, the clock 512", least=8)
     background: Any = option(None, "black, white or [r,g,b] in [0,1]; null: white for blender, else black")
     holdout: int = option(10, "every so many-th view is held out where the format has no test split", least=2)
+    center: Any = option(None, "[x,y,z] of what to look at, in the scene's own units; null: found")
+    radius: float | None = option(None, "half the side of the cube around it, in these units; null: found", above=0)
+    up: Any = option(None, "the world's up axis: x, -x, y, -y, z, -z or [x,y,z]; null: the format's, or found")
+
+    def frame(self) -> Frame:
+        """What these options say of region and axes."""
+        return Frame.of(self.center, self.radius, self.up)
 
     def check(self) -> None:
         super().check()
         background_color(self.background, "black")
+        self.frame()
         made = self.name != "clock" or self.root is None
         self.expect("root", made, "null with scene=clock, which nerfkit makes itself; for photos say scene=auto")
 
@@ -53,6 +59,9 @@ def open_scene(
     resolution: int | None = None,
     background: Background = None,
     holdout: int = 10,
+    center: Any = None,
+    radius: float | None = None,
+    up: Any = None,
 ) -> Scene:
     """Load a scene, normalized, with its training and test views.
 
@@ -63,44 +72,47 @@ def open_scene(
             keeps the stored size.
         background: "black", "white" or three numbers in [0,1]; None takes the format's: white for blender, else black.
         holdout: views 0, holdout, 2 holdout, ... are the test views where the format has no test split.
+        center, radius: of the region of interest, in the scene's own units; None: found by masks, points and cameras.
+        up: "x", "-x", ..., "-z" or three numbers; None: the format's, or found.
 
     Raises:
         SceneError: the data cannot be used; the message names the file.
         ConfigError: an argument is out of its range, or ``root`` is missing.
     """
-    SceneOptions(name, None if root is None else str(root), resolution, background, holdout)  # it checks them
+    words = None if root is None else str(root)
+    frame = SceneOptions(name, words, resolution, background, holdout, center, radius, up).frame()  # checked
     if root is None and name != "clock":
         raise ConfigError(f"scene.root is missing; scene={name} reads files. Add scene.root=FOLDER_OR_ZIP.")
     found = detect(root) if name == "auto" and root is not None else name
-    scene: Scene = import_module(FORMATS[found]).load(
-        root, resolution=resolution, background=background, holdout=holdout
-    )
-    return scene
+    asked = {"resolution": resolution, "background": background, "holdout": holdout, "frame": frame}
+    if found in RENDERED:
+        scene: Scene = import_module(RENDERED[found]).load(root, **asked)
+        return scene
+    from nerfkit.scenes.develop import develop
+
+    assert root is not None
+    with Source(root) as source:
+        return develop(source, import_module(TAKEN[found]).read(source), found, **asked)  # type: ignore[arg-type]
 
 
 def detect(root: str | Path) -> str:
-    """The format of a folder or zip, a key of ``FORMATS``.
+    """The format of a folder or zip, one of ``FORMATS``.
 
     Raises:
-        SceneError: there is none, or it is one without a loader.
+        SceneError: there is none.
     """
-    supported = "the kaolin or blender format"
     with Source(root) as source:
         if source.find("*_metadata.json") and source.find("*_rgb.png"):
             return "kaolin"
         if source.find("transforms_train.json"):
             return "blender"
-        for format_name, signs in _UNSUPPORTED.items():
-            if any(source.find(sign) for sign in signs):
-                raise problem(
-                    str(root),
-                    f"the {format_name} format is not supported yet",
-                    supported,
-                    "Convert the data to one of them.",
-                )
+        for name, module in TAKEN.items():
+            if any(source.find(sign) for sign in import_module(module).SIGNS):
+                return name
         raise problem(
             str(root),
             "no known format",
-            f"{supported} (N_metadata.json with N_rgb.png, or transforms_train.json)",
+            "transforms.json, transforms_train.json, a COLMAP model (sparse/0), poses_bounds.npy, cameras.npz, "
+            "*_par.txt or N_metadata.json with N_rgb.png",
             "Check scene.root.",
         )

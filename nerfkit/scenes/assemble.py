@@ -1,6 +1,8 @@
 """The last steps that every loader shares: the split, the background, the normalization, the Scene."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,64 @@ from nerfkit.cameras import Cameras
 from nerfkit.errors import ConfigError, did_you_mean, problem
 from nerfkit.scenes.normalize import Box, camera_box, fit_box, hull_box, move
 from nerfkit.scenes.photos import Photos
+from nerfkit.scenes.region import Region
 from nerfkit.scenes.scene import Scene
 from nerfkit.schema import shown
 
 Color = tuple[float, float, float]
 Background = str | Sequence[float] | None
 
+AXES: dict[str, Color] = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
+AXES |= {f"-{name}": (-x, -y, -z) for name, (x, y, z) in AXES.items()}
 COLORS: dict[str, Color] = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
 MIN_TRAIN, MIN_TEST = 2, 1
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the user says of a scene instead of what is found in it, in the scene's own units.
+
+    ``center`` of the region of interest and its ``radius``, half the side of the cube; ``up``, a unit vector.
+    """
+
+    center: tuple[float, float, float] | None = None
+    radius: float | None = None
+    up: tuple[float, float, float] | None = None
+
+    @classmethod
+    def of(cls, center: Any = None, radius: float | None = None, up: Any = None) -> "Frame":
+        """From the options ``scene.center``, ``scene.radius`` and ``scene.up``.
+
+        Raises:
+            ConfigError: no point, or no direction.
+        """
+        if isinstance(up, str) and up in AXES:
+            up = AXES[up]
+        axis = None if up is None else _three(up, "scene.up", "x, -x, y, -y, z, -z or three numbers, such as [0,0,1]")
+        if axis is not None:
+            length = math.hypot(*axis)
+            if length == 0:
+                raise ConfigError("scene.up=[0,0,0]: expected a direction")
+            axis = (axis[0] / length, axis[1] / length, axis[2] / length)
+        middle = None if center is None else _three(center, "scene.center", "three numbers, such as [0,0,0.5]")
+        return cls(middle, radius, axis)
+
+    def applied(self, box: Box) -> Box:
+        """The box, or the cube that the user asks for."""
+        if self.center is None and self.radius is None:
+            return box
+        low, high = box
+        center = (low + high) / 2 if self.center is None else np.array(self.center)
+        radius = float((high - low).max()) / 2 if self.radius is None else self.radius
+        return center - radius, center + radius
+
+
+def _three(value: Any, key: str, expected: str) -> Color:
+    listed = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    numbers = [float(v) for v in listed if isinstance(v, int | float) and math.isfinite(v)]
+    if len(listed) != 3 or len(numbers) != 3:
+        raise ConfigError(f"{key}={shown(listed or value)}: expected {expected}")
+    return numbers[0], numbers[1], numbers[2]
 
 
 def background_color(value: Background, default: str, key: str = "scene.background") -> Color:
@@ -106,6 +158,9 @@ def assemble(
     provenance: dict[str, Any],
     notes: Sequence[str] = (),
     truth: str | None = None,
+    region: Region | None = None,
+    points: np.ndarray | None = None,
+    frame: Frame | None = None,
 ) -> Scene:
     """A normalized Scene from a loader's raw parts.
 
@@ -116,6 +171,9 @@ def assemble(
         camera_to_world: (N,3,4) in the scene's own units, OpenGL camera axes.
         intrinsics: (N,4) fx, fy, cx, cy in stored pixels.
         split: training and test views.
+        region: what to look at in photos without masks; None is the cube of half the mean camera distance.
+        points: (P,3) of the scene's surfaces in its own units.
+        frame: what the user says instead of all that.
         background, has_masks, up, provenance, notes, truth: as in ``Scene``; ``provenance`` has the ``views``' files.
 
     Raises:
@@ -127,11 +185,21 @@ def assemble(
     own = own.resized(*map(list, zip(*images.sizes, strict=True)))
     labels = provenance["views"]
     masks = [image[..., 3] for image in images]
-    box = _masked_box(own, masks, train, where, labels) if has_masks else camera_box(own[train])
+    if has_masks:
+        box = _masked_box(own, masks, train, where, labels)
+    else:
+        box = camera_box(own[train]) if region is None else region.box
+    frame = frame or Frame()
     if images.sizes[0] != stored_sizes[0]:
         sizes = [f"{width}x{height}" for height, width in (stored_sizes[0], images.sizes[0])]
         notes = [*notes, f"photos of {sizes[0]} are used at {sizes[1]}: scene.resolution={max(images.sizes[0])}"]
-    normalization = fit_box(box)
+    normalization = fit_box(frame.applied(box))
+    ground = None
+    if region is not None and region.ground is not None:
+        normal, offset = region.ground
+        moved = normalization.scale * offset + float(normal @ np.array(normalization.translation))
+        ground = (float(normal[0]), float(normal[1]), float(normal[2]), moved)
+    cloud = torch.from_numpy(np.empty((0, 3)) if points is None else points)
     cameras = move(own, normalization)
     return Scene(
         name=name,
@@ -142,8 +210,11 @@ def assemble(
         background=background,
         has_masks=has_masks,
         normalization=normalization,
-        up=up,
+        up=frame.up or up,
         provenance=provenance,
         notes=list(notes),
         truth=truth,
+        points=normalization.apply(cloud).float(),
+        ground=ground,
+        unbounded=region is not None,
     )

@@ -20,7 +20,7 @@ import numpy as np
 
 from nerfkit.cameras.poses import rigid_transform
 from nerfkit.errors import problem
-from nerfkit.scenes.assemble import Background, assemble, background_color, check_split, hold_out
+from nerfkit.scenes.assemble import Background, Frame, assemble, background_color, check_split, hold_out
 from nerfkit.scenes.files import Source, is_safe_name, require, require_number
 from nerfkit.scenes.images import decode, load_views, straight
 from nerfkit.scenes.scene import Scene
@@ -42,7 +42,14 @@ class _Frame(NamedTuple):
     where: str
 
 
-def load(root: str | Path, *, resolution: int | None = None, background: Background = None, holdout: int = 10) -> Scene:
+def load(
+    root: str | Path,
+    *,
+    resolution: int | None = None,
+    background: Background = None,
+    holdout: int = 10,
+    frame: Frame | None = None,
+) -> Scene:
     """Read a Blender data set; the frames of its test file follow those of its train file.
 
     Args:
@@ -50,6 +57,7 @@ def load(root: str | Path, *, resolution: int | None = None, background: Backgro
         resolution: longer image side in pixels; None keeps the stored size.
         background: name or color; None is white, over which published figures are measured.
         holdout: only where there is no test file: frames 0, holdout, 2 holdout, ... are the test views.
+        frame: what the user says of region and axes.
 
     Raises:
         SceneError, ConfigError: see ``open_scene``.
@@ -109,6 +117,7 @@ def load(root: str | Path, *, resolution: int | None = None, background: Backgro
         provenance={"path": where, "format": "blender", "views": [view.name for view in views]},
         notes=_notes(views, source.where(str(folder / TRAIN))),
         truth=truth,
+        frame=frame,
     )
 
 

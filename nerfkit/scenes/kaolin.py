@@ -17,7 +17,7 @@ import numpy as np
 
 from nerfkit.cameras.poses import inverse, rigid_transform
 from nerfkit.errors import problem
-from nerfkit.scenes.assemble import Background, assemble, background_color, hold_out
+from nerfkit.scenes.assemble import Background, Frame, assemble, background_color, hold_out
 from nerfkit.scenes.files import Source, require, require_number
 from nerfkit.scenes.images import Picture, decode, load_views, straight
 from nerfkit.scenes.scene import Scene
@@ -33,6 +33,7 @@ def load(
     holdout: int = 10,
     name: str | None = None,
     truth: str | None = None,
+    frame: Frame | None = None,
 ) -> Scene:
     """Read a Kaolin data set from a folder, or from a zip without unpacking it.
 
@@ -43,6 +44,7 @@ def load(
         holdout: views 0, holdout, 2 holdout, ... in numerical order are the test views.
         name: the scene's name; None takes the name of ``root``.
         truth: path of the true mesh, where it is known; None takes ``truth.ply`` beside the views, if it is there.
+        frame: what the user says of region and axes.
 
     Raises:
         SceneError, ConfigError: see ``open_scene``.
@@ -81,6 +83,7 @@ def load(
         up=(0.0, 1.0, 0.0),
         provenance={"path": where, "format": "kaolin", "views": [f"{stem}_rgb.png" for stem in stems]},
         truth=truth,
+        frame=frame,
     )
 
 

@@ -14,7 +14,7 @@ from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene, Similarity
 
 NAME = "scene.json"
-KEPT = ("name", "train", "test", "background", "up", "truth")
+KEPT = ("name", "train", "test", "background", "up", "truth", "ground", "unbounded")
 
 
 def record(scene: Scene, folder: Path) -> None:
@@ -45,8 +45,8 @@ def recorded(folder: Path) -> Scene | None:
         cameras = Cameras(poses, lenses, content["height"], content["width"])
         scale, translation = content["normalization"].values()
         empty = Photos.of([torch.zeros(1, 1, 4, dtype=torch.uint8).expand(*size, 4) for size in cameras.sizes])
-        plain: dict[str, Any] = {key: content[key] for key in KEPT}
-        plain |= {key: tuple(plain[key]) for key in ("background", "up")}
+        plain: dict[str, Any] = {key: content[key] for key in KEPT if key in content}
+        plain |= {key: tuple(plain[key]) for key in ("background", "up", "ground") if plain.get(key) is not None}
         similarity = Similarity(scale, tuple(translation))
         return Scene(images=empty, cameras=cameras, has_masks=False, normalization=similarity, **plain)
     except (ValueError, KeyError, TypeError) as error:

@@ -20,7 +20,7 @@ from nerfkit.cameras import Cameras, look_at
 from nerfkit.errors import problem
 from nerfkit.runs.progress import track
 from nerfkit.scenes import kaolin
-from nerfkit.scenes.assemble import Background
+from nerfkit.scenes.assemble import Background, Frame
 from nerfkit.scenes.files import TRUTH
 from nerfkit.scenes.scene import Scene
 from nerfkit.studio import clock_model
@@ -41,6 +41,7 @@ def load(
     background: Background = None,
     holdout: int = 10,
     views: int = VIEWS,
+    frame: Frame | None = None,
 ) -> Scene:
     """The clock as a scene, made first if it is not in the cache.
 
@@ -50,6 +51,7 @@ def load(
         background: name or color; None is black.
         holdout: views 0, holdout, 2 holdout, ... are the test views.
         views: how many cameras.
+        frame: what the user says of region and axes.
 
     Raises:
         SceneError: the folder cannot be written.
@@ -57,7 +59,13 @@ def load(
     stored = stored_resolution(resolution or RESOLUTION)
     folder = make_clock(clock_folder(root, stored, views), stored, views)
     return kaolin.load(
-        folder, resolution=resolution, background=background, holdout=holdout, name="clock", truth=str(folder / TRUTH)
+        folder,
+        resolution=resolution,
+        background=background,
+        holdout=holdout,
+        name="clock",
+        truth=str(folder / TRUTH),
+        frame=frame,
     )
 
 

@@ -1,0 +1,141 @@
+"""From what a reader found to a Scene: photos decoded, undistorted and shrunk, masks applied, the region found."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nerfkit.cameras import Cameras
+from nerfkit.cameras.lens import Lens
+from nerfkit.errors import problem
+from nerfkit.scenes.assemble import Background, Frame, assemble, background_color, check_split, hold_out
+from nerfkit.scenes.capture import Capture, Photo
+from nerfkit.scenes.files import Source
+from nerfkit.scenes.images import decode, in_threads, working_size
+from nerfkit.scenes.photos import Photos
+from nerfkit.scenes.region import Region, find_region
+from nerfkit.scenes.scene import Scene
+from nerfkit.scenes.undistort import pinhole, undistort
+
+LONGEST = 800  # pixels, where no resolution is asked for: phones take four times that, and training uses no more
+
+
+class _Developed(NamedTuple):
+    """``pixels`` (h,w,4) premultiplied, which of them are ``valid`` (h,w), the ``lens`` they were made for, and the
+    height and width ``stored``."""
+
+    pixels: Tensor
+    valid: Tensor
+    lens: Lens
+    stored: tuple[int, int]
+
+
+def develop(
+    source: Source,
+    capture: Capture,
+    format_name: str,
+    *,
+    resolution: int | None = None,
+    background: Background = None,
+    holdout: int = 10,
+    frame: Frame | None = None,
+) -> Scene:
+    """The scene of a capture; everything downstream sees pinhole cameras.
+
+    Args:
+        source: holds the files that the capture names.
+        resolution: longer side of each photo in pixels; None is the stored size, ``LONGEST`` at the most.
+        background: None is black.
+        holdout: where the capture has no split, photos 0, holdout, 2 holdout, ... are the test views.
+        frame: what the user says of region and axes.
+
+    Raises:
+        SceneError, ConfigError: see ``open_scene``.
+    """
+    where, photos = str(source.path), capture.photos
+    color = background_color(background, "black")
+    if capture.split is None:
+        split = hold_out(len(photos), holdout, where)
+    else:
+        split = capture.split
+        check_split(*split, where, "Add photos to the split's lists, or remove the lists.")
+    side = LONGEST if resolution is None else resolution
+    done = in_threads(lambda view: _develop(source, photos[view], side), len(photos), f"reading {source.name}")
+    known = all(bool(photo.valid.all()) for photo in done)
+    images = Photos.of([photo.pixels for photo in done], None if known else [~photo.valid for photo in done])
+    transparent = any(bool((photo.pixels[..., 3] < 255)[photo.valid].any()) for photo in done)
+    poses, lenses = np.stack([photo.pose for photo in photos]), np.array([photo.lens.intrinsics for photo in done])
+    notes = [*capture.notes]
+    region = None
+    if not transparent:
+        cameras = Cameras(
+            torch.from_numpy(poses), torch.from_numpy(lenses), *map(list, zip(*images.sizes, strict=True))
+        )
+        region = _region(capture, cameras[split[0]])
+        notes.append(f"the region of interest: {region.how}; scene.center and scene.radius say otherwise")
+    if done[0].stored != images.sizes[0] and resolution is None:
+        sizes = [f"{width}x{height}" for height, width in (done[0].stored, images.sizes[0])]
+        notes.append(f"photos of {sizes[0]} are used at {sizes[1]}: scene.resolution={max(images.sizes[0])}")
+    return assemble(
+        name=source.name,
+        where=where,
+        images=images,
+        stored_sizes=images.sizes,
+        camera_to_world=poses,
+        intrinsics=lenses,
+        split=split,
+        background=color,
+        has_masks=transparent,
+        up=capture.up or (0.0, 0.0, 1.0) if region is None else tuple(capture.up or region.up.tolist()),
+        provenance={"path": where, "format": format_name, "views": [photo.name for photo in photos]},
+        notes=notes,
+        region=region,
+        points=capture.points,
+        frame=frame,
+    )
+
+
+def _region(capture: Capture, cameras: Cameras) -> Region:
+    found = find_region(cameras, capture.points)
+    if capture.sphere is None:
+        return found
+    center, radius = np.array(capture.sphere[0]), capture.sphere[1]
+    return found._replace(box=(center - radius, center + radius), how="the sphere that its files state")
+
+
+def _develop(source: Source, photo: Photo, side: int) -> _Developed:
+    where = source.where(photo.name)
+    rgba = decode(source.read(photo.name), where)
+    height, width = rgba.shape[:2]
+    lens = photo.lens
+    if abs(lens.width / lens.height * height / width - 1) > 0.01:
+        raise problem(
+            where,
+            f"the photo is {width}x{height}, its camera's pictures are {lens.width}x{lens.height}",
+            "the same aspect",
+            "Use the photos that the poses were found with; a photo that was turned or cropped since does not fit.",
+        )
+    lens = lens.resized(width, height)
+    if photo.alpha is not None:
+        rgba = rgba.copy()
+        rgba[..., 3] = _mask(source, photo.alpha, (height, width))
+    ignore = None if photo.ignore is None else _mask(source, photo.ignore, (height, width)) == 0
+    target = pinhole(lens, where)
+    rows, columns = working_size(target.height, target.width, side)
+    target = target.resized(columns, rows)
+    pixels, valid = undistort(rgba, ignore, lens, target)
+    return _Developed(torch.from_numpy(pixels), torch.from_numpy(valid), target, (height, width))
+
+
+def _mask(source: Source, name: str, size: tuple[int, int]) -> np.ndarray:
+    where = source.where(name)
+    mask = decode(source.read(name), where, "L")
+    if mask.shape != size:
+        raise problem(
+            where,
+            f"the mask is {mask.shape[1]}x{mask.shape[0]}",
+            f"{size[1]}x{size[0]}, as its photo",
+            "Export it again in the photo's size.",
+        )
+    return mask
