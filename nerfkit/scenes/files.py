@@ -147,7 +147,7 @@ class Source:
         """
         try:
             content = json.loads(self.read(name))
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # also for an integer of more than 4300 digits
             raise problem(
                 self.where(name), f"malformed JSON ({error})", "a JSON object", "Repair it, or export it again."
             ) from error
