@@ -69,7 +69,7 @@ def relative_name(source: Source, name: str, where: str) -> str:
 def _is_possible(path: PurePosixPath) -> bool:
     """Whether file systems take such a name: they raise for one that is too long, or that is no proper Unicode."""
     try:
-        return len(str(path).encode()) < 2048 and all(len(part.encode()) <= 255 for part in path.parts)
+        return all(len(part.encode()) <= 255 for part in path.parts)
     except UnicodeEncodeError:
         return False
 

@@ -13,6 +13,7 @@ TYPES = {
 ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 
 
+@np.errstate(invalid="ignore")  # a NaN that signals
 def ply_points(data: bytes) -> np.ndarray:
     """The positions (P,3) float64 of the vertices, a PLY file's first element; those that are not finite are left out.
 

@@ -68,6 +68,7 @@ class _Table(NamedTuple):
     files: dict[str, str]
 
 
+@np.errstate(all="ignore")  # numbers of extreme sizes are refused, without a warning
 def read(source: Source) -> Capture:
     """The photos of a ``transforms.json``, at the top or one folder down.
 
@@ -102,7 +103,8 @@ def _table(source: Source, folder: PurePosixPath) -> _Table:
     frames = []
     for index, frame in enumerate(listed):
         label = f"{where}, frame {index}"
-        frames.append(_Frame(_stated(frame), _path(source, folder, require(frame, "file_path", label), label), label))
+        keys = _stated(frame)
+        frames.append(_Frame(keys, _path(source, folder, require(keys, "file_path", label), label), label))
     names = [frame.name for frame in frames]
     files = _files(source, folder, names)
     sized = all({"w", "h"} <= {*top, *frame.keys} for frame in frames)
@@ -144,10 +146,12 @@ def _files(source: Source, folder: PurePosixPath, names: Iterable[str]) -> dict[
     parents = {str(PurePosixPath(name).parent) for name in lacking}  # links that a walk through the folder leaves out
     pictures = set(photos_in(source, str(folder), deep=True)).union(*(photos_in(source, place) for place in parents))
     alike: dict[str, list[str]] = {}
-    for picture in pictures.difference(files):
+    for picture in pictures:
         alike.setdefault(_stem(picture), []).append(picture)
+    taken = set(files)
     for name in lacking:
-        found = alike.get(_stem(name), [])
+        bare = _stem(name) == name.lower()
+        found = [picture for picture in alike.get(_stem(name), []) if bare or picture not in taken]
         if f"{name}.png" in found:
             files[name] = f"{name}.png"
         elif len(found) == 1:

@@ -88,7 +88,7 @@ def _is_fisheye(both: Keys, where: str) -> bool:
     other = next((key for key in OTHER_KINDS if both.get(key) not in (None, False)), None)
     if other is not None:
         raise problem(
-            where, f"a {other} camera", "a perspective or fisheye camera", "Render perspective pictures of it."
+            where, f"the camera is {other}", "a perspective or fisheye camera", "Render perspective pictures of it."
         )
     flag = both.get("is_fisheye")
     if flag not in (None, False, True):
