@@ -113,9 +113,8 @@ class Source:
         return (path.stem if self._zip is not None else path.name) or "scene"
 
     def exists(self, name: str) -> bool:
-        return (
-            name in self._names if self._zip is not None else os.path.isfile(self.path / name)
-        )  # no error for any name
+        """Whether there is a file of that name, which may be any text."""
+        return name in self._names if self._zip is not None else os.path.isfile(self.path / name)
 
     def truth(self, folder: PurePosixPath) -> str | None:
         """The path of the true mesh in ``folder``; None if there is none, or if it is packed in a zip."""
