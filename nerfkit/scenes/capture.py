@@ -13,7 +13,8 @@ class Photo(NamedTuple):
 
     ``name`` of the file in the source; ``pose`` (3,4) float64, camera to world in the format's own units, OpenGL camera
     axes (x right, y up, looks along -z); ``lens``; ``ignore``, the file of a mask whose black pixels teach nothing;
-    ``alpha``, the file whose brightness is the photo's alpha: where it is black, there is nothing.
+    ``alpha``, the file whose brightness is the photo's alpha: where it is black, there is nothing; ``moving``, the file
+    of a mask whose pixels teach nothing unless they are black, the opposite of ``ignore``.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Photo(NamedTuple):
     lens: Lens
     ignore: str | None = None
     alpha: str | None = None
+    moving: str | None = None
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Capture:
     Attributes:
         photos: sorted by name; no file is missing.
         points: (P,3) float64 that the poses were found with, in the same units; (0,3) where none are kept.
-        split: training and test photos; None where the format has none.
+        split: training and test photos; None where the format has none. A photo may be in neither.
         up: the world's up axis where the format fixes it; else it is found from the cameras.
         notes: what a user should know of how it was read, a line each.
         sphere: center and radius, in the poses' units, of the ball around the object where the format states one.

@@ -113,7 +113,8 @@ class Source:
         return (path.stem if self._zip is not None else path.name) or "scene"
 
     def exists(self, name: str) -> bool:
-        return name in self._names if self._zip is not None else (self.path / name).is_file()
+        """Whether there is a file of that name, which may be any text."""
+        return name in self._names if self._zip is not None else os.path.isfile(self.path / name)
 
     def truth(self, folder: PurePosixPath) -> str | None:
         """The path of the true mesh in ``folder``; None if there is none, or if it is packed in a zip."""
@@ -147,7 +148,7 @@ class Source:
         """
         try:
             content = json.loads(self.read(name))
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # also for an integer of more than 4300 digits
             raise problem(
                 self.where(name), f"malformed JSON ({error})", "a JSON object", "Repair it, or export it again."
             ) from error

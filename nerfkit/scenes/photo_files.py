@@ -48,7 +48,7 @@ def one_folder(source: Source, folders: set[str], what: str) -> str:
 
 
 def relative_name(source: Source, name: str, where: str) -> str:
-    """A photo's name out of an untrusted file, relative, with forward slashes.
+    """A file's name out of an untrusted file, relative, with forward slashes.
 
     An absolute one becomes relative to the source's folder.
 
@@ -59,12 +59,19 @@ def relative_name(source: Source, name: str, where: str) -> str:
     root = PurePosixPath(os.path.abspath(source.path).replace("\\", "/"))
     if path.is_absolute() and path.is_relative_to(root):
         path = path.relative_to(root)
-    too_long = any(len(part.encode()) > 255 for part in path.parts)  # file systems raise for those
-    if not path.parts or too_long or not is_safe_name(str(path)):
+    if not path.parts or not _is_possible(path) or not is_safe_name(str(path)):
         raise problem(
-            where, f"the photo's name is {name[:80]!r}", "a path inside the data set's folder", "Correct the name."
+            where, f"the file's name is {name[:80]!r}", "a path inside the data set's folder", "Correct the name."
         )
     return str(path)
+
+
+def _is_possible(path: PurePosixPath) -> bool:
+    """Whether file systems take such a name: they raise for one that is too long, or that is no proper Unicode."""
+    try:
+        return all(len(part.encode()) <= 255 for part in path.parts)
+    except UnicodeEncodeError:
+        return False
 
 
 def numbers(words: Sequence[str], where: str) -> list[float]:

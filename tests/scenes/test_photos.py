@@ -54,7 +54,7 @@ def test_names_stay_inside(tmp_path: Path) -> None:
             "C:/a.png",
             f"{tmp_path}/../a",
         ):
-            with pytest.raises(SceneError, match="file: the photo's name is"):
+            with pytest.raises(SceneError, match="file: the file's name is"):
                 relative_name(source, name, "file")
 
 
