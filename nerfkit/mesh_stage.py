@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 from nerfkit.config import TrainOptions
-from nerfkit.fit.extract import surface_colors
+from nerfkit.fit.extract import cutting_plane, surface_colors
 from nerfkit.fit.refine import refine_mesh
 from nerfkit.fit.refine_measure import evaluate_mesh
 from nerfkit.fit.refine_targets import field_depth
 from nerfkit.fit.specular import Specular
 from nerfkit.fit.specular_fit import fit_specular
+from nerfkit.fit.subject import alone, masked
 from nerfkit.fit.texels import texel_looks
 from nerfkit.mesh.bake import texel_map
 from nerfkit.mesh.files.io import load_mesh
@@ -24,6 +25,7 @@ from nerfkit.runs.report import table
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.timelapse import turntable
 from nerfkit.volume.model import RadianceModel
+from nerfkit.volume.samplers import OccupancySampler
 
 LABELS = {
     "psnr": "PSNR, dB",
@@ -50,6 +52,10 @@ def refine_stage(
         coarse: with vertex colors, in normalized units.
     """
     o, seed, coarse = config.refine, config.seed, coarse.to(model.device)
+    if scene.unbounded and isinstance(model.sampler, OccupancySampler):
+        model = alone(model, coarse, cutting_plane(scene, config.extract))
+        scene = masked(scene, model)
+        record.log("the photos have no masks: the field's own opacity of the object takes their place")
     before = evaluate_mesh(coarse, scene, scene.test)
     start = time.perf_counter()
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nerfkit.fit.subject import Plane, above, middle_part
 from nerfkit.mesh.clean import decimate, remove_floaters, remove_hidden, smooth
 from nerfkit.mesh.extract import MAX_RESOLUTION, extract_mesh
 from nerfkit.mesh.mesh import Mesh, vertex_normals
@@ -30,6 +31,9 @@ class ExtractOptions(Options):
         None, "density of the surface; null: half the light is blocked within four cells", above=0
     )
     faces: int = option(8000, "budget after decimation; a tetrahedron has 4", least=4)
+    plane: str = option(
+        "auto", "what carries the object, where photos have no masks: auto cuts it off, keep", choices=("auto", "keep")
+    )
     min_part: float = option(
         0.02, "parts with less than this share of the largest part's area are dropped", least=0, most=1
     )
@@ -38,12 +42,15 @@ class ExtractOptions(Options):
 def coarse_mesh(model: RadianceModel, scene: Scene, options: ExtractOptions) -> Mesh:
     """The surface of a field, at most ``options.faces`` triangles, with vertex colors, in normalized units.
 
+    Where nothing masks the photos, the part in the middle, without what carries it (``nerfkit.fit.subject``).
+
     Raises:
         SceneError: the field has no surface.
     """
+    density, plane = model.density, cutting_plane(scene, options)
     with Progress("extract") as progress:
         dense = extract_mesh(
-            model.density,
+            density if plane is None else above(density, plane),
             resolution=options.resolution,
             level=options.level,
             occupancy=model.occupied,
@@ -52,9 +59,16 @@ def coarse_mesh(model: RadianceModel, scene: Scene, options: ExtractOptions) -> 
         )
     dense = remove_floaters(dense, options.min_part)
     dense = remove_hidden(dense, seen_faces(dense.to(model.device), scene).to(dense.faces.device))
+    if scene.unbounded:
+        dense = middle_part(dense)
     mesh = remove_floaters(decimate(smooth(dense, SMOOTHING), options.faces), options.min_part)
     normals = vertex_normals(mesh.vertices, mesh.faces)
     return replace(mesh, colors=surface_colors(model, mesh.vertices, normals))
+
+
+def cutting_plane(scene: Scene, options: ExtractOptions) -> Plane | None:
+    """Normal and offset of the plane below which nothing counts; None for none."""
+    return scene.ground if scene.unbounded and options.plane == "auto" else None
 
 
 def seen_faces(mesh: Mesh, scene: Scene) -> Tensor:

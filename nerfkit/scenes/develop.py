@@ -120,11 +120,15 @@ def _develop(source: Source, photo: Photo, side: int) -> _Developed:
     if photo.alpha is not None:
         rgba = rgba.copy()
         rgba[..., 3] = _mask(source, photo.alpha, (height, width))
-    ignore = None if photo.ignore is None else _mask(source, photo.ignore, (height, width)) == 0
+    ignore = np.zeros((height, width), bool)
+    if photo.ignore is not None:
+        ignore |= _mask(source, photo.ignore, (height, width)) == 0
+    if photo.moving is not None:
+        ignore |= _mask(source, photo.moving, (height, width)) != 0
     target = pinhole(lens, where)
     rows, columns = working_size(target.height, target.width, side)
     target = target.resized(columns, rows)
-    pixels, valid = undistort(rgba, ignore, lens, target)
+    pixels, valid = undistort(rgba, ignore if ignore.any() else None, lens, target)
     return _Developed(torch.from_numpy(pixels), torch.from_numpy(valid), target, (height, width))
 
 

@@ -42,8 +42,8 @@ class FarOptions(Options):
     field: str = option(
         "auto", "a second field for it; auto: where photos have no masks", choices=("auto", "harmonic", "none")
     )
-    samples: int = option(32, "on each ray, from the region's back to the sky", least=2)
-    width: int = option(64, "columns of its field's layers", least=1)
+    samples: int = option(24, "on each ray, from the region's back to the sky", least=2)
+    width: int = option(32, "columns of its field's layers", least=1)
     depth: int = option(3, "its hidden layers", least=1)
     octaves: int = option(8, "of its contracted positions", least=1, most=16)
 

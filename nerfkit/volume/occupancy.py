@@ -32,6 +32,8 @@ class OccupancyGrid(nn.Module):
         decay: of the upper bound, per update of the cell.
         share: an update visits every ``share``-th allowed cell.
         min_transmittance: what is behind this much, by the lower bound, need not be sampled.
+        rest: of the cells that an update would visit and that are not occupied, every ``rest``-th is visited. Where the
+            whole box is allowed, most is empty, and asking for it would take a third of the training.
     """
 
     allowed: Tensor
@@ -40,11 +42,19 @@ class OccupancyGrid(nn.Module):
     occupied: Tensor
 
     def __init__(
-        self, allowed: Tensor, step_size: float, *, threshold: float, decay: float, share: int, min_transmittance: float
+        self,
+        allowed: Tensor,
+        step_size: float,
+        *,
+        threshold: float,
+        decay: float,
+        share: int,
+        min_transmittance: float,
+        rest: int = 1,
     ) -> None:
         super().__init__()
         self.step_size, self.threshold, self.decay, self.share = step_size, threshold, decay, share
-        self.min_transmittance = min_transmittance
+        self.min_transmittance, self.rest = min_transmittance, rest
         self.register_buffer("allowed", allowed)
         self.register_buffer("density", torch.zeros(allowed.shape, device=allowed.device))
         self.register_buffer("solid", torch.zeros(allowed.shape, device=allowed.device))
@@ -55,6 +65,19 @@ class OccupancyGrid(nn.Module):
         """Cells along each side, G."""
         return self.allowed.shape[0]
 
+    def restricted(self, cells: Tensor) -> "OccupancyGrid":
+        """What this grid knows, of ``cells`` (G,G,G) bool alone."""
+        grid = OccupancyGrid(
+            self.occupied & cells,
+            self.step_size,
+            threshold=self.threshold,
+            decay=self.decay,
+            share=self.share,
+            min_transmittance=self.min_transmittance,
+        )
+        grid.density, grid.solid = self.density, self.solid * cells
+        return grid
+
     @property
     def fraction(self) -> float:
         """Occupied cells over all cells."""
@@ -64,6 +87,9 @@ class OccupancyGrid(nn.Module):
     def update(self, field: Field, draw: philox.Draw, visit: int, *, prune: bool) -> None:
         """Visits the cells whose number is ``visit`` modulo ``share``; marks anew which are occupied if ``prune``."""
         cells = self.allowed.flatten().nonzero()[:, 0][visit % self.share :: self.share]  # (C,)
+        if prune and self.rest > 1:
+            turn = torch.arange(len(cells), device=cells.device) % self.rest == visit // self.share % self.rest
+            cells = cells[turn | self.occupied.view(-1)[cells]]
         G = self.resolution
         corner = torch.stack([cells // (G * G), cells // G % G, cells % G], -1)  # (C, 3)
         random = philox.uniform(draw, philox.DENSITY_GRID, len(cells), 3, device=cells.device)

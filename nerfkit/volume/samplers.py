@@ -19,6 +19,8 @@ SAMPLERS = Registry("sampler")
 """Name of a sampler -> its options, whose ``build`` makes it and whose ``scale`` says what the field's positions are
 multiplied by. A new sampler is one module with ``@SAMPLERS.register``."""
 
+EMPTY_REST = 8  # where no mask narrows the grid, empty cells are visited so much more rarely
+
 # Of a lock-step sampler; the occupancy sampler keeps to trainer.samples by itself.
 SAMPLES_AT_ONCE = {"cpu": 1 << 15, "cuda": 1 << 20}
 
@@ -151,6 +153,7 @@ class OccupancyOptions(SamplerOptions):
             decay=self.decay,
             share=self.share,
             min_transmittance=self.min_transmittance,
+            rest=EMPTY_REST if scene is not None and scene.unbounded else 1,
         )
         return OccupancySampler(grid, update_every=self.update_every, warmup=self.warmup)
 

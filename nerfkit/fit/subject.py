@@ -1,0 +1,93 @@
+"""The thing in the middle, for photos without masks: cut off what carries it, keep its part, and let the field mask it.
+
+The region holds the thing, a piece of the table that it stands on, perhaps of a wall.
+The density counts above the supporting plane only, so that the surface is cut there. Of the parts that leaves, the one
+with most surface near the region's center is the thing. The field's cells around it then show it alone, and their
+opacity in each photo is its mask.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from nerfkit.mesh.mesh import Mesh, face_areas
+from nerfkit.mesh.repair import select_faces
+from nerfkit.mesh.sampling import sample_surface
+from nerfkit.mesh.topology import components
+from nerfkit.runs.progress import track
+from nerfkit.scenes.photos import Photos
+from nerfkit.scenes.scene import Scene
+from nerfkit.volume.model import RadianceModel
+from nerfkit.volume.samplers import OccupancySampler
+
+Plane = tuple[float, float, float, float]
+
+CENTER = 0.4  # of the region's half side: surface that far from the middle has a say in which part is the thing
+THICK = 2  # cells around its surface that belong to the thing
+POINTS = 300_000  # on its surface, many to a cell
+UNSURE = (0.2, 0.8)  # opacities between which a pixel is neither the thing nor not
+
+
+def above(density: Callable[[Tensor], Tensor], plane: Plane) -> Callable[[Tensor], Tensor]:
+    """The density above a plane n p = offset, and 0 below."""
+
+    def cut(points: Tensor) -> Tensor:
+        height = points @ points.new_tensor(plane[:3]) - plane[3]
+        return torch.where(height > 0, density(points), 0.0)
+
+    return cut
+
+
+def middle_part(mesh: Mesh) -> Mesh:
+    """The connected part with most area near the center; the largest, where none is near."""
+    label, area = components(mesh), face_areas(mesh.vertices, mesh.faces)
+    distance = mesh.vertices[mesh.faces].mean(1).norm(dim=-1)  # (F,)
+    near = area * torch.exp(-((distance / CENTER) ** 2))
+    total = torch.zeros(int(label.max()) + 1, device=label.device).index_add(0, label, near)
+    return select_faces(mesh, label == total.argmax())
+
+
+def cells_around(mesh: Mesh, resolution: int, plane: Plane | None) -> Tensor:
+    """The cells of a grid over [-1,1]^3 that hold the thing: within two of its surface, inside, above the plane.
+
+    Returns:
+        (G,G,G) bool on the CPU.
+    """
+    points = sample_surface(mesh.vertices.cpu(), mesh.faces.cpu(), POINTS).points
+    index = ((points + 1) / 2 * resolution).long().clamp(0, resolution - 1)
+    surface = np.zeros((resolution,) * 3, bool)
+    surface[tuple(index.T.numpy())] = True
+    thick = ndimage.binary_dilation(surface, np.ones((3, 3, 3), bool), THICK)
+    cells = torch.from_numpy(ndimage.binary_fill_holes(thick))
+    if plane is not None:
+        line = (torch.arange(resolution) + 0.5) * 2 / resolution - 1
+        middle = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1)  # (G, G, G, 3)
+        cells &= middle @ middle.new_tensor(plane[:3]) > plane[3]
+    return cells
+
+
+def alone(model: RadianceModel, mesh: Mesh, plane: Plane | None) -> RadianceModel:
+    """The field of the thing alone, without what is around and beyond it; shares the model's weights."""
+    sampler = model.sampler
+    assert isinstance(sampler, OccupancySampler)
+    cells = cells_around(mesh, sampler.grid.resolution, plane).to(model.device)
+    return RadianceModel(model.field, OccupancySampler(sampler.grid.restricted(cells)))
+
+
+def masked(scene: Scene, model: RadianceModel) -> Scene:
+    """The scene with the opacity of ``model``, the thing alone, as the masks of all photos.
+
+    Pixels where it is between 0.2 and 0.8 are ignored: the field does not know.
+    """
+    pictures, ignored = [], []
+    for view in track(range(len(scene.images)), len(scene.images), "masks"):
+        alpha = model.render_view(scene.cameras, view).alpha.cpu()[..., None]  # (H, W, 1)
+        photo = scene.images[view].cpu()
+        pictures.append(torch.cat([photo[..., :3] * alpha, 255 * alpha], -1).round().to(torch.uint8))
+        unsure = (alpha[..., 0] > UNSURE[0]) & (alpha[..., 0] < UNSURE[1])
+        ignored.append(unsure | ~scene.images.known(view).cpu())
+    return replace(scene, images=Photos.of(pictures, ignored), has_masks=True, unbounded=False)
