@@ -10,7 +10,6 @@ from nerfkit.raster.visibility import RasterizerOptions
 from nerfkit.scenes import SceneOptions
 from nerfkit.schema import Options, nested, option
 from nerfkit.view.options import TimelapseOptions, VideoOptions
-from nerfkit.volume.far import FarOptions
 
 STAGES = ("field", "extract", "refine", "export", "video")
 DEVICES = ("auto", "cpu", "cuda")
@@ -50,7 +49,6 @@ class TrainOptions(Options):
     scene: SceneOptions = nested(SceneOptions)
     field: Any = option(None, "out of nerfkit.fields.FIELDS")
     sampler: Any = option(None, "out of nerfkit.volume.SAMPLERS")
-    far: FarOptions = nested(FarOptions)
     trainer: TrainerOptions = nested(TrainerOptions)
     extract: ExtractOptions = nested(ExtractOptions)
     rasterizer: RasterizerOptions = nested(RasterizerOptions)

@@ -25,7 +25,7 @@ from nerfkit.runs.report import table
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.timelapse import turntable
 from nerfkit.volume.model import RadianceModel
-from nerfkit.volume.samplers import OccupancySampler
+from nerfkit.volume.nested import NestedSampler
 
 LABELS = {
     "psnr": "PSNR, dB",
@@ -52,7 +52,7 @@ def refine_stage(
         coarse: with vertex colors, in normalized units.
     """
     o, seed, coarse = config.refine, config.seed, coarse.to(model.device)
-    if scene.unbounded and isinstance(model.sampler, OccupancySampler):
+    if scene.unbounded and isinstance(model.sampler, NestedSampler):
         model = alone(model, coarse, cutting_plane(scene, config.extract))
         scene = masked(scene, model)
         record.log("the photos have no masks: the field's own opacity of the object takes their place")

@@ -30,7 +30,7 @@ from nerfkit.volume import SAMPLERS
 COMMANDS: dict[str, type[Options]] = {"train": TrainOptions, "render": RenderOptions}
 Made = TypeVar("Made", bound=Options)
 Registered = tuple[tuple[str, str, type[Options]], ...]  # group, name, options
-PLAIN_GROUPS = ("far", "trainer", "extract", "rasterizer", "refine", "export")
+PLAIN_GROUPS = ("trainer", "extract", "rasterizer", "refine", "export")
 
 
 class Leaf(NamedTuple):

@@ -4,22 +4,16 @@ from typing import Any
 
 import torch
 
+from nerfkit.fields.contracted import ContractedField
 from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.scenes import open_scene
 from nerfkit.scenes.scene import Scene
-from nerfkit.volume.far import FarOptions
 from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.samplers import OccupancyOptions
 
 
 def build_model(
-    scene: Scene,
-    field: Any = None,
-    sampler: Any = None,
-    far: FarOptions | None = None,
-    *,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
+    scene: Scene, field: Any = None, sampler: Any = None, *, seed: int = 0, device: torch.device | str = "cpu"
 ) -> RadianceModel:
     """An untrained model of a scene, on ``device``.
 
@@ -27,7 +21,6 @@ def build_model(
         scene: its masks and cameras say where the sampler looks, and how large the field's world is.
         field: options out of ``FIELDS``, such as ``HarmonicOptions(width=32)``; None takes ``HarmonicOptions()``.
         sampler: options out of ``SAMPLERS``; None takes ``OccupancyOptions()``.
-        far: what lies beyond the region; None takes ``FarOptions()``.
         seed: of the initial weights.
 
     Raises:
@@ -36,8 +29,9 @@ def build_model(
     field = HarmonicOptions() if field is None else field
     sampler = OccupancyOptions() if sampler is None else sampler
     made = field.build(scale=sampler.scale(scene), seed=seed, device=device)
-    beyond = (FarOptions() if far is None else far).build(scene, seed=seed, device=device)
-    return RadianceModel(made, sampler.build(scene), beyond).to(device)
+    if scene.unbounded and isinstance(sampler, OccupancyOptions):
+        made = ContractedField(made)
+    return RadianceModel(made, sampler.build(scene)).to(device)
 
 
 def model_of(config: Any, scene: Scene, device: torch.device | str = "cpu", rendering: bool = False) -> RadianceModel:
@@ -48,7 +42,7 @@ def model_of(config: Any, scene: Scene, device: torch.device | str = "cpu", rend
         ConfigError: as ``build_model``.
     """
     field = config.field.for_rendering(device) if rendering else config.field
-    return build_model(scene, field, config.sampler, config.far, seed=config.seed, device=device)
+    return build_model(scene, field, config.sampler, seed=config.seed, device=device)
 
 
 def load_scene(config: Any) -> Scene:

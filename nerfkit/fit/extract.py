@@ -91,7 +91,7 @@ def surface_colors(model: RadianceModel, points: Tensor, normals: Tensor) -> Ten
     # A lock-step sampler begins at its near plane, which must not lie behind the surface.
     start = FEELER + model.sampler.near
     for p, n in model.pieces(points, normals):
-        pixels, _ = model.render_rays(p + n * start, -n, region=True)
+        pixels, _ = model.render_rays(p + n * start, -n)
         offsets = torch.arange(len(p) + 1, device=p.device)
         plain = model.field(p, offsets, -n)[1]
         through = pixels.color / pixels.opacity.clamp_min(1e-6)[:, None]

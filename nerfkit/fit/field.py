@@ -135,7 +135,7 @@ class FieldFit:
         self._average = RunningAverage(model, options.ema)
         self.average = self._average.model
         device = model.device
-        self.pixels = TrainingPixels(scene, model.sampler if model.far is None else None, device)
+        self.pixels = TrainingPixels(scene, model.sampler, device)
         self.background = torch.tensor(scene.background, device=device)
         self.optimizer = torch.optim.Adam(model.parameter_groups(), lr=1e-3, eps=1e-15, fused=True)
         self.watch, self.waits = FiniteWatch(model.named_parameters(), device), device.type == "cpu"

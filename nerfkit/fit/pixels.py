@@ -34,8 +34,7 @@ class TrainingPixels:
         outside: mean squared error of the others, which all render as the scene's background.
     """
 
-    def __init__(self, scene: Scene, sampler: Sampler | None, device: torch.device) -> None:
-        """``sampler`` None: every ray meets something."""
+    def __init__(self, scene: Scene, sampler: Sampler, device: torch.device) -> None:
         self.cameras = scene.cameras.to(device)
         self.train = torch.tensor(scene.train, device=device)
         self.sizes = [scene.cameras.sizes[view] for view in scene.train]
@@ -46,8 +45,7 @@ class TrainingPixels:
         chosen, missed, total = [], torch.zeros((), dtype=torch.float64, device=device), 0
         for view in scene.train:
             rays = (t.contiguous() for t in self.cameras.image_rays(view))
-            known = self.photos.known(view).flatten()  # (H*W,)
-            reached = torch.ones_like(known) if sampler is None else sampler.reaches(*rays)
+            reached, known = sampler.reaches(*rays), self.photos.known(view).flatten()  # (H*W,)
             chosen.append(self.photos.offsets[view] + (reached & known).nonzero()[:, 0])
             rgba = self.photos[view].view(-1, 4)[known & ~reached].float() / 255
             missed += (rgba[:, :3] - rgba[:, 3:] * background).square().mean(-1).double().sum()

@@ -46,8 +46,7 @@ def field_depth(model: RadianceModel, scene: Scene) -> DepthTargets:
         lattice[stride // 2 :: stride, stride // 2 :: stride] = True
         wanted = (lattice & (scene.images[view][..., 3] == 255)).flatten().nonzero()[:, 0]
         origins, directions = (rays[wanted] for rays in cameras.image_rays(view))
-        rays = model.pieces(origins, directions)
-        found = [model.render_rays(o.contiguous(), d.contiguous(), region=True)[0] for o, d in rays]
+        found = [model.render_rays(o.contiguous(), d.contiguous())[0] for o, d in model.pieces(origins, directions)]
         if not len(wanted):
             pixels[view], depths[view] = wanted, torch.zeros(0)
             continue

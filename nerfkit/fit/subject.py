@@ -22,6 +22,7 @@ from nerfkit.runs.progress import track
 from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
+from nerfkit.volume.nested import NestedSampler
 from nerfkit.volume.samplers import OccupancySampler
 
 Plane = tuple[float, float, float, float]
@@ -72,10 +73,10 @@ def cells_around(mesh: Mesh, resolution: int, plane: Plane | None) -> Tensor:
 
 def alone(model: RadianceModel, mesh: Mesh, plane: Plane | None) -> RadianceModel:
     """The field of the thing alone, without what is around and beyond it; shares the model's weights."""
-    sampler = model.sampler
-    assert isinstance(sampler, OccupancySampler)
-    cells = cells_around(mesh, sampler.grid.resolution, plane).to(model.device)
-    return RadianceModel(model.field, OccupancySampler(sampler.grid.restricted(cells)))
+    assert isinstance(model.sampler, NestedSampler)
+    grid = model.sampler.region.grid
+    cells = cells_around(mesh, grid.resolution, plane).to(model.device)
+    return RadianceModel(model.field, OccupancySampler(grid.restricted(cells)))
 
 
 def masked(scene: Scene, model: RadianceModel) -> Scene:

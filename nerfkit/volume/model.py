@@ -16,7 +16,6 @@ from nerfkit.fields.field import Field
 from nerfkit.kernels.composite import Rendered
 from nerfkit.kernels.march import positions
 from nerfkit.kernels.philox import Draw
-from nerfkit.volume.far import FarField
 from nerfkit.volume.recompute import Recomputed
 from nerfkit.volume.samplers import Sampler
 from nerfkit.volume.wavefront import render_waves
@@ -51,15 +50,14 @@ class RadianceModel(nn.Module):
     Args:
         field: density and color.
         sampler: where it is evaluated.
-        far: what lies beyond [-1,1]^3; None: nothing.
     """
 
     field: Field
     sampler: Sampler
 
-    def __init__(self, field: Field, sampler: Sampler, far: FarField | None = None) -> None:
+    def __init__(self, field: Field, sampler: Sampler) -> None:
         super().__init__()
-        self.field, self.sampler, self.far = field, sampler, far
+        self.field, self.sampler = field, sampler
 
     @property
     def device(self) -> torch.device:
@@ -80,7 +78,6 @@ class RadianceModel(nn.Module):
         *,
         piece: int | None = None,
         capacity: int | None = None,
-        region: bool = False,
     ) -> tuple[Rendered, int]:
         """Pixels of rays (R,3), differentiable in the weights, and the number of samples that took.
 
@@ -91,30 +88,25 @@ class RadianceModel(nn.Module):
                 but its pixels, and its backward renders it again. Pixels and gradients are those without pieces,
                 because the jitter is keyed by a ray's number. None keeps everything for the backward: faster.
             capacity: samples to make room for, of each piece; see ``march``. None makes as much as is needed.
-            region: without what lies beyond [-1,1]^3.
         """
         if piece is None:
-            return self._render(draw, capacity, region, origins, directions)
+            return self._render(draw, capacity, origins, directions)
         weights = tuple(self.parameters())
         parts, samples = [], 0
         for first in range(0, max(len(origins), 1), piece):
             drawn = None if draw is None else draw._replace(first=draw.first + first)
             rays = origins[first : first + piece], directions[first : first + piece]
-            *pixels, count = Recomputed.apply(partial(self._render, drawn, capacity, region), *rays, *weights)
+            *pixels, count = Recomputed.apply(partial(self._render, drawn, capacity), *rays, *weights)
             parts.append(pixels)
             samples += count
         return Rendered(*(torch.cat(part) for part in zip(*parts, strict=True))), samples
 
     def _render(
-        self, draw: Draw | None, capacity: int | None, region: bool, origins: Tensor, directions: Tensor
+        self, draw: Draw | None, capacity: int | None, origins: Tensor, directions: Tensor
     ) -> tuple[Rendered, int]:
         samples = self.sampler.sample(origins, directions, draw, capacity)
         points = positions(samples, origins, directions)  # (S, 3)
-        seen = self.field.render(points, samples, directions, self.sampler.opacity, EARLY_STOP)
-        if self.far is None or region:
-            return seen, len(points)
-        seen, beyond = self.far.behind(seen, origins, directions, draw)
-        return seen, len(points) + beyond
+        return self.field.render(points, samples, directions, self.sampler.opacity, EARLY_STOP), len(points)
 
     @torch.no_grad()
     def render_view(self, cameras: Cameras, view: int, *, normals: bool = False) -> FieldImage:
@@ -128,8 +120,7 @@ class RadianceModel(nn.Module):
         for o, d in self.pieces(origins, directions, at_once=at_once):
             o, d = o.contiguous(), d.contiguous()
             samples, opacity = self.sampler.sample(o, d, None), self.sampler.opacity
-            seen = render_waves(self.field, samples, o, d, opacity, EARLY_STOP)[0]
-            pieces.append(seen if self.far is None else self.far.fill(seen, o, d))
+            pieces.append(render_waves(self.field, samples, o, d, opacity, EARLY_STOP)[0])
         rgb, alpha, depth = (torch.cat(parts) for parts in zip(*pieces, strict=True))  # (H*W, 3), (H*W,), (H*W,)
         normal = torch.zeros_like(rgb)
         if normals:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from nerfkit.fields.contracted import REACH
 from nerfkit.fields.field import Field
 from nerfkit.kernels.march import Samples, intersect_box, march, stratified
 from nerfkit.kernels.philox import Draw
@@ -138,22 +139,44 @@ class OccupancyOptions(SamplerOptions):
     update_every: int = option(16, "steps", least=1)
     warmup: int = option(256, "steps before cells are dropped", least=0)
     min_transmittance: float = option(0.001, "samples certainly behind this are skipped", above=0, below=1)
+    levels: int = option(
+        3, "where photos show more than the object: grids, each four times as large as the one inside", least=1, most=6
+    )
 
-    def build(self, scene: Scene | None = None) -> OccupancySampler:
-        """The sampler; its grid starts from the visual hull of the scene's masks where there are some."""
+    def scale(self, scene: Scene) -> float:
+        return 1 / REACH if scene.unbounded else 1.0
+
+    def build(self, scene: Scene | None = None) -> Sampler:
+        """The sampler; its grid starts from the visual hull of the scene's masks where there are some.
+
+        Where nothing masks what the photos show beyond the region, there are grids around it (``NestedSampler``).
+        """
+        if scene is not None and scene.unbounded:
+            from nerfkit.volume.nested import GROWTH, NestedSampler, shell
+
+            cameras, side = scene.cameras[scene.train], max(8, self.resolution // 2)
+            shells = [shell(cameras, side, float(GROWTH**k)) for k in range(1, self.levels)]
+            outer = [self._on(cells, 2 * self.step_size, EMPTY_REST) for cells in shells]
+            return NestedSampler([self._on(self._everywhere(), self.step_size, EMPTY_REST), *outer])
         if scene is not None and scene.has_masks and self.hull:
             masks = [scene.images[view][..., 3] for view in scene.train]
             allowed = carve(scene.cameras[scene.train], masks, self.resolution, margin_pixels=self.hull_margin)
         else:
-            allowed = torch.ones((self.resolution,) * 3, dtype=torch.bool)
+            allowed = self._everywhere()
+        return self._on(allowed, self.step_size, 1)
+
+    def _everywhere(self) -> Tensor:
+        return torch.ones((self.resolution,) * 3, dtype=torch.bool)
+
+    def _on(self, allowed: Tensor, step_size: float, rest: int) -> OccupancySampler:
         grid = OccupancyGrid(
             allowed,
-            self.step_size,
+            step_size,
             threshold=self.threshold,
             decay=self.decay,
             share=self.share,
             min_transmittance=self.min_transmittance,
-            rest=EMPTY_REST if scene is not None and scene.unbounded else 1,
+            rest=rest,
         )
         return OccupancySampler(grid, update_every=self.update_every, warmup=self.warmup)
 
