@@ -1,4 +1,4 @@
-"""The words of a small command, ``PATH PATH KEY=VALUE ...``: options declared by a dataclass, checked, shown by --help."""
+"""The words of a small command, ``PATH PATH KEY=VALUE ...``, whose options a dataclass declares."""
 
 import contextlib
 from collections.abc import Sequence

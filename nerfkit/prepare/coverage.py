@@ -56,10 +56,10 @@ def coverage(poses: Mapping[str, np.ndarray]) -> Coverage:
     directions = directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
     up = _up(stack)
     level = directions - np.outer(directions @ up, up)
-    x = level[int(np.linalg.norm(level[:1], axis=1)[0] < 1e-6)] if count > 1 else level[0]
-    x = x / max(float(np.linalg.norm(x)), 1e-12)
-    y = np.cross(up, x)
-    azimuth = np.degrees(np.arctan2(directions @ y, directions @ x)) % 360
+    lengths = np.linalg.norm(level, axis=1)
+    first = int(np.argmax(lengths > 0.05))  # one straight above has no azimuth
+    east = level[first] / max(float(lengths[first]), 1e-12)
+    azimuth = np.degrees(np.arctan2(directions @ np.cross(up, east), directions @ east)) % 360
     azimuth[azimuth > 360 - 1e-6] = 0
     elevation = np.degrees(np.arcsin(np.clip(directions @ up, -1, 1)))
     angles = {name: (float(a), float(e)) for name, a, e in zip(names, azimuth, elevation, strict=True)}
@@ -96,7 +96,7 @@ def _seen(directions: np.ndarray) -> float:
 
 
 def draw_coverage(path: Path, found: Coverage) -> Path:
-    """Writes ``path``: azimuth across, elevation up, a dot a photo, green where a photo is near, the widest gap in red."""
+    """Writes ``path``: azimuth across, elevation up; a dot a photo, green near one, the widest gap in red."""
     font = ImageFont.load_default(size=13 * SCALE)
     image = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE), "white")
     draw = ImageDraw.Draw(image)
@@ -113,12 +113,12 @@ def draw_coverage(path: Path, found: Coverage) -> Path:
         draw.line([place(azimuth, -90), place(azimuth, 90)], fill="#cccccc", width=SCALE)
         x, y = place(azimuth, -90)
         draw.text((x, y + 8 * SCALE), str(azimuth), fill="black", font=font, anchor="mt")
-    for elevation in range(-90, 91, 30):
-        draw.line([place(0, elevation), place(360, elevation)], fill="#cccccc", width=SCALE)
-        x, y = place(0, elevation)
-        draw.text((x - 6 * SCALE, y), str(elevation), fill="black", font=font, anchor="rm")
-    for azimuth, elevation in found.angles.values():
-        x, y = place(azimuth, elevation)
+    for height in range(-90, 91, 30):
+        draw.line([place(0, height), place(360, height)], fill="#cccccc", width=SCALE)
+        x, y = place(0, height)
+        draw.text((x - 6 * SCALE, y), str(height), fill="black", font=font, anchor="rm")
+    for across, elevation in found.angles.values():
+        x, y = place(across, elevation)
         draw.ellipse([x - 4 * SCALE, y - 4 * SCALE, x + 4 * SCALE, y + 4 * SCALE], fill="#1b6ca8", outline="white")
     what = "where the photos were taken from" if found.inward else "where the photos look to"
     title = f"{what}: {len(found.angles)} photos; widest gap {found.gap_width:.0f} degrees"

@@ -113,8 +113,8 @@ def nothing_placed(facts: Sequence[Facts]) -> str:
         strongest = max((count for fact in facts for count in fact.partners.values()), default=0)
         why = f"{alone} of {len(facts)} photos share nothing with others, and the best pair has {strongest} matches"
     return (
-        f"{why}. Neighboring photos should overlap by two thirds, be taken from different places, not by turning on the "
-        "spot, and show texture: a plain or shiny object needs a patterned cloth below it"
+        f"{why}. Neighboring photos should overlap by two thirds, be taken from different places, not by turning on "
+        "the spot, and show texture: a plain or shiny object needs a patterned cloth below it"
     )
 
 
@@ -129,22 +129,25 @@ def _unplaced(facts: Sequence[Facts]) -> list[str]:
     lost = [fact for fact in facts if fact.model is None]
     alone = [fact.name for fact in lost if not fact.partners]
     if alone:
-        verb = "shares" if len(alone) == 1 else "share"
+        share, are = ("shares", "is") if len(alone) == 1 else ("share", "are")
         sentences.append(
-            f"{listed(alone)} {verb} nothing with the other photos and {'is' if len(alone) == 1 else 'are'} not placed: "
-            "blurred, without texture, or of something else."
+            f"{listed(alone)} {share} nothing with the other photos and {are} not placed: blurred, without "
+            "texture, or of something else."
         )
     for fact in [fact for fact in lost if fact.partners][:MANY_PARTNERS]:
         best, count = next(iter(fact.partners.items()))
-        blur = f" It is blurred ({fact.sharpness:.0%} of its neighbors' sharpness)." if fact.sharpness < BLURRED else ""
-        sentences.append(
-            f"{fact.name} is not placed: most matches, {count}, with {best}; photos between the two would join it.{blur}"
+        sentence = (
+            f"{fact.name} is not placed: most matches, {count}, with {best}; photos between the two would join it."
         )
+        if fact.sharpness < BLURRED:
+            sentence += f" It is blurred: its sharpness is {fact.sharpness:.0%} of its neighbors'."
+        sentences.append(sentence)
     placed = sum(fact.placed for fact in facts)
     if placed < 0.8 * len(facts):
         sentences.append(
-            f"Only {placed} of {len(facts)} photos are placed. Take more with small steps between them, two thirds of each "
-            "photo in the next; do not zoom; move, do not turn on the spot; put a patterned cloth under a plain object."
+            f"Only {placed} of {len(facts)} photos are placed. Take more with small steps between them, two thirds of "
+            "each photo in the next; do not zoom; move, do not turn on the spot; put a patterned cloth under a plain "
+            "object."
         )
     return sentences
 
@@ -160,8 +163,8 @@ def _parts(facts: Sequence[Facts]) -> list[str]:
     others = "; ".join(f"{len(names)} photos ({listed(names)})" for number, names in sorted(parts.items()) if number)
     return [
         f"The photos fall into {len(parts)} parts that do not see each other. The largest, {len(parts[0])} photos "
-        f"({listed(parts[0])}), is kept; left out: {others}. If they show two places, prepare each from a folder of its "
-        "own; if one, take photos that lead from one part to the other."
+        f"({listed(parts[0])}), is kept; left out: {others}. If they show two places, prepare each from a folder of "
+        "its own; if one, take photos that lead from one part to the other."
     ]
 
 
@@ -179,8 +182,8 @@ def _missing(seen: Coverage) -> list[str]:
     if seen.gap_width > GAP and seen.inward:
         start, end = round(seen.gap[0]), round(seen.gap[1]) % 360
         sentences.append(
-            f"No photo from azimuth {start} to {end} degrees, a gap of {seen.gap_width:.0f} degrees between {first} and "
-            f"{last}: what faces there will be guessed. Take one every 10 degrees or so."
+            f"No photo from azimuth {start} to {end} degrees, a gap of {seen.gap_width:.0f} degrees between {first} "
+            f"and {last}: what faces there will be guessed. Take one every 10 degrees or so."
         )
     heights = [elevation for _, elevation in seen.angles.values()]
     if seen.inward and seen.gap_width < 180 and max(heights) - min(heights) < LEVEL:

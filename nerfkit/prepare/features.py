@@ -1,13 +1,14 @@
 """Features of photos and what they have in common, in COLMAP's database, by pycolmap.
 
-Both steps go on where they were stopped: the database has what was done.
+Both steps go on where they were stopped: the database has what was done. They come in portions, since how far a call is
+cannot be seen from outside: a second reader of the database, in another SQLite of the same process, would drop the
+locks of the first.
 """
 
-import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nerfkit.errors import ConfigError
 from nerfkit.prepare.intake import Shot, order
@@ -17,7 +18,10 @@ from nerfkit.prepare.steps import watched
 EXHAUSTIVE = 200  # photos of which all pairs are compared: 19900 pairs, some ten minutes on two cores
 OVERLAP = 10  # neighbors before and after that a photo is compared with in a sequence
 DEFAULT_FOCAL = 1.2  # times the longer side, where EXIF says nothing: COLMAP's own guess
-BLOCK = 64  # pairs between two writes to the database: what a stopped program loses
+PAIRS = 64  # a portion: what a stopped program loses
+
+Item = TypeVar("Item")
+Portion = TypeVar("Portion")
 
 
 def pycolmap() -> Any:
@@ -65,26 +69,28 @@ def extract(database: Path, images: Path, shots: Sequence[Shot], ids: dict[str, 
     extraction.max_image_size = options.size
     extraction.sift.max_num_features = options.features
     extraction.use_gpu = False
-    token = colmap.CancellationToken()
+    with colmap.Database.open(database) as opened:
+        here = {image.name for image in opened.read_all_images()}
+    portions = [
+        (number, list(names))
+        for group, number in ids.items()
+        for names in _portions([s.name for s in shots if s.group == group and s.name not in here], _photos_at_once())
+    ]
 
-    def run() -> None:
-        for group, number in ids.items():
-            reader = colmap.ImageReaderOptions()
-            reader.existing_camera_id = number
-            reader.camera_model = options.lens
-            names = [shot.name for shot in shots if shot.group == group]
-            if not token.is_cancelled():
-                colmap.extract_features(
-                    database,
-                    images,
-                    image_names=names,
-                    camera_mode=colmap.CameraMode.SINGLE,
-                    reader_options=reader,
-                    extraction_options=extraction,
-                    cancellation_token=token,
-                )
+    def one(portion: tuple[int, list[str]], token: Any) -> None:
+        reader = colmap.ImageReaderOptions()
+        reader.existing_camera_id, reader.camera_model = portion[0], options.lens
+        colmap.extract_features(
+            database,
+            images,
+            image_names=portion[1],
+            camera_mode=colmap.CameraMode.SINGLE,
+            reader_options=reader,
+            extraction_options=extraction,
+            cancellation_token=token,
+        )
 
-    watched(run, "features", _rows(database, "descriptors", len(shots)), token.cancel)
+    _in_portions(one, portions, [len(names) for _, names in portions], len(shots), "features")
 
 
 def match(database: Path, shots: Sequence[Shot], sequential: bool, options: PrepareOptions) -> None:
@@ -102,20 +108,19 @@ def match(database: Path, shots: Sequence[Shot], sequential: bool, options: Prep
     if not left:
         return
     listed = database.with_name("pairs.txt")
-    listed.write_text("".join(f"{first} {second}\n" for first, second in left), encoding="utf-8")
     pairing = colmap.ImportedPairingOptions()
-    pairing.match_list_path, pairing.block_size = listed, BLOCK
+    pairing.match_list_path = listed
     matching = colmap.FeatureMatchingOptions()
     matching.use_gpu = False
     verification = colmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = options.seed
-    token = colmap.CancellationToken()
-    watched(
-        lambda: colmap.match_image_pairs(database, matching, pairing, verification, cancellation_token=token),
-        "matches",
-        _rows(database, "two_view_geometries", len(pairs)),
-        token.cancel,
-    )
+
+    def one(portion: Sequence[tuple[str, str]], token: Any) -> None:
+        listed.write_text("".join(f"{first} {second}\n" for first, second in portion), encoding="utf-8")
+        colmap.match_image_pairs(database, matching, pairing, verification, cancellation_token=token)
+
+    portions = list(_portions(left, PAIRS))
+    _in_portions(one, portions, [len(portion) for portion in portions], len(pairs), "matches")
 
 
 def pairs_of(names: Sequence[str], sequential: bool) -> list[tuple[str, str]]:
@@ -146,14 +151,27 @@ def partners(database: Path) -> dict[str, dict[str, int]]:
     return found
 
 
-def _rows(database: Path, table: str, total: int) -> Callable[[], float]:
-    """The share of ``total`` rows that a table has; readers of the database do not disturb its writer."""
+def _photos_at_once() -> int:
+    """Photos in a portion: some for each thread, so that few threads wait at its end."""
+    return 4 * (os.cpu_count() or 1)
 
-    def share() -> float:
-        try:
-            with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=0.1)) as connection:
-                return float(connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]) / max(total, 1)
-        except sqlite3.Error:  # locked for a moment
-            return 0.0
 
-    return share
+def _portions(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _in_portions(
+    work: Callable[[Portion, Any], None], portions: Sequence[Portion], sizes: Sequence[int], total: int, title: str
+) -> None:
+    """``work`` on each portion, of so many of ``total`` items; the items in none of them were done before."""
+    token = pycolmap().CancellationToken()
+    done = [total - sum(sizes)]
+
+    def run() -> None:
+        for portion, size in zip(portions, sizes, strict=True):
+            if token.is_cancelled:
+                break
+            work(portion, token)
+            done[0] += size
+
+    watched(run, title, lambda: done[0] / max(total, 1), token.cancel)

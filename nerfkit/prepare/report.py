@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,7 +109,8 @@ def _row(fact: Facts, seen: Coverage) -> str:
     where = f"{angles[0]:.0f}, {angles[1]:.0f}" if angles else ""
     placed = "yes" if fact.placed else "no" if fact.model is None else f"in part {fact.model + 1}"
     sharp, exposure, error = _shown(fact.sharpness, ".2f"), _shown(fact.exposure, "+.1f"), _shown(fact.error, ".2f")
-    return f"| {_escaped(fact.name)} | {placed} | {sharp} | {exposure} | {fact.matches} | {few}{more} | {error} | {where} |"
+    cells = [_escaped(fact.name), placed, sharp, exposure, fact.matches, few + more, error, where]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _camera(camera: dict[str, Any]) -> str:

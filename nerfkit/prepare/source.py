@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nerfkit.errors import problem
-from nerfkit.scenes.photo_files import SUFFIXES
 from nerfkit.prepare.options import MIN_PHOTOS
+from nerfkit.scenes.photo_files import SUFFIXES
 
 HEIF = (".heic", ".heif")
 RAW = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw")

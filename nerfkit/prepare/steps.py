@@ -47,7 +47,7 @@ def watched(
             with Progress(title) as progress:
                 while thread.is_alive():
                     share = min(done(), 1.0)
-                    progress.show(share, f"{share:.0%}", before=min(first, share))
+                    progress.show(share, before=min(first, share))
                     thread.join(POLL)
     except KeyboardInterrupt:
         if cancel is not None:
@@ -60,7 +60,7 @@ def watched(
 
 
 def _spin(thread: threading.Thread, title: str) -> None:
-    """Shows that something is going on until ``thread`` ends: on a terminal a turning bar, elsewhere a line now and then."""
+    """Shows until ``thread`` ends that it goes on: on a terminal a turning bar, elsewhere a line now and then."""
     start = said = time.monotonic()
     terminal = sys.stderr.isatty()
     for sign in itertools.cycle("|/-\\"):
