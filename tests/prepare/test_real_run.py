@@ -1,0 +1,116 @@
+"""From photos that the project makes itself to poses: how near they come, what goes on, what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nerfkit.errors import SceneError
+from nerfkit.prepare import Prepared, PrepareOptions, features, prepare, run
+from nerfkit.scenes import colmap
+from nerfkit.scenes.files import Source
+from tests.prepare.made import landscape, noise, photograph, poses_around, write_photo
+
+pytest.importorskip("pycolmap", reason="pycolmap is not installed: the extra photos")
+pytestmark = pytest.mark.slow
+
+OPTIONS = PrepareOptions(features=1024, size=400)
+POSES = poses_around(range(0, 140, 10), elevation=50, distance=3.2)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """14 photos of hills, from an arc."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number, pixels in enumerate(photograph(landscape(), POSES)):
+        write_photo(folder / f"view {number:02d}.png", pixels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(photos: Path) -> Prepared:
+    return prepare(photos, photos.parent / f"{photos.name}_out", OPTIONS)
+
+
+def aligned(found: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """The points (N,3) of ``found`` after the similarity that takes them nearest to ``true`` (Umeyama 1991)."""
+    a, b = found - found.mean(0), true - true.mean(0)
+    left, values, right = np.linalg.svd(b.T @ a)
+    sign = np.diag([1, 1, np.sign(np.linalg.det(left @ right))])
+    scale = (values * np.diag(sign)).sum() / (a**2).sum()
+    return scale * a @ (left @ sign @ right).T + true.mean(0)
+
+
+def test_the_poses_are_right(done: Prepared) -> None:
+    assert done.total == 14 and done.placed >= 13
+    with Source(done.folder) as source:
+        capture = colmap.read(source)
+    assert len(capture.photos) == done.placed and len(capture.points) > 100
+    numbers = [int(Path(photo.name).stem[-2:]) for photo in capture.photos]
+    true = POSES[numbers][:, :, 3]
+    found = aligned(np.stack([photo.pose[:, 3] for photo in capture.photos]), true)
+    assert np.linalg.norm(found - true, axis=1).max() < 0.01 * 3.2
+    focal = capture.photos[0].lens.intrinsics[0]
+    assert focal == pytest.approx(200 / np.tan(np.radians(25)), rel=0.02)
+
+
+def test_what_is_left(done: Prepared) -> None:
+    names = sorted(path.name for path in done.folder.iterdir())
+    assert names == ["coverage.png", "images", "report.json", "report.md", "sparse"]
+    assert (done.folder / "images" / "view_00.png").is_file()
+    content = json.loads((done.folder / "report.json").read_text())
+    assert content["placed"] == done.placed and content["reprojection_error"] < 1
+    gap = content["coverage"]["gap"]
+    assert 200 < gap[1] - gap[0] < 260
+    placed = [photo for photo in content["photos"] if photo["placed"]]
+    assert all(photo["error"] < 1.5 and photo["matches"] > 100 and photo["partners"] for photo in placed)
+    assert any("principal point" in note for note in done.notes)
+    assert any("No photo from azimuth" in note for note in done.notes)
+
+
+def test_a_second_start_leaves_it(done: Prepared, photos: Path) -> None:
+    before = (done.folder / "sparse" / "0" / "images.bin").stat().st_mtime_ns
+    again = prepare(photos, done.folder, OPTIONS)
+    assert (again.placed, again.total) == (done.placed, done.total)
+    assert (done.folder / "sparse" / "0" / "images.bin").stat().st_mtime_ns == before
+
+
+def test_a_stopped_start_goes_on(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.mapping, "map_photos", stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(photos, tmp_path / "out", OPTIONS)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".work"]
+
+    def never(*_: object) -> None:
+        raise AssertionError("features and matches are there already")
+
+    monkeypatch.setattr(features, "_in_portions", lambda work, portions, *_: never() if portions else None)
+    lines: list[str] = []
+    assert prepare(photos, tmp_path / "out", OPTIONS, lines.append).placed >= 13
+    assert "going on with what an earlier start left" in lines[0]
+
+
+def test_photos_that_share_nothing(tmp_path: Path) -> None:
+    for number in range(4):
+        write_photo(tmp_path / "in" / f"{number}.png", noise(200, 200, 50 + number))
+    with pytest.raises(SceneError, match=r"none of the 4 photos can be placed; expected photos that overlap\."):
+        prepare(tmp_path / "in", tmp_path / "out", OPTIONS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_photo_of_something_else_is_named(tmp_path: Path, photos: Path) -> None:
+    for number in range(5):
+        pixels = np.asarray(Image.open(photos / f"view {number:02d}.png"))
+        write_photo(tmp_path / "in" / f"{number}.png", pixels)
+    write_photo(tmp_path / "in" / "sky.png", noise(400, 400, 99))
+    (tmp_path / "in" / "empty.png").touch()
+    found = prepare(tmp_path / "in", tmp_path / "out", OPTIONS)
+    assert (found.placed, found.total) == (5, 6)
+    assert any(note.startswith("sky.png shares nothing with the other photos") for note in found.notes)
+    assert any("empty.png is empty" in note for note in found.notes)
