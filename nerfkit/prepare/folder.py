@@ -7,6 +7,7 @@ OUT/.work/result/        images/, sparse/0 and the report, as they will stand in
 OUT/.work/whole          there once result/ is: nothing is left to do but to move it
 """
 
+import errno
 import hashlib
 import json
 import shutil
@@ -37,12 +38,22 @@ class Work:
         )
 
     def begin(self, fingerprint: str) -> bool:
-        """Makes the folders; whether there is work of an earlier start with the same fingerprint to go on with."""
+        """Makes the folders; whether there is work of an earlier start with the same fingerprint to go on with.
+
+        Raises:
+            SceneError: OUT cannot be made or written.
+        """
         known = self._fingerprint.is_file() and self._fingerprint.read_text(encoding="utf-8") == fingerprint
         if not known:
             shutil.rmtree(self.root, ignore_errors=True)
-        self.images.mkdir(parents=True, exist_ok=True)
-        write_text(self._fingerprint, fingerprint)
+        try:
+            self.images.mkdir(parents=True, exist_ok=True)
+            write_text(self._fingerprint, fingerprint)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            wrong = f"cannot be written ({error.strerror})"
+            raise problem(str(self.out), wrong, "a place for a new folder", "Choose another place.") from None
         return known
 
     def photos(self) -> tuple[list[Shot], list[str]] | None:

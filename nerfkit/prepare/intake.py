@@ -153,6 +153,7 @@ def _decoded(path: Path) -> tuple[Image.Image, Exif, bool, bytes | None]:
     data = path.read_bytes()
     with Image.open(BytesIO(data)) as image:
         exif = read_exif(image)
+        held = image.info.get("original_orientation")  # of HEIC, which is decoded upright
         kind, mode, profile = image.format or "", image.mode, image.info.get("icc_profile")
     deep = kind == "PNG" and data[24] > 8  # bits a channel, in the header; Pillow says RGB all the same
     kept = suffix in AS_IT_IS.get(kind, ()) and exif.orientation == 1 and not deep and mode in ("RGB", "RGBA")
@@ -160,6 +161,8 @@ def _decoded(path: Path) -> tuple[Image.Image, Exif, bool, bytes | None]:
     picture = Image.fromarray(decode_picture(data, "RGBA" if clear else "RGB"))
     if exif.orientation > 1:
         picture = picture.transpose(TURNS[exif.orientation])
+    elif held in TURNS:
+        exif = exif._replace(orientation=held)
     return picture, exif, kept, profile if mode == "RGB" else None  # a gray or CMYK profile no longer fits
 
 

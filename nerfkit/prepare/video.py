@@ -1,5 +1,6 @@
 """The photos of a video: the sharpest frame of each of some evenly spread windows, as long as the camera moves."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,6 +81,7 @@ def _frames(video: Path) -> tuple[Iterator[np.ndarray], int]:
     """The frames (H,W,3) uint8, upright as the video says, and how many there are, about."""
     import imageio_ffmpeg  # a large wheel
 
+    logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)  # it warns of every video that is stored on its side
     try:
         count, _ = imageio_ffmpeg.count_frames_and_secs(str(video))
         reader = imageio_ffmpeg.read_frames(str(video))

@@ -104,6 +104,17 @@ def test_photos_that_share_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_places_that_do_not_see_each_other(tmp_path: Path, photos: Path) -> None:
+    for seed, count in ((20, 5), (30, 4), (40, 4)):
+        for number, pixels in enumerate(photograph(landscape(seed=seed), POSES[:count])):
+            write_photo(tmp_path / "in" / f"{seed}_{number}.png", pixels)
+    found = prepare(tmp_path / "in", tmp_path / "out", OPTIONS)
+    assert (found.placed, found.total) == (5, 13)
+    (parts,) = (note for note in found.notes if "parts that do not see each other" in note)
+    assert "fall into 3 parts" in parts and "5 photos (20_0.png, 20_1.png" in parts and "4 photos (30_0.png" in parts
+    assert any(note.startswith("Only 5 of 13 photos are placed") for note in found.notes)
+
+
 def test_a_photo_of_something_else_is_named(tmp_path: Path, photos: Path) -> None:
     for number in range(5):
         pixels = np.asarray(Image.open(photos / f"view {number:02d}.png"))

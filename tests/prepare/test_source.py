@@ -69,6 +69,12 @@ def test_a_folder_that_holds_something_else(tmp_path: Path) -> None:
     refused(root, tmp_path / "out" / "letter.txt", "OUT is a file")
 
 
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    pytest.importorskip("pycolmap", reason="pycolmap is not installed: the extra photos")
+    (tmp_path / "file").write_text("mine")
+    refused(some_photos(tmp_path / "in"), tmp_path / "file" / "out", "cannot be written")
+
+
 def test_without_pycolmap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycolmap", None)
     with pytest.raises(ConfigError, match=r"pip install nerfkit\[photos\]"):
