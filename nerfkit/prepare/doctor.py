@@ -108,7 +108,7 @@ def nothing_placed(facts: Sequence[Facts]) -> str:
     """Why no photo could be placed: what the matches say, and what to do."""
     alone = sum(not fact.partners for fact in facts)
     if alone == len(facts):
-        why = "no two photos show the same things"
+        why = "No two photos show the same things"
     else:
         strongest = max((count for fact in facts for count in fact.partners.values()), default=0)
         why = f"{alone} of {len(facts)} photos share nothing with others, and the best pair has {strongest} matches"

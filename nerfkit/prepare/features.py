@@ -50,14 +50,15 @@ def write_cameras(database: Path, shots: Sequence[Shot], lens: str) -> dict[str,
         groups.setdefault(shot.group, []).append(shot)
     ids = {group: number for number, group in enumerate(sorted(groups), start=1)}
     with colmap.Database.open(database) as opened:
-        if opened.num_cameras() == 0:
-            for group, number in ids.items():
-                first = groups[group][0]
-                known = next((shot.focal for shot in groups[group] if shot.focal), None)
-                focal = known or DEFAULT_FOCAL * max(first.width, first.height)
-                camera = colmap.Camera.create_from_model_name(number, lens, focal, first.width, first.height)
-                camera.has_prior_focal_length = known is not None
+        for group, number in ids.items():
+            first = groups[group][0]
+            known = next((shot.focal for shot in groups[group] if shot.focal), None)
+            focal = known or DEFAULT_FOCAL * max(first.width, first.height)
+            camera = colmap.Camera.create_from_model_name(number, lens, focal, first.width, first.height)
+            camera.has_prior_focal_length = known is not None
+            if not opened.exists_camera(number):
                 opened.write_camera(camera, use_camera_id=True)
+            if opened.read_rig_with_sensor(camera.sensor_id) is None:  # images need one, of one camera or of several
                 rig = colmap.Rig()
                 rig.add_ref_sensor(camera.sensor_id)
                 opened.write_rig(rig)
@@ -72,13 +73,13 @@ def extract(database: Path, images: Path, shots: Sequence[Shot], ids: dict[str, 
     extraction.sift.max_num_features = options.features
     extraction.use_gpu = False
     with colmap.Database.open(database) as opened:
-        here = {image.name for image in opened.read_all_images()}
+        images_known = opened.read_all_images()
+        here = {image.name for image in images_known if opened.exists_keypoints(image.image_id)}
     portions = [
         (number, list(names))
         for group, number in ids.items()
         for names in _portions([s.name for s in shots if s.group == group and s.name not in here], _photos_at_once())
     ]
-
     if portions:
         extraction.sift.first_octave = _first_octave(database, images, shots, extraction)
 

@@ -99,7 +99,7 @@ def test_facts_from_what_was_measured() -> None:
 
 def test_why_nothing_was_placed() -> None:
     apart = [fact(f"{n}.jpg", None, partners={}) for n in range(3)]
-    assert doctor.nothing_placed(apart).startswith("no two photos show the same things")
+    assert doctor.nothing_placed(apart).startswith("No two photos show the same things")
     near = [*apart, fact("a.jpg", None, partners={"b.jpg": 17})]
     assert "3 of 4 photos share nothing with others, and the best pair has 17 matches" in doctor.nothing_placed(near)
 

@@ -11,7 +11,7 @@ from nerfkit.errors import SceneError
 from nerfkit.prepare import Prepared, PrepareOptions, features, prepare, run
 from nerfkit.scenes import colmap
 from nerfkit.scenes.files import Source
-from tests.prepare.made import landscape, noise, photograph, poses_around, write_photo
+from tests.prepare.made import landscape, noise, photograph, poses_around, shot, write_photo
 
 pytest.importorskip("pycolmap", reason="pycolmap is not installed: the extra photos")
 pytestmark = pytest.mark.slow
@@ -94,6 +94,18 @@ def test_a_stopped_start_goes_on(tmp_path: Path, photos: Path, monkeypatch: pyte
     lines: list[str] = []
     assert prepare(photos, tmp_path / "out", OPTIONS, lines.append).placed >= 13
     assert "going on with what an earlier start left" in lines[0]
+
+
+def test_focal_lengths_from_exif_are_priors(tmp_path: Path) -> None:
+    shots = [shot("a.jpg", group="one", focal=50.0), shot("b.jpg", group="two"), shot("c.jpg", group="one", focal=50.0)]
+    for _ in range(2):  # the second time they are there already
+        ids = features.write_cameras(tmp_path / "database.db", shots, "SIMPLE_RADIAL")
+    with features.pycolmap().Database.open(tmp_path / "database.db") as database:
+        cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
+    assert len(cameras) == 2
+    one, two = cameras[ids["one"]], cameras[ids["two"]]
+    assert one.has_prior_focal_length and one.focal_length == 50
+    assert not two.has_prior_focal_length and two.focal_length == 1.2 * 40
 
 
 def test_photos_that_share_nothing(tmp_path: Path) -> None:
