@@ -18,10 +18,13 @@ def wants_help(words: Sequence[str]) -> bool:
 
 def table(made: type[Options]) -> str:
     """A line for each option: its default, its meaning, what it takes."""
-    lines = []
-    for declared in fields(made):  # type: ignore[arg-type]
-        value, takes = shown(default_of(declared)), expected(made, declared)
-        lines.append(f"  {f'{declared.name}={value}':<15} {declared.metadata['meaning']} ({takes})")
+    every: tuple[Field[Any], ...] = fields(made)  # type: ignore[arg-type]
+    heads = [f"{declared.name}={shown(default_of(declared))}" for declared in every]
+    width = max(15, *map(len, heads))
+    lines = [
+        f"  {head:<{width}} {declared.metadata['meaning']} ({expected(made, declared)})"
+        for head, declared in zip(heads, every, strict=True)
+    ]
     return "\n".join(lines)
 
 

@@ -42,6 +42,14 @@ class Coverage:
         """In degrees."""
         return self.gap[1] - self.gap[0]
 
+    def nearest(self, name: str) -> float:
+        """The angle in degrees between a photo's direction and the nearest other one's; 180 if there is none."""
+        others = [angles for other, angles in self.angles.items() if other != name]
+        if not others:
+            return 180.0
+        cosines = _unit(*np.array(others).T) @ _unit(*np.array(self.angles[name]))
+        return float(np.degrees(np.arccos(np.clip(cosines.max(), -1, 1))))
+
 
 def coverage(poses: Mapping[str, np.ndarray]) -> Coverage:
     """The coverage of at least one pose (3,4), camera to world, OpenGL axes."""
@@ -82,7 +90,7 @@ def _up(poses: np.ndarray) -> np.ndarray:
     mean = mean / max(float(np.linalg.norm(mean)), 1e-12)
     values, vectors = np.linalg.eigh(poses[:, :, 0].T @ poses[:, :, 0])
     least = vectors[:, 0] * np.sign(vectors[:, 0] @ mean or 1.0)
-    clear = values[0] < 0.2 * values[1] and least @ mean > 0.8
+    clear = values[0] < 0.2 * values[1] and least @ mean > 0.5
     return least if clear else mean
 
 

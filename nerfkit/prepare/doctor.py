@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nerfkit.prepare.coverage import Coverage, listed
+from nerfkit.prepare.coverage import NEAR, Coverage, listed
 from nerfkit.prepare.intake import Shot, order
 from nerfkit.prepare.measures import beside
 
-BLURRED = 0.4  # of the neighbors' sharpness: far below what another view of the same scene changes
+DULL = 0.4  # of the neighbors' sharpness: it is blurred, or what it shows is plain
+SOFT = 0.55  # of the neighbors' crispness: it is blurred; what is plain keeps its own
 JUMP = 1.0  # stops
 FEW_MATCHES = 60  # in all: about what the mappers need at the least to place a photo, twice
 GAP = 45.0  # degrees of azimuth: SIFT finds little across more than 30
@@ -26,7 +27,7 @@ class Facts:
     Attributes:
         name, source: in ``images/``, and where it came from.
         model: which of the models places it, 0 the one that is kept; None if none does.
-        sharpness: of its neighbors' (by time or name), 1 as sharp as they; NaN without neighbors.
+        sharpness, crispness: over its neighbors' (by time or name), 1 as sharp as they; NaN without neighbors.
         exposure: stops brighter than its neighbors; NaN without neighbors.
         partners: {name of another photo: verified matches}, the most first.
         error: mean reprojection error in pixels; NaN where it is not placed in the model that is kept.
@@ -36,6 +37,7 @@ class Facts:
     source: str
     model: int | None
     sharpness: float
+    crispness: float
     exposure: float
     partners: dict[str, int] = field(default_factory=dict)
     error: float = math.nan
@@ -44,6 +46,11 @@ class Facts:
     def placed(self) -> bool:
         """Whether the model that is kept has its pose."""
         return self.model == 0
+
+    @property
+    def blurred(self) -> bool:
+        """Whether it is blurred, and not just of something plain."""
+        return self.sharpness < DULL and self.crispness < SOFT
 
     @property
     def matches(self) -> int:
@@ -67,6 +74,7 @@ def facts_of(
     """Facts of all photos, in their order by time or name; ``models`` names the photos of each model."""
     shots = order(shots)
     sharp = beside([shot.sharpness for shot in shots])
+    crisp = beside([shot.crispness for shot in shots])
     bright = beside([shot.brightness for shot in shots])
     model_of = {name: number for number, names in reversed(list(enumerate(models))) for name in names}
     return [
@@ -75,11 +83,12 @@ def facts_of(
             shot.source,
             model_of.get(shot.name),
             shot.sharpness / near if near > 0 else math.nan,
+            shot.crispness / fine if fine > 0 else math.nan,
             shot.brightness - light,
             dict(partners.get(shot.name, {})),
             errors.get(shot.name, math.nan),
         )
-        for shot, near, light in zip(shots, sharp, bright, strict=True)
+        for shot, near, fine, light in zip(shots, sharp, crisp, bright, strict=True)
     ]
 
 
@@ -89,7 +98,7 @@ def faults(facts: Sequence[Facts]) -> list[Fault]:
     usual = float(np.median(errors)) if errors else math.nan
     found = []
     for fact in facts:
-        if fact.placed and fact.sharpness < BLURRED:
+        if fact.placed and fact.blurred:
             found.append(Fault(fact.name, f"blurred: its sharpness is {fact.sharpness:.0%} of its neighbors'"))
         elif fact.placed and fact.error > max(2 * usual, 1.5):
             why = f"its pose is doubtful: {fact.error:.1f} px of reprojection error, {usual:.1f} px is usual here"
@@ -101,7 +110,13 @@ def faults(facts: Sequence[Facts]) -> list[Fault]:
 
 def advice(facts: Sequence[Facts], seen: Coverage | None) -> list[str]:
     """Plain sentences: which photos to drop and why, where photos are missing, what to do when few are placed."""
-    return [*_drop(facts), *_unplaced(facts), *_parts(facts), *_exposure(facts), *(_missing(seen) if seen else [])]
+    return [
+        *_drop(facts, seen),
+        *_unplaced(facts),
+        *_parts(facts),
+        *_exposure(facts),
+        *(_missing(seen) if seen else []),
+    ]
 
 
 def nothing_placed(facts: Sequence[Facts]) -> str:
@@ -118,9 +133,14 @@ def nothing_placed(facts: Sequence[Facts]) -> str:
     )
 
 
-def _drop(facts: Sequence[Facts]) -> list[str]:
-    found = faults(facts)
-    return [f"Drop {fault.name}, or take it again: {fault.why}." for fault in found]
+def _drop(facts: Sequence[Facts], seen: Coverage | None) -> list[str]:
+    """What to do with the photos at fault: one that looks from where no other does is better than none."""
+    return [
+        f"Take {fault.name} again, and do not drop it before: no other photo is near. It is at fault: {fault.why}."
+        if seen is not None and seen.nearest(fault.name) > NEAR
+        else f"Drop {fault.name}, or take it again: {fault.why}."
+        for fault in faults(facts)
+    ]
 
 
 def _unplaced(facts: Sequence[Facts]) -> list[str]:
@@ -139,7 +159,7 @@ def _unplaced(facts: Sequence[Facts]) -> list[str]:
         sentence = (
             f"{fact.name} is not placed: most matches, {count}, with {best}; photos between the two would join it."
         )
-        if fact.sharpness < BLURRED:
+        if fact.blurred:
             sentence += f" It is blurred: its sharpness is {fact.sharpness:.0%} of its neighbors'."
         sentences.append(sentence)
     placed = sum(fact.placed for fact in facts)

@@ -37,7 +37,7 @@ class Shot:
         group: photos with the same text share a camera.
         focal: in pixels, from EXIF; None if unknown.
         taken: a text that sorts by time; None if unknown.
-        sharpness, brightness: as ``measures`` defines them.
+        sharpness, crispness, brightness: as ``measures`` defines them.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Shot:
     focal: float | None
     taken: str | None
     sharpness: float
+    crispness: float
     brightness: float
 
 
@@ -128,17 +129,14 @@ def _take(path: Path, folder: Path, name: str, stem: str) -> Shot | str:
         ending = ".jpg" if path.suffix.lower() in LOSSY else ".png"
         name = stem + ending
         write_bytes(folder / name, packed(picture, ending, profile))
+    return shot_of(name, path.name, picture, exif)
+
+
+def shot_of(name: str, source: str, picture: Image.Image, exif: Exif) -> Shot:
+    """What is known of an upright picture that lies in ``images/`` as ``name``."""
     gray = measures.gray_at(picture)
-    return Shot(
-        name,
-        path.name,
-        *picture.size,
-        group_of(picture.size, exif),
-        exif.focal,
-        exif.taken,
-        measures.sharpness(gray),
-        measures.brightness(gray),
-    )
+    measured = measures.sharpness(gray), measures.crispness(picture), measures.brightness(gray)
+    return Shot(name, source, *picture.size, group_of(picture.size, exif), exif.focal, exif.taken, *measured)
 
 
 def _decoded(path: Path) -> tuple[Image.Image, Exif, bool, bytes | None]:

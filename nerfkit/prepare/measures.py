@@ -8,6 +8,7 @@ from PIL import Image
 
 SIDE = 1000  # longer side at which sharpness is measured: what is blurred at full size only does not matter
 THUMBNAIL = (64, 36)
+ROUNDING = (4 * 1 + 4**2) / 12  # the Laplacian's variance where there is nothing but rounding to whole levels
 
 
 def gray_at(image: Image.Image, side: int = SIDE) -> np.ndarray:
@@ -27,6 +28,17 @@ def sharpness(gray: np.ndarray) -> float:
     center = gray[1:-1, 1:-1]
     laplacian = gray[:-2, 1:-1] + gray[2:, 1:-1] + gray[1:-1, :-2] + gray[1:-1, 2:] - 4 * center
     return float(laplacian.var(dtype=np.float64))
+
+
+def crispness(image: Image.Image) -> float:
+    """The sharpness of a picture over that of its half: how much of its detail is fine, however much it has.
+
+    A plain thing has few edges and little sharpness; this is about as high for it as for a patterned one (0.3 to 0.6),
+    and half as high or less where the picture is blurred. 0 where there is no detail at all.
+    """
+    side = min(SIDE, max(image.size))
+    fine, coarse = (max(0.0, sharpness(gray_at(image, size)) - ROUNDING) for size in (side, side // 2))
+    return fine / coarse if coarse > 0 else 0.0
 
 
 def brightness(gray: np.ndarray) -> float:

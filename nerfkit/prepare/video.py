@@ -11,7 +11,7 @@ from PIL import Image
 from nerfkit.errors import problem
 from nerfkit.prepare import measures
 from nerfkit.prepare.exif import Exif
-from nerfkit.prepare.intake import Shot, group_of, packed
+from nerfkit.prepare.intake import Shot, packed, shot_of
 from nerfkit.prepare.options import MIN_PHOTOS
 from nerfkit.runs.files import write_bytes
 from nerfkit.runs.progress import track
@@ -102,7 +102,4 @@ def _write(best: _Best, folder: Path, video: Path) -> Shot:
     picture = Image.fromarray(best.pixels)
     name = f"frame_{best.number:05d}.jpg"
     write_bytes(folder / name, packed(picture, ".jpg"))
-    gray = measures.gray_at(picture)
-    group = group_of(picture.size, Exif(1, None, "", None))
-    source = f"{video.name}, frame {best.number}"
-    return Shot(name, source, *picture.size, group, None, None, measures.sharpness(gray), measures.brightness(gray))
+    return shot_of(name, f"{video.name}, frame {best.number}", picture, Exif(1, None, "", None))

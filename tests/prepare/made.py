@@ -52,13 +52,19 @@ def some_photos(folder: Path, count: int = 4, size: tuple[int, int] = (32, 24)) 
 def shot(name: str, **values: Any) -> Shot:
     """A photo that was taken in."""
     about: dict[str, Any] = {"width": 40, "height": 30, "group": "40x30", "focal": None, "taken": None}
-    about |= {"sharpness": 100.0, "brightness": -2.0}
+    about |= {"sharpness": 100.0, "crispness": 0.4, "brightness": -2.0}
     return Shot(name, name, **(about | values))
 
 
 def fact(name: str, model: int | None = 0, **values: Any) -> Facts:
     """A photo as good as any."""
-    about: dict[str, Any] = {"sharpness": 1.0, "exposure": 0.0, "partners": {"other.jpg": 500}, "error": 0.7}
+    about: dict[str, Any] = {
+        "sharpness": 1.0,
+        "crispness": 1.0,
+        "exposure": 0.0,
+        "partners": {"other.jpg": 500},
+        "error": 0.7,
+    }
     if model != 0:
         about["error"] = float("nan")
     return Facts(name, name, model, **(about | values))

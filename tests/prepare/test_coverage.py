@@ -55,6 +55,11 @@ def test_photos_turned_on_their_side_do_not_change_what_is_up() -> None:
     np.testing.assert_allclose(elevations, 30, atol=3)
 
 
+def test_a_short_arc_from_high_up() -> None:
+    found = coverage(named(turned(poses_around(range(0, 140, 10), elevation=50))))
+    assert found.gap == pytest.approx((130, 360), abs=0.01)
+
+
 def test_one_camera_and_cameras_from_straight_above() -> None:
     assert coverage(named(poses_around([10]))).gap_width == 360
     found = coverage(named(poses_around([0, 90, 180], elevation=89.9999)))

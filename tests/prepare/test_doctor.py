@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
 from nerfkit.prepare import doctor
 from nerfkit.prepare.coverage import coverage
 from nerfkit.prepare.mapping import Center
-from nerfkit.prepare.measures import beside, brightness, sharpness
+from nerfkit.prepare.measures import beside, brightness, crispness, gray_at, sharpness
 from nerfkit.prepare.report import Report, center_sentence, write_report
 from tests.prepare.made import fact, noise, poses_around, shot
 
@@ -34,7 +35,7 @@ def test_photos_to_drop() -> None:
     says(
         [
             *GOOD,
-            fact("soft.jpg", sharpness=0.2),
+            fact("soft.jpg", sharpness=0.2, crispness=0.4),
             fact("off.jpg", error=3.0),
             fact("alone.jpg", partners={"00.jpg": 31}),
         ],
@@ -44,12 +45,31 @@ def test_photos_to_drop() -> None:
     )
 
 
+def test_a_faulty_photo_that_stands_alone_is_not_dropped() -> None:
+    seen = coverage({f"{n:02d}.jpg": pose for n, pose in enumerate(poses_around([0, 10, 20, 60, 90], elevation=10))})
+    assert seen.nearest("00.jpg") == pytest.approx(10 * np.cos(np.radians(10)), rel=0.01)
+    bad = [fact("01.jpg", error=5.0), fact("03.jpg", error=5.0)]
+    sentences = doctor.advice([*GOOD[4:], *bad], seen)
+    assert sentences[0].startswith("Drop 01.jpg") and sentences[1].startswith("Take 03.jpg again, and do not drop it")
+
+
+def test_a_plain_thing_is_not_blurred() -> None:
+    says([*GOOD, fact("back.jpg", sharpness=0.1)])
+    blotches = [noise(1200, 1200, cells=(cells,))[..., 0] > 128 for cells in (3, 40)]
+    plain, patterned = (Image.fromarray(200 * one.astype(np.uint8)) for one in blotches)
+    assert sharpness(gray_at(plain)) < doctor.DULL * sharpness(gray_at(patterned))
+    assert crispness(plain) == pytest.approx(crispness(patterned), rel=0.15)
+    for radius in (3, 8, 20):
+        assert crispness(patterned.filter(ImageFilter.GaussianBlur(radius))) < doctor.SOFT * crispness(patterned)
+    assert crispness(Image.new("L", (50, 50))) == 0
+
+
 def test_photos_that_are_not_placed() -> None:
     says(
         [
             *GOOD,
             fact("sky.jpg", None, partners={}),
-            fact("far.jpg", None, partners={"03.jpg": 40, "04.jpg": 20}, sharpness=0.1),
+            fact("far.jpg", None, partners={"03.jpg": 40, "04.jpg": 20}, sharpness=0.1, crispness=0.3),
         ],
         "sky.jpg shares nothing with the other photos and is not placed",
         "far.jpg is not placed: most matches, 40, with 03.jpg; photos between the two would join it. It is blurred",
