@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nerfkit.cameras.poses import from_opencv
 from nerfkit.prepare.features import pycolmap
 from nerfkit.prepare.options import MIN_PHOTOS, PrepareOptions
 from nerfkit.prepare.steps import watched
@@ -90,8 +91,6 @@ def reprojection_errors(model: Any) -> dict[str, float]:
 
 def poses(model: Any) -> dict[str, np.ndarray]:
     """{name: pose (3,4)} of the placed photos: camera to world, OpenGL axes."""
-    from nerfkit.cameras.poses import from_opencv
-
     placed = (model.images[number] for number in model.reg_image_ids())
     return {image.name: from_opencv(np.array(image.cam_from_world().matrix())) for image in placed}
 
