@@ -171,7 +171,12 @@ def _first_octave(database: Path, images: Path, shots: Sequence[Shot], extractio
     trial.unlink(missing_ok=True)
     extraction.sift.first_octave = 0
     names = [shots[k].name for k in chosen]
-    watched(lambda: colmap.extract_features(trial, images, names, extraction_options=extraction), "texture")
+    token = colmap.CancellationToken()
+    watched(
+        lambda: colmap.extract_features(trial, images, names, extraction_options=extraction, cancellation_token=token),
+        "texture",
+        cancel=token.cancel,
+    )
     with colmap.Database.open(trial) as opened:
         counts = sorted(opened.num_keypoints_for_image(image.image_id) for image in opened.read_all_images())
     enough = counts and counts[len(counts) // 2] >= extraction.sift.max_num_features / 2

@@ -10,6 +10,7 @@ from typing import Any
 from nerfkit.runs.progress import SECONDS_BETWEEN_LINES, Progress, to_stderr
 
 POLL = 0.25  # seconds
+PATIENCE = (10.0, 60.0)  # seconds that Ctrl-C waits for a call that cannot be asked to return, and for one that can
 
 
 def watched(
@@ -23,48 +24,50 @@ def watched(
     Args:
         title: of the bar.
         done: the share done, 0 to 1; None where it is not known: the time that has gone is shown then.
-        cancel: asks the call to return early; called on Ctrl-C, which waits for it.
+        cancel: asks the call to return early; called on Ctrl-C, which then waits for it, for a minute at the most.
 
     Raises:
         BaseException: whatever the call raises.
     """
     result: list[Any] = []
     failure: list[BaseException] = []
+    ended = threading.Event()  # a join that Ctrl-C interrupts takes the thread for ended (Python 3.11)
 
     def run() -> None:
         try:
             result.append(call())
         except BaseException as error:
             failure.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=run, name=title, daemon=True)
-    thread.start()
+    threading.Thread(target=run, name=title, daemon=True).start()
     try:
         if done is None:
-            _spin(thread, title)
+            _spin(ended, title)
         else:
             first = done()
             with Progress(title) as progress:
-                while thread.is_alive():
+                while not ended.is_set():
                     share = min(done(), 1.0)
                     progress.show(share, before=min(first, share))
-                    thread.join(POLL)
+                    ended.wait(POLL)
     except KeyboardInterrupt:
         if cancel is not None:
             cancel()
-            thread.join(60)
+        ended.wait(PATIENCE[cancel is not None])  # compiled code that outlives the interpreter aborts
         raise
     if failure:
         raise failure[0]
     return result[0]
 
 
-def _spin(thread: threading.Thread, title: str) -> None:
-    """Shows until ``thread`` ends that it goes on: on a terminal a turning bar, elsewhere a line now and then."""
+def _spin(ended: threading.Event, title: str) -> None:
+    """Shows that something goes on until it has ``ended``: a turning bar on a terminal, else a line now and then."""
     start = said = time.monotonic()
     terminal = sys.stderr.isatty()
     for sign in itertools.cycle("|/-\\"):
-        if not thread.is_alive():
+        if ended.is_set():
             break
         now = time.monotonic()
         gone = f"{int(now - start) // 60}:{int(now - start) % 60:02d}"
@@ -73,6 +76,6 @@ def _spin(thread: threading.Thread, title: str) -> None:
         elif now - said >= SECONDS_BETWEEN_LINES:
             said = now
             to_stderr(f"{title}: {gone}")
-        thread.join(POLL)
+        ended.wait(POLL)
     if terminal:
         print(f"\r{' ' * (len(title) + 12)}\r", end="", file=sys.stderr, flush=True)
