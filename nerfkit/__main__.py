@@ -9,6 +9,7 @@ USAGE = """usage: python -m nerfkit COMMAND
 
   train KEY=VALUE ...     photos with known cameras -> field, mesh, refined mesh, video (as train.py)
   render KEY=VALUE ...    videos of a trained run (as render.py)
+  prepare PHOTOS FOLDER   photos or a video without cameras -> a data set with them, and what to take again
   synthesize MESH FOLDER  photos of a mesh as a data set that train reads
   options                 every key, as docs/options.md
   --version               of nerfkit
@@ -27,7 +28,14 @@ def main() -> None:
 
         print(f"nerfkit {__version__}")
         return
-    commands = {"train": _train, "render": _render, "synthesize": _synthesize, "options": _options, "doctor": _doctor}
+    commands = {
+        "train": _train,
+        "render": _render,
+        "prepare": _prepare,
+        "synthesize": _synthesize,
+        "options": _options,
+        "doctor": _doctor,
+    }
     if words[0] not in commands:
         print(f"error: {words[0]}: unknown command{did_you_mean(words[0], commands)}", file=sys.stderr)
         sys.exit(2)
@@ -48,6 +56,15 @@ def _render() -> None:
     from nerfkit.cli import render
 
     render()
+
+
+def _prepare() -> None:
+    from nerfkit.cli import exit_codes
+
+    with exit_codes():
+        from nerfkit.prepare_command import main as prepare
+
+        prepare(sys.argv[1:])
 
 
 def _synthesize() -> None:

@@ -271,8 +271,8 @@ def test_nerfkit_names_its_commands(command: Command, runs: list[Any], capsys: p
     assert "doctor" in capsys.readouterr().out
     assert command(main, "docter") == 2
     assert (
-        capsys.readouterr().err
-        == "error: docter: unknown command; did you mean doctor? Known: train, render, synthesize, options, doctor\n"
+        capsys.readouterr().err == "error: docter: unknown command; did you mean doctor? "
+        "Known: train, render, prepare, synthesize, options, doctor\n"
     )
     assert command(main, "train", "seed=6", "preset=smoke") == 0
     assert runs[0].seed == 6

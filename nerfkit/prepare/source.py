@@ -1,0 +1,119 @@
+"""What stands at the place that a user names: photos in a folder, or a video; and where the result may go."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from nerfkit.errors import problem
+from nerfkit.prepare.options import MIN_PHOTOS
+from nerfkit.scenes.photo_files import SUFFIXES
+
+HEIF = (".heic", ".heif")
+RAW = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw")
+VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv")
+IMAGES = "images"
+
+# Files that say where the cameras stood: a folder with one of them is a data set already.
+POSES = ("transforms*.json", "*_metadata.json", "cameras*.npz", "poses_bounds*.npy", "*_par.txt", "cameras.bin")
+POSE_FOLDERS = ("sparse", "colmap", "sparse/0", "colmap/sparse/0")
+
+
+def is_video(path: Path) -> bool:
+    """Whether the name is that of a video file."""
+    return path.suffix.lower() in VIDEOS and path.is_file()
+
+
+def has_photos_only(root: str | Path) -> bool:
+    """Whether ``root`` is what ``prepare`` is for: a video, or a folder with photos and without poses."""
+    path = Path(os.path.expanduser(root))
+    if is_video(path):
+        return True
+    if not path.is_dir():
+        return False
+    for folder in (path, *(path / name for name in POSE_FOLDERS)):
+        if folder.is_dir() and any(next(folder.glob(pattern), None) for pattern in (*POSES, "cameras.txt")):
+            return False
+    return len(_photos(photo_folder(path))) >= MIN_PHOTOS
+
+
+def photo_folder(root: Path) -> Path:
+    """Where the photos of a folder lie: at the top or in ``images/``, whichever holds more."""
+    inner = root / IMAGES
+    return inner if inner.is_dir() and len(_photos(inner)) > len(_photos(root)) else root
+
+
+def photos_of(root: Path) -> tuple[list[Path], list[str]]:
+    """The photo files of a folder, sorted by name, and notes on those passed over.
+
+    A raw file beside a photo of the same stem is passed over: cameras write both.
+
+    Raises:
+        SceneError: fewer than three.
+    """
+    folder = photo_folder(root)
+    found = _photos(folder)
+    ready = {path.stem.lower() for path in found if path.suffix.lower() in SUFFIXES}
+    twins = [path for path in found if path.suffix.lower() in HEIF + RAW and path.stem.lower() in ready]
+    photos = [path for path in found if path not in twins]
+    notes = [f"{len(twins)} raw or HEIC files are passed over: each has a JPEG or PNG beside it"] if twins else []
+    if len(photos) < MIN_PHOTOS:
+        videos = sorted(path.name for path in root.iterdir() if is_video(path))
+        remedy = (
+            f"For the video inside: prepare {root / videos[0]}."
+            if videos and not photos
+            else "Photos are looked for at the top and in images/."
+        )
+        count = (
+            {0: "no photos", 1: f"1 photo, {photos[0].name}"}.get(len(photos), f"{len(photos)} photos")
+            if photos
+            else "no photos"
+        )
+        raise problem(str(folder), count, f"at least {MIN_PHOTOS} of one scene", remedy)
+    return photos, notes
+
+
+def check_formats(photos: Iterable[Path]) -> None:
+    """Raises SceneError where HEIC or raw photos cannot be decoded: an extra installs what does."""
+    for endings, module, what in ((HEIF, "pillow_heif", "HEIC"), (RAW, "rawpy", "raw")):
+        wanting = [path for path in photos if path.suffix.lower() in endings]
+        if wanting and not _installed(module):
+            raise problem(
+                str(wanting[0]),
+                f"{len(wanting)} {what} photos, and {module} is not installed",
+                "JPEG or PNG without it",
+                "pip install nerfkit[raw], or export them as JPEG.",
+            )
+
+
+def check_place(out: Path, source: Path) -> None:
+    """Raises SceneError where ``out`` would mix its files with those of ``source``."""
+    target, origin = Path(os.path.abspath(out)).resolve(), source.resolve()
+    photos = photo_folder(origin) if origin.is_dir() else origin.parent
+    where = None
+    if target in (origin, photos):
+        where = "is the folder of the photos" if origin.is_dir() else "is the folder of the video"
+    elif photos.name == IMAGES and origin.is_dir() and target.is_relative_to(photos):
+        where = "lies inside the folder of the photos"
+    elif origin.is_dir() and origin.is_relative_to(target):
+        where = "holds the folder of the photos"
+    if where is not None:
+        raise problem(str(out), f"OUT {where}", "a folder of its own", f"Such as {photos.parent / 'prepared'}.")
+    if out.exists() and not out.is_dir():
+        raise problem(str(out), "OUT is a file", "a new or empty folder", "Choose another place.")
+
+
+def _photos(folder: Path) -> list[Path]:
+    endings = SUFFIXES + HEIF + RAW
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in endings and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def _installed(module: str) -> bool:
+    try:
+        __import__(module)
+    except ImportError:
+        return False
+    return True
