@@ -19,7 +19,7 @@ def rig(count: int = 24, distance: float = 8.0, roll: bool = False) -> Cameras:
     front = np.cross(side, UP)
     turn = np.arange(count) * 2 * np.pi / count
     level = np.cos(turn)[:, None] * side + np.sin(turn)[:, None] * front
-    positions = torch.tensor(CENTER + distance * (0.87 * level + 0.5 * UP))
+    positions = torch.tensor(CENTER + distance * (3**0.5 / 2 * level + 0.5 * UP))
     poses = look_at(positions, torch.tensor(CENTER), torch.tensor(UP))
     if roll:
         poses[::2, :, :2] = torch.stack([poses[::2, :, 1], -poses[::2, :, 0]], -1)
