@@ -22,6 +22,7 @@ from nerfkit.fit.specular import Specular, SpecularSource
 from nerfkit.mesh.files.io import FORMATS, load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import refine_stage
+from nerfkit.prepare import has_photos_only, prepare
 from nerfkit.raster.shade import MeshSource
 from nerfkit.resume import load as load_config
 from nerfkit.runs import checkpoints
@@ -57,7 +58,7 @@ def run(config: TrainOptions) -> Path:
         raise CheckpointError(
             f"{config.resume}: no checkpoint in its folder checkpoints/, so there is nothing to resume"
         )
-    _anchor(config)
+    _find_photos(config)
     scene = load_scene(config)
     if config.resume is not None:
         record = Run.open(config.resume)
@@ -87,10 +88,18 @@ def run(config: TrainOptions) -> Path:
         raise
 
 
-def _anchor(config: TrainOptions) -> None:
-    """Makes the scene's path absolute: a run is rendered and resumed from other folders too."""
-    if config.scene.root is not None:
-        config.scene.root = os.path.abspath(os.path.expanduser(config.scene.root))
+def _find_photos(config: TrainOptions) -> None:
+    """Makes the scene's path absolute: a run is rendered and resumed from other folders too.
+
+    Photos without cameras get them first, in ``OUTPUT/NAME/prepared``, which is the scene's path from then on.
+    """
+    scene = config.scene
+    if scene.root is None:
+        return
+    scene.root = os.path.abspath(os.path.expanduser(scene.root))
+    if scene.name == "auto" and has_photos_only(scene.root):
+        folder = Path(os.path.expanduser(config.output)) / Path(scene.root).stem / "prepared"
+        scene.root = os.path.abspath(prepare(scene.root, folder).folder)
 
 
 def _run_recipe(config: TrainOptions) -> Path:
@@ -99,7 +108,7 @@ def _run_recipe(config: TrainOptions) -> Path:
         raise ConfigError("resume: a recipe is short and cannot be resumed; start it again")
     device = pick_device(config.device)
     config.threads = set_threads(config.threads)
-    _anchor(config)
+    _find_photos(config)
     with contextlib.closing(Run.create(config.output, config.recipe.name, config)) as record:
         record.log(f"run folder: {record.folder}")
         record.text("config", f"```yaml\n{(record.folder / 'config.yaml').read_text(encoding='utf-8')}```")

@@ -147,13 +147,6 @@ KAOLIN: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
         lambda d: np.save(d / "4_semantic.npy", np.ones((12, 15), np.int32)),
         ["4_semantic.npy: the mask has shape (12, 15)", "(12, 16)", "4_rgb.png"],
     ),
-    "image of another size": (
-        lambda d: (
-            iio.imwrite(d / "4_rgb.png", np.zeros((6, 8, 3), np.uint8)),
-            np.save(d / "4_semantic.npy", np.ones((6, 8), np.int32)),
-        ),
-        ["4_rgb.png: the image is 8x6 pixels", "16x12"],
-    ),
     "zero masks": (clear_masks, ["kaolin: every mask is empty"]),
     "one empty mask": (
         lambda d: np.save(d / "4_semantic.npy", np.zeros(SIZE, np.int32)),

@@ -6,7 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nerfkit.fit.subject import Plane, above, middle_part
+from nerfkit.errors import SceneError
+from nerfkit.fit.subject import BAND, LIFT, Density, Plane, above, footprint, middle_part, raised
 from nerfkit.mesh.clean import decimate, remove_floaters, remove_hidden, smooth
 from nerfkit.mesh.extract import MAX_RESOLUTION, extract_mesh
 from nerfkit.mesh.mesh import Mesh, vertex_normals
@@ -47,10 +48,9 @@ def coarse_mesh(model: RadianceModel, scene: Scene, options: ExtractOptions) -> 
     Raises:
         SceneError: the field has no surface.
     """
-    density, plane = model.density, cutting_plane(scene, options)
     with Progress("extract") as progress:
         dense = extract_mesh(
-            density if plane is None else above(density, plane),
+            _density(model, scene, options),
             resolution=options.resolution,
             level=options.level,
             occupancy=model.occupied,
@@ -68,7 +68,27 @@ def coarse_mesh(model: RadianceModel, scene: Scene, options: ExtractOptions) -> 
 
 def cutting_plane(scene: Scene, options: ExtractOptions) -> Plane | None:
     """Normal and offset of the plane below which nothing counts; None for none."""
-    return scene.ground if scene.unbounded and options.plane == "auto" else None
+    if scene.ground is None or not scene.unbounded or options.plane == "keep":
+        return None
+    return raised(scene.ground, LIFT)
+
+
+def _density(model: RadianceModel, scene: Scene, options: ExtractOptions) -> Density:
+    """The model's density, without what carries the object where that is to be cut off."""
+    plane = cutting_plane(scene, options)
+    if plane is None:
+        return model.density
+    try:  # what stands out of the table, at a coarser grid, tells where it stands
+        upper = extract_mesh(
+            above(model.density, raised(plane, BAND)),
+            resolution=max(4, options.resolution // 2),
+            level=options.level,
+            occupancy=model.occupied,
+            device=model.device,
+        )
+    except SceneError:
+        return above(model.density, plane)
+    return above(model.density, plane, footprint(middle_part(upper), plane))
 
 
 def seen_faces(mesh: Mesh, scene: Scene) -> Tensor:

@@ -1,7 +1,8 @@
 """The thing in the middle, for photos without masks: cut off what carries it, keep its part, and let the field mask it.
 
 The region holds the thing, a piece of the table that it stands on, perhaps of a wall.
-The density counts above the supporting plane only, so that the surface is cut there. Of the parts that leaves, the one
+The density counts above the supporting plane only, so that the surface is cut there; close to it, where a field's table
+bulges, only below what stands out further. Of the parts that leaves, the one
 with most surface near the region's center is the thing. The field's cells around it then show it alone, and their
 opacity in each photo is its mask.
 """
@@ -12,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.spatial import ConvexHull
 from torch import Tensor
 
 from nerfkit.mesh.mesh import Mesh, face_areas
@@ -26,21 +28,48 @@ from nerfkit.volume.nested import NestedSampler
 from nerfkit.volume.samplers import OccupancySampler
 
 Plane = tuple[float, float, float, float]
+Density = Callable[[Tensor], Tensor]
 
+LIFT = 0.02  # above the plane, from where on anything counts; as all lengths here, of the region's half side
+BAND = 0.12  # how far a field's table may bulge
+SPARE = 0.05  # around the footprint
 CENTER = 0.4  # of the region's half side: surface that far from the middle has a say in which part is the thing
 THICK = 2  # cells around its surface that belong to the thing
 POINTS = 300_000  # on its surface, many to a cell
 UNSURE = (0.2, 0.8)  # opacities between which a pixel is neither the thing nor not
 
 
-def above(density: Callable[[Tensor], Tensor], plane: Plane) -> Callable[[Tensor], Tensor]:
-    """The density above a plane n p = offset, and 0 below."""
+def raised(plane: Plane, height: float) -> Plane:
+    """The plane at a height above itself."""
+    return (*plane[:3], plane[3] + height)
+
+
+def above(density: Density, plane: Plane, footprint: ConvexHull | None = None) -> Density:
+    """The density above a plane n p = offset, and 0 below.
+
+    With a ``footprint`` (see there) also 0 where it is within ``BAND`` of the plane and outside of that.
+    """
 
     def cut(points: Tensor) -> Tensor:
         height = points @ points.new_tensor(plane[:3]) - plane[3]
-        return torch.where(height > 0, density(points), 0.0)
+        counts = height > 0
+        if footprint is not None:
+            sides = points.new_tensor(footprint.equations)  # (E, 3): outward normals in the plane, and offsets
+            outside = (points @ _level(plane).to(points) @ sides[:, :2].T + sides[:, 2]).amax(-1)
+            counts &= (height > BAND) | (outside < SPARE)
+        return torch.where(counts, density(points), 0.0)
 
     return cut
+
+
+def footprint(mesh: Mesh, plane: Plane) -> ConvexHull:
+    """The convex hull of a mesh seen along the plane's normal, in the coordinates that ``_level`` gives."""
+    return ConvexHull((mesh.vertices.cpu() @ _level(plane)).numpy())
+
+
+def _level(plane: Plane) -> Tensor:
+    """Two unit vectors along the plane, (3,2)."""
+    return torch.linalg.svd(torch.tensor([plane[:3]]))[2][1:].T.contiguous()
 
 
 def middle_part(mesh: Mesh) -> Mesh:

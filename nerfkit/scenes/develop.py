@@ -129,7 +129,16 @@ def _develop(source: Source, photo: Photo, side: int) -> _Developed:
     rows, columns = working_size(target.height, target.width, side)
     target = target.resized(columns, rows)
     pixels, valid = undistort(rgba, ignore if ignore.any() else None, lens, target)
+    if _touched(pixels[..., 3] > 0, ~valid):
+        pixels[~valid, 3] = 255  # the object may go on there: what is not known must not carve the hull
     return _Developed(torch.from_numpy(pixels), torch.from_numpy(valid), target, (height, width))
+
+
+def _touched(solid: np.ndarray, unknown: np.ndarray) -> bool:
+    """Whether a solid pixel (H,W) is beside one that is unknown."""
+    padded = np.pad(unknown, 1)
+    beside = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+    return bool((solid & beside).any())
 
 
 def _mask(source: Source, name: str, size: tuple[int, int]) -> np.ndarray:

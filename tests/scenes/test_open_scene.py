@@ -7,6 +7,7 @@ import pytest
 
 from nerfkit.errors import ConfigError, SceneError
 from nerfkit.scenes import detect, open_scene
+from nerfkit.scenes.assemble import Frame
 from nerfkit.studio import clock
 from tests.scenes.builders import ring, write_blender, write_kaolin
 
@@ -33,29 +34,11 @@ def test_blender_folder_may_be_zipped(tmp_path: Path) -> None:
     assert open_scene("auto", tmp_path / "mic.zip").test == [3]
 
 
-@pytest.mark.parametrize(
-    ("sign", "name"),
-    [
-        ("transforms.json", "nerfstudio"),
-        ("sparse/0/cameras.bin", "colmap"),
-        ("colmap/sparse/0/cameras.txt", "colmap"),
-        ("poses_bounds.npy", "llff"),
-        ("cameras_sphere.npz", "dtu"),
-    ],
-)
-def test_auto_names_formats_without_a_loader(sign: str, name: str, tmp_path: Path) -> None:
-    (tmp_path / sign).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / sign).write_text("{}")
-    with pytest.raises(
-        SceneError, match=f"the {name} format is not supported yet; expected the kaolin or blender format"
-    ):
-        open_scene("auto", tmp_path)
-
-
 def test_clock_gets_its_arguments(monkeypatch: pytest.MonkeyPatch, ball: Path) -> None:
     given = {"resolution": 64, "background": "white", "holdout": 5}
+    passed = given | {"frame": Frame()}
     scene = open_scene("kaolin", ball)
-    monkeypatch.setattr(clock, "load", lambda root, **arguments: scene if (root, arguments) == (None, given) else None)
+    monkeypatch.setattr(clock, "load", lambda root, **arguments: scene if (root, arguments) == (None, passed) else None)
     assert open_scene("clock", **given) is scene
 
 
