@@ -1,6 +1,7 @@
 """Whole runs: every stage on a tiny sphere, resuming, rendering; and the smoke preset on the project's clock."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find
 from nerfkit.scenes.scene import Similarity
 from tests.scenes.builders import Sphere, ring, write_kaolin
+from tests.scenes.test_develop import write
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
@@ -231,3 +233,28 @@ def test_smoke_preset_on_the_own_clock(tmp_path: Path, monkeypatch: pytest.Monke
     assert metrics["mesh"]["psnr"] > metrics["mesh"]["coarse"]["psnr"]
     assert 0 < metrics["mesh"]["chamfer"] < 0.05
     assert (folder / "mesh" / "mesh.glb").is_file()
+
+
+def test_photos_without_masks_in_a_photo_format(tmp_path: Path) -> None:
+    """Every stage, then a picture of the run after the photos are gone: nested grids and contraction come back."""
+    photos = write(tmp_path / "still")
+    words = [f"scene.root={photos}" if word == "scene=kaolin" else word for word in TINY if "timelapse" not in word]
+    words = [
+        "scene=auto",
+        *words,
+        "trainer.max_steps=300",
+        "scene.holdout=3",
+        "extract.level=0.5",
+        f"output={tmp_path / 'out'}",
+    ]
+    folder = pipeline.run(options.compose("train", [*words, "sampler.levels=2"]))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["scene"]["format"] == "transforms"
+    assert {"psnr", "mask_iou", "coarse"} <= set(metrics["mesh"])
+    assert (folder / "mesh" / "mesh.glb").is_file()
+    assert "field's own opacity" in (folder / "log.txt").read_text()
+    shutil.rmtree(photos)
+    (video,) = pipeline.render(
+        options.compose("render", [f"run={folder}", "source=field", "frames=2", "resolution=24"])
+    )
+    assert video.is_file()
