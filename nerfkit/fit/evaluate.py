@@ -26,15 +26,24 @@ def evaluate_field(model: RadianceModel, scene: Scene, folder: Path | None = Non
     """
     views = []
     for view in track(scene.test, len(scene.test), "held-out views"):
-        true = scene.image(view)
         predicted = model.render_view(scene.cameras, view).over(scene.background).cpu()
-        row: dict[str, Any] = {"view": view, "psnr": psnr(predicted, true), "ssim": ssim(predicted, true)}
-        if scene.has_masks:
-            row["psnr_inside"] = psnr(predicted, true, scene.mask(view))
-        views.append(row)
+        views.append({"view": view, **compare(predicted, scene, view)})
         if folder is not None:
-            write_comparison(folder / f"field_{view:03d}.png", predicted, true)
+            write_comparison(folder / f"field_{view:03d}.png", predicted, scene.image(view))
     return means(views)
+
+
+def compare(predicted: Tensor, scene: Scene, view: int) -> dict[str, float]:
+    """``psnr``, ``ssim`` and, where the scene has masks, ``psnr_inside`` of a picture (H,W,3) of a view.
+
+    Pixels that are to be ignored do not count; for SSIM, whose windows reach over them, they are those of the photo.
+    """
+    true, known = scene.image(view), scene.images.known(view)
+    shown = torch.where(known[..., None], predicted, true)
+    found = {"psnr": psnr(shown, true, known.float()), "ssim": ssim(shown, true)}
+    if scene.has_masks:
+        found["psnr_inside"] = psnr(shown, true, scene.mask(view) * known)
+    return found
 
 
 def means(views: list[dict[str, Any]]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerfkit.fit.evaluate import means, write_comparison
-from nerfkit.fit.metrics import mask_iou, psnr, ssim
+from nerfkit.fit.evaluate import compare, means, write_comparison
+from nerfkit.fit.metrics import mask_iou
 from nerfkit.fit.specular import Specular, render_specular
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import render_channels
@@ -33,18 +33,17 @@ def evaluate_mesh(
     """
     rows = []
     for view in track(views, len(views), "held-out views"):
-        true = scene.image(view)
         predicted, alpha = picture(mesh, scene, view)
-        row: dict[str, Any] = {"view": view, "psnr": psnr(predicted, true), "ssim": ssim(predicted, true)}
+        row: dict[str, Any] = {"view": view, **compare(predicted, scene, view)}
         if scene.has_masks:
-            row["psnr_inside"] = psnr(predicted, true, scene.mask(view))
-            row["mask_iou"] = mask_iou(alpha, scene.mask(view))
+            known = scene.images.known(view)
+            row["mask_iou"] = mask_iou(alpha * known, scene.mask(view) * known)
         if specular is not None:
             predicted, _ = picture(mesh, scene, view, specular)
-            row["psnr_specular"] = psnr(predicted, true)
+            row["psnr_specular"] = compare(predicted, scene, view)["psnr"]
         rows.append(row)
         if folder is not None:
-            write_comparison(folder / f"mesh_{view:03d}.png", predicted, true)
+            write_comparison(folder / f"mesh_{view:03d}.png", predicted, scene.image(view))
     return means(rows)
 
 
@@ -71,7 +70,7 @@ def preview(mesh: Mesh, scene: Scene, run: Run, step: int) -> None:
     view = (scene.test or scene.train)[0]
     true = scene.image(view)
     predicted, _ = picture(mesh, scene, view)
-    run.scalar("refine/held_out_psnr", psnr(predicted, true), step)
+    run.scalar("refine/held_out_psnr", compare(predicted, scene, view)["psnr"], step)
     run.image("refine/predicted", predicted, step)
     run.image("refine/true", true, step)
     run.image("refine/error", (predicted - true).abs(), step)

@@ -1,5 +1,6 @@
 """Photos of different sizes, some pixels to be ignored: the hull, rays, both fits, pictures, the record."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from nerfkit.cameras import Cameras
 from nerfkit.config import VideoOptions
 from nerfkit.fields.harmonic import HarmonicOptions
-from nerfkit.fit.evaluate import evaluate_field
+from nerfkit.fit.evaluate import compare, evaluate_field
 from nerfkit.fit.field import FieldFit, TrainerOptions
 from nerfkit.fit.pixels import TrainingPixels
 from nerfkit.fit.refine import refine_mesh
@@ -154,3 +155,13 @@ def test_the_record_keeps_sizes(scene: Scene, tmp_path: Path) -> None:
     assert again.cameras.sizes == scene.cameras.sizes
     assert again.images.sizes == scene.images.sizes
     torch.testing.assert_close(again.cameras.intrinsics, scene.cameras.intrinsics)
+
+
+def test_ignored_pixels_do_not_count_in_measures(scene: Scene) -> None:
+    right = photo(rig(), 5).float() / 255  # what was there before the upper half was painted over
+    found = compare(right[..., :3], scene, 5)
+    assert found["psnr"] == found["psnr_inside"] == math.inf
+    assert found["ssim"] == pytest.approx(1, abs=1e-6)
+    worse = right.clone()
+    worse[20] += 0.1
+    assert compare(worse[..., :3], scene, 5)["psnr"] < 40
