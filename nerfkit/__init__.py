@@ -26,7 +26,8 @@ _PLACES = {
     "nerfkit.volume.samplers": "OccupancyOptions StratifiedOptions",
     "nerfkit.volume.model": "RadianceModel",
     "nerfkit.fit.build": "build_model",
-    "nerfkit.fit.field": "TrainerOptions FieldFit",
+    "nerfkit.fit.field_options": "TrainerOptions",
+    "nerfkit.fit.field": "FieldFit",
     "nerfkit.fit.evaluate": "evaluate_field",
     "nerfkit.fit.extract": "ExtractOptions coarse_mesh",
     "nerfkit.fit.refine_options": "RefineOptions",
@@ -57,7 +58,8 @@ if TYPE_CHECKING:
     from nerfkit.fit.build import build_model as build_model
     from nerfkit.fit.evaluate import evaluate_field as evaluate_field
     from nerfkit.fit.extract import ExtractOptions as ExtractOptions, coarse_mesh as coarse_mesh
-    from nerfkit.fit.field import FieldFit as FieldFit, TrainerOptions as TrainerOptions
+    from nerfkit.fit.field import FieldFit as FieldFit
+    from nerfkit.fit.field_options import TrainerOptions as TrainerOptions
     from nerfkit.fit.refine import refine_mesh as refine_mesh
     from nerfkit.fit.refine_options import RefineOptions as RefineOptions
     from nerfkit.kernels.composite import composite as composite

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from nerfkit.fit.extract import ExtractOptions
-from nerfkit.fit.field import TrainerOptions
+from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.raster.visibility import RasterizerOptions
 from nerfkit.scenes import SceneOptions

@@ -259,6 +259,8 @@ class _Stages:
         found |= {"steps": progress.step, "seconds": round(progress.seconds, 3), "samples": progress.samples}
         self.record.update_metrics({"field": found})
         inside = f" ({found['psnr_inside']:.2f} inside the masks)" if "psnr_inside" in found else ""
+        if "psnr_aligned" in found:
+            inside = f" ({found['psnr_aligned']:.2f} with each photo's exposure)"
         self.record.log(
             f"field: PSNR {found['psnr']:.2f} dB{inside}, SSIM {found['ssim']:.4f} on {len(found['views'])} held-out "
             f"views after {progress.step} steps, {progress.seconds:.0f} s"

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nerfkit.fit.exposure import aligned
 from nerfkit.fit.metrics import psnr, ssim
 from nerfkit.runs.files import to_bytes, write_png
 from nerfkit.runs.progress import track
@@ -36,11 +37,14 @@ def evaluate_field(model: RadianceModel, scene: Scene, folder: Path | None = Non
 def compare(predicted: Tensor, scene: Scene, view: int) -> dict[str, float]:
     """``psnr``, ``ssim`` and, where the scene has masks, ``psnr_inside`` of a picture (H,W,3) of a view.
 
-    Pixels that are to be ignored do not count; for SSIM, whose windows reach over them, they are those of the photo.
+    Where nothing masks the photos, ``psnr_aligned`` is that of the picture with the photo's exposure. Pixels that are
+    to be ignored do not count; for SSIM, whose windows reach over them, they are those of the photo.
     """
     true, known = scene.image(view), scene.images.known(view)
     shown = torch.where(known[..., None], predicted, true)
     found = {"psnr": psnr(shown, true, known.float()), "ssim": ssim(shown, true)}
+    if scene.unbounded:
+        found["psnr_aligned"] = psnr(aligned(shown, true, known), true, known.float())
     if scene.has_masks:
         found["psnr_inside"] = psnr(shown, true, scene.mask(view) * known)
     return found

@@ -4,13 +4,15 @@ import math
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nerfkit.errors import CheckpointError
 from nerfkit.fit.average import RunningAverage
+from nerfkit.fit.exposure import RATE, Exposure
+from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.fit.legacy import upgraded
 from nerfkit.fit.loop import Callback, Progress, optimize
 from nerfkit.fit.pixels import TrainingPixels, TrainingRays
@@ -22,51 +24,10 @@ from nerfkit.kernels.pixel_loss import pixel_loss
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
-from nerfkit.schema import Options, option
 from nerfkit.volume.model import RadianceModel
 
 FIRST_RAYS = 1024
 BEST = 30.0  # dB; a scene that cannot reach it for what is outside of its box is told so
-
-
-@dataclass
-class TrainerOptions(Options):
-    """The field stage. It ends at whichever bound is reached first; null is no bound (one of the two must be set)."""
-
-    group: ClassVar[str] = "trainer"
-
-    max_seconds: float | None = option(150.0, "of training; with it the result depends on the machine", above=0)
-    max_steps: int | None = option(None, "of the optimizer", least=1)
-    samples: int = option(16384, "field evaluations a step: rays are added or taken away to keep to it", least=1)
-    max_rays: int = option(65536, "rays a step at the most", least=1)
-    rays: int | None = option(None, "a fixed number of rays a step instead", least=1)
-    capacity: int | None = option(
-        None, "samples a step makes room for, then every step has the same shapes; needs trainer.rays", least=1
-    )
-    views_per_step: int | None = option(
-        None, "photos to draw them from, as many from each; null: from all pixels that meet the hull", least=1
-    )
-    learning_rate: float = option(0.01, "at the start", above=0)
-    final_learning_rate: float = option(0.0003, "at the end of a cosine", least=0)
-    decay: str = option(
-        "cosine", "over the whole budget; or step: divided by 10 at 75 % of it", choices=("cosine", "step")
-    )
-    warmup: int = option(100, "steps until the learning rate is reached", least=0)
-    ema: float = option(0.99, "running mean of the weights that is evaluated and exported; 0: none", least=0, below=1)
-    huber: float = option(0.1, "scale of the pseudo-Huber losses: squared below, linear above", above=0)
-    mask_weight: float = option(0.1, "of the silhouette loss, where the scene has masks", least=0)
-    random_background: bool = option(
-        True, "a random color behind every ray, in prediction and truth, so that opacity is learned"
-    )
-    log_every: int = option(50, "steps", least=1)
-    preview_every: float = option(0.1, "of the budget: a held-out view to TensorBoard", above=0)
-    checkpoint_every: float = option(60.0, "seconds", least=0)
-
-    def check(self) -> None:
-        super().check()
-        bounded = self.max_seconds is not None or self.max_steps is not None
-        self.expect("max_steps", bounded, "a number, or one for trainer.max_seconds: without both a fit never ends")
-        self.expect("capacity", self.capacity is None or self.rays is not None, "null, or with trainer.rays a number")
 
 
 @dataclass
@@ -137,8 +98,14 @@ class FieldFit:
         device = model.device
         self.pixels = TrainingPixels(scene, model.sampler, device)
         self.background = torch.tensor(scene.background, device=device)
-        self.optimizer = torch.optim.Adam(model.parameter_groups(), lr=1e-3, eps=1e-15, fused=True)
-        self.watch, self.waits = FiniteWatch(model.named_parameters(), device), device.type == "cpu"
+        wanted = options.exposure == "on" or (options.exposure == "auto" and scene.unbounded)
+        self.exposure = Exposure(len(scene.images), scene.train).to(device) if wanted else None
+        groups, named = model.parameter_groups(), list(model.named_parameters())
+        if self.exposure is not None:
+            groups.append({"params": list(self.exposure.parameters()), "scale": RATE})
+            named += [(f"exposure.{name}", parameter) for name, parameter in self.exposure.named_parameters()]
+        self.optimizer = torch.optim.Adam(groups, lr=1e-3, eps=1e-15, fused=True)
+        self.watch, self.waits = FiniteWatch(named, device), device.type == "cpu"
         self.optimizer.found_inf = self.watch.found  # type: ignore[attr-defined]
         self.progress = FieldProgress(rays=min(FIRST_RAYS, options.max_rays))
 
@@ -158,8 +125,13 @@ class FieldFit:
         else:
             background = self.background.expand(count, 3)
         mask_weight = o.mask_weight if self.scene.has_masks else 0.0
-        loss = pixel_loss(rendered.color, rendered.opacity, rays.rgba, background, o.huber, mask_weight)
+        color = rendered.color
+        if self.exposure is not None:
+            color = self.exposure(color, rendered.opacity, rays.view)
+        loss = pixel_loss(color, rendered.opacity, rays.rgba, background, o.huber, mask_weight)
         terms = {"color": loss.color} | ({} if loss.silhouette is None else {"silhouette": loss.silhouette})
+        if self.exposure is not None:
+            terms["exposure"] = self.exposure.penalty()
         return terms, loss.squared, samples
 
     def step(self) -> Step:
@@ -178,7 +150,7 @@ class FieldFit:
         progress, o, number = self.progress, self.options, self.progress.step
         rate = self.learning_rate(share)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("scale", 1.0)
         wanted = o.rays or progress.rays
         if o.views_per_step:
             rays = self.pixels.draw_from_views(self.seed, number, wanted, o.views_per_step)
@@ -306,7 +278,7 @@ class FieldFit:
             "average": self._average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "progress": vars(self.progress).copy(),
-        }
+        } | ({} if self.exposure is None else {"exposure": self.exposure.state_dict()})
 
     def load_state_dict(self, state: dict[str, Any], source: str = "the state") -> None:
         """Goes on from a saved state; ``source`` names it in messages.
@@ -324,6 +296,8 @@ class FieldFit:
             state = upgraded(state)
             self.model.load_state_dict(state["model"])
             self._average.load_state_dict(state["average"])
+            if self.exposure is not None:
+                self.exposure.load_state_dict(state["exposure"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.progress = FieldProgress(**state["progress"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:

@@ -12,11 +12,13 @@ from nerfkit.volume.samplers import Sampler
 
 
 class TrainingRays(NamedTuple):
-    """R rays and the photos there: ``origins``, ``directions`` (R,3), ``rgba`` (R,4) premultiplied, in [0,1]."""
+    """R rays and the photos there: ``origins``, ``directions`` (R,3), ``rgba`` (R,4) premultiplied, in [0,1], and of
+    which photo each is, ``view`` (R,)."""
 
     origins: Tensor
     directions: Tensor
     rgba: Tensor
+    view: Tensor
 
 
 class TrainingPixels:
@@ -68,7 +70,7 @@ class TrainingPixels:
             seed=seed,
             step=step,
         )
-        return TrainingRays(batch.origins, batch.directions, rgba)
+        return TrainingRays(batch.origins, batch.directions, rgba, batch.view)
 
     def draw_from_views(self, seed: int, step: int, count: int, views: int) -> TrainingRays:
         """Pixels of ``views`` different photos, or of all if there are fewer (PyTorch3D's Monte Carlo rays).
@@ -96,5 +98,5 @@ class TrainingPixels:
         pixel = self.offsets[view] + row * self.widths[view] + column
         if self.photos.ignored is not None:
             known = ~self.photos.ignored[pixel]
-            origins, directions, pixel = origins[known], directions[known], pixel[known]
-        return TrainingRays(origins, directions, self.photos.pixels[pixel].float() / 255)
+            origins, directions, pixel, view = origins[known], directions[known], pixel[known], view[known]
+        return TrainingRays(origins, directions, self.photos.pixels[pixel].float() / 255, view)

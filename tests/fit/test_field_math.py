@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.fields.field import Field
 from nerfkit.fit.average import RunningAverage
-from nerfkit.fit.field import FieldFit, TrainerOptions
+from nerfkit.fit.field import FieldFit
+from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.fit.pixels import TrainingRays
 from nerfkit.kernels import philox
 from nerfkit.kernels.pixel_loss import pseudo_huber
@@ -74,7 +75,9 @@ class Stage:
     def losses(self, rgba: Tensor, first: int, step: int) -> tuple[dict[str, float], float]:
         """The terms of the loss for rays that show ``rgba`` (R,4), and their squared error."""
         directions = torch.tensor([[0.0, 0.0, -1.0]]).repeat(len(rgba), 1)
-        terms, squared, _ = self.fit.losses(TrainingRays(-3 * directions, directions, rgba), first, step)
+        terms, squared, _ = self.fit.losses(
+            TrainingRays(-3 * directions, directions, rgba, torch.zeros(len(rgba)).long()), first, step
+        )
         return {name: term.item() for name, term in terms.items()}, squared.item()
 
     def learning_rate(self, step: int, seconds: float = 0.0) -> float:

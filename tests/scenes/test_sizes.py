@@ -11,7 +11,8 @@ from nerfkit.cameras import Cameras
 from nerfkit.config import VideoOptions
 from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.fit.evaluate import compare, evaluate_field
-from nerfkit.fit.field import FieldFit, TrainerOptions
+from nerfkit.fit.field import FieldFit
+from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.fit.pixels import TrainingPixels
 from nerfkit.fit.refine import refine_mesh
 from nerfkit.fit.refine_options import RefineOptions

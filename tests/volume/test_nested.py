@@ -11,7 +11,8 @@ from nerfkit.fields.field import Field
 from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.fit.build import build_model
 from nerfkit.fit.evaluate import evaluate_field
-from nerfkit.fit.field import FieldFit, TrainerOptions
+from nerfkit.fit.field import FieldFit
+from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.kernels import use
 from nerfkit.kernels.march import Samples, positions
 from nerfkit.kernels.philox import Draw

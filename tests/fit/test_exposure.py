@@ -1,0 +1,94 @@
+"""Exposure of each photo: its formula, its gauge, that it is learned, saved, and taken out of measures."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nerfkit.fit.evaluate import evaluate_field
+from nerfkit.fit.exposure import Exposure, aligned
+from nerfkit.fit.field import FieldFit
+from nerfkit.fit.field_options import TrainerOptions
+from nerfkit.scenes import Scene, open_scene
+from nerfkit.scenes.photos import Photos
+from tests.fit.test_field import new_fit
+from tests.scenes.builders import ring, write_kaolin
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    folder = write_kaolin(tmp_path_factory.mktemp("sphere") / "views", ring(16))
+    return open_scene("kaolin", folder, holdout=5)
+
+
+def test_formula_and_gauge() -> None:
+    exposure = Exposure(4, [1, 2])
+    with torch.no_grad():
+        exposure.log_gain[1], exposure.log_gain[2] = 0.5, 0.1
+        exposure.offset[1] = 0.02
+    color, opacity = torch.full((2, 3), 0.4), torch.tensor([1.0, 0.5])
+    found = exposure(color, opacity, torch.tensor([1, 2]))
+    expected = torch.tensor([0.4 * 2.718281828**0.2 + 0.02, 0.4 * 2.718281828**-0.2])
+    torch.testing.assert_close(found, expected[:, None].expand(2, 3))
+    brighter = Exposure(4, [1, 2])
+    with torch.no_grad():
+        brighter.log_gain[1:3] = 0.7  # all photos alike: nothing to correct
+    torch.testing.assert_close(brighter(color, opacity, torch.tensor([1, 2])), color)
+    assert torch.autograd.gradcheck(
+        lambda gain: (gain[[1, 2]] - gain[[1, 2]].mean(0)).exp(), torch.rand(4, 3).double().requires_grad_()
+    )
+
+
+def test_alignment_takes_gain_and_offset_out() -> None:
+    generator = torch.Generator().manual_seed(0)
+    true = 0.2 + 0.6 * torch.rand(8, 9, 3, generator=generator)
+    other = (true - 0.05) / torch.tensor([1.2, 0.9, 1.1])
+    known = torch.ones(8, 9, dtype=torch.bool)
+    torch.testing.assert_close(aligned(other, true, known), true, atol=1e-6, rtol=0)
+    known[0] = False
+    true[0] = 1.0  # does not count
+    torch.testing.assert_close(aligned(other, true, known)[1:], true[1:], atol=1e-6, rtol=0)
+    flat = torch.full((8, 9, 3), 0.3)
+    assert aligned(flat, true, known).isfinite().all()
+
+
+@pytest.mark.slow
+def test_photos_of_different_exposures_are_told_apart(scene: Scene, tmp_path: Path) -> None:
+    """Held-out photos, whose exposure is the mean, come out better; the gains found are those that were put in."""
+    gain = torch.ones(16)
+    gain[scene.train] = 1 + 0.2 * torch.tensor([(-1.0) ** k for k in range(len(scene.train))])
+    pairs = zip(scene.images, gain, strict=True)
+    photos = [torch.cat([(photo[..., :3] * g).clamp(0, 255), photo[..., 3:]], -1) for photo, g in pairs]
+    uneven = replace(scene, images=Photos.of([photo.to(torch.uint8) for photo in photos]))
+    words = ("trainer.max_steps=250", "trainer.samples=4096")
+    psnr, found = {}, torch.zeros(16, 3)
+    for exposure in ("on", "off"):
+        fit = new_fit(uneven, tmp_path / exposure, *words, f"trainer.exposure={exposure}")
+        psnr[exposure] = evaluate_field(fit.train(), uneven)["psnr"]
+        if fit.exposure is not None:
+            gray = torch.full((16, 3), 0.5)  # gain and offset share the work
+            found = fit.exposure(gray, torch.ones(16), torch.arange(16)).detach() / gray
+    assert psnr["on"] > psnr["off"] + 1
+    assert (found.mean(1) / gain)[scene.train].std() < 0.7 * gain[scene.train].std()
+
+
+def test_a_resumed_fit_goes_on_with_them(scene: Scene) -> None:
+    from nerfkit.fit.build import build_model
+
+    def fit() -> FieldFit:
+        options = TrainerOptions(max_seconds=None, max_steps=9, samples=512, exposure="on")
+        return FieldFit(build_model(scene), scene, options)
+
+    whole, first, second = fit(), fit(), fit()
+    for _ in range(4):
+        whole.step()
+        first.step()
+    second.load_state_dict(first.state_dict())
+    for _ in range(2):
+        whole.step()
+        second.step()
+    assert whole.exposure is not None
+    assert second.exposure is not None
+    assert torch.equal(whole.exposure.log_gain, second.exposure.log_gain)
+    assert whole.exposure.log_gain.abs().max() > 0
