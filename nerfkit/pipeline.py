@@ -60,6 +60,8 @@ def run(config: TrainOptions) -> Path:
         )
     _find_photos(config)
     scene = load_scene(config)
+    if scene.unbounded and config.trainer.capacity is not None:
+        raise ConfigError(f"trainer.capacity={config.trainer.capacity}: not for photos without masks; expected null")
     if config.resume is not None:
         record = Run.open(config.resume)
         stages = _Stages(config, scene, record, device)
@@ -69,6 +71,7 @@ def run(config: TrainOptions) -> Path:
             changed = "; ".join(record.differences(config))
             raise CheckpointError(f"{error}" + (f". Changed here: {changed}" if changed else "")) from None
         record.go_on(config)
+        record_scene(scene, record.folder)
     else:
         record = Run.create(config.output, scene.name, config)
         record_scene(scene, record.folder)
@@ -91,15 +94,17 @@ def run(config: TrainOptions) -> Path:
 def _find_photos(config: TrainOptions) -> None:
     """Makes the scene's path absolute: a run is rendered and resumed from other folders too.
 
-    Photos without cameras get them first, in ``OUTPUT/NAME/prepared``, which is the scene's path from then on.
+    Photos without cameras get them first, in ``OUTPUT/prepared/NAME``, which is the scene's path from then on.
     """
     scene = config.scene
     if scene.root is None:
         return
     scene.root = os.path.abspath(os.path.expanduser(scene.root))
     if scene.name == "auto" and has_photos_only(scene.root):
-        folder = Path(os.path.expanduser(config.output)) / Path(scene.root).stem / "prepared"
-        scene.root = os.path.abspath(prepare(scene.root, folder).folder)
+        source = Path(scene.root)
+        name = source.name if source.is_dir() else source.stem
+        output = Path(os.path.abspath(os.path.expanduser(config.output)))
+        scene.root = str(prepare(source, output / "prepared" / name).folder)
 
 
 def _run_recipe(config: TrainOptions) -> Path:
@@ -217,7 +222,12 @@ class _Stages:
         Raises:
             CheckpointError: what the first of the stages goes on from is not there, or does not fit the config.
         """
-        stages, folder = self.config.stages, self.record.folder
+        stages, folder, before = self.config.stages, self.record.folder, recorded(self.record.folder)
+        if before is not None and before.normalization != self.scene.normalization:
+            raise CheckpointError(
+                f"{folder}: its field was learned in another region than the scene has now "
+                f"({before.normalization}, {self.scene.normalization}); keep scene.root, scene.center and scene.radius"
+            )
         self._have_fit()
         if "extract" not in stages and ("refine" in stages or ("export" in stages and _exported(folder) is None)):
             self._path("coarse.ply", "extract")

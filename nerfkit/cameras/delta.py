@@ -76,7 +76,7 @@ class CameraDelta(nn.Module):
         super().__init__()
         if focal not in ("shared", "each", "fixed"):
             raise ValueError(f"focal: expected 'shared', 'each' or 'fixed', got {focal!r}")
-        self.sizes = cameras.sizes
+        self.sides = [h for h, _ in cameras.sizes], [w for _, w in cameras.sizes]
         self.register_buffer("camera_to_world", cameras.camera_to_world.detach().clone())
         self.register_buffer("intrinsics", cameras.intrinsics.detach().clone())
         zeros = self.camera_to_world.new_zeros
@@ -103,9 +103,8 @@ class CameraDelta(nn.Module):
         if self.log_focal is not None:
             factor = self.log_focal.expand(len(self), 1)[chosen].exp()  # (N, 1)
             intrinsics = torch.cat([intrinsics[:, :2] * factor, intrinsics[:, 2:]], -1)
-        numbers = torch.arange(len(self))[chosen.cpu() if isinstance(chosen, Tensor) else chosen].tolist()
-        sizes = [self.sizes[k] for k in numbers]
-        return Cameras(pose, intrinsics, [h for h, _ in sizes], [w for _, w in sizes])
+        whole = Cameras(self.camera_to_world, self.intrinsics, *self.sides)
+        return whole[chosen].changed(pose, intrinsics)
 
 
 def orbit_cameras(

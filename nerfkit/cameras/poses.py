@@ -61,3 +61,18 @@ def from_opencv(world_to_camera: np.ndarray) -> np.ndarray:
     OpenCV's camera looks along +z and has y pointing down, as in COLMAP, DTU and Middlebury.
     """
     return inverse(world_to_camera) * [1.0, -1.0, -1.0, 1.0]
+
+
+def level_up(poses: np.ndarray) -> np.ndarray:
+    """The world's up (3,) from camera-to-world poses (N,3,4) with OpenGL axes.
+
+    The mean of the photos' upward axes, made perpendicular to their horizontal edges: photos are held level far more
+    exactly than they are held upright, so the direction that their right axes avoid (the eigenvector of sum r r^T with
+    the least eigenvalue) is taken where it is near the mean.
+    """
+    mean = poses[:, :, 1].sum(0)
+    mean = mean / max(float(np.linalg.norm(mean)), 1e-12)
+    values, vectors = np.linalg.eigh(poses[:, :, 0].T @ poses[:, :, 0])
+    least = vectors[:, 0] * np.sign(vectors[:, 0] @ mean or 1.0)
+    clear = values[0] < 0.2 * values[1] and least @ mean > 0.5
+    return np.asarray(least if clear else mean)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from operator import add
 from typing import Any
 
@@ -96,7 +96,6 @@ class FieldFit:
         self._average = RunningAverage(model, options.ema)
         self.average = self._average.model
         device = model.device
-        self.pixels = TrainingPixels(scene, model.sampler, device)
         self.background = torch.tensor(scene.background, device=device)
         wanted = options.exposure == "on" or (options.exposure == "auto" and scene.unbounded)
         self.exposure = Exposure(len(scene.images), scene.train).to(device) if wanted else None
@@ -108,6 +107,11 @@ class FieldFit:
         self.watch, self.waits = FiniteWatch(named, device), device.type == "cpu"
         self.optimizer.found_inf = self.watch.found  # type: ignore[attr-defined]
         self.progress = FieldProgress(rays=min(FIRST_RAYS, options.max_rays))
+
+    @cached_property
+    def pixels(self) -> TrainingPixels:
+        """What is drawn from; not needed to render."""
+        return TrainingPixels(self.scene, self.model.sampler, self.model.device)
 
     # ---- one step
 

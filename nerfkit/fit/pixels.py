@@ -56,8 +56,8 @@ class TrainingPixels:
         others = total - len(self.chosen)
         self.share, self.outside = 1 - others / max(total, 1), missed.item() / max(others, 1)
 
-    def draw(self, seed: int, step: int, count: int) -> TrainingRays:
-        """``count`` of the chosen pixels, with replacement."""
+    def draw(self, seed: int, step: int, count: int, listed: Tensor | None = None) -> TrainingRays:
+        """``count`` of the chosen pixels, or of those ``listed``, with replacement."""
         cameras = self.cameras
         batch, rgba = sample_photos(
             cameras.camera_to_world,
@@ -65,12 +65,20 @@ class TrainingPixels:
             self.photos.pixels,
             self.offsets,
             self.widths,
-            self.chosen,
+            self.chosen if listed is None else listed,
             count,
             seed=seed,
             step=step,
         )
         return TrainingRays(batch.origins, batch.directions, rgba, batch.view)
+
+    def _draw_known(self, seed: int, step: int, each: int, views: list[int]) -> TrainingRays:
+        """Of each of the training photos numbered ``views``, pixels that count; none of one that is all ignored."""
+        parts = []
+        for k, view in enumerate(self.train[views].tolist()):
+            listed = self.photos.offsets[view] + self.photos.known(view).flatten().nonzero()[:, 0]
+            parts.append(self.draw(seed, step * len(views) + k, each if len(listed) else 0, listed))
+        return TrainingRays(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def draw_from_views(self, seed: int, step: int, count: int, views: int) -> TrainingRays:
         """Pixels of ``views`` different photos, or of all if there are fewer (PyTorch3D's Monte Carlo rays).
@@ -80,6 +88,8 @@ class TrainingPixels:
         # On the CPU, whose bits are the device's: to read the order back would be to wait for the device.
         order = philox.uniform(philox.Draw(seed, step), philox.VIEWS, len(self.train))[:, 0]
         cameras, each = self.cameras, max(1, count // views)
+        if self.photos.ignored is not None:
+            return self._draw_known(seed, step, each, order.argsort()[:views].tolist())
         batches = [
             sample_rays(
                 cameras.camera_to_world,
@@ -96,7 +106,4 @@ class TrainingPixels:
         ]
         origins, directions, view, row, column = (torch.cat(parts) for parts in zip(*batches, strict=True))
         pixel = self.offsets[view] + row * self.widths[view] + column
-        if self.photos.ignored is not None:
-            known = ~self.photos.ignored[pixel]
-            origins, directions, pixel, view = origins[known], directions[known], pixel[known], view[known]
         return TrainingRays(origins, directions, self.photos.pixels[pixel].float() / 255, view)

@@ -44,7 +44,8 @@ def field_depth(model: RadianceModel, scene: Scene) -> DepthTargets:
         stride = max(1, round((height * width / DEPTH_RAYS) ** 0.5))
         lattice = torch.zeros(height, width, dtype=torch.bool)
         lattice[stride // 2 :: stride, stride // 2 :: stride] = True
-        wanted = (lattice & (scene.images[view][..., 3] == 255)).flatten().nonzero()[:, 0]
+        whole = (scene.images[view][..., 3] == 255) & scene.images.known(view)
+        wanted = (lattice & whole).flatten().nonzero()[:, 0]
         origins, directions = (rays[wanted] for rays in cameras.image_rays(view))
         found = [model.render_rays(o.contiguous(), d.contiguous())[0] for o, d in model.pieces(origins, directions)]
         if not len(wanted):

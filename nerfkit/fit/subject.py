@@ -55,7 +55,7 @@ def above(density: Density, plane: Plane, footprint: ConvexHull | None = None) -
         counts = height > 0
         if footprint is not None:
             sides = points.new_tensor(footprint.equations)  # (E, 3): outward normals in the plane, and offsets
-            outside = (points @ _level(plane).to(points) @ sides[:, :2].T + sides[:, 2]).amax(-1)
+            outside = (points @ _along(plane).to(points) @ sides[:, :2].T + sides[:, 2]).amax(-1)
             counts &= (height > BAND) | (outside < SPARE)
         return torch.where(counts, density(points), 0.0)
 
@@ -63,11 +63,11 @@ def above(density: Density, plane: Plane, footprint: ConvexHull | None = None) -
 
 
 def footprint(mesh: Mesh, plane: Plane) -> ConvexHull:
-    """The convex hull of a mesh seen along the plane's normal, in the coordinates that ``_level`` gives."""
-    return ConvexHull((mesh.vertices.cpu() @ _level(plane)).numpy())
+    """The convex hull of a mesh seen along the plane's normal, in the coordinates that ``_along`` gives."""
+    return ConvexHull((mesh.vertices.cpu() @ _along(plane)).numpy())
 
 
-def _level(plane: Plane) -> Tensor:
+def _along(plane: Plane) -> Tensor:
     """Two unit vectors along the plane, (3,2)."""
     return torch.linalg.svd(torch.tensor([plane[:3]]))[2][1:].T.contiguous()
 

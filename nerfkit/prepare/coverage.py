@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from nerfkit.cameras import Cameras
+from nerfkit.cameras.poses import level_up
 from nerfkit.runs.files import write_bytes
 from nerfkit.scenes.normalize import focus_point
 
@@ -62,7 +63,7 @@ def coverage(poses: Mapping[str, np.ndarray]) -> Coverage:
     inward = bool((np.einsum("ni,ni->n", looks, offsets) < 0).mean() > 0.7)
     directions = offsets if inward else looks
     directions = directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
-    up = _up(stack)
+    up = level_up(stack)
     level = directions - np.outer(directions @ up, up)
     lengths = np.linalg.norm(level, axis=1)
     first = int(np.argmax(lengths > 0.05))  # one straight above has no azimuth
@@ -78,20 +79,6 @@ def coverage(poses: Mapping[str, np.ndarray]) -> Coverage:
     start = angles[around[widest]][0]
     width = widths[widest] if count > 1 else 360.0
     return Coverage(inward, angles, (start, start + width), (around[widest], following[widest]), _seen(directions))
-
-
-def _up(poses: np.ndarray) -> np.ndarray:
-    """The world's up (3,): the mean of the photos' upward axes, made perpendicular to their horizontal edges.
-
-    Photos are held level far more exactly than they are held upright, so the direction that their right axes avoid
-    (the eigenvector of sum r r^T with the least eigenvalue) is taken where it is near the mean.
-    """
-    mean = poses[:, :, 1].sum(0)
-    mean = mean / max(float(np.linalg.norm(mean)), 1e-12)
-    values, vectors = np.linalg.eigh(poses[:, :, 0].T @ poses[:, :, 0])
-    least = vectors[:, 0] * np.sign(vectors[:, 0] @ mean or 1.0)
-    clear = values[0] < 0.2 * values[1] and least @ mean > 0.5
-    return least if clear else mean
 
 
 def _seen(directions: np.ndarray) -> float:

@@ -19,9 +19,10 @@ from nerfkit.errors import problem
 from nerfkit.prepare.intake import Shot
 from nerfkit.prepare.options import PrepareOptions
 from nerfkit.prepare.report import JSON, MARKDOWN, PICTURE
+from nerfkit.prepare.source import IMAGES
 from nerfkit.runs.files import write_text
 
-WORK, IMAGES, SPARSE = ".work", "images", "sparse"
+WORK, SPARSE = ".work", "sparse"
 RESULT = (IMAGES, SPARSE, MARKDOWN, PICTURE, JSON)  # in the order in which they are moved: report.json says it is whole
 
 

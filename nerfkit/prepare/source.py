@@ -4,18 +4,15 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from nerfkit.errors import problem
+from nerfkit.errors import SceneError, problem
 from nerfkit.prepare.options import MIN_PHOTOS
+from nerfkit.scenes import detect
 from nerfkit.scenes.photo_files import SUFFIXES
 
 HEIF = (".heic", ".heif")
 RAW = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw")
 VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv")
 IMAGES = "images"
-
-# Files that say where the cameras stood: a folder with one of them is a data set already.
-POSES = ("transforms*.json", "*_metadata.json", "cameras*.npz", "poses_bounds*.npy", "*_par.txt", "cameras.bin")
-POSE_FOLDERS = ("sparse", "colmap", "sparse/0", "colmap/sparse/0")
 
 
 def is_video(path: Path) -> bool:
@@ -30,9 +27,12 @@ def has_photos_only(root: str | Path) -> bool:
         return True
     if not path.is_dir():
         return False
-    for folder in (path, *(path / name for name in POSE_FOLDERS)):
-        if folder.is_dir() and any(next(folder.glob(pattern), None) for pattern in (*POSES, "cameras.txt")):
-            return False
+    try:
+        detect(path)
+    except SceneError:
+        pass
+    else:
+        return False
     return len(_photos(photo_folder(path))) >= MIN_PHOTOS
 
 
@@ -63,11 +63,8 @@ def photos_of(root: Path) -> tuple[list[Path], list[str]]:
             if videos and not photos
             else "Photos are looked for at the top and in images/."
         )
-        count = (
-            {0: "no photos", 1: f"1 photo, {photos[0].name}"}.get(len(photos), f"{len(photos)} photos")
-            if photos
-            else "no photos"
-        )
+        few = ["no photos", *(f"{k} photo{'s' if k > 1 else ''}, {photos[0].name}" for k in range(1, len(photos) + 1))]
+        count = few[len(photos)]
         raise problem(str(folder), count, f"at least {MIN_PHOTOS} of one scene", remedy)
     return photos, notes
 

@@ -51,10 +51,15 @@ def masked_scene(config: TrainOptions) -> Scene:
     return scene
 
 
-def photos(scene: Scene, views: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Premultiplied colors (N,H,W,3) and coverage (N,H,W) of some views, in [0,1]."""
+def photos(scene: Scene, views: list[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Premultiplied colors (N,H,W,3) and coverage (N,H,W) of some views, in [0,1], and which pixels count (N,H,W,1).
+
+    Where a pixel does not count, color and coverage are 0: so must be the prediction that is compared with them.
+    """
     rgba = scene.images.stack(views).to(device).float() / 255
-    return rgba[..., :3], rgba[..., 3]
+    known = torch.stack([scene.images.known(view) for view in views]).to(rgba)[..., None]
+    rgba = rgba * known
+    return rgba[..., :3], rgba[..., 3], known
 
 
 def compare(mesh: Mesh, scene: Scene, views: list[int], folder: Path | None = None) -> dict[str, Any]:
@@ -67,8 +72,9 @@ def glance(mesh: Mesh, scene: Scene, views: list[int]) -> dict[str, float]:
     rows = []
     for view in views:
         rgb, alpha = picture(mesh, scene, view)
-        error = (rgb.clamp(0, 1) - scene.image(view)).abs().mean().item()
-        rows.append((mask_iou(alpha, scene.mask(view)), error))
+        known = scene.images.known(view)
+        error = (rgb.clamp(0, 1) - scene.image(view))[known].abs().mean().item()
+        rows.append((mask_iou(alpha * known, scene.mask(view) * known), error))
     iou, error = (sum(column) / len(rows) for column in zip(*rows, strict=True))
     return {"mask_iou": round(iou, 4), "image_l1": round(error, 6)}
 

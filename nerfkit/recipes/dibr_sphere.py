@@ -79,7 +79,7 @@ class Sphere:
         """One step of both optimizers; the terms of the loss, weighted."""
         o = self.options
         views = self.queue.next(o.views_per_step)
-        true, mask = common.photos(self.scene, views, self.device)
+        true, mask, known = common.photos(self.scene, views, self.device)
         rgb, alpha, _ = render(
             self.placed(),
             self.start.faces,
@@ -90,8 +90,8 @@ class Sphere:
         )
         moves = laplacian_vectors(self.vertices - self.start.vertices, self.topology)
         terms = {
-            "image": o.image * (rgb.clamp(0, 1) - true).abs().mean(),
-            "mask": o.mask * common.iou_loss(alpha, mask),
+            "image": o.image * (rgb.clamp(0, 1) * known - true).abs().mean(),
+            "mask": o.mask * common.iou_loss(alpha * known[..., 0], mask),
             "laplacian": o.laplacian * moves.square().sum() / SCALE**2,
         }
         if o.flatness:

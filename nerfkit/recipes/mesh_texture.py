@@ -62,14 +62,14 @@ def run(o: MeshTextureOptions, config: TrainOptions, record: Run, device: torch.
     def step(share: float) -> dict[str, float]:
         vertices = start.vertices + offsets
         views = queue.next(o.views_per_step)
-        true, mask = common.photos(scene, views, device)
+        true, mask, known = common.photos(scene, views, device)
         cameras = scene.cameras[views].to(device)
         rgb, alpha, _ = render(vertices, start.faces, cameras, colors=colors, visibility=visibility)
         return common.descend(
             [optimizer],
             {
-                "rgb": o.rgb * (rgb - true).square().mean(),
-                "silhouette": o.silhouette * (alpha - mask).square().mean(),
+                "rgb": o.rgb * (rgb * known - true).square().mean(),
+                "silhouette": o.silhouette * (alpha * known[..., 0] - mask).square().mean(),
                 "edge": o.edge * edge_length(vertices, topology),
                 "normal": o.normal * normal_consistency(vertices, topology),
                 "laplacian": o.laplacian * laplacian_norm(vertices, topology),

@@ -79,9 +79,9 @@ def fit(
 
     def step(share: float) -> dict[str, float]:
         views = queue.next(o.views_per_step)
-        _, mask = photos(scene, views, device)
+        _, mask, known = photos(scene, views, device)
         alpha = render(vertices, start.faces, scene.cameras[views].to(device), visibility=visibility).alpha
-        terms: dict[str, Tensor] = {"silhouette": iou_loss(alpha, mask)}
+        terms: dict[str, Tensor] = {"silhouette": iou_loss(alpha * known[..., 0], mask)}
         if variant in ("smooth", "both"):
             terms["flatness"] = o.flatness * flatness(vertices, topology)
             terms["laplacian"] = o.laplacian * laplacian(vertices, topology) / edge**2

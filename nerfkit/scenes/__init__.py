@@ -33,7 +33,9 @@ class SceneOptions(Options):
     root: str | None = option(
         None, "folder or zip of the photos, not for the clock, which is kept in $NERFKIT_CACHE", path=True
     )
-    resolution: int | None = option(None, "longer image side in pixels; null: as stored, the clock 512", least=8)
+    resolution: int | None = option(
+        None, "longer image side in pixels; null: as stored, the clock 512, of photos 800 at the most", least=8
+    )
     background: Any = option(None, "black, white or [r,g,b] in [0,1]; null: white for blender, else black")
     holdout: int = option(10, "every so many-th view is held out where the format has no test split", least=2)
     center: Any = option(None, "[x,y,z] of what to look at, in the scene's own units; null: found")
@@ -68,8 +70,8 @@ def open_scene(
     Args:
         name: of ``FORMATS`` ("clock" is made by the project), or "auto", which looks at the files.
         root: folder or zip of the data; None for the clock.
-        resolution: longer image side in pixels, reached by a premultiplied box filter; None, or more than is stored,
-            keeps the stored size.
+        resolution: longer image side in pixels, reached by a premultiplied box filter; more than is stored keeps the
+            stored size. So does None, but for photos in the formats of ``TAKEN``, which then have 800 at the most.
         background: "black", "white" or three numbers in [0,1]; None takes the format's: white for blender, else black.
         holdout: views 0, holdout, 2 holdout, ... are the test views where the format has no test split.
         center, radius: of the region of interest, in the scene's own units; None: found by masks, points and cameras.
@@ -114,5 +116,5 @@ def detect(root: str | Path) -> str:
             "no known format",
             "transforms.json, transforms_train.json, a COLMAP model (sparse/0), poses_bounds.npy, cameras.npz, "
             "*_par.txt or N_metadata.json with N_rgb.png",
-            "Check scene.root.",
+            "Check scene.root; photos without cameras need a folder, unpacked (docs/photos.md).",
         )

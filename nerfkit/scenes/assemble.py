@@ -143,6 +143,12 @@ def _masked_box(cameras: Cameras, masks: list[Tensor], train: list[int], where: 
     return box
 
 
+def size_note(full: tuple[int, int], used: tuple[int, int]) -> list[str]:
+    """A line if photos of height and width ``full`` were made smaller."""
+    sizes = [f"{width}x{height}" for height, width in (full, used)]
+    return [] if full == used else [f"photos of {sizes[0]} are used at {sizes[1]}: scene.resolution={max(used)}"]
+
+
 def assemble(
     *,
     name: str,
@@ -159,7 +165,6 @@ def assemble(
     notes: Sequence[str] = (),
     truth: str | None = None,
     region: Region | None = None,
-    points: np.ndarray | None = None,
     frame: Frame | None = None,
 ) -> Scene:
     """A normalized Scene from a loader's raw parts.
@@ -172,7 +177,6 @@ def assemble(
         intrinsics: (N,4) fx, fy, cx, cy in stored pixels.
         split: training and test views.
         region: what to look at in photos without masks; None is the cube of half the mean camera distance.
-        points: (P,3) of the scene's surfaces in its own units.
         frame: what the user says instead of all that.
         background, has_masks, up, provenance, notes, truth: as in ``Scene``; ``provenance`` has the ``views``' files.
 
@@ -190,16 +194,13 @@ def assemble(
     else:
         box = camera_box(own[train]) if region is None else region.box
     frame = frame or Frame()
-    if images.sizes[0] != stored_sizes[0]:
-        sizes = [f"{width}x{height}" for height, width in (stored_sizes[0], images.sizes[0])]
-        notes = [*notes, f"photos of {sizes[0]} are used at {sizes[1]}: scene.resolution={max(images.sizes[0])}"]
+    notes = [*notes, *size_note(stored_sizes[0], images.sizes[0])]
     normalization = fit_box(frame.applied(box))
     ground = None
     if region is not None and region.ground is not None:
         normal, offset = region.ground
         moved = normalization.scale * offset + float(normal @ np.array(normalization.translation))
         ground = (float(normal[0]), float(normal[1]), float(normal[2]), moved)
-    cloud = torch.from_numpy(np.empty((0, 3)) if points is None else points)
     cameras = move(own, normalization)
     return Scene(
         name=name,
@@ -214,7 +215,6 @@ def assemble(
         provenance=provenance,
         notes=list(notes),
         truth=truth,
-        points=normalization.apply(cloud).float(),
         ground=ground,
         unbounded=region is not None,
     )

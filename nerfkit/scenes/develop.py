@@ -8,8 +8,9 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.cameras.lens import Lens
+from nerfkit.cameras.poses import level_up
 from nerfkit.errors import problem
-from nerfkit.scenes.assemble import Background, Frame, assemble, background_color, check_split, hold_out
+from nerfkit.scenes.assemble import Background, Frame, assemble, background_color, check_split, hold_out, size_note
 from nerfkit.scenes.capture import Capture, Photo
 from nerfkit.scenes.files import Source
 from nerfkit.scenes.images import decode, in_threads, working_size
@@ -22,13 +23,13 @@ LONGEST = 800  # pixels, where no resolution is asked for: phones take four time
 
 
 class _Developed(NamedTuple):
-    """``pixels`` (h,w,4) premultiplied, which of them are ``valid`` (h,w), the ``lens`` they were made for, and the
-    height and width ``stored``."""
+    """``pixels`` (h,w,4) premultiplied, which of them are ``valid`` (h,w), the ``lens`` they were made for, and height
+    and width before it was made smaller, ``full``."""
 
     pixels: Tensor
     valid: Tensor
     lens: Lens
-    stored: tuple[int, int]
+    full: tuple[int, int]
 
 
 def develop(
@@ -64,19 +65,26 @@ def develop(
     done = in_threads(lambda view: _develop(source, photos[view], side), len(photos), f"reading {source.name}")
     known = all(bool(photo.valid.all()) for photo in done)
     images = Photos.of([photo.pixels for photo in done], None if known else [~photo.valid for photo in done])
+    if not any(bool(done[view].valid.any()) for view in split[0]):
+        raise problem(
+            where,
+            "the masks ignore every pixel of all training photos",
+            "masks that leave something",
+            "Look at the masks: what is black is ignored.",
+        )
     transparent = any(bool((photo.pixels[..., 3] < 255)[photo.valid].any()) for photo in done)
     poses, lenses = np.stack([photo.pose for photo in photos]), np.array([photo.lens.intrinsics for photo in done])
-    notes = [*capture.notes]
-    region = None
+    notes, frame = [*capture.notes], frame or Frame()
+    region, up = None, level_up(poses)
     if not transparent:
         cameras = Cameras(
             torch.from_numpy(poses), torch.from_numpy(lenses), *map(list, zip(*images.sizes, strict=True))
         )
-        region = _region(capture, cameras[split[0]])
-        notes.append(f"the region of interest: {region.how}; scene.center and scene.radius say otherwise")
-    if done[0].stored != images.sizes[0] and resolution is None:
-        sizes = [f"{width}x{height}" for height, width in (done[0].stored, images.sizes[0])]
-        notes.append(f"photos of {sizes[0]} are used at {sizes[1]}: scene.resolution={max(images.sizes[0])}")
+        region = _region(capture, cameras[split[0]], frame, where)
+        up = region.up
+        if frame.center is None or frame.radius is None:
+            notes.append(f"the region of interest: {region.how}; scene.center and scene.radius say otherwise")
+    notes += size_note(done[0].full, images.sizes[0])
     return assemble(
         name=source.name,
         where=where,
@@ -87,16 +95,28 @@ def develop(
         split=split,
         background=color,
         has_masks=transparent,
-        up=capture.up or (0.0, 0.0, 1.0) if region is None else tuple(capture.up or region.up.tolist()),
+        up=capture.up or tuple(up.tolist()),
         provenance={"path": where, "format": format_name, "views": [photo.name for photo in photos]},
         notes=notes,
         region=region,
-        points=capture.points,
         frame=frame,
     )
 
 
-def _region(capture: Capture, cameras: Cameras) -> Region:
+def _region(capture: Capture, cameras: Cameras, frame: Frame, where: str) -> Region:
+    positions = cameras.positions.numpy(force=True)
+    if frame.center is not None and frame.radius is not None:
+        center, radius = np.array(frame.center), frame.radius
+        if not len(capture.points):
+            up = level_up(cameras.camera_to_world.numpy(force=True))
+            return Region((center - radius, center + radius), up, None, "what scene.center and scene.radius say")
+    elif np.ptp(positions, axis=0).max() < 1e-6 * (1 + np.abs(positions).max()):
+        raise problem(
+            where,
+            "all photos were taken from one place",
+            "photos from around the object: from one place there is no depth",
+            "Walk around it; or say where it is, with scene.center and scene.radius.",
+        )
     found = find_region(cameras, capture.points)
     if capture.sphere is None:
         return found
@@ -126,12 +146,13 @@ def _develop(source: Source, photo: Photo, side: int) -> _Developed:
     if photo.moving is not None:
         ignore |= _mask(source, photo.moving, (height, width)) != 0
     target = pinhole(lens, where)
-    rows, columns = working_size(target.height, target.width, side)
+    full = target.height, target.width
+    rows, columns = working_size(*full, side)
     target = target.resized(columns, rows)
     pixels, valid = undistort(rgba, ignore if ignore.any() else None, lens, target)
-    if _touched(pixels[..., 3] > 0, ~valid):
-        pixels[~valid, 3] = 255  # the object may go on there: what is not known must not carve the hull
-    return _Developed(torch.from_numpy(pixels), torch.from_numpy(valid), target, (height, width))
+    if ignore.any() or _touched(pixels[..., 3] > 0, ~valid):
+        pixels[~valid, 3] = 255  # the object may be there: what is not known must not carve the hull
+    return _Developed(torch.from_numpy(pixels), torch.from_numpy(valid), target, full)
 
 
 def _touched(solid: np.ndarray, unknown: np.ndarray) -> bool:

@@ -20,7 +20,7 @@ from nerfkit.errors import problem
 from nerfkit.scenes.arrays import npz
 from nerfkit.scenes.capture import Capture, Photo
 from nerfkit.scenes.files import Source
-from nerfkit.scenes.photo_files import data_folder, photos_in, picture_size, pinhole, skew_note
+from nerfkit.scenes.photo_files import data_folder, lens_of_matrix, photos_in, picture_size, skew_note
 
 SIGNS = ("cameras_sphere.npz", "cameras.npz")  # where both are there, NeuS's, whose ball is tight around the object
 WORLD, SCALE = "world_mat_", "scale_mat_"
@@ -50,7 +50,7 @@ def read(source: Source) -> Capture:
     for index, matrix in enumerate(worlds):
         label = f"{where}, {WORLD}{index}"
         camera, world_to_camera = decompose(matrix, label)
-        lens = pinhole(camera, picture_size(source, names[index]), label)
+        lens = lens_of_matrix(camera, picture_size(source, names[index]), label)
         alpha = masks[index] if masks else None
         photos.append(Photo(names[index], from_opencv(world_to_camera), lens, alpha=alpha))
         skews.append(camera[0, 1] / camera[0, 0])

@@ -20,10 +20,10 @@ from nerfkit.scenes.capture import Capture, Photo
 from nerfkit.scenes.files import Source
 from nerfkit.scenes.photo_files import (
     data_folder,
+    lens_of_matrix,
     missing_note,
     numbers,
     picture_size,
-    pinhole,
     relative_name,
     skew_note,
 )
@@ -66,7 +66,8 @@ def read(source: Source) -> Capture:
             continue
         camera, rotation, translation = values[:9].reshape(3, 3), values[9:18].reshape(3, 3), values[18:, None]
         world_to_camera = rigid_transform(np.concatenate([rotation, translation], axis=1), label)
-        photos.append(Photo(file, from_opencv(world_to_camera), pinhole(camera, picture_size(source, file), label)))
+        lens = lens_of_matrix(camera, picture_size(source, file), label)
+        photos.append(Photo(file, from_opencv(world_to_camera), lens))
         skews.append(camera[0, 1] / camera[0, 0])
     if not photos:
         held = f"none of its {len(rows)} photos is there"

@@ -107,7 +107,7 @@ def picture_size(source: Source, name: str) -> tuple[int, int]:
         ) from error
 
 
-def pinhole(matrix: np.ndarray, size: tuple[int, int], where: str) -> Lens:
+def lens_of_matrix(matrix: np.ndarray, size: tuple[int, int], where: str) -> Lens:
     """The lens of OpenCV's camera matrix (3,3), [[fx, s, cx], [0, fy, cy], [0, 0, 1]]; its skew s is passed over.
 
     OpenCV's pixel coordinates are 0 at the center of the first pixel, a lens's are 0.5 there.

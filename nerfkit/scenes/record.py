@@ -44,7 +44,8 @@ def recorded(folder: Path) -> Scene | None:
         poses, lenses = (torch.tensor(content[key]) for key in ("camera_to_world", "intrinsics"))
         cameras = Cameras(poses, lenses, content["height"], content["width"])
         scale, translation = content["normalization"].values()
-        empty = Photos.of([torch.zeros(1, 1, 4, dtype=torch.uint8).expand(*size, 4) for size in cameras.sizes])
+        pixels = sum(height * width for height, width in cameras.sizes)
+        empty = Photos(torch.zeros(1, 4, dtype=torch.uint8).expand(pixels, 4), cameras.sizes)  # of no memory
         plain: dict[str, Any] = {key: content[key] for key in KEPT if key in content}
         plain |= {key: tuple(plain[key]) for key in ("background", "up", "ground") if plain.get(key) is not None}
         similarity = Similarity(scale, tuple(translation))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nerfkit.cameras import Cameras
+from nerfkit.cameras.poses import level_up
 from nerfkit.scenes.normalize import Box, focus_point
 
 FEW = 200  # points above the plane from which they tell the object's size
@@ -47,7 +48,7 @@ def find_region(cameras: Cameras, points: np.ndarray) -> Region:
     near = points[np.linalg.norm(points - focus, axis=1) < 2 * radius]
     ground = _ground(near, poses[:, :, 3], THICK * distance)
     if ground is None:
-        up, how = _level(poses), "what most photos show whole around the point they look at"
+        up, how = level_up(poses), "what most photos show whole around the point they look at"
         return Region((focus - radius, focus + radius), up, None, how)
     normal, offset = ground
     above = near[(near @ normal - offset > 2 * THICK * distance) & (np.linalg.norm(near - focus, axis=1) < radius)]
@@ -103,12 +104,3 @@ def _ground(points: np.ndarray, centers: np.ndarray, thick: float) -> tuple[np.n
     fitted = np.linalg.svd(on - on.mean(0), full_matrices=False)[2][2]
     normal = fitted if fitted @ normal > 0 else -fitted
     return normal, float((on @ normal).mean())
-
-
-def _level(poses: np.ndarray) -> np.ndarray:
-    """Up from the cameras: across their right axes, which are level where nobody tilts the camera; else their mean."""
-    mean = poses[:, :, 1].mean(0)
-    spread, axes = np.linalg.eigh(poses[:, :, 0].T @ poses[:, :, 0] / len(poses))
-    if spread[0] < 0.05 * spread[1]:  # the right axes lie in a plane and fill it
-        return axes[:, 0] * (1 if axes[:, 0] @ mean >= 0 else -1)
-    return mean / max(np.linalg.norm(mean), 1e-12)

@@ -46,7 +46,6 @@ class Scene:
         up: the world's up axis as a unit vector.
         provenance: where the data came from: path, format, license, view file names.
         notes: what a user should know of how the data was read, a line each.
-        points: (P,3) float32 of the scene's surfaces in normalized units, near and far, where the format has some.
         ground: normal (upward, unit) and offset, n p = offset in normalized units, of the plane that carries the
             object; None if none was found.
         unbounded: whether photos show more than the object, and nothing masks it.
@@ -65,7 +64,6 @@ class Scene:
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     truth: str | None = None
-    points: Tensor = field(default_factory=lambda: torch.empty(0, 3))
     ground: tuple[float, float, float, float] | None = None
     unbounded: bool = False
 

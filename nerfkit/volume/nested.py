@@ -1,7 +1,7 @@
 """Grids in grids, for photos that show more than the object: each is four times as large as the one inside it.
 
 The innermost grid covers [-1,1]^3, the region of interest. Cells of a larger one that a smaller one covers are never
-occupied. Each is marched in its own units, in which it covers [-1,1]^3 as well; so its steps are four times as long.
+occupied. Each is marched in its own units, in which it covers [-1,1]^3 as well; so its steps are longer, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,12 +41,13 @@ class NestedSampler(Sampler):
         return self.region.occupied
 
     def sample(self, origins: Tensor, directions: Tensor, draw: Draw | None, capacity: int | None = None) -> Samples:
-        """As ``Sampler.sample``; each grid has its share of a ``capacity``."""
-        share = None if capacity is None else max(1, capacity // len(self.levels))
+        """As ``Sampler.sample``, but for a ``capacity``, which several marches cannot share."""
+        if capacity is not None:
+            raise ValueError("capacity: nested grids have none")
         parts = []
         for k, level in enumerate(self.levels):
             unit = float(GROWTH**k)
-            found = level.sample(origins / unit, directions, draw, share)  # type: ignore[operator]
+            found = level.sample(origins / unit, directions, draw)  # type: ignore[operator]
             parts.append(found._replace(t_start=found.t_start * unit, t_end=found.t_end * unit))
         return merged(parts)
 

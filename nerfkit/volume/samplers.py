@@ -154,7 +154,7 @@ class OccupancyOptions(SamplerOptions):
         if scene is not None and scene.unbounded:
             from nerfkit.volume.nested import GROWTH, NestedSampler, shell
 
-            cameras, side = scene.cameras[scene.train], max(8, self.resolution // 2)
+            cameras, side = scene.cameras[scene.train], max(8, self.resolution // 8 * 4)  # quarters are whole cells
             shells = [shell(cameras, side, float(GROWTH**k)) for k in range(1, self.levels)]
             outer = [self._on(cells, 2 * self.step_size, EMPTY_REST) for cells in shells]
             return NestedSampler([self._on(self._everywhere(), self.step_size, EMPTY_REST), *outer])

@@ -12,8 +12,9 @@ import torch
 
 from nerfkit.cameras.lens import Lens
 from nerfkit.errors import SceneError
-from nerfkit.scenes import detect, open_scene
-from nerfkit.scenes.develop import LONGEST
+from nerfkit.scenes import detect, open_scene, transforms
+from nerfkit.scenes.develop import LONGEST, develop
+from nerfkit.scenes.files import Source
 from tests.scenes.builders import ring
 
 RADIUS, CENTER = 10.0, np.array([3.0, -2.0, 5.0])  # as tests.scenes.builders.Sphere
@@ -169,6 +170,13 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str]]] = {
         ["0.png", "degrees", "at most 140"],
     ),
     "a damaged photo": (lambda d: (d / "images/3.png").write_bytes(b"\x89PNG"), ["3.png", "cannot be decoded"]),
+    "all pixels ignored": (
+        lambda d: (
+            [iio.imwrite(d / f"m{k}.png", np.zeros((h, w), np.uint8)) for k, (w, h) in enumerate(SIZES)],
+            _edit(d, lambda frames: [frame.update(mask_path=f"m{k}.png") for k, frame in enumerate(frames)]),
+        )[1],
+        ["ignore every pixel", "black"],
+    ),
     "all photos missing": (lambda d: [p.unlink() for p in d.glob("images/*")] and None, ["transforms.json"]),
 }
 
@@ -200,3 +208,38 @@ def test_every_format_is_detected(tmp_path: Path) -> None:
         assert detect(tmp_path / name) == name
     (tmp_path / "colmap" / "poses_bounds.npy").write_bytes(b"")
     assert detect(tmp_path / "colmap") == "colmap"
+
+
+def test_the_plane_moves_with_the_scene(opaque: Path) -> None:
+    """Points of a table below the ball: its plane, in normalized units, is where the table is."""
+    random = np.random.default_rng(0)
+    up = np.array([0.0, 1.0, 0.0])
+    table = CENTER - [0, RADIUS, 0] + random.uniform(-30, 30, (1500, 3)) * (1, 0, 1)
+    ball = CENTER + RADIUS * (lambda v: v / np.linalg.norm(v, axis=1, keepdims=True))(random.normal(size=(900, 3)))
+    with Source(opaque) as source:
+        capture = transforms.read(source)
+        high = [view for view, photo in enumerate(capture.photos) if photo.pose[1, 3] > CENTER[1] - RADIUS]
+        capture.photos = [capture.photos[view] for view in high]
+        capture.points = np.concatenate([table, ball])
+        scene = develop(source, capture, "transforms", holdout=3)
+    assert scene.ground is not None
+    np.testing.assert_allclose(scene.ground[:3], up, atol=1e-3)
+    np.testing.assert_allclose(scene.up, up, atol=1e-3)
+    on = scene.normalization.apply(torch.tensor(table))
+    torch.testing.assert_close(
+        on @ torch.tensor(scene.ground[:3]).double(), torch.full((1500,), scene.ground[3]).double(), atol=2e-3, rtol=0
+    )
+
+
+def test_up_of_masked_photos_is_that_of_the_cameras(tmp_path: Path) -> None:
+    masked, bare = (open_scene("auto", write(tmp_path / str(k), channels=k), holdout=3) for k in (4, 3))
+    assert masked.up == pytest.approx(bare.up, abs=1e-6)
+    assert masked.up[1] > 0.9
+
+
+def test_photos_from_one_place(tmp_path: Path) -> None:
+    root = write(tmp_path / "ball")
+    _edit(root, lambda frames: [frame["transform_matrix"][k].__setitem__(3, 1.0) for frame in frames for k in range(3)])
+    with pytest.raises(SceneError, match=r"all photos were taken from one place.*scene\.center"):
+        open_scene("auto", root, holdout=3)
+    assert open_scene("auto", root, holdout=3, center=[0, 0, 0], radius=2.0).unbounded

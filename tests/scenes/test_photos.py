@@ -8,7 +8,7 @@ import pytest
 
 from nerfkit.errors import SceneError
 from nerfkit.scenes.files import Source
-from nerfkit.scenes.photo_files import numbers, photos_in, picture_size, pinhole, relative_name
+from nerfkit.scenes.photo_files import lens_of_matrix, numbers, photos_in, picture_size, relative_name
 from tests.scenes.captures import write_pictures
 
 NAMES = ("images/b.JPG", "images/a.png", "images/left/c.jpeg", "images/._a.png", "d.png")
@@ -66,4 +66,5 @@ def test_numbers_are_finite() -> None:
 
 
 def test_pinhole_moves_the_origin_to_the_corner() -> None:
-    assert pinhole(np.array([[50, 1, 19.5], [0, 60, 14.5], [0, 0, 1.0]]), (40, 30), "").params == (50, 60, 20, 15)
+    matrix = np.array([[50, 1, 19.5], [0, 60, 14.5], [0, 0, 1.0]])
+    assert lens_of_matrix(matrix, (40, 30), "").params == (50, 60, 20, 15)

@@ -18,6 +18,7 @@ from nerfkit.fit.refine import refine_mesh
 from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.kernels import use
 from nerfkit.mesh.bake import texel_map
+from nerfkit.recipes.common import photos
 from nerfkit.scenes.epochs import training_views
 from nerfkit.scenes.hull import carve
 from nerfkit.scenes.photos import Photos
@@ -58,14 +59,14 @@ def scene() -> Scene:
 
 
 def test_photos_keep_their_own_sizes(scene: Scene) -> None:
-    photos = scene.images
-    assert [tuple(image.shape[:2]) for image in photos] == list(SIZES)
-    assert torch.equal(photos[4], photo(rig(), 4))
-    assert not photos.known(5)[:12].any()
-    assert photos.known(5)[12:].all()
-    assert photos.stack([0, 3]).shape == (2, 24, 32, 4)
+    images = scene.images
+    assert [tuple(image.shape[:2]) for image in images] == list(SIZES)
+    assert torch.equal(images[4], photo(rig(), 4))
+    assert not images.known(5)[:12].any()
+    assert images.known(5)[12:].all()
+    assert images.stack([0, 3]).shape == (2, 24, 32, 4)
     with pytest.raises(RuntimeError):
-        photos.stack([0, 1])
+        images.stack([0, 1])
 
 
 def test_cameras_of_several_sizes() -> None:
@@ -166,3 +167,11 @@ def test_ignored_pixels_do_not_count_in_measures(scene: Scene) -> None:
     worse = right.clone()
     worse[20] += 0.1
     assert compare(worse[..., :3], scene, 5)["psnr"] < 40
+
+
+def test_recipes_pass_over_ignored_pixels(scene: Scene) -> None:
+    true, mask, known = photos(scene, [5], torch.device("cpu"))
+    assert not known[0, :12].any()
+    assert known[0, 12:].all()
+    assert not mask[0, :12].any()
+    assert not true[0, :12].any()

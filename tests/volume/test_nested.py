@@ -91,9 +91,20 @@ def test_a_ray_is_covered_once_from_the_camera_to_the_last_grid(backend: str) ->
     same = samples.ray_index[1:] == samples.ray_index[:-1]
     overlap = (samples.t_end[:-1] - samples.t_start[1:])[same].clamp(min=0)
     assert overlap.sum() < 0.05 * total.sum()
+    with pytest.raises(ValueError, match="nested grids have none"):
+        sampler.sample(origins, directions, None, 100)
     for k, level in enumerate((0.05, 0.4, 1.6)):
         inside = (reach > 4.0 ** (k - 1)) & (reach < 4.0**k) if k else reach < 1
         assert length[inside].median() == pytest.approx(level, rel=1e-3)
+
+
+@pytest.mark.parametrize("resolution", [32, 50, 44, 100])
+def test_no_gap_and_no_overlap_between_grids(resolution: int) -> None:
+    """The cells that the smaller grid covers are whole cells of the larger, up to its very wall."""
+    sampler = OccupancyOptions(resolution=resolution).build(unbounded())
+    assert isinstance(sampler, NestedSampler)
+    for level in sampler.levels[1:]:
+        assert level.grid.resolution % 4 == 0
 
 
 def test_a_picture_of_a_room() -> None:
