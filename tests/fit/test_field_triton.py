@@ -1,5 +1,6 @@
 """Whole training steps on the Triton kernels, interpreted: the same as on the CPU's, to rounding."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,19 @@ def test_with_a_capacity_no_step_waits_and_none_has_other_shapes(scene: Scene, t
             assert fit.step().samples == 512
             assert not counts.waits
             assert sum(counts.aten.values()) <= 51, counts.aten
+
+
+@pytest.mark.interpreted
+def test_a_step_on_photos_without_masks_runs_on_a_device(scene: Scene, tmp_path: Path) -> None:
+    """Nested grids, contracted space and exposures: every tensor is where it belongs; a grid is waited for once."""
+    still = replace(scene, has_masks=False, unbounded=True)
+    words = ("field.width=32", "field.precision=bf16", "sampler.resolution=16", "sampler.step_size=0.2")
+    with dry_run() as counts:
+        fit = new_fit(still, tmp_path, *words, "trainer.rays=8", "sampler.update_every=16", device="cuda")
+        fit.step()
+        counts.clear()
+        fit.step()
+        assert [wait.split(" at ")[1].partition(":")[0] for wait in counts.waits] == [MARCH] * 3, counts.waits
 
 
 @pytest.mark.interpreted
