@@ -70,9 +70,14 @@ def level_up(poses: np.ndarray) -> np.ndarray:
     exactly than they are held upright, so the direction that their right axes avoid (the eigenvector of sum r r^T with
     the least eigenvalue) is taken where it is near the mean.
     """
+    level, mean = held_level(poses), poses[:, :, 1].sum(0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-12) if level is None else level
+
+
+def held_level(poses: np.ndarray) -> np.ndarray | None:
+    """Up (3,) of photos whose horizontal edges are level; None where they are not, as of photos on their side."""
     mean = poses[:, :, 1].sum(0)
     mean = mean / max(float(np.linalg.norm(mean)), 1e-12)
     values, vectors = np.linalg.eigh(poses[:, :, 0].T @ poses[:, :, 0])
     least = vectors[:, 0] * np.sign(vectors[:, 0] @ mean or 1.0)
-    clear = values[0] < 0.2 * values[1] and least @ mean > 0.5
-    return np.asarray(least if clear else mean)
+    return np.asarray(least) if values[0] < 0.2 * values[1] and least @ mean > 0.5 else None

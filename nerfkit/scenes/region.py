@@ -3,7 +3,8 @@
 The region is a cube. Its first guess is a ball around the point nearest to all optical axes, as large as half of the
 cameras see it whole. Where there are enough points, the plane that carries the object is searched among those near the
 ball: the one with most points on it that nearly all cameras are on one side of and hardly a point is below. Up is its
-normal. The cube is then fitted to the points above it, with half of their extent to spare, for smooth parts have none.
+normal, unless the photos are held level and say otherwise: then it is a wall. The cube is then fitted to the points
+above it, with half of their extent to spare, for smooth parts have none.
 """
 
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nerfkit.cameras import Cameras
-from nerfkit.cameras.poses import level_up
+from nerfkit.cameras.poses import held_level, level_up
 from nerfkit.scenes.normalize import Box, focus_point
 
 FEW = 200  # points above the plane from which they tell the object's size
@@ -19,6 +20,7 @@ TRIES = 1000  # planes through three points; with a fifth of the points on it, o
 THICK = 0.01  # of the mean camera distance: what lies on a plane
 BELOW = 0.15  # share of points that may lie below the plane: noise, reflections, the floor beyond a table
 ON = 0.1  # share of the points that must lie on it
+TILT = 0.7  # cosine between the plane's normal and up: what is steeper than 45 degrees carries nothing
 MARGIN = 1.5  # the cube's side over the extent of the points
 
 
@@ -51,14 +53,17 @@ def find_region(cameras: Cameras, points: np.ndarray) -> Region:
         up, how = level_up(poses), "what most photos show whole around the point they look at"
         return Region((focus - radius, focus + radius), up, None, how)
     normal, offset = ground
+    level = held_level(poses)
+    up = normal if level is None or level @ normal > TILT else level
     above = near[(near @ normal - offset > 2 * THICK * distance) & (np.linalg.norm(near - focus, axis=1) < radius)]
     if len(above) < FEW:
-        how = "what most photos show whole around the point they look at; up is away from the plane it stands on"
-        return Region((focus - radius, focus + radius), normal, ground, how)
+        how = "what most photos show whole around the point they look at"
+        return Region((focus - radius, focus + radius), up, ground, how)
     low, high = np.percentile(above, [1, 99], axis=0)
     middle, half = (low + high) / 2, min(MARGIN / 2 * float((high - low).max()), radius)
-    how = f"around {len(above)} points above the plane that it stands on"
-    return Region((middle - half, middle + half), normal, ground, how)
+    place = "above the plane that it stands on" if up is normal else "before the wall behind it"
+    how = f"around {len(above)} points {place}"
+    return Region((middle - half, middle + half), up, ground, how)
 
 
 def _visible_radius(cameras: Cameras, point: np.ndarray) -> np.ndarray:

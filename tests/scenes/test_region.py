@@ -46,7 +46,28 @@ def test_the_plane_tells_up_and_the_points_above_it_the_size() -> None:
     middle, half = (low + high) / 2, (high - low)[0] / 2
     assert np.linalg.norm(middle - CENTER) < 0.3
     assert 1.2 < half < 2.2  # the thing's half extent is 1.1
-    assert "points above the plane" in region.how
+    assert "plane that it stands on" in region.how
+
+
+def test_a_wall_behind_the_thing_is_cut_but_does_not_turn_the_scene() -> None:
+    """A head on a wall: photos from the front, held level."""
+    cameras = rig()
+    front = cameras[[k for k in range(24) if (cameras.positions[k].numpy() - CENTER) @ _side() > 2]]
+    random = np.random.default_rng(4)
+    across = np.stack([np.cross(UP, _side()), UP])
+    wall = CENTER - 1.5 * _side() + random.uniform(-3, 3, (2000, 2)) @ across
+    head = CENTER + random.uniform(-0.5, 0.5, (900, 2)) @ across + random.uniform(-1.5, 0.5, (900, 1)) * _side()
+    region = find_region(front, np.concatenate([wall, head]))
+    assert region.ground is not None
+    assert region.ground[0] @ _side() > 0.999
+    assert region.up @ UP > 0.999
+    assert "wall behind it" in region.how
+
+
+def _side() -> np.ndarray:
+    """A level direction."""
+    side = np.cross(UP, [1.0, 0.0, 0.0])
+    return np.asarray(side / np.linalg.norm(side))
 
 
 def test_without_points_the_cameras_tell() -> None:
