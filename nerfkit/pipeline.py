@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def run(config: TrainOptions) -> Path:
             changed = "; ".join(record.differences(config))
             raise CheckpointError(f"{error}" + (f". Changed here: {changed}" if changed else "")) from None
         record.go_on(config)
-        record_scene(scene, record.folder)
+        if not stages.scene.refined:
+            record_scene(scene, record.folder)
     else:
         record = Run.create(config.output, scene.name, config)
         record_scene(scene, record.folder)
@@ -229,6 +231,8 @@ class _Stages:
                 f"({before.normalization}, {self.scene.normalization}); keep scene.root, scene.center and scene.radius"
             )
         self._have_fit()
+        if before is not None and before.refined and "field" not in stages:
+            self.scene = replace(self.scene, cameras=before.cameras, refined=True)
         if "extract" not in stages and ("refine" in stages or ("export" in stages and _exported(folder) is None)):
             self._path("coarse.ply", "extract")
         if "video" in stages and "export" not in stages:
@@ -265,6 +269,7 @@ class _Stages:
             self.fit = new_fit(self.config, self.scene, self.record, self.device)
         self.fit.train()
         fit, progress = self.fit, self.fit.progress
+        self._take_cameras(fit)
         found = evaluate_field(fit.average, self.scene, self.record.folder / "images")
         found |= {"steps": progress.step, "seconds": round(progress.seconds, 3), "samples": progress.samples}
         self.record.update_metrics({"field": found})
@@ -284,6 +289,18 @@ class _Stages:
                 f"{usual:,.0f}: a busy or slow machine. More: resume={self.record.folder} "
                 f"trainer.max_seconds={3 * progress.seconds:.0f}"
             )
+
+    def _take_cameras(self, fit: FieldFit) -> None:
+        """What follows sees the photos from where the field stage has found them to be taken."""
+        poses = fit.corrections.poses
+        if poses is None:
+            return
+        self.scene = fit.refined()
+        record_scene(self.scene, self.record.folder)
+        moved, turned = (float(values.median()) for values in poses.moved())
+        units = moved / self.scene.normalization.scale
+        self.record.update_metrics({"cameras": {"moved": round(moved, 6), "turned": round(turned, 4)}})
+        self.record.log(f"cameras: turned by {turned:.2g} degrees, moved by {units:.2g} units (medians)")
 
     def _extract(self) -> None:
         fit = self._have_fit()

@@ -20,6 +20,7 @@ from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find
+from nerfkit.scenes.record import recorded
 from nerfkit.scenes.scene import Similarity
 from tests.scenes.builders import Sphere, ring, write_kaolin
 from tests.scenes.test_develop import write
@@ -134,6 +135,22 @@ def test_a_finished_run_can_go_on(run_folder: Path) -> None:
     pipeline.run(resume.resumed(run_folder, words))
     assert checkpoints.steps(run_folder)[0] == before + 10
     assert json.loads((run_folder / "metrics.json").read_text())["field"]["steps"] == before + 10
+
+
+def test_later_stages_see_the_refined_cameras(views: Path, tmp_path: Path) -> None:
+    words = [*TINY, "trainer.poses=on", "trainer.max_steps=30", "stages=[field]"]
+    folder = pipeline.run(options.compose("train", [*words, f"scene.root={views}", f"output={tmp_path}"]))
+    kept, given = recorded(folder), load_scene(resume.load(folder))
+    assert kept is not None
+    assert kept.refined
+    assert not torch.equal(kept.cameras.camera_to_world, given.cameras.camera_to_world)
+    assert json.loads((folder / "metrics.json").read_text())["cameras"]["turned"] > 0
+    pipeline.run(resume.resumed(folder, [f"resume={folder}", "stages=[extract]"]))
+    assert torch.equal(recorded(folder).cameras.camera_to_world, kept.cameras.camera_to_world)  # type: ignore[union-attr]
+    pipeline.run(resume.resumed(folder, [f"resume={folder}", "stages=[field]", "trainer.max_steps=32"]))
+    after = recorded(folder)
+    assert after is not None
+    assert (after.cameras.camera_to_world - kept.cameras.camera_to_world).abs().max() < 0.05  # went on from there
 
 
 @pytest.mark.slow

@@ -42,7 +42,8 @@ def model_of(config: Any, scene: Scene, device: torch.device | str = "cpu", rend
         ConfigError: as ``build_model``.
     """
     field = config.field.for_rendering(device) if rendering else config.field
-    return build_model(scene, field, config.sampler, seed=config.seed, device=device)
+    sampler = config.sampler.for_moving_cameras(scene) if config.trainer.poses == "on" else config.sampler
+    return build_model(scene, field, sampler, seed=config.seed, device=device)
 
 
 def load_scene(config: Any) -> Scene:

@@ -1,7 +1,7 @@
 """The field stage: random rays through the training photos, compared with what the model renders there."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from operator import add
 from typing import Any
@@ -11,12 +11,13 @@ from torch import Tensor
 
 from nerfkit.errors import CheckpointError
 from nerfkit.fit.average import RunningAverage
-from nerfkit.fit.exposure import RATE, Exposure
+from nerfkit.fit.corrections import Corrections
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.fit.legacy import upgraded
 from nerfkit.fit.loop import Callback, Progress, optimize
 from nerfkit.fit.pixels import TrainingPixels, TrainingRays
 from nerfkit.fit.preview import preview_field
+from nerfkit.fit.register import registered
 from nerfkit.fit.watch import FiniteWatch, not_finite
 from nerfkit.kernels import philox
 from nerfkit.kernels.philox import Draw
@@ -97,12 +98,9 @@ class FieldFit:
         self.average = self._average.model
         device = model.device
         self.background = torch.tensor(scene.background, device=device)
-        wanted = options.exposure == "on" or (options.exposure == "auto" and scene.unbounded)
-        self.exposure = Exposure(len(scene.images), scene.train).to(device) if wanted else None
-        groups, named = model.parameter_groups(), list(model.named_parameters())
-        if self.exposure is not None:
-            groups.append({"params": list(self.exposure.parameters()), "scale": RATE})
-            named += [(f"exposure.{name}", parameter) for name, parameter in self.exposure.named_parameters()]
+        self.corrections = Corrections(scene, options).to(device)
+        groups = [*model.parameter_groups(), *self.corrections.parameter_groups()]
+        named = [*model.named_parameters(), *self.corrections.named_parameters()]
         self.optimizer = torch.optim.Adam(groups, lr=1e-3, eps=1e-15, fused=True)
         self.watch, self.waits = FiniteWatch(named, device), device.type == "cpu"
         self.optimizer.found_inf = self.watch.found  # type: ignore[attr-defined]
@@ -129,14 +127,12 @@ class FieldFit:
         else:
             background = self.background.expand(count, 3)
         mask_weight = o.mask_weight if self.scene.has_masks else 0.0
-        color = rendered.color
-        if self.exposure is not None:
-            color = self.exposure(color, rendered.opacity, rays.view)
+        color, exposure = rendered.color, self.corrections.exposure
+        if exposure is not None:
+            color = exposure(color, rendered.opacity, rays.view)
         loss = pixel_loss(color, rendered.opacity, rays.rgba, background, o.huber, mask_weight)
         terms = {"color": loss.color} | ({} if loss.silhouette is None else {"silhouette": loss.silhouette})
-        if self.exposure is not None:
-            terms["exposure"] = self.exposure.penalty()
-        return terms, loss.squared, samples
+        return terms | self.corrections.penalties(), loss.squared, samples
 
     def step(self) -> Step:
         """One step of the optimizer, for a loop of one's own.
@@ -156,10 +152,12 @@ class FieldFit:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         wanted = o.rays or progress.rays
+        cameras = self.corrections.cameras()
         if o.views_per_step:
-            rays = self.pixels.draw_from_views(self.seed, number, wanted, o.views_per_step)
+            drawn = self.pixels.draw_from_views(self.seed, number, wanted, o.views_per_step, cameras=cameras)
         else:
-            rays = self.pixels.draw(self.seed, number, wanted)
+            drawn = self.pixels.draw(self.seed, number, wanted, cameras=cameras)
+        rays = drawn if cameras is None else drawn.as_leaves()
         count, samples = len(rays.rgba), 0
         terms: dict[str, Tensor] = {}
         errors: list[Tensor] = []
@@ -174,10 +172,13 @@ class FieldFit:
                 terms[name] = terms[name] + part if name in terms else part
             errors.append(error)
             samples += taken
+        if cameras is not None:
+            torch.autograd.backward(drawn[:2], [rays.origins.grad, rays.directions.grad])
         self.watch.look(terms, number)
         if self.waits:
             self.watch.check()
         self.optimizer.step()
+        self.corrections.after_step()
         self._average.update(number)
         self.model.after_step(self.seed, number + 1)
         progress.samples += samples
@@ -263,6 +264,16 @@ class FieldFit:
         assert self.run is not None
         preview_field(self.average, self.scene, self.run, step, self.progress.seconds)
 
+    def refined(self) -> Scene:
+        """The scene with the cameras as they were learned, those held out registered with the average; else itself."""
+        cameras = self.corrections.cameras()
+        if cameras is None:
+            return self.scene
+        given = self.scene.cameras.camera_to_world
+        learned = cameras.changed(cameras.camera_to_world.detach(), cameras.intrinsics.detach()).to(given.device)
+        scene = replace(self.scene, cameras=learned, refined=True)
+        return replace(scene, cameras=registered(self.average, scene, scene.test))
+
     # ---- checkpoints
 
     def save(self) -> None:
@@ -282,7 +293,8 @@ class FieldFit:
             "average": self._average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "progress": vars(self.progress).copy(),
-        } | ({} if self.exposure is None else {"exposure": self.exposure.state_dict()})
+            "corrections": self.corrections.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any], source: str = "the state") -> None:
         """Goes on from a saved state; ``source`` names it in messages.
@@ -300,8 +312,7 @@ class FieldFit:
             state = upgraded(state)
             self.model.load_state_dict(state["model"])
             self._average.load_state_dict(state["average"])
-            if self.exposure is not None:
-                self.exposure.load_state_dict(state["exposure"])
+            self.corrections.load_state_dict(state["corrections"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.progress = FieldProgress(**state["progress"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:

@@ -37,6 +37,10 @@ class TrainerOptions(Options):
         "learn exposure and white balance of each photo; auto: of photos without masks",
         choices=("auto", "on", "off"),
     )
+    poses: str = option("off", "learn a correction of each photo's camera", choices=("on", "off"))
+    focal: str = option(
+        "fixed", "with trainer.poses=on: learn a factor on the focal lengths", choices=("fixed", "shared", "each")
+    )
     random_background: bool = option(
         True, "a random color behind every ray, in prediction and truth, so that opacity is learned"
     )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nerfkit.cameras import Cameras
 from nerfkit.kernels import philox
 from nerfkit.kernels.sample_rays import sample_photos, sample_rays
 from nerfkit.scenes.scene import Scene
@@ -19,6 +20,11 @@ class TrainingRays(NamedTuple):
     directions: Tensor
     rgba: Tensor
     view: Tensor
+
+    def as_leaves(self) -> "TrainingRays":
+        """The same rays, whose gradients stop there: pieces of a batch add theirs up before the cameras get them."""
+        origins, directions = (t.detach().requires_grad_() for t in (self.origins, self.directions))
+        return self._replace(origins=origins, directions=directions)
 
 
 class TrainingPixels:
@@ -56,9 +62,14 @@ class TrainingPixels:
         others = total - len(self.chosen)
         self.share, self.outside = 1 - others / max(total, 1), missed.item() / max(others, 1)
 
-    def draw(self, seed: int, step: int, count: int, listed: Tensor | None = None) -> TrainingRays:
-        """``count`` of the chosen pixels, or of those ``listed``, with replacement."""
-        cameras = self.cameras
+    def draw(
+        self, seed: int, step: int, count: int, listed: Tensor | None = None, *, cameras: Cameras | None = None
+    ) -> TrainingRays:
+        """``count`` of the chosen pixels, or of those ``listed``, with replacement.
+
+        ``cameras`` as they stand now, all of the scene's, differentiable; None: as they were given.
+        """
+        cameras = self.cameras if cameras is None else cameras
         batch, rgba = sample_photos(
             cameras.camera_to_world,
             cameras.intrinsics,
@@ -72,24 +83,26 @@ class TrainingPixels:
         )
         return TrainingRays(batch.origins, batch.directions, rgba, batch.view)
 
-    def _draw_known(self, seed: int, step: int, each: int, views: list[int]) -> TrainingRays:
+    def _draw_known(self, seed: int, step: int, each: int, views: list[int], cameras: Cameras) -> TrainingRays:
         """Of each of the training photos numbered ``views``, pixels that count; none of one that is all ignored."""
         parts = []
         for k, view in enumerate(self.train[views].tolist()):
             listed = self.photos.offsets[view] + self.photos.known(view).flatten().nonzero()[:, 0]
-            parts.append(self.draw(seed, step * len(views) + k, each if len(listed) else 0, listed))
+            parts.append(self.draw(seed, step * len(views) + k, each if len(listed) else 0, listed, cameras=cameras))
         return TrainingRays(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
-    def draw_from_views(self, seed: int, step: int, count: int, views: int) -> TrainingRays:
+    def draw_from_views(
+        self, seed: int, step: int, count: int, views: int, *, cameras: Cameras | None = None
+    ) -> TrainingRays:
         """Pixels of ``views`` different photos, or of all if there are fewer (PyTorch3D's Monte Carlo rays).
 
         Each photo gives ``count // views`` of them, at least one.
         """
         # On the CPU, whose bits are the device's: to read the order back would be to wait for the device.
         order = philox.uniform(philox.Draw(seed, step), philox.VIEWS, len(self.train))[:, 0]
-        cameras, each = self.cameras, max(1, count // views)
+        cameras, each = self.cameras if cameras is None else cameras, max(1, count // views)
         if self.photos.ignored is not None:
-            return self._draw_known(seed, step, each, order.argsort()[:views].tolist())
+            return self._draw_known(seed, step, each, order.argsort()[:views].tolist(), cameras)
         batches = [
             sample_rays(
                 cameras.camera_to_world,

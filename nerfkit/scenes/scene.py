@@ -49,6 +49,7 @@ class Scene:
         ground: normal (upward, unit) and offset, n p = offset in normalized units, of the plane that carries the
             object; None if none was found.
         unbounded: whether photos show more than the object, and nothing masks it.
+        refined: whether the cameras are as a field stage has corrected them.
         truth: path of the true mesh in the scene's own units, where it is known.
     """
 
@@ -66,6 +67,7 @@ class Scene:
     truth: str | None = None
     ground: tuple[float, float, float, float] | None = None
     unbounded: bool = False
+    refined: bool = False
 
     def image(self, view: int) -> Tensor:
         """View ``view`` over the scene's background, (H,W,3) float32 in [0,1]."""

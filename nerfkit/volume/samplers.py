@@ -1,8 +1,8 @@
 """Where along its rays a field is evaluated: a sampler turns rays into packed samples."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ SAMPLERS = Registry("sampler")
 multiplied by. A new sampler is one module with ``@SAMPLERS.register``."""
 
 EMPTY_REST = 8  # where no mask narrows the grid, empty cells are visited so much more rarely
+
+MOVES = 0.04  # of a picture's longer side: how far the object may be off in it where cameras are to be refined
 
 # Of a lock-step sampler; the occupancy sampler keeps to trainer.samples by itself.
 SAMPLES_AT_ONCE = {"cpu": 1 << 15, "cuda": 1 << 20}
@@ -66,6 +68,10 @@ class SamplerOptions(Options):
     def scale(self, scene: Scene) -> float:
         """What the field's positions are multiplied by."""
         return 1.0
+
+    def for_moving_cameras(self, scene: Scene) -> Self:
+        """As it suits cameras that are not yet where they belong."""
+        return self
 
     def build(self, scene: Scene | None = None) -> Sampler:
         """The sampler, fitted to the cameras and masks of a scene."""
@@ -145,6 +151,10 @@ class OccupancyOptions(SamplerOptions):
 
     def scale(self, scene: Scene) -> float:
         return 1 / REACH if scene.unbounded else 1.0
+
+    def for_moving_cameras(self, scene: Scene) -> Self:
+        longest = max((side for size in scene.cameras.sizes for side in size), default=0)
+        return replace(self, hull_margin=max(self.hull_margin, MOVES * longest))
 
     def build(self, scene: Scene | None = None) -> Sampler:
         """The sampler; its grid starts from the visual hull of the scene's masks where there are some.

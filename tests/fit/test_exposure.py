@@ -66,9 +66,9 @@ def test_photos_of_different_exposures_are_told_apart(scene: Scene, tmp_path: Pa
     for exposure in ("on", "off"):
         fit = new_fit(uneven, tmp_path / exposure, *words, f"trainer.exposure={exposure}")
         psnr[exposure] = evaluate_field(fit.train(), uneven)["psnr"]
-        if fit.exposure is not None:
+        if fit.corrections.exposure is not None:
             gray = torch.full((16, 3), 0.5)  # gain and offset share the work
-            found = fit.exposure(gray, torch.ones(16), torch.arange(16)).detach() / gray
+            found = fit.corrections.exposure(gray, torch.ones(16), torch.arange(16)).detach() / gray
     assert psnr["on"] > psnr["off"] + 1
     assert (found.mean(1) / gain)[scene.train].std() < 0.7 * gain[scene.train].std()
 
@@ -88,7 +88,7 @@ def test_a_resumed_fit_goes_on_with_them(scene: Scene) -> None:
     for _ in range(2):
         whole.step()
         second.step()
-    assert whole.exposure is not None
-    assert second.exposure is not None
-    assert torch.equal(whole.exposure.log_gain, second.exposure.log_gain)
-    assert whole.exposure.log_gain.abs().max() > 0
+    assert whole.corrections.exposure is not None
+    assert second.corrections.exposure is not None
+    assert torch.equal(whole.corrections.exposure.log_gain, second.corrections.exposure.log_gain)
+    assert whole.corrections.exposure.log_gain.abs().max() > 0

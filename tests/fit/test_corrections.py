@@ -1,0 +1,147 @@
+"""Cameras corrected beside the field: their frame is held, pieces add up, they are found, saved and gone on with."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from nerfkit.cameras import Cameras
+from nerfkit.cameras.delta import se3_exp
+from nerfkit.fit.build import build_model
+from nerfkit.fit.corrections import CameraRefinement, shared_motions
+from nerfkit.fit.field import FieldFit
+from nerfkit.fit.field_options import TrainerOptions
+from nerfkit.fit.register import registered
+from nerfkit.scenes import Scene, open_scene
+from nerfkit.volume.samplers import OccupancyOptions
+from tests.fit.test_field import new_fit
+from tests.scenes.builders import ring, write_kaolin
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    folder = write_kaolin(tmp_path_factory.mktemp("sphere") / "views", ring(16))
+    return open_scene("kaolin", folder, holdout=5)
+
+
+def moved(cameras: Cameras, twist: Tensor) -> Cameras:
+    motion, pose = se3_exp(twist), cameras.camera_to_world
+    turned = pose[..., :3] @ motion
+    return cameras.changed(torch.cat([turned[..., :3], turned[..., 3:] + pose[..., 3:]], -1))
+
+
+@pytest.mark.parametrize(("count", "free"), [(1, 6), (2, 7), (9, 7)])
+def test_the_shared_motions_are_those_of_the_world(scene: Scene, count: int, free: int) -> None:
+    """A small similarity of the world, written as twists by finite differences, lies in the basis."""
+    cameras = scene.cameras[:count]
+    basis = shared_motions(cameras).double()
+    assert basis.shape == (6 * count, free)
+    torch.testing.assert_close(basis.T @ basis, torch.eye(free).double(), atol=1e-6, rtol=0)
+    rotation, position = cameras.camera_to_world.double().split((3, 1), -1)
+    small, generator = 1e-6, torch.Generator().manual_seed(1)
+    for _ in range(3):
+        turn, shift = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+        world = se3_exp(small * torch.cat([shift, turn]))
+        after = (1 + 0.7 * small) * (world[:, :3] @ position) + world[:, 3:]
+        own = rotation.mT @ (after - position)  # (N, 3, 1)
+        spin = rotation.mT @ (world[:, :3] @ rotation)
+        skew = (spin - spin.mT) / 2  # float32 rotations are not quite orthonormal
+        turned = torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], -1)
+        twist = torch.cat([own[..., 0], turned], -1).flatten() / small
+        torch.testing.assert_close(basis @ (basis.T @ twist), twist, atol=1e-5, rtol=1e-5)
+
+
+def test_the_frame_is_held(scene: Scene) -> None:
+    poses = CameraRefinement(scene.cameras, scene.train)
+    with torch.no_grad():
+        poses.twist.copy_(torch.randn(16, 6, generator=torch.Generator().manual_seed(0)))
+        poses.twist[scene.test] = 0
+    poses.hold_frame()
+    once = poses.twist.detach().clone()
+    assert (poses.frame.T @ once[scene.train].flatten()).abs().max() < 1e-5
+    assert once[scene.train].abs().min() > 0
+    poses.hold_frame()
+    torch.testing.assert_close(poses.twist.detach(), once, atol=1e-6, rtol=0)
+
+
+def test_pieces_of_a_batch_add_up(scene: Scene) -> None:
+    """The gradient of the cameras does not depend on how many rays fit in memory at once."""
+
+    def gradient(at_once: int) -> Tensor:
+        options = TrainerOptions(max_seconds=None, max_steps=9, rays=96, poses="on", focal="each")
+        fit = FieldFit(build_model(scene), scene, options)
+        fit.model.sampler.rays_at_once = lambda count, device: at_once  # type: ignore[method-assign]
+        fit.step()
+        assert fit.corrections.poses is not None
+        found = [parameter.grad for parameter in fit.corrections.poses.parameters()]
+        assert all(each is not None and each.abs().max() > 0 for each in found)
+        return torch.cat([each.flatten() for each in found if each is not None])
+
+    whole = gradient(96)
+    torch.testing.assert_close(gradient(40), whole, atol=2e-4 * float(whole.abs().max()), rtol=0)
+
+
+def test_a_resumed_fit_goes_on_with_them(scene: Scene) -> None:
+    def fit() -> FieldFit:
+        options = TrainerOptions(max_seconds=None, max_steps=9, samples=512, poses="on", focal="shared")
+        return FieldFit(build_model(scene), scene, options)
+
+    whole, first, second = fit(), fit(), fit()
+    for _ in range(4):
+        whole.step()
+        first.step()
+    second.load_state_dict(first.state_dict())
+    for _ in range(2):
+        whole.step()
+        second.step()
+    for (name, a), b in zip(whole.corrections.named_parameters(), second.corrections.parameters(), strict=True):
+        assert torch.equal(a, b), name
+        assert a.abs().max() > 0, name
+
+
+@pytest.mark.slow
+def test_cameras_that_are_off_are_found(scene: Scene, tmp_path: Path) -> None:
+    """Turned by a degree each: the field sees the sphere better, and what was held out registers to its own camera."""
+    generator = torch.Generator().manual_seed(3)
+    twist = torch.zeros(16, 6)
+    axis = torch.nn.functional.normalize(torch.randn(16, 3, generator=generator), dim=-1)
+    twist[:, 3:] = axis * math.radians(1.5)
+    twist[scene.test] = 0
+    off = replace(scene, cameras=moved(scene.cameras, twist))
+    words = ("trainer.max_steps=400", "trainer.samples=4096", "sampler.hull_margin=4")
+    loss = {}
+    for poses in ("on", "off"):
+        fit = new_fit(off, tmp_path / poses, *words, f"trainer.poses={poses}")
+        fit.train()
+        loss[poses] = sum(float(fit.step().terms["color"]) for _ in range(10))
+        if poses == "on":
+            refined = fit.refined()
+            given, found = (project(each, scene.train) for each in (off.cameras, refined.cameras))
+            true = project(scene.cameras, scene.train)
+            assert (found - true).norm(dim=-1).median() < 0.6 * (given - true).norm(dim=-1).median()
+            assert refined.refined
+            astray = moved(refined.cameras, 1.5 * torch.where(twist == 0, 0.01, 0.0))
+            back = registered(fit.average, replace(refined, cameras=astray), scene.test)
+            before, after = (
+                project(each, scene.test) - project(refined.cameras, scene.test) for each in (astray, back)
+            )
+            assert after.norm(dim=-1).mean() < 0.5 * before.norm(dim=-1).mean()
+    assert loss["on"] < 0.8 * loss["off"]
+
+
+def project(cameras: Cameras, views: list[int]) -> Tensor:
+    """Where the corners of a small cube are to be seen, (V, 8, 2) pixels; a turn and a move can look alike."""
+    corners = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5])] * 3)
+    return cameras[views].project(corners)[0]
+
+
+def test_the_hull_leaves_room_for_moves() -> None:
+    class Sized:
+        cameras = Cameras(torch.eye(3, 4).expand(1, 3, 4), torch.ones(1, 4), 100, 200)
+
+    options = OccupancyOptions()
+    assert options.for_moving_cameras(Sized()).hull_margin == 8.0  # type: ignore[arg-type]
+    assert OccupancyOptions(hull_margin=30).for_moving_cameras(Sized()).hull_margin == 30  # type: ignore[arg-type]
