@@ -26,10 +26,12 @@ from nerfkit.prepare import has_photos_only, prepare
 from nerfkit.raster.shade import MeshSource
 from nerfkit.resume import load as load_config
 from nerfkit.runs import checkpoints
+from nerfkit.runs.files import replacing_folder
 from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.record import record as record_scene, recorded
 from nerfkit.scenes.scene import Scene, Similarity
+from nerfkit.scenes.writers import WRITERS
 from nerfkit.view.show import Source, pick_source, seen_over, show
 from nerfkit.volume.model import FieldSource
 
@@ -321,6 +323,11 @@ class _Stages:
                 if path.exists():
                     path.unlink()
                     self.record.log(f"removed {path}, an earlier mesh")
+        for name in self.config.export.cameras:
+            path = self.record.folder / "cameras" / name
+            with replacing_folder(path) as folder:
+                WRITERS[name](self.scene, folder)
+            self.record.log(f"wrote {path}, {len(self.scene.cameras)} photos with their cameras")
 
     def _video(self) -> None:
         o, folder = self.config.video, self.record.folder

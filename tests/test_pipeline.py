@@ -20,6 +20,7 @@ from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find
+from nerfkit.scenes import open_scene
 from nerfkit.scenes.scene import Similarity
 from tests.scenes.builders import Sphere, ring, write_kaolin
 from tests.scenes.test_develop import write
@@ -184,6 +185,15 @@ def test_exports_at_any_scale_and_place_come_back(views: Path, tmp_path: Path, p
         shown, _ = pipeline._source("mesh", record, scene, lambda: pytest.fail("no field is asked for"), CPU)
         assert (shown.mesh.vertices - ball.vertices).abs().max() < 1e-5
     record.close()
+
+
+def test_cameras_of_a_run_are_a_scene(run_folder: Path) -> None:
+    words = [f"resume={run_folder}", "stages=[export]", "export.formats=[glb]", "export.cameras=[transforms,colmap]"]
+    pipeline.run(resume.resumed(run_folder, words))
+    assert {path.name for path in (run_folder / "cameras").iterdir()} == {"transforms", "colmap"}
+    for name in ("transforms", "colmap"):
+        scene = open_scene("auto", run_folder / "cameras" / name)
+        assert scene.provenance["format"] == name and len(scene.images) == 12 and scene.has_masks
 
 
 def test_stages_without_a_field_need_a_run(views: Path, tmp_path: Path) -> None:

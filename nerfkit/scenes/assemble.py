@@ -164,6 +164,7 @@ def assemble(
     provenance: dict[str, Any],
     notes: Sequence[str] = (),
     truth: str | None = None,
+    points: np.ndarray | None = None,
     region: Region | None = None,
     frame: Frame | None = None,
 ) -> Scene:
@@ -178,7 +179,8 @@ def assemble(
         split: training and test views.
         region: what to look at in photos without masks; None is the cube of half the mean camera distance.
         frame: what the user says instead of all that.
-        background, has_masks, up, provenance, notes, truth: as in ``Scene``; ``provenance`` has the ``views``' files.
+        background, has_masks, up, provenance, notes, truth, points: as in ``Scene``; ``provenance`` has the ``views``'
+            files.
 
     Raises:
         SceneError: every mask is empty, or masks and poses disagree.
@@ -215,6 +217,7 @@ def assemble(
         provenance=provenance,
         notes=list(notes),
         truth=truth,
+        points=np.empty((0, 3)) if points is None else points,
         ground=ground,
         unbounded=region is not None,
     )

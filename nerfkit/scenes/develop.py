@@ -98,6 +98,7 @@ def develop(
         up=capture.up or tuple(up.tolist()),
         provenance={"path": where, "format": format_name, "views": [photo.name for photo in photos]},
         notes=notes,
+        points=capture.points,
         region=region,
         frame=frame,
     )

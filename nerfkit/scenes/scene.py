@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,6 +51,7 @@ class Scene:
             object; None if none was found.
         unbounded: whether photos show more than the object, and nothing masks it.
         truth: path of the true mesh in the scene's own units, where it is known.
+        points: (P,3) float64 that the poses were found with, in the scene's own units; (0,3) where none are kept.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Scene:
     truth: str | None = None
     ground: tuple[float, float, float, float] | None = None
     unbounded: bool = False
+    points: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
 
     def image(self, view: int) -> Tensor:
         """View ``view`` over the scene's background, (H,W,3) float32 in [0,1]."""
