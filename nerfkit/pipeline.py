@@ -302,6 +302,7 @@ class _Stages:
     def _export(self) -> None:
         new = mesh = self.refined or self.coarse
         formats, scale = tuple(self.config.export.formats), self.config.export.scale
+        scale *= self.scene.meters or 1
         units, before = self.scene.normalization.enlarged(scale), _units(self.record, self.scene)
         if mesh is None:
             path = _exported(self.record.folder)
@@ -315,7 +316,7 @@ class _Stages:
             self.specular.save(written[-1])
         else:
             written = self._save(mesh, "mesh", formats, units)
-        self.record.update_metrics({"export": {"scale": scale}})
+        self.record.update_metrics({"export": {"scale": scale, "meters_per_unit": self.scene.meters}})
         for path in written:
             self.record.log(f"wrote {path}")
         if new is not None:  # a new mesh: files of the one before would pass for it

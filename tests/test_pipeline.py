@@ -174,7 +174,9 @@ def test_exports_at_any_scale_and_place_come_back(views: Path, tmp_path: Path, p
     ball = icosphere(2, 0.8).without_appearance()
     stages.coarse = ball
     for scale, formats in ((1000.0, ["glb", "obj", "ply"]), (0.01, ["ply"]), (1.0, ["obj"])):  # all of a mesh's files
+        stages.scene = replace(scene, meters=0.21 if scale == 0.01 else None)
         config.export.scale, config.export.formats = scale, formats
+        scale *= stages.scene.meters or 1
         stages._export()
         stages.coarse = None  # the next one starts from the file
         for name in ("mesh.glb", "mesh.obj", "mesh.ply"):
