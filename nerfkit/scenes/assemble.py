@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras
-from nerfkit.errors import ConfigError, did_you_mean, problem
+from nerfkit.errors import ConfigError, SceneError, did_you_mean, problem
 from nerfkit.scenes.normalize import Box, camera_box, fit_box, hull_box, move
 from nerfkit.scenes.photos import Photos
+from nerfkit.scenes.pose_notes import convention_note, repeated_note
 from nerfkit.scenes.region import Region
 from nerfkit.scenes.scene import Scene
 from nerfkit.schema import shown
@@ -190,13 +191,23 @@ def assemble(
     own = Cameras(poses, lenses, *map(list, zip(*stored_sizes, strict=True)))
     own = own.resized(*map(list, zip(*images.sizes, strict=True)))
     labels = provenance["views"]
+    frame = frame or Frame()
+    points = np.empty((0, 3)) if points is None else points
+    wrong = convention_note(camera_to_world, points, frame.center, where)
+    notes = [
+        *wrong,
+        *notes,
+        *repeated_note(camera_to_world, labels, where),
+        *size_note(stored_sizes[0], images.sizes[0]),
+    ]
     masks = [image[..., 3] for image in images]
     if has_masks:
-        box = _masked_box(own, masks, train, where, labels)
+        try:
+            box = _masked_box(own, masks, train, where, labels)
+        except SceneError as error:
+            raise SceneError(" ".join([str(error), *wrong])) from None
     else:
         box = camera_box(own[train]) if region is None else region.box
-    frame = frame or Frame()
-    notes = [*notes, *size_note(stored_sizes[0], images.sizes[0])]
     normalization = fit_box(frame.applied(box))
     ground = None
     if region is not None and region.ground is not None:
@@ -217,7 +228,7 @@ def assemble(
         provenance=provenance,
         notes=list(notes),
         truth=truth,
-        points=np.empty((0, 3)) if points is None else points,
+        points=points,
         ground=ground,
         unbounded=region is not None,
     )
