@@ -5,7 +5,7 @@
 | files | ``transforms.json`` | ``sparse/0/*.txt`` |
 | poses | camera to world, OpenGL axes | world to camera, OpenCV axes |
 | lens | one a frame | PINHOLE, one for all photos with the same |
-| split | ``train_filenames``, ``test_filenames``, and the latter again for nerfstudio as ``val_filenames`` | none |
+| split | ``train_filenames``, ``test_filenames``; ``val_filenames`` for nerfstudio | ``sparse/0/test.txt`` |
 | pixels to ignore, black | ``masks/NAME.png``, ``mask_path`` | ``masks/NAME.png.png`` |
 | points | ``points.ply`` | ``points3D.txt``, seen by no photo |
 | up | ``up``, instant-ngp's | none |
@@ -69,6 +69,7 @@ def write_colmap(scene: Scene, folder: Path) -> None:
         motion = [*quaternion(to_camera[:, :3]).tolist(), *to_camera[:, 3].tolist()]
         images += [f"{number} {_line(motion)} {lens} {name}.png", ""]
     tables = {
+        "test": [f"{names[view]}.png" for view in scene.test],
         "cameras": [f"{number} {lens}" for lens, number in lenses.items()],
         "images": images,
         "points3D": [f"{k} {_line(point)} 128 128 128 -1" for k, point in enumerate(scene.points.tolist(), 1)],
@@ -108,9 +109,13 @@ def _names(scene: Scene) -> list[str]:
 
 
 def _poses(scene: Scene) -> np.ndarray:
-    """Camera to world (N,3,4) float64 in the scene's own units, OpenGL axes."""
+    """Camera to world (N,3,4) float64 in the scene's own units, OpenGL axes.
+
+    The rotation is made orthonormal to float64's last digits: far from the origin, as on a map, its inverse must be so.
+    """
     poses = scene.cameras.camera_to_world.detach().cpu().double()
-    return torch.cat([poses[:, :, :3], scene.normalization.invert(poses[:, :, 3])[..., None]], -1).numpy()
+    left, _, right = torch.linalg.svd(poses[:, :, :3])
+    return torch.cat([left @ right, scene.normalization.invert(poses[:, :, 3])[..., None]], -1).numpy()
 
 
 def _write_pictures(scene: Scene, folder: Path, names: list[str], mask: str) -> bool:

@@ -49,9 +49,11 @@ def assert_same(found: Scene, scene: Scene) -> None:
 
 
 def hull_iou(found: Scene, truth: Scene, resolution: int = 160) -> float:
-    """Mean IoU of the hull of the training masks of ``found`` with masks of ``truth``, on views held out by both."""
-    train = [view for view in found.train if view not in truth.test]
-    keep = carve(found.cameras[train], [found.mask(view) > 0.5 for view in train], resolution, margin_pixels=0)
+    """Mean IoU of the hull of the training masks of ``found`` with masks of ``truth``, on its held-out views."""
+    assert found.train == truth.train
+    keep = carve(
+        found.cameras[found.train], [found.mask(view) > 0.5 for view in found.train], resolution, margin_pixels=0
+    )
     assert keep.any()
 
     def inside(points: torch.Tensor) -> torch.Tensor:
@@ -81,9 +83,8 @@ def test_a_masked_scene_comes_back(sphere: Scene, tmp_path: Path, name: str) -> 
     assert found.provenance["views"][:2] == ["images/00_0_rgb.png", "images/01_1_rgb.png"]
     assert found.normalization.scale == pytest.approx(sphere.normalization.scale, rel=0.02)
     assert hull_iou(found, sphere) > 0.95
-    if name == "transforms":
-        assert (found.train, found.test, found.up) == (sphere.train, sphere.test, sphere.up)
-        assert found.notes == []
+    assert (found.train, found.test, found.notes) == (sphere.train, sphere.test, [])
+    assert name == "colmap" or found.up == sphere.up
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -102,12 +103,13 @@ def test_bent_photos_of_several_sizes_come_back(tmp_path: Path, name: str, chann
     assert found.provenance["views"][0] == "images/0.png"
 
 
-def test_a_blender_scene_keeps_its_split_and_far_places_stay_exact(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_blender_scene_keeps_its_split_and_far_places_stay_exact(tmp_path: Path, name: str) -> None:
     scene = open_scene("blender", write_blender(tmp_path / "ball", ring(5), ring(3)))
     far = (4649776.3, -500.0, 13.0)
     shift = tuple(t - scene.normalization.scale * x for t, x in zip(scene.normalization.translation, far, strict=True))
     scene = replace(scene, normalization=Similarity(scene.normalization.scale, shift))  # type: ignore[arg-type]
-    found = again(scene, "transforms", tmp_path / "again")
+    found = again(scene, name, tmp_path / "again")
     assert (found.train, found.test) == (scene.train, scene.test)
     assert found.provenance["views"][5] == "images/5_r_0.png"
     assert (own(found).positions - own(scene).positions).abs().max() * scene.normalization.scale < 1e-6
@@ -136,6 +138,18 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         (folder / "third" / "no folder").touch()
     assert [path.name for path in place.iterdir()] == ["second"]
     assert [path.name for path in place.parent.iterdir()] == ["colmap"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("data", ["cup", "fox", "mouse"])
+def test_real_photos_come_back_with_their_region(tmp_path: Path, data: str, name: str) -> None:
+    scene = open_scene("auto", data_folder(data), resolution=100)
+    found = again(scene, name, tmp_path / data)
+    assert_same(found, scene)
+    assert found.normalization.scale == pytest.approx(scene.normalization.scale, rel=1e-6)
+    assert found.normalization.translation == pytest.approx(scene.normalization.translation, abs=1e-6)
+    assert found.up == pytest.approx(scene.up, abs=1e-6)
 
 
 @pytest.mark.slow
