@@ -198,6 +198,17 @@ def test_cameras_of_a_run_are_a_scene(run_folder: Path) -> None:
         assert scene.provenance["format"] == name and len(scene.images) == 12 and scene.has_masks
 
 
+def test_a_length_makes_the_files_metric(run_folder: Path) -> None:
+    before = load_mesh(run_folder / "mesh" / "mesh.glb").vertices
+    words = [f"resume={run_folder}", "stages=[export]", "scene.length=[[0,0,0],[0,0,60],30.0]"]
+    pipeline.run(resume.resumed(run_folder, words))
+    torch.testing.assert_close(load_mesh(run_folder / "mesh" / "mesh.glb").vertices, before / 2, rtol=1e-5, atol=1e-5)
+    assert json.loads((run_folder / "metrics.json").read_text())["export"] == {"scale": 0.5, "meters_per_unit": 0.5}
+    assert "1 unit = 0.5 m" in (run_folder / "log.txt").read_text()
+    pipeline.run(resume.resumed(run_folder, [f"resume={run_folder}", "stages=[export]", "scene.length=null"]))
+    torch.testing.assert_close(load_mesh(run_folder / "mesh" / "mesh.glb").vertices, before, rtol=1e-5, atol=1e-5)
+
+
 def test_stages_without_a_field_need_a_run(views: Path, tmp_path: Path) -> None:
     config = options.compose("train", [*TINY, f"scene.root={views}", "stages=[refine]", f"output={tmp_path / 'out'}"])
     with pytest.raises(ConfigError, match="resume="):
