@@ -8,6 +8,7 @@ from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.raster.visibility import RasterizerOptions
 from nerfkit.scenes import SceneOptions
+from nerfkit.scenes.writers import WRITERS
 from nerfkit.schema import Options, nested, option
 from nerfkit.view.options import TimelapseOptions, VideoOptions
 
@@ -25,6 +26,9 @@ class ExportOptions(Options):
 
     formats: list[str] = option(["glb", "obj", "ply"], "in the scene's own units", choices=("glb", "obj", "ply"))
     scale: float = option(1.0, "multiplies the coordinates of these files, such as 1000 from meters to mm", above=0)
+    cameras: list[str] = option(
+        [], "folders of undistorted photos with their cameras, RUN/cameras/FORMAT", choices=tuple(WRITERS)
+    )
 
 
 @dataclass

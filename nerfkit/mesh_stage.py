@@ -61,7 +61,7 @@ def refine_stage(
 
     color = partial(surface_colors, model)
     depth = field_depth(model, scene) if o.depth_weight else None
-    folder, units = record.folder / "timelapse", scene.normalization
+    folder, units = record.folder / "timelapse", scene.exported
     points = coarse.vertices.cpu()
     recorder = turntable(folder, config.timelapse, scene.cameras, scene.background, units, scene.up, points)
     callbacks = [] if recorder is None else [(recorder.add, 1 / config.timelapse.snapshots)]

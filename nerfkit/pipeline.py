@@ -27,10 +27,12 @@ from nerfkit.prepare import has_photos_only, prepare
 from nerfkit.raster.shade import MeshSource
 from nerfkit.resume import load as load_config
 from nerfkit.runs import checkpoints
+from nerfkit.runs.files import replacing_folder
 from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.record import record as record_scene, recorded
 from nerfkit.scenes.scene import Scene, Similarity
+from nerfkit.scenes.writers import WRITERS
 from nerfkit.view.show import Source, pick_source, seen_over, show
 from nerfkit.volume.model import FieldSource
 
@@ -317,6 +319,7 @@ class _Stages:
     def _export(self) -> None:
         new = mesh = self.refined or self.coarse
         formats, scale = tuple(self.config.export.formats), self.config.export.scale
+        scale *= self.scene.meters or 1
         units, before = self.scene.normalization.enlarged(scale), _units(self.record, self.scene)
         if mesh is None:
             path = _exported(self.record.folder)
@@ -330,7 +333,7 @@ class _Stages:
             self.specular.save(written[-1])
         else:
             written = self._save(mesh, "mesh", formats, units)
-        self.record.update_metrics({"export": {"scale": scale}})
+        self.record.update_metrics({"export": {"scale": scale, "meters_per_unit": self.scene.meters}})
         for path in written:
             self.record.log(f"wrote {path}")
         if new is not None:  # a new mesh: files of the one before would pass for it
@@ -338,6 +341,11 @@ class _Stages:
                 if path.exists():
                     path.unlink()
                     self.record.log(f"removed {path}, an earlier mesh")
+        for name in self.config.export.cameras:
+            path = self.record.folder / "cameras" / name
+            with replacing_folder(path) as folder:
+                WRITERS[name](self.scene, folder)
+            self.record.log(f"wrote {path}, {len(self.scene.cameras)} photos with their cameras")
 
     def _video(self) -> None:
         o, folder = self.config.video, self.record.folder

@@ -136,7 +136,7 @@ def check_value(made: type[Options], declared: "Field[Any]", value: Any) -> None
         elements, kind_of_one = [value], kind
     elif isinstance(value, list | tuple):
         elements, kind_of_one = list(value), get_args(kind)[0]
-        if not elements:
+        if not elements and default_of(declared) != []:
             problem = f"expected at least one of {', '.join(choices)}" if choices else f"expected a value{example}"
         elif kind_of_one is not float and len(set(map(str, elements))) < len(elements):
             problem = "expected each value once"

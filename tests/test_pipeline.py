@@ -20,6 +20,7 @@ from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find
+from nerfkit.scenes import open_scene
 from nerfkit.scenes.record import recorded
 from nerfkit.scenes.scene import Similarity
 from tests.scenes.builders import Sphere, ring, write_kaolin
@@ -190,7 +191,9 @@ def test_exports_at_any_scale_and_place_come_back(views: Path, tmp_path: Path, p
     ball = icosphere(2, 0.8).without_appearance()
     stages.coarse = ball
     for scale, formats in ((1000.0, ["glb", "obj", "ply"]), (0.01, ["ply"]), (1.0, ["obj"])):  # all of a mesh's files
+        stages.scene = replace(scene, meters=0.21 if scale == 0.01 else None)
         config.export.scale, config.export.formats = scale, formats
+        scale *= stages.scene.meters or 1
         stages._export()
         stages.coarse = None  # the next one starts from the file
         for name in ("mesh.glb", "mesh.obj", "mesh.ply"):
@@ -201,6 +204,26 @@ def test_exports_at_any_scale_and_place_come_back(views: Path, tmp_path: Path, p
         shown, _ = pipeline._source("mesh", record, scene, lambda: pytest.fail("no field is asked for"), CPU)
         assert (shown.mesh.vertices - ball.vertices).abs().max() < 1e-5
     record.close()
+
+
+def test_cameras_of_a_run_are_a_scene(run_folder: Path) -> None:
+    words = [f"resume={run_folder}", "stages=[export]", "export.formats=[glb]", "export.cameras=[transforms,colmap]"]
+    pipeline.run(resume.resumed(run_folder, words))
+    assert {path.name for path in (run_folder / "cameras").iterdir()} == {"transforms", "colmap"}
+    for name in ("transforms", "colmap"):
+        scene = open_scene("auto", run_folder / "cameras" / name)
+        assert scene.provenance["format"] == name and len(scene.images) == 12 and scene.has_masks
+
+
+def test_a_length_makes_the_files_metric(run_folder: Path) -> None:
+    before = load_mesh(run_folder / "mesh" / "mesh.glb").vertices
+    words = [f"resume={run_folder}", "stages=[export]", "scene.length=[[0,0,0],[0,0,60],30.0]"]
+    pipeline.run(resume.resumed(run_folder, words))
+    torch.testing.assert_close(load_mesh(run_folder / "mesh" / "mesh.glb").vertices, before / 2, rtol=1e-5, atol=1e-5)
+    assert json.loads((run_folder / "metrics.json").read_text())["export"] == {"scale": 0.5, "meters_per_unit": 0.5}
+    assert "1 unit = 0.5 m" in (run_folder / "log.txt").read_text()
+    pipeline.run(resume.resumed(run_folder, [f"resume={run_folder}", "stages=[export]", "scene.length=null"]))
+    torch.testing.assert_close(load_mesh(run_folder / "mesh" / "mesh.glb").vertices, before, rtol=1e-5, atol=1e-5)
 
 
 def test_stages_without_a_field_need_a_run(views: Path, tmp_path: Path) -> None:

@@ -62,4 +62,5 @@ def load_scene(config: Any) -> Scene:
         center=s.center,
         radius=s.radius,
         up=s.up,
+        length=s.length,
     )

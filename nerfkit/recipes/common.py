@@ -98,7 +98,7 @@ def fit_mesh(
     """
     folder = record.folder / "timelapse" / name
     if isinstance(shown, Scene):
-        units, up = shown.normalization, shown.up
+        units, up = shown.exported, shown.up
         recorder = turntable(folder, config.timelapse, shown.cameras, background, units, up)
     else:
         recorder = turntable(folder, config.timelapse, shown, background)
@@ -112,12 +112,13 @@ def fit_mesh(
 
 
 def save(mesh: Mesh, config: TrainOptions, record: Run, scene: Scene | None = None, stem: str = "mesh") -> None:
-    """The mesh in every format of ``export.formats``, in the scene's own units times ``export.scale``."""
-    units, up = (Similarity(), (0.0, 1.0, 0.0)) if scene is None else (scene.normalization, scene.up)
+    """The mesh in every format of ``export.formats``, in meters or the scene's own units, times ``export.scale``."""
+    units, up = (Similarity(), (0.0, 1.0, 0.0)) if scene is None else (scene.exported, scene.up)
     own = mesh.transformed(units.enlarged(config.export.scale).invert)
     for path in save_mesh(own, record.folder / "mesh" / stem, tuple(config.export.formats), up=up):
         record.log(f"wrote {path}")
-    record.update_metrics({"export": {"scale": config.export.scale}})
+    meters = None if scene is None else scene.meters
+    record.update_metrics({"export": {"scale": config.export.scale * (meters or 1), "meters_per_unit": meters}})
 
 
 def write_strip(path: Path, pictures: Sequence[Tensor]) -> None:

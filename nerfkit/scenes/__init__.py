@@ -1,6 +1,6 @@
 """Scenes: one module a format, and ``open_scene``, which finds the right one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from nerfkit.errors import ConfigError, problem
 from nerfkit.scenes.assemble import Background, Frame, background_color
 from nerfkit.scenes.files import Source
+from nerfkit.scenes.length import Length
 from nerfkit.scenes.scene import Scene, Similarity
 from nerfkit.schema import Options, option
 
@@ -41,6 +42,9 @@ class SceneOptions(Options):
     center: Any = option(None, "[x,y,z] of what to look at, in the scene's own units; null: found")
     radius: float | None = option(None, "half the side of the cube around it, in these units; null: found", above=0)
     up: Any = option(None, "the world's up axis: x, -x, y, -y, z, -z or [x,y,z]; null: the format's, or found")
+    length: Any = option(
+        None, "[p,q,meters], a known distance: of points [x,y,z] in these units, or photos; exports are in meters then"
+    )
 
     def frame(self) -> Frame:
         """What these options say of region and axes."""
@@ -50,6 +54,7 @@ class SceneOptions(Options):
         super().check()
         background_color(self.background, "black")
         self.frame()
+        Length.of(self.length)
         made = self.name != "clock" or self.root is None
         self.expect("root", made, "null with scene=clock, which nerfkit makes itself; for photos say scene=auto")
 
@@ -64,6 +69,7 @@ def open_scene(
     center: Any = None,
     radius: float | None = None,
     up: Any = None,
+    length: Any = None,
 ) -> Scene:
     """Load a scene, normalized, with its training and test views.
 
@@ -76,25 +82,31 @@ def open_scene(
         holdout: views 0, holdout, 2 holdout, ... are the test views where the format has no test split.
         center, radius: of the region of interest, in the scene's own units; None: found by masks, points and cameras.
         up: "x", "-x", ..., "-z" or three numbers; None: the format's, or found.
+        length: [p, q, meters]: how far two points in the scene's own units, or two photos, are apart; None: unknown.
 
     Raises:
         SceneError: the data cannot be used; the message names the file.
         ConfigError: an argument is out of its range, or ``root`` is missing.
     """
     words = None if root is None else str(root)
-    frame = SceneOptions(name, words, resolution, background, holdout, center, radius, up).frame()  # checked
+    frame = SceneOptions(name, words, resolution, background, holdout, center, radius, up, length).frame()  # checked
     if root is None and name != "clock":
         raise ConfigError(f"scene.root is missing; scene={name} reads files. Add scene.root=FOLDER_OR_ZIP.")
     found = detect(root) if name == "auto" and root is not None else name
     asked = {"resolution": resolution, "background": background, "holdout": holdout, "frame": frame}
     if found in RENDERED:
         scene: Scene = import_module(RENDERED[found]).load(root, **asked)
-        return scene
-    from nerfkit.scenes.develop import develop
+    else:
+        from nerfkit.scenes.develop import develop
 
-    assert root is not None
-    with Source(root) as source:
-        return develop(source, import_module(TAKEN[found]).read(source), found, **asked)  # type: ignore[arg-type]
+        assert root is not None
+        with Source(root) as source:
+            scene = develop(source, import_module(TAKEN[found]).read(source), found, **asked)  # type: ignore[arg-type]
+    known = Length.of(length)
+    if known is None:
+        return scene
+    meters = known.meters_per_unit(scene)
+    return replace(scene, meters=meters, notes=[*scene.notes, f"1 unit = {meters:.6g} m, by scene.length"])
 
 
 def detect(root: str | Path) -> str:

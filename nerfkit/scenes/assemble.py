@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras
-from nerfkit.errors import ConfigError, did_you_mean, problem
+from nerfkit.errors import ConfigError, SceneError, did_you_mean, problem
 from nerfkit.scenes.normalize import Box, camera_box, fit_box, hull_box, move
 from nerfkit.scenes.photos import Photos
+from nerfkit.scenes.pose_notes import convention_note, repeated_note
 from nerfkit.scenes.region import Region
 from nerfkit.scenes.scene import Scene
 from nerfkit.schema import shown
@@ -164,6 +165,7 @@ def assemble(
     provenance: dict[str, Any],
     notes: Sequence[str] = (),
     truth: str | None = None,
+    points: np.ndarray | None = None,
     region: Region | None = None,
     frame: Frame | None = None,
 ) -> Scene:
@@ -178,7 +180,8 @@ def assemble(
         split: training and test views.
         region: what to look at in photos without masks; None is the cube of half the mean camera distance.
         frame: what the user says instead of all that.
-        background, has_masks, up, provenance, notes, truth: as in ``Scene``; ``provenance`` has the ``views``' files.
+        background, has_masks, up, provenance, notes, truth, points: as in ``Scene``; ``provenance`` has the ``views``'
+            files.
 
     Raises:
         SceneError: every mask is empty, or masks and poses disagree.
@@ -188,13 +191,23 @@ def assemble(
     own = Cameras(poses, lenses, *map(list, zip(*stored_sizes, strict=True)))
     own = own.resized(*map(list, zip(*images.sizes, strict=True)))
     labels = provenance["views"]
+    frame = frame or Frame()
+    points = np.empty((0, 3)) if points is None else points
+    wrong = convention_note(camera_to_world, points, frame.center, where)
+    notes = [
+        *wrong,
+        *notes,
+        *repeated_note(camera_to_world, labels, where),
+        *size_note(stored_sizes[0], images.sizes[0]),
+    ]
     masks = [image[..., 3] for image in images]
     if has_masks:
-        box = _masked_box(own, masks, train, where, labels)
+        try:
+            box = _masked_box(own, masks, train, where, labels)
+        except SceneError as error:
+            raise SceneError(" ".join([str(error), *wrong])) from None
     else:
         box = camera_box(own[train]) if region is None else region.box
-    frame = frame or Frame()
-    notes = [*notes, *size_note(stored_sizes[0], images.sizes[0])]
     normalization = fit_box(frame.applied(box))
     ground = None
     if region is not None and region.ground is not None:
@@ -215,6 +228,7 @@ def assemble(
         provenance=provenance,
         notes=list(notes),
         truth=truth,
+        points=points,
         ground=ground,
         unbounded=region is not None,
     )

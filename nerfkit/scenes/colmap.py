@@ -9,6 +9,8 @@ only one. A mask ``masks/NAME.png``, NAME with its own extension or without it, 
 Pixel coordinates are 0.5 at the center of the first pixel; cameras have OpenCV axes; the unit is arbitrary, and so is
 the world's up axis.
 
+Test photos are those whose names stand in ``test.txt`` beside the model, a line each, as 3D Gaussian Splatting has it.
+
 Points are kept whose mean reprojection error is at most 2 px and that at least 3 photos see; all, if that leaves fewer
 than 100.
 """
@@ -30,6 +32,7 @@ from nerfkit.scenes.photo_files import SMALLER, missing_note, one_folder, photos
 SIGNS = tuple(
     f"{folder}cameras.{kind}" for folder in ("sparse/*/", "sparse/", "colmap/sparse/*/", "") for kind in ("bin", "txt")
 )
+TEST = "test.txt"
 MAX_ERROR, MIN_TRACK, MIN_POINTS = 2.0, 3, 100
 
 
@@ -65,14 +68,16 @@ def read(source: Source) -> Capture:
     rigs, frames = _rigs(source, model.folder)
     poses, notes = world_to_camera(model.images, rigs, frames, source.where(model.folder))
     masks = {key: _mask(source, root, model.images[key].name) for key in model.files}
-    photos = [
-        Photo(file, from_opencv(poses[key]), model.cameras[model.images[key].camera], ignore=masks[key])
-        for key, file in model.files.items()
-    ]
+    order = sorted(model.files, key=lambda key: model.files[key])
+    split, split_notes = _split(source, model.folder, [model.images[key].name for key in order])
     return Capture(
-        sorted(photos, key=lambda photo: photo.name),
+        [
+            Photo(model.files[key], from_opencv(poses[key]), model.cameras[model.images[key].camera], ignore=masks[key])
+            for key in order
+        ],
         points=_points(source, model.folder),
-        notes=_notes(source, root, model, len(models)) + _mask_note(masks, source.where(root)) + notes,
+        split=split,
+        notes=_notes(source, root, model, len(models)) + _mask_note(masks, source.where(root)) + notes + split_notes,
     )
 
 
@@ -174,6 +179,20 @@ def _points(source: Source, folder: str) -> np.ndarray:
         raise problem(where, "a point's position is NaN or infinite", "finite numbers", REMEDY)
     good = (points.error <= MAX_ERROR) & (points.length >= MIN_TRACK)
     return points.xyz[good] if good.sum() >= MIN_POINTS else points.xyz
+
+
+def _split(source: Source, folder: str, names: list[str]) -> tuple[tuple[list[int], list[int]] | None, list[str]]:
+    """Training and test photos, if ``TEST`` beside the model names some, and a line on names that are no photo's."""
+    file = str(PurePosixPath(folder) / TEST)
+    if not source.exists(file):
+        return None, []
+    listed = {line.strip() for line in source.read(file).decode("utf-8", "replace").splitlines()} - {""}
+    unknown = listed.difference(names)
+    notes = (
+        [f"{source.where(file)}: {len(unknown)} names are no photo's, the first is {min(unknown)}"] if unknown else []
+    )
+    train, test = ([view for view, name in enumerate(names) if (name in listed) == held] for held in (False, True))
+    return ((train, test) if test else None), notes
 
 
 def _notes(source: Source, root: str, model: _Model, count: int) -> list[str]:

@@ -15,6 +15,7 @@ from nerfkit.scenes.capture import Capture, Photo
 from nerfkit.scenes.files import Source
 from nerfkit.scenes.images import decode, in_threads, working_size
 from nerfkit.scenes.photos import Photos
+from nerfkit.scenes.pose_notes import convention_note
 from nerfkit.scenes.region import Region, find_region
 from nerfkit.scenes.scene import Scene
 from nerfkit.scenes.undistort import pinhole, undistort
@@ -98,24 +99,27 @@ def develop(
         up=capture.up or tuple(up.tolist()),
         provenance={"path": where, "format": format_name, "views": [photo.name for photo in photos]},
         notes=notes,
+        points=capture.points,
         region=region,
         frame=frame,
     )
 
 
 def _region(capture: Capture, cameras: Cameras, frame: Frame, where: str) -> Region:
-    positions = cameras.positions.numpy(force=True)
+    poses = cameras.camera_to_world.numpy(force=True)
+    positions = poses[:, :, 3]
     if frame.center is not None and frame.radius is not None:
         center, radius = np.array(frame.center), frame.radius
         if not len(capture.points):
-            up = level_up(cameras.camera_to_world.numpy(force=True))
+            up = level_up(poses)
             return Region((center - radius, center + radius), up, None, "what scene.center and scene.radius say")
     elif np.ptp(positions, axis=0).max() < 1e-6 * (1 + np.abs(positions).max()):
         raise problem(
             where,
             "all photos were taken from one place",
             "photos from around the object: from one place there is no depth",
-            "Walk around it; or say where it is, with scene.center and scene.radius.",
+            "Walk around it; or say where it is, with scene.center and scene.radius."
+            + "".join(f" {note}" for note in convention_note(poses, capture.points, frame.center, where)),
         )
     found = find_region(cameras, capture.points)
     if capture.sphere is None:

@@ -19,11 +19,15 @@ COARSE, FINE = 64, 96
 
 
 def focus_point(cameras: Cameras) -> np.ndarray:
-    """The point (3,) nearest to all optical axes: argmin_p sum_i |(I - d_i d_i^T)(p - o_i)|^2.
+    """``focus_of`` the cameras' poses."""
+    return focus_of(cameras.camera_to_world.numpy(force=True).astype(np.float64))
+
+
+def focus_of(poses: np.ndarray) -> np.ndarray:
+    """The point (3,) nearest to all optical axes of poses (N,3,4): argmin_p sum_i |(I - d_i d_i^T)(p - o_i)|^2.
 
     Where the axes are parallel, every point of a line is as near; the one closest to the mean position is taken.
     """
-    poses = cameras.camera_to_world.numpy(force=True).astype(np.float64)
     origins, axes = poses[:, :, 3], -poses[:, :, 2]
     middle = origins.mean(axis=0)
     across = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # (N, 3, 3)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,7 +51,9 @@ class Scene:
             object; None if none was found.
         unbounded: whether photos show more than the object, and nothing masks it.
         refined: whether the cameras are as a field stage has corrected them.
+        meters: how long the scene's own unit is, where ``scene.length`` says; None: nobody knows.
         truth: path of the true mesh in the scene's own units, where it is known.
+        points: (P,3) float64 that the poses were found with, in the scene's own units; (0,3) where none are kept.
     """
 
     name: str
@@ -68,6 +71,13 @@ class Scene:
     ground: tuple[float, float, float, float] | None = None
     unbounded: bool = False
     refined: bool = False
+    points: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
+    meters: float | None = None
+
+    @property
+    def exported(self) -> Similarity:
+        """To normalized units from those of exports: meters where a length is known, else the scene's own."""
+        return self.normalization.enlarged(self.meters or 1.0)
 
     def image(self, view: int) -> Tensor:
         """View ``view`` over the scene's background, (H,W,3) float32 in [0,1]."""

@@ -11,7 +11,8 @@ upper and lower case may differ, if that leaves one photo. Where none is there, 
 of equal frames the first is kept.
 
 What is black in the mask of ``mask_path`` is ignored, and what is not black in instant-ngp's ``dynamic_mask_STEM.png``
-beside the photo STEM.
+beside the photo STEM. Where instant-ngp's ``NAME.alpha.EXT`` lies beside a photo, NAME its ``file_path`` or STEM, the
+brightness of that is the photo's alpha; gray edges are taken as they are stored.
 
 Test photos are those of ``test_filenames``, else of ``val_filenames``. Training photos are those of
 ``train_filenames`` that are not test photos; without it, those in no list. Photos in none of the lists that are used
@@ -205,7 +206,15 @@ def _photo(table: _Table, frame: _Frame, mask: str | None) -> Photo:
     lens = read_lens(table.top, frame.keys, lambda: picture_size(source, file), frame.where)
     path = PurePosixPath(file)
     moving = str(path.parent / f"dynamic_mask_{path.stem}.png")
-    return Photo(file, pose, lens, ignore=mask, moving=moving if source.exists(moving) else None)
+    alphas = (f"{stem}.alpha{path.suffix}" for stem in (file, str(path.with_suffix(""))))
+    return Photo(
+        file,
+        pose,
+        lens,
+        ignore=mask,
+        alpha=next((alpha for alpha in alphas if source.exists(alpha)), None),
+        moving=moving if source.exists(moving) else None,
+    )
 
 
 def _mask_notes(named: list[str | None], masks: dict[str, str], where: str) -> list[str]:

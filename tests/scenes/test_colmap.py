@@ -196,6 +196,15 @@ def test_masks_of_colmap_are_ignored_pixels(tmp_path: Path) -> None:
     assert capture.notes == [f"{root}: 1 of 3 photos have no mask"]
 
 
+def test_test_photos_are_listed(tmp_path: Path) -> None:
+    root = data_set(tmp_path, some_views())
+    (root / "sparse/0/test.txt").write_text("b.png\n\n")
+    assert (read(root).split, read(root).notes) == (([0, 2], [1]), [])
+    (root / "sparse/0/test.txt").write_text("x.png\r\n")
+    assert read(root).split is None
+    assert "1 names are no photo's, the first is x.png" in read(root).notes[0]
+
+
 def test_points_that_are_well_seen_are_kept(tmp_path: Path) -> None:
     root = data_set(tmp_path, some_views())
     bad = [((9.0, 9, 9), 2.5, 5), ((8.0, 8, 8), 0.5, 2)]

@@ -17,7 +17,7 @@ ANGLE = 2 * math.atan(0.5)  # of a picture as wide as its focal length
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Pictures of 32 x 24 pixels, opaque: no mask speaks against another lens."""
-    return write_blender(tmp_path / "d", ring(4), ring(1), opaque=True)
+    return write_blender(tmp_path / "d", ring(4), ring(5)[2], opaque=True)
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,13 @@ def test_masks_of_both_meanings(tmp_path: Path) -> None:
     assert "only 1 of 3 photos have a mask_path" in capture.notes[0]
 
 
+def test_alpha_pictures_of_instant_ngp(tmp_path: Path) -> None:
+    """Beside a photo that is named with its extension, or without."""
+    write_pictures(tmp_path, ["images/a.png.alpha.png", "images/c.alpha.png"])
+    capture = read(write(tmp_path, put_in(0, file_path="images/c")))
+    assert [photo.alpha for photo in capture.photos] == ["images/a.png.alpha.png", None, "images/c.alpha.png"]
+
+
 A, B, C = (f"images/{name}" for name in NAMES)
 SPLITS: dict[str, tuple[dict[str, list[str]], tuple[list[int], list[int]], str]] = {
     "all": ({"train_filenames": ["./" + A, B], "test_filenames": [C], "val_filenames": [C]}, ([0, 1], [2]), ""),
