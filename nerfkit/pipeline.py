@@ -65,6 +65,8 @@ def run(config: TrainOptions) -> Path:
     scene = load_scene(config)
     if scene.unbounded and config.trainer.capacity is not None:
         raise ConfigError(f"trainer.capacity={config.trainer.capacity}: not for photos without masks; expected null")
+    if config.trainer.poses == "on":
+        config.sampler.for_moving_cameras(scene)
     if config.resume is not None:
         record = Run.open(config.resume)
         stages = _Stages(config, scene, record, device)
@@ -74,7 +76,8 @@ def run(config: TrainOptions) -> Path:
             changed = "; ".join(record.differences(config))
             raise CheckpointError(f"{error}" + (f". Changed here: {changed}" if changed else "")) from None
         record.go_on(config)
-        if not stages.scene.refined:
+        kept = recorded(record.folder)
+        if kept is None or not kept.cameras_refined:
             record_scene(scene, record.folder)
     else:
         record = Run.create(config.output, scene.name, config)
@@ -233,8 +236,6 @@ class _Stages:
                 f"({before.normalization}, {self.scene.normalization}); keep scene.root, scene.center and scene.radius"
             )
         self._have_fit()
-        if before is not None and before.refined and "field" not in stages:
-            self.scene = replace(self.scene, cameras=before.cameras, refined=True)
         if "extract" not in stages and ("refine" in stages or ("export" in stages and _exported(folder) is None)):
             self._path("coarse.ply", "extract")
         if "video" in stages and "export" not in stages:
@@ -253,6 +254,8 @@ class _Stages:
             "test_views": len(scene.test),
         }
         record.update_metrics({"scene": {**facts, **_plain(scene.provenance)}, "device": str(self.device)})
+        if "field" not in self.config.stages:
+            self._take_cameras(self._have_fit())
         for name in STAGES:
             if name in self.config.stages:
                 with record.stage(name, continued=name == "field" and self.config.resume is not None):
@@ -297,11 +300,16 @@ class _Stages:
         poses = fit.corrections.poses
         if poses is None:
             return
-        self.scene = fit.refined()
+        before = recorded(self.record.folder)
+        finished = before is not None and before.cameras_refined and before.cameras.sizes == self.scene.cameras.sizes
+        if finished and "field" not in self.config.stages:
+            self.scene = replace(self.scene, cameras=before.cameras, cameras_refined=True)  # type: ignore[union-attr]
+            return
+        self.scene = fit.refined_scene()
         record_scene(self.scene, self.record.folder)
         moved, turned = (float(values.median()) for values in poses.moved())
         units = moved / self.scene.normalization.scale
-        self.record.update_metrics({"cameras": {"moved": round(moved, 6), "turned": round(turned, 4)}})
+        self.record.update_metrics({"cameras": {"moved_units": units, "turned_degrees": turned}})
         self.record.log(f"cameras: turned by {turned:.2g} degrees, moved by {units:.2g} units (medians)")
 
     def _extract(self) -> None:

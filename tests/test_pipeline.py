@@ -143,9 +143,9 @@ def test_later_stages_see_the_refined_cameras(views: Path, tmp_path: Path) -> No
     folder = pipeline.run(options.compose("train", [*words, f"scene.root={views}", f"output={tmp_path}"]))
     kept, given = recorded(folder), load_scene(resume.load(folder))
     assert kept is not None
-    assert kept.refined
+    assert kept.cameras_refined
     assert not torch.equal(kept.cameras.camera_to_world, given.cameras.camera_to_world)
-    assert json.loads((folder / "metrics.json").read_text())["cameras"]["turned"] > 0
+    assert json.loads((folder / "metrics.json").read_text())["cameras"]["turned_degrees"] > 0
     pipeline.run(resume.resumed(folder, [f"resume={folder}", "stages=[extract]"]))
     assert torch.equal(recorded(folder).cameras.camera_to_world, kept.cameras.camera_to_world)  # type: ignore[union-attr]
     pipeline.run(resume.resumed(folder, [f"resume={folder}", "stages=[field]", "trainer.max_steps=32"]))

@@ -54,6 +54,18 @@ class CameraRefinement(nn.Module):
         """What keeps corrections small."""
         return POSE_WEIGHT * self.twist.square().sum() / len(self.train_views)
 
+    @torch.no_grad()
+    def refined(self) -> Cameras:
+        """All cameras as they stand; those not trained on as given, but for the mean factor on the focal length."""
+        cameras, log_focal = self.delta.cameras(), self.delta.log_focal
+        if log_focal is None or len(log_focal) == 1:
+            return cameras
+        held_out = torch.ones(len(log_focal), dtype=torch.bool, device=log_focal.device)
+        held_out[self.train_views] = False
+        intrinsics = cameras.intrinsics.clone()
+        intrinsics[held_out, :2] *= log_focal[self.train_views].mean().exp()
+        return cameras.changed(intrinsics=intrinsics)
+
     def moved(self) -> tuple[Tensor, Tensor]:
         """By how much the training cameras have moved, (T,) in normalized units, and turned, (T,) in degrees."""
         v, w = self.twist.detach()[self.train_views].split(3, -1)
@@ -75,9 +87,8 @@ def shared_motions(cameras: Cameras) -> Tensor:
     world = torch.cat([turns, torch.stack([axes, still], 2), grown])  # (7, N, 2, 3)
     own = torch.einsum("nij,gnki->nkjg", rotation, world).reshape(-1, len(world))
     left, sizes, _ = torch.linalg.svd(own, full_matrices=False)
-    return left[:, sizes > 1e-6 * sizes.max()].to(
-        cameras.camera_to_world
-    )  # fewer than three cameras move in fewer ways
+    free = sizes > 1e-6 * sizes.max()  # cameras of one place do not grow apart
+    return left[:, free].to(cameras.camera_to_world)
 
 
 class Corrections(nn.Module):
@@ -101,6 +112,15 @@ class Corrections(nn.Module):
     def cameras(self) -> Cameras | None:
         """All cameras as they stand, differentiable; None: as they were given."""
         return None if self.poses is None else self.poses.delta.cameras()
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Takes a state but for the lenses that were given: they go with the size of the photos, which may change.
+
+        Raises:
+            RuntimeError: it is of other corrections.
+        """
+        own = {name: value for name, value in self.state_dict().items() if name.endswith(".intrinsics")}
+        self.load_state_dict(state | own)
 
     def penalties(self) -> dict[str, Tensor]:
         """Further terms of the loss."""

@@ -1,6 +1,7 @@
 """The field stage: random rays through the training photos, compared with what the model renders there."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from operator import add
@@ -262,17 +263,21 @@ class FieldFit:
 
     def _preview(self, step: int) -> None:
         assert self.run is not None
-        preview_field(self.average, self.scene, self.run, step, self.progress.seconds)
+        scene = self.refined_scene(self.scene.test[:1])
+        preview_field(self.average, scene, self.run, step, self.progress.seconds)
 
-    def refined(self) -> Scene:
-        """The scene with the cameras as they were learned, those held out registered with the average; else itself."""
-        cameras = self.corrections.cameras()
-        if cameras is None:
+    def refined_scene(self, views: Sequence[int] | None = None) -> Scene:
+        """The scene with the cameras as they were learned, held-out ``views`` (None: all) registered with the average.
+
+        Itself where cameras are not learned.
+        """
+        poses, exposure = self.corrections.poses, self.corrections.exposure
+        if poses is None:
             return self.scene
-        given = self.scene.cameras.camera_to_world
-        learned = cameras.changed(cameras.camera_to_world.detach(), cameras.intrinsics.detach()).to(given.device)
-        scene = replace(self.scene, cameras=learned, refined=True)
-        return replace(scene, cameras=registered(self.average, scene, scene.test))
+        learned = poses.refined().to(self.scene.cameras.camera_to_world.device)
+        scene = replace(self.scene, cameras=learned, cameras_refined=True)
+        views = scene.test if views is None else views
+        return replace(scene, cameras=registered(self.average, scene, views, exposure is not None))
 
     # ---- checkpoints
 
@@ -312,7 +317,7 @@ class FieldFit:
             state = upgraded(state)
             self.model.load_state_dict(state["model"])
             self._average.load_state_dict(state["average"])
-            self.corrections.load_state_dict(state["corrections"])
+            self.corrections.load(state["corrections"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.progress = FieldProgress(**state["progress"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -320,7 +325,7 @@ class FieldFit:
             reason = lines[min(1, len(lines) - 1)].strip() if lines else type(error).__name__
             raise CheckpointError(
                 f"{source}: its checkpoint does not fit the config ({reason}); resume with the same "
-                "field.* and sampler.* as the run was started with"
+                "field.*, sampler.*, trainer.exposure, poses and focal as the run was started with"
             ) from None
 
     def _last_good(self) -> str:

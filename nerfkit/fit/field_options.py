@@ -52,4 +52,5 @@ class TrainerOptions(Options):
         super().check()
         bounded = self.max_seconds is not None or self.max_steps is not None
         self.expect("max_steps", bounded, "a number, or one for trainer.max_seconds: without both a fit never ends")
+        self.expect("focal", self.focal == "fixed" or self.poses == "on", "fixed, or trainer.poses=on")
         self.expect("capacity", self.capacity is None or self.rays is not None, "null, or with trainer.rays a number")

@@ -14,7 +14,7 @@ from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene, Similarity
 
 NAME = "scene.json"
-KEPT = ("name", "train", "test", "background", "up", "truth", "ground", "unbounded", "refined", "meters")
+KEPT = ("name", "train", "test", "background", "up", "truth", "ground", "unbounded", "cameras_refined", "meters")
 
 
 def record(scene: Scene, folder: Path) -> None:

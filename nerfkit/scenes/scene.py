@@ -50,7 +50,7 @@ class Scene:
         ground: normal (upward, unit) and offset, n p = offset in normalized units, of the plane that carries the
             object; None if none was found.
         unbounded: whether photos show more than the object, and nothing masks it.
-        refined: whether the cameras are as a field stage has corrected them.
+        cameras_refined: whether the cameras are as a field stage has corrected them.
         meters: how long the scene's own unit is, where ``scene.length`` says; None: nobody knows.
         truth: path of the true mesh in the scene's own units, where it is known.
         points: (P,3) float64 that the poses were found with, in the scene's own units; (0,3) where none are kept.
@@ -70,7 +70,7 @@ class Scene:
     truth: str | None = None
     ground: tuple[float, float, float, float] | None = None
     unbounded: bool = False
-    refined: bool = False
+    cameras_refined: bool = False
     points: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
     meters: float | None = None
 

@@ -44,8 +44,8 @@ class FieldImage(NamedTuple):
 class RadianceModel(nn.Module):
     """A field and the sampler, with its grid, that says where along rays it is evaluated.
 
-    Corrections of the cameras are further submodules: optimizer, running average, checks and
-    checkpoints go by ``parameter_groups``, ``named_parameters`` and ``state_dict`` and know no names.
+    Optimizer, running average, checks and checkpoints go by ``parameter_groups``, ``named_parameters`` and
+    ``state_dict`` and know no names.
 
     Args:
         field: density and color.

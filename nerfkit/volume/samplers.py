@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from nerfkit.errors import ConfigError
 from nerfkit.fields.contracted import REACH
 from nerfkit.fields.field import Field
 from nerfkit.kernels.march import Samples, intersect_box, march, stratified
@@ -70,8 +71,12 @@ class SamplerOptions(Options):
         return 1.0
 
     def for_moving_cameras(self, scene: Scene) -> Self:
-        """As it suits cameras that are not yet where they belong."""
-        return self
+        """As it suits cameras that are not yet where they belong.
+
+        Raises:
+            ConfigError: it cannot be used with them.
+        """
+        raise ConfigError("trainer.poses=on: expected sampler=occupancy, or poses=off")
 
     def build(self, scene: Scene | None = None) -> Sampler:
         """The sampler, fitted to the cameras and masks of a scene."""
@@ -113,7 +118,7 @@ class OccupancySampler(Sampler):
     def reaches(self, origins: Tensor, directions: Tensor) -> Tensor:
         near, far = intersect_box(origins, directions)
         grid = self.grid
-        samples = march(origins, directions, near, far, grid.occupied, grid.step_size, max_samples_per_ray=1)
+        samples = march(origins, directions, near, far, grid.allowed, grid.step_size, max_samples_per_ray=1)
         return samples.offsets[1:] > samples.offsets[:-1]
 
     def after_step(self, field: Field, seed: int, step: int) -> None:
