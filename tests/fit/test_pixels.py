@@ -65,7 +65,7 @@ def test_what_the_drawn_pixels_leave_out_counts_in_whole_pictures() -> None:
     occupied[1:3, 1:3, 1:3] = True
     found, photos = pixels(occupied), scene()
     left = torch.ones(VIEWS * HEIGHT * WIDTH, dtype=torch.bool)
-    left[found.chosen] = False
+    left[(found.chosen.bits[:, None] >> torch.arange(64) & 1).flatten()[: len(left)] > 0] = False
     left = left.view(VIEWS, HEIGHT * WIDTH)[TRAIN].flatten()
     errors = torch.cat([photos.image(view).flatten(0, 1) - torch.tensor(photos.background) for view in TRAIN])
     assert 0 < found.share < 1 and found.share == pytest.approx(1 - left.double().mean().item())
