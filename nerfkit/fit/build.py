@@ -61,4 +61,5 @@ def load_scene(config: Any) -> Scene:
         center=s.center,
         radius=s.radius,
         up=s.up,
+        memory_gb=s.memory_gb,
     )

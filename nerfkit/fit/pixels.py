@@ -57,10 +57,10 @@ class TrainingPixels:
             for first, rgba, known in self._pieces(view):
                 reached = sampler.reaches(*self.cameras.image_rays(view, first, len(rgba)))
                 self.chosen.add(self.photos.offsets[view] + first, reached & known)
-                others = rgba[known & ~reached].float() / 255
-                missed += (others[:, :3] - others[:, 3:] * background).square().mean(-1).double().sum()
+                rest = rgba[known & ~reached].float() / 255
+                missed += (rest[:, :3] - rest[:, 3:] * background).square().mean(-1).double().sum()
                 total += int(known.sum())
-        others: int = total - self.chosen.size
+        others = total - self.chosen.size
         self.share, self.outside = 1 - others / max(total, 1), missed.item() / max(others, 1)
 
     def _pieces(self, view: int) -> Iterator[tuple[int, Tensor, Tensor]]:

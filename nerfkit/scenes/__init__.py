@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from nerfkit.errors import ConfigError, problem
 from nerfkit.scenes.assemble import Background, Frame, background_color
 from nerfkit.scenes.files import Source
+from nerfkit.scenes.photo_store import BUDGET
 from nerfkit.scenes.scene import Scene, Similarity
 from nerfkit.schema import Options, option
 
@@ -41,6 +42,11 @@ class SceneOptions(Options):
     center: Any = option(None, "[x,y,z] of what to look at, in the scene's own units; null: found")
     radius: float | None = option(None, "half the side of the cube around it, in these units; null: found", above=0)
     up: Any = option(None, "the world's up axis: x, -x, y, -y, z, -z or [x,y,z]; null: the format's, or found")
+    memory_gb: float = option(
+        BUDGET,
+        "of photos in memory; more are kept in a file in $NERFKIT_CACHE, which goes when the program ends",
+        least=0,
+    )
 
     def frame(self) -> Frame:
         """What these options say of region and axes."""
@@ -64,6 +70,7 @@ def open_scene(
     center: Any = None,
     radius: float | None = None,
     up: Any = None,
+    memory_gb: float = BUDGET,
 ) -> Scene:
     """Load a scene, normalized, with its training and test views.
 
@@ -76,17 +83,24 @@ def open_scene(
         holdout: views 0, holdout, 2 holdout, ... are the test views where the format has no test split.
         center, radius: of the region of interest, in the scene's own units; None: found by masks, points and cameras.
         up: "x", "-x", ..., "-z" or three numbers; None: the format's, or found.
+        memory_gb: photos that take more are kept in a file (``photo_store``).
 
     Raises:
         SceneError: the data cannot be used; the message names the file.
         ConfigError: an argument is out of its range, or ``root`` is missing.
     """
     words = None if root is None else str(root)
-    frame = SceneOptions(name, words, resolution, background, holdout, center, radius, up).frame()  # checked
+    frame = SceneOptions(name, words, resolution, background, holdout, center, radius, up, memory_gb).frame()  # checked
     if root is None and name != "clock":
         raise ConfigError(f"scene.root is missing; scene={name} reads files. Add scene.root=FOLDER_OR_ZIP.")
     found = detect(root) if name == "auto" and root is not None else name
-    asked = {"resolution": resolution, "background": background, "holdout": holdout, "frame": frame}
+    asked = {
+        "resolution": resolution,
+        "background": background,
+        "holdout": holdout,
+        "frame": frame,
+        "memory_gb": memory_gb,
+    }
     if found in RENDERED:
         scene: Scene = import_module(RENDERED[found]).load(root, **asked)
         return scene

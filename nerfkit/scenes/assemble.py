@@ -195,6 +195,8 @@ def assemble(
         box = camera_box(own[train]) if region is None else region.box
     frame = frame or Frame()
     notes = [*notes, *size_note(stored_sizes[0], images.sizes[0])]
+    if images.folder is not None:
+        notes.append(f"the photos, {images.pixels.numel() / 1e9:.1f} GB, are kept in a file in {images.folder}")
     normalization = fit_box(frame.applied(box))
     ground = None
     if region is not None and region.ground is not None:
