@@ -7,11 +7,16 @@ from torch.autograd.function import once_differentiable
 
 from ..jit import inline, jit
 from ..philox import RAYS
-from ..philox.cpu import words
-from .reference import choose_listed as choose_listed
+from ..philox.cpu import to_uniform, words
+from .pixel_set import WORD, WORDS
 
 HALF_WORD = np.uint64(32)
 ONE_HALF = np.float32(0.5)
+ONE, TWO, FOUR, TOP = np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(56)
+PAIRS, NIBBLES = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)
+BYTES, ONES = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101)
+LEVEL = np.float32(255.0)
+TOGETHER = 256  # rays whose pixels are looked up together
 
 
 @jit(parallel=False)
@@ -29,6 +34,76 @@ def choose_pixels(draw, views, height, width, count):
     pixels = torch.empty(3, count, dtype=torch.int64)
     _choose_pixels(draw.seed, draw.step, draw.first, views.contiguous().numpy(), height, width, pixels.numpy())
     return tuple(pixels)
+
+
+@inline
+def _members(word):
+    """How many bits of a uint64 are set, as int64."""
+    word = word - ((word >> ONE) & PAIRS)
+    word = (word & NIBBLES) + ((word >> TWO) & NIBBLES)
+    return np.int64((((word + (word >> FOUR)) & BYTES) * ONES) >> TOP)
+
+
+@inline
+def _last_up_to(sorted_numbers, numbers, index):
+    """Of each number, the last index whose own is at most that; the first is, and what is last is not.
+
+    All numbers take each step together and without branches, so that their reads overlap.
+    """
+    index[:] = 0
+    left = len(sorted_numbers) - 1
+    while left > 1:
+        half = left >> 1
+        for r in range(len(numbers)):
+            index[r] += half * (sorted_numbers[index[r] + half] <= numbers[r])
+        left -= half
+
+
+@inline
+def _select(bits, at, rest):
+    """The number of the pixel ``rest`` members after the first one of word ``at``, within a block."""
+    members = _members(bits[at])
+    while rest >= members:
+        rest, at = rest - members, at + 1
+        members = _members(bits[at])
+    word, bit, half = bits[at], np.int64(0), np.int64(32)
+    while half:
+        below = _members(word & ((ONE << np.uint64(half)) - ONE))
+        right = np.int64(rest >= below)
+        rest, bit, word = rest - right * below, bit + right * half, word >> np.uint64(right * half)
+        half >>= 1
+    return at * WORD + bit
+
+
+@jit
+def _choose_members(seed, step, first, photos, offsets, widths, bits, before, low, high, pixels, rgba):
+    for part in prange((len(rgba) + TOGETHER - 1) // TOGETHER):
+        start, stop = part * TOGETHER, min((part + 1) * TOGETHER, len(rgba))
+        number, found = np.empty(stop - start, np.int64), np.empty(stop - start, np.int64)
+        for r in range(stop - start):
+            w0, w1, _, _ = words(seed, first + start + r, 0, step, RAYS)
+            u = np.float64(to_uniform(w0)) + np.float64(to_uniform(w1)) * 2.0**-24
+            number[r] = low + np.int64(u * np.float64(high - low))
+        _last_up_to(before, number, found)
+        for r in range(stop - start):
+            number[r] = _select(bits, found[r] * WORDS, number[r] - before[found[r]])
+        _last_up_to(offsets, number, found)
+        for r in range(stop - start):
+            flat, view = number[r], found[r]
+            within, width = flat - offsets[view], widths[view]
+            row = within // width
+            pixels[0, start + r], pixels[1, start + r], pixels[2, start + r] = view, row, within - row * width
+            for channel in range(4):
+                rgba[start + r, channel] = np.float32(photos[flat, channel]) / LEVEL
+
+
+def choose_members(draw, photos, offsets, widths, bits, before, low, high, count):
+    """View, row and column (R,) int64 of members ``low`` to ``high`` - 1 of a ``PixelSet``, drawn uniformly with
+    replacement, and their colors (R,4)."""
+    pixels, rgba = torch.empty(3, count, dtype=torch.int64), torch.empty(count, 4)
+    inputs = photos.numpy(), offsets.numpy(), widths.numpy(), bits.numpy().view(np.uint64), before.numpy()
+    _choose_members(draw.seed, draw.step, draw.first, *inputs, low, high, pixels.numpy(), rgba.numpy())
+    return *pixels, rgba
 
 
 @inline

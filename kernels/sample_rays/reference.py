@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from ..checks import expect_numbers
 from ..philox import RAYS, Draw, uniform
 from ..philox.reference import words
+from .pixel_set import BLOCK, WORD, WORDS
 
 
 def choose_pixels(draw: Draw, views: Tensor, height: int, width: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -15,13 +15,25 @@ def choose_pixels(draw: Draw, views: Tensor, height: int, width: int, count: int
     return views[(w0 * len(views)) >> 32], (w1 * height) >> 32, (w2 * width) >> 32
 
 
-def choose_listed(
-    draw: Draw, photos: Tensor, offsets: Tensor, widths: Tensor, listed: Tensor, count: int
+def choose_members(
+    draw: Draw,
+    photos: Tensor,
+    offsets: Tensor,
+    widths: Tensor,
+    bits: Tensor,
+    before: Tensor,
+    low: int,
+    high: int,
+    count: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """View, row and column (R,) int64 of listed pixels drawn uniformly with replacement, and their colors (R,4)."""
-    u = uniform(draw, RAYS, count, 2, device=listed.device).double()
-    flat = listed[((u[:, 0] + u[:, 1] * 2.0**-24) * len(listed)).long()]
-    expect_numbers("listed", flat, len(photos))
+    """View, row and column (R,) int64 of members ``low`` to ``high`` - 1 of a ``PixelSet``, drawn uniformly with
+    replacement, and their colors (R,4)."""
+    u = uniform(draw, RAYS, count, 2, device=bits.device).double()
+    number = low + ((u[:, 0] + u[:, 1] * 2.0**-24) * (high - low)).long()
+    block = torch.searchsorted(before, number, right=True) - 1
+    line = bits.view(-1, WORDS)[block][:, :, None] >> torch.arange(WORD, device=bits.device) & 1
+    ranks = line.flatten(1).cumsum(1)  # (R, BLOCK)
+    flat = block * BLOCK + torch.searchsorted(ranks, (number - before[block] + 1)[:, None])[:, 0]
     view = torch.searchsorted(offsets, flat, right=True) - 1
     within, width = flat - offsets[view], widths[view]
     return view, within // width, within % width, photos[flat].float() / 255

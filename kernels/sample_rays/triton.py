@@ -7,6 +7,7 @@ from torch.autograd.function import once_differentiable
 
 from ..philox import RAYS
 from ..philox.triton import to_uniform, words
+from .pixel_set import WORDS
 
 BLOCK = 128
 AS_WRITTEN = {"enable_fp_fusion": False}
@@ -38,25 +39,56 @@ def choose_pixels(draw, views, height, width, count):
     return tuple(pixels)
 
 
-@triton.jit(do_not_specialize=["seed", "step", "first"])
-def listed_kernel(
-    listed_ptr, photos_ptr, offsets_ptr, widths_ptr, pixels_ptr, rgba_ptr, seed, step, first, listed, views, count,
-    HALVINGS: tl.constexpr, BLOCK: tl.constexpr,
+@triton.jit
+def _members(word):
+    """How many bits of an int64 are set."""
+    word = word - ((word >> 1) & 0x5555555555555555)
+    word = (word & 0x3333333333333333) + ((word >> 2) & 0x3333333333333333)
+    return (((word + (word >> 4)) & 0x0F0F0F0F0F0F0F0F) * 0x0101010101010101) >> 56
+
+
+@triton.jit
+def _last_up_to(sorted_ptr, count, number, inside, HALVINGS: tl.constexpr):
+    """The last of ``count`` indices whose number is at most ``number``; the first is."""
+    index = number ^ number
+    beyond = index + count
+    for _ in range(HALVINGS):
+        middle = (index + beyond) // 2
+        right = tl.load(sorted_ptr + middle, inside, other=0) <= number
+        index, beyond = tl.where(right, middle, index), tl.where(right, beyond, middle)
+    return index
+
+
+@triton.jit(do_not_specialize=["seed", "step", "first", "low", "high"])
+def members_kernel(
+    bits_ptr, before_ptr, photos_ptr, offsets_ptr, widths_ptr, pixels_ptr, rgba_ptr, seed, step, first, low, high,
+    blocks, views, count, BLOCK_HALVINGS: tl.constexpr, VIEW_HALVINGS: tl.constexpr, WORDS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     ray = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = ray < count
     w0, w1, _, _ = words(seed, first + ray, ray ^ ray, step, STREAM)
     u = to_uniform(w0).to(tl.float64) + to_uniform(w1).to(tl.float64) * 5.9604644775390625e-08
-    flat = tl.load(listed_ptr + (u * listed).to(tl.int64), inside, other=0)
-    view = ray ^ ray  # offsets[view] <= flat < offsets[beyond]
-    beyond = view + views
-    for _ in range(HALVINGS):
-        middle = (view + beyond) // 2
-        right = tl.load(offsets_ptr + middle, inside, other=0) <= flat
-        view, beyond = tl.where(right, middle, view), tl.where(right, beyond, middle)
+    number = low + (u * (high - low)).to(tl.int64)
+    block = _last_up_to(before_ptr, blocks, number, inside, BLOCK_HALVINGS)
+    rest = number - tl.load(before_ptr + block, inside, other=0)
+    word, flat, here = rest ^ rest, block * (64 * WORDS), rest < 0
+    for k in tl.static_range(WORDS):  # ``here``: the word is found
+        following = tl.load(bits_ptr + block * WORDS + k, inside, other=0)
+        members = _members(following)
+        found = (rest < members) & ~here
+        word = tl.where(found, following, word)
+        here = here | found
+        rest, flat = tl.where(here, rest, rest - members), tl.where(here, flat, flat + 64)
+    for k in tl.static_range(6):
+        below = _members(word & ((1 << (32 >> k)) - 1))
+        right = rest >= below
+        rest, flat = tl.where(right, rest - below, rest), tl.where(right, flat + (32 >> k), flat)
+        word = tl.where(right, word >> (32 >> k), word)
+    view = _last_up_to(offsets_ptr, views, flat, inside, VIEW_HALVINGS)
     within = flat - tl.load(offsets_ptr + view, inside, other=0)
     width = tl.load(widths_ptr + view, inside, other=1)
-    tl.store(pixels_ptr + ray, view.to(tl.int64), inside)
+    tl.store(pixels_ptr + ray, view, inside)
     tl.store(pixels_ptr + count + ray, within // width, inside)
     tl.store(pixels_ptr + 2 * count + ray, within % width, inside)
     for channel in tl.static_range(4):
@@ -64,14 +96,17 @@ def listed_kernel(
         tl.store(rgba_ptr + 4 * ray.to(tl.int64) + channel, tl.div_rn(value, 255.0), inside)
 
 
-def choose_listed(draw, photos, offsets, widths, listed, count):
-    """View, row and column (R,) int64 of listed pixels drawn uniformly with replacement, and their colors (R,4)."""
-    pixels = torch.empty(3, count, dtype=torch.int64, device=listed.device)
-    rgba = torch.empty(count, 4, device=listed.device)
+def choose_members(draw, photos, offsets, widths, bits, before, low, high, count):
+    """View, row and column (R,) int64 of members ``low`` to ``high`` - 1 of a ``PixelSet``, drawn uniformly with
+    replacement, and their colors (R,4)."""
+    pixels = torch.empty(3, count, dtype=torch.int64, device=bits.device)
+    rgba = torch.empty(count, 4, device=bits.device)
     if count:
-        listed_kernel[(triton.cdiv(count, BLOCK),)](
-            listed, photos, offsets, widths, pixels, rgba, draw.seed, draw.step, draw.first, len(listed), len(widths),
-            count, HALVINGS=len(widths).bit_length(), BLOCK=BLOCK, **AS_WRITTEN,
+        blocks, views = len(before) - 1, len(widths)
+        members_kernel[(triton.cdiv(count, BLOCK),)](
+            bits, before, photos, offsets, widths, pixels, rgba, draw.seed, draw.step, draw.first, low, high, blocks,
+            views, count, BLOCK_HALVINGS=blocks.bit_length(), VIEW_HALVINGS=views.bit_length(), WORDS=WORDS,
+            BLOCK=BLOCK, **AS_WRITTEN,
         )  # fmt: skip
     return *pixels, rgba
 

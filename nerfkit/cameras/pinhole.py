@@ -137,12 +137,15 @@ class Cameras:
         y = cy - fy * view[..., 1] / depth
         return torch.stack([x, y], -1), depth
 
-    def image_rays(self, view: int) -> tuple[Tensor, Tensor]:
-        """Origins and unit directions (H*W,3) of the rays through every pixel center of one view, row by row."""
+    def image_rays(self, view: int, first: int = 0, count: int | None = None) -> tuple[Tensor, Tensor]:
+        """Origins and unit directions (H*W,3) of the rays through every pixel center of one view, row by row.
+
+        Or of ``count`` pixels from number ``first`` on.
+        """
         camera = self[view]
         device = self.camera_to_world.device
         height, width = camera.size
-        pixels = torch.arange(height * width, device=device)
+        pixels = torch.arange(first, height * width if count is None else first + count, device=device)
         row, column = pixels // width, pixels % width
         exact = nullcontext() if self.camera_to_world.dtype == torch.float32 else use("reference")
         with full_precision(self.camera_to_world), exact:  # compiled kernels compute in float32

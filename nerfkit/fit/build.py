@@ -63,4 +63,5 @@ def load_scene(config: Any) -> Scene:
         radius=s.radius,
         up=s.up,
         length=s.length,
+        memory_gb=s.memory_gb,
     )

@@ -43,7 +43,7 @@ def _pose(model: RadianceModel, scene: Scene, with_exposure: bool, steps: int) -
     """Camera to world (3,4) of a scene's only photo."""
     device = model.device
     pixels, delta = TrainingPixels(scene, model.sampler, device), CameraDelta(scene.cameras).to(device)
-    if not len(pixels.chosen):
+    if not pixels.chosen.size:
         return scene.cameras.camera_to_world[0]
     exposure = Exposure(2, [1]).to(device) if with_exposure else None  # of this photo and of the mean one, which has 0
     learned = [*delta.parameters(), *(() if exposure is None else exposure.parameters())]

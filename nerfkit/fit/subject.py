@@ -7,6 +7,7 @@ with most surface near the region's center is the thing. The field's cells aroun
 opacity in each photo is its mask.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from nerfkit.mesh.repair import select_faces
 from nerfkit.mesh.sampling import sample_surface
 from nerfkit.mesh.topology import components
 from nerfkit.runs.progress import track
-from nerfkit.scenes.photos import Photos
+from nerfkit.scenes.photo_store import PhotoStore
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.nested import NestedSampler
@@ -113,11 +114,11 @@ def masked(scene: Scene, model: RadianceModel) -> Scene:
 
     Pixels where it is between 0.2 and 0.8 are ignored: the field does not know.
     """
-    pictures, ignored = [], []
+    store = PhotoStore(len(scene.images), math.inf if scene.images.folder is None else 0, scene.name)
     for view in track(range(len(scene.images)), len(scene.images), "masks"):
         alpha = model.render_view(scene.cameras, view).alpha.cpu()[..., None]  # (H, W, 1)
         photo = scene.images[view].cpu()
-        pictures.append(torch.cat([photo[..., :3] * alpha, 255 * alpha], -1).round().to(torch.uint8))
+        picture = torch.cat([photo[..., :3] * alpha, 255 * alpha], -1).round().to(torch.uint8)
         unsure = (alpha[..., 0] > UNSURE[0]) & (alpha[..., 0] < UNSURE[1])
-        ignored.append(unsure | ~scene.images.known(view).cpu())
-    return replace(scene, images=Photos.of(pictures, ignored), has_masks=True, unbounded=False)
+        store.add(picture.numpy(), (unsure | ~scene.images.known(view).cpu()).numpy())
+    return replace(scene, images=store.photos(), has_masks=True, unbounded=False)

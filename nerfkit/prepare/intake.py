@@ -62,7 +62,7 @@ def take_photos(photos: Sequence[Path], folder: Path) -> tuple[list[Shot], list[
         SceneError: fewer than three can be read.
     """
     names = _names(photos)
-    taken = in_threads(lambda index: _take(photos[index], folder, *names[index]), len(photos), "photos")
+    taken = list(in_threads(lambda index: _take(photos[index], folder, *names[index]), len(photos), "photos"))
     shots = sorted((shot for shot in taken if isinstance(shot, Shot)), key=lambda shot: shot.name)
     notes = [note for note in taken if isinstance(note, str)]
     if len(shots) < MIN_PHOTOS:

@@ -9,6 +9,7 @@ from nerfkit.errors import ConfigError, problem
 from nerfkit.scenes.assemble import Background, Frame, background_color
 from nerfkit.scenes.files import Source
 from nerfkit.scenes.length import Length
+from nerfkit.scenes.photo_store import BUDGET
 from nerfkit.scenes.scene import Scene, Similarity
 from nerfkit.schema import Options, option
 
@@ -45,6 +46,11 @@ class SceneOptions(Options):
     length: Any = option(
         None, "[p,q,meters], a known distance: of points [x,y,z] in these units, or photos; exports are in meters then"
     )
+    memory_gb: float = option(
+        BUDGET,
+        "of photos in memory; more are kept in a file in $NERFKIT_CACHE, which goes when the program ends",
+        least=0,
+    )
 
     def frame(self) -> Frame:
         """What these options say of region and axes."""
@@ -70,6 +76,7 @@ def open_scene(
     radius: float | None = None,
     up: Any = None,
     length: Any = None,
+    memory_gb: float = BUDGET,
 ) -> Scene:
     """Load a scene, normalized, with its training and test views.
 
@@ -83,17 +90,25 @@ def open_scene(
         center, radius: of the region of interest, in the scene's own units; None: found by masks, points and cameras.
         up: "x", "-x", ..., "-z" or three numbers; None: the format's, or found.
         length: [p, q, meters]: how far two points in the scene's own units, or two photos, are apart; None: unknown.
+        memory_gb: photos that take more are kept in a file (``photo_store``).
 
     Raises:
         SceneError: the data cannot be used; the message names the file.
         ConfigError: an argument is out of its range, or ``root`` is missing.
     """
     words = None if root is None else str(root)
-    frame = SceneOptions(name, words, resolution, background, holdout, center, radius, up, length).frame()  # checked
+    stated = SceneOptions(name, words, resolution, background, holdout, center, radius, up, length, memory_gb)
+    frame = stated.frame()  # checked
     if root is None and name != "clock":
         raise ConfigError(f"scene.root is missing; scene={name} reads files. Add scene.root=FOLDER_OR_ZIP.")
     found = detect(root) if name == "auto" and root is not None else name
-    asked = {"resolution": resolution, "background": background, "holdout": holdout, "frame": frame}
+    asked = {
+        "resolution": resolution,
+        "background": background,
+        "holdout": holdout,
+        "frame": frame,
+        "memory_gb": memory_gb,
+    }
     if found in RENDERED:
         scene: Scene = import_module(RENDERED[found]).load(root, **asked)
     else:

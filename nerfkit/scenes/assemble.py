@@ -208,6 +208,8 @@ def assemble(
             raise SceneError(" ".join([str(error), *wrong])) from None
     else:
         box = camera_box(own[train]) if region is None else region.box
+    if images.folder is not None:
+        notes.append(f"the photos, {images.pixels.numel() / 1e9:.1f} GB, are kept in a file in {images.folder}")
     normalization = fit_box(frame.applied(box))
     ground = None
     if region is not None and region.ground is not None:

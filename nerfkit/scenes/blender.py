@@ -23,6 +23,7 @@ from nerfkit.errors import problem
 from nerfkit.scenes.assemble import Background, Frame, assemble, background_color, check_split, hold_out
 from nerfkit.scenes.files import Source, is_safe_name, require, require_number
 from nerfkit.scenes.images import decode, load_views, straight
+from nerfkit.scenes.photo_store import BUDGET
 from nerfkit.scenes.scene import Scene
 
 TRAIN, TEST = "transforms_train.json", "transforms_test.json"
@@ -49,6 +50,7 @@ def load(
     background: Background = None,
     holdout: int = 10,
     frame: Frame | None = None,
+    memory_gb: float = BUDGET,
 ) -> Scene:
     """Read a Blender data set; the frames of its test file follow those of its train file.
 
@@ -58,6 +60,7 @@ def load(
         background: name or color; None is white, over which published figures are measured.
         holdout: only where there is no test file: frames 0, holdout, 2 holdout, ... are the test views.
         frame: what the user says of region and axes.
+        memory_gb: as ``PhotoStore``.
 
     Raises:
         SceneError, ConfigError: see ``open_scene``.
@@ -102,6 +105,7 @@ def load(
             lambda view: straight(decode(source.read(views[view].name), labels[view])),
             resolution,
             source.path.name,
+            memory_gb,
         )
     return assemble(
         name=source.name,
@@ -112,7 +116,7 @@ def load(
         intrinsics=np.array([_intrinsics(view, *size) for view, size in zip(views, stored, strict=True)]),
         split=split,
         background=color,
-        has_masks=bool((images.pixels[:, 3] < 255).any()),
+        has_masks=images.transparent,
         up=(0.0, 0.0, 1.0),
         provenance={"path": where, "format": "blender", "views": [view.name for view in views]},
         notes=_notes(views, source.where(str(folder / TRAIN))),

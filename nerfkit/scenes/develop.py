@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.cameras.lens import Lens
@@ -14,7 +13,7 @@ from nerfkit.scenes.assemble import Background, Frame, assemble, background_colo
 from nerfkit.scenes.capture import Capture, Photo
 from nerfkit.scenes.files import Source
 from nerfkit.scenes.images import decode, in_threads, working_size
-from nerfkit.scenes.photos import Photos
+from nerfkit.scenes.photo_store import BUDGET, PhotoStore
 from nerfkit.scenes.pose_notes import convention_note
 from nerfkit.scenes.region import Region, find_region
 from nerfkit.scenes.scene import Scene
@@ -27,8 +26,8 @@ class _Developed(NamedTuple):
     """``pixels`` (h,w,4) premultiplied, which of them are ``valid`` (h,w), the ``lens`` they were made for, and height
     and width before it was made smaller, ``full``."""
 
-    pixels: Tensor
-    valid: Tensor
+    pixels: np.ndarray
+    valid: np.ndarray
     lens: Lens
     full: tuple[int, int]
 
@@ -42,6 +41,7 @@ def develop(
     background: Background = None,
     holdout: int = 10,
     frame: Frame | None = None,
+    memory_gb: float = BUDGET,
 ) -> Scene:
     """The scene of a capture; everything downstream sees pinhole cameras.
 
@@ -51,6 +51,7 @@ def develop(
         background: None is black.
         holdout: where the capture has no split, photos 0, holdout, 2 holdout, ... are the test views.
         frame: what the user says of region and axes.
+        memory_gb: as ``PhotoStore``.
 
     Raises:
         SceneError, ConfigError: see ``open_scene``.
@@ -63,36 +64,39 @@ def develop(
         split = capture.split
         check_split(*split, where, "Add photos to the split's lists, or remove the lists.")
     side = LONGEST if resolution is None else resolution
-    done = in_threads(lambda view: _develop(source, photos[view], side), len(photos), f"reading {source.name}")
-    known = all(bool(photo.valid.all()) for photo in done)
-    images = Photos.of([photo.pixels for photo in done], None if known else [~photo.valid for photo in done])
-    if not any(bool(done[view].valid.any()) for view in split[0]):
+    store, lenses, full, teaches = PhotoStore(len(photos), memory_gb, where), [], (0, 0), []
+    for photo in in_threads(lambda view: _develop(source, photos[view], side), len(photos), f"reading {source.name}"):
+        store.add(photo.pixels, ~photo.valid)
+        lenses.append(photo.lens.intrinsics)
+        teaches.append(bool(photo.valid.any()))
+        full = full if len(lenses) > 1 else photo.full
+    images = store.photos()
+    if not any(teaches[view] for view in split[0]):
         raise problem(
             where,
             "the masks ignore every pixel of all training photos",
             "masks that leave something",
             "Look at the masks: what is black is ignored.",
         )
-    transparent = any(bool((photo.pixels[..., 3] < 255)[photo.valid].any()) for photo in done)
-    poses, lenses = np.stack([photo.pose for photo in photos]), np.array([photo.lens.intrinsics for photo in done])
+    transparent, poses, intrinsics = images.transparent, np.stack([photo.pose for photo in photos]), np.array(lenses)
     notes, frame = [*capture.notes], frame or Frame()
     region, up = None, level_up(poses)
     if not transparent:
         cameras = Cameras(
-            torch.from_numpy(poses), torch.from_numpy(lenses), *map(list, zip(*images.sizes, strict=True))
+            torch.from_numpy(poses), torch.from_numpy(intrinsics), *map(list, zip(*images.sizes, strict=True))
         )
         region = _region(capture, cameras[split[0]], frame, where)
         up = region.up
         if frame.center is None or frame.radius is None:
             notes.append(f"the region of interest: {region.how}; scene.center and scene.radius say otherwise")
-    notes += size_note(done[0].full, images.sizes[0])
+    notes += size_note(full, images.sizes[0])
     return assemble(
         name=source.name,
         where=where,
         images=images,
         stored_sizes=images.sizes,
         camera_to_world=poses,
-        intrinsics=lenses,
+        intrinsics=intrinsics,
         split=split,
         background=color,
         has_masks=transparent,
@@ -156,7 +160,7 @@ def _develop(source: Source, photo: Photo, side: int) -> _Developed:
     pixels, valid = undistort(rgba, ignore if ignore.any() else None, lens, target)
     if ignore.any() or _touched(pixels[..., 3] > 0, ~valid):
         pixels[~valid, 3] = 255  # the object may be there: what is not known must not carve the hull
-    return _Developed(torch.from_numpy(pixels), torch.from_numpy(valid), target, full)
+    return _Developed(pixels, valid, target, full)
 
 
 def _touched(solid: np.ndarray, unknown: np.ndarray) -> bool:

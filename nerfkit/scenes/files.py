@@ -20,6 +20,11 @@ def is_safe_name(name: str) -> bool:
     return not (path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name)
 
 
+def cache_folder() -> Path:
+    """Where large things go that can be made again: ``$NERFKIT_CACHE``, or else ``~/.cache/nerfkit``."""
+    return Path(os.path.expanduser(os.environ.get("NERFKIT_CACHE") or Path.home() / ".cache" / "nerfkit"))
+
+
 def _is_shadow(name: str) -> bool:
     """Whether macOS put it beside a file: ``._NAME`` on foreign disks, ``__MACOSX/._NAME`` in zips."""
     return name.startswith("__MACOSX/") or PurePosixPath(name).name.startswith("._")

@@ -12,6 +12,7 @@ from nerfkit.kernels.jit import jit
 
 # Finer masks cost memory (4 bytes a pixel and view) and tell a grid of a few hundred cells nothing more.
 LONGEST_MASK_SIDE = 512
+TOGETHER = 256  # views whose masks are held: at most 270 MB
 
 
 def carve(
@@ -55,27 +56,23 @@ def carve(
     if found != cameras.sizes:
         raise ValueError(f"masks are {len(found)} of {set(found)}, cameras {len(cameras)} of {set(cameras.sizes)}")
     factor = -(-max((side for size in found for side in size), default=1) // LONGEST_MASK_SIDE)
-    tables = _area_tables(masks, factor)
+    poses = np.ascontiguousarray(cameras.camera_to_world.numpy(force=True), np.float64)
+    intrinsics = cameras.intrinsics.numpy(force=True).astype(np.float64) / factor
+    sizes = np.array([(width, height) for height, width in found], np.float64).reshape(-1, 2) / factor
     lower_corner = np.asarray(lower, np.float64)
     half = (np.asarray(upper, np.float64) - lower_corner) / (2 * resolution)
     whole = np.zeros(len(cameras), np.bool_) if closed is None else closed.numpy(force=True)
-    keep = np.empty((resolution, resolution, resolution), np.bool_)
-    _carve(
-        tables,
-        np.ascontiguousarray(cameras.camera_to_world.numpy(force=True), np.float64),
-        cameras.intrinsics.numpy(force=True).astype(np.float64) / factor,
-        np.array([(width, height) for height, width in cameras.sizes], np.float64).reshape(-1, 2) / factor,
-        lower_corner,
-        half,
-        float(margin_pixels) / factor + 1e-6,  # 1e-6: rounding of the projection itself
-        whole,
-        min_seen,
-        keep,
-    )
-    return torch.from_numpy(keep)
+    margin = float(margin_pixels) / factor + 1e-6  # 1e-6: rounding of the projection itself
+    keep = np.ones((resolution, resolution, resolution), np.bool_)
+    seen = np.zeros((resolution, resolution, resolution), np.int32)
+    for first in range(0, len(found), TOGETHER):
+        some = slice(first, first + TOGETHER)
+        tables = _area_tables([masks[view] for view in range(len(found))[some]], factor)
+        _carve(tables, poses[some], intrinsics[some], sizes[some], lower_corner, half, margin, whole[some], keep, seen)
+    return torch.from_numpy(keep & (seen >= min_seen))
 
 
-def _area_tables(masks: Tensor | Sequence[Tensor], factor: int) -> np.ndarray:
+def _area_tables(masks: Sequence[Tensor], factor: int) -> np.ndarray:
     """Summed-area tables (N,h+1,w+1) int32 of masks (H,W) or smaller; ``factor``^2 pixels become one, set if any is."""
     h, w = (-(-max((mask.shape[axis] for mask in masks), default=0) // factor) for axis in (0, 1))
     tables = np.zeros((len(masks), h + 1, w + 1), np.int32)
@@ -97,17 +94,20 @@ def _carve(
     half: np.ndarray,
     margin: float,
     closed: np.ndarray,
-    min_seen: int,
     keep: np.ndarray,
+    seen: np.ndarray,
 ) -> None:
+    """Clears ``keep`` (G,G,G) where a view refutes it, and counts in ``seen`` the views of the centers of the rest."""
     side = keep.shape[0]
     for column in numba.prange(side * side):
         ix, iy = column // side, column % side
         px = lower[0] + (2 * ix + 1) * half[0]
         py = lower[1] + (2 * iy + 1) * half[1]
         for iz in range(side):
+            if not keep[ix, iy, iz]:
+                continue
             pz = lower[2] + (2 * iz + 1) * half[2]
-            seen = 0
+            views = 0
             kept = True
             for view in range(poses.shape[0]):
                 pose = poses[view]
@@ -126,7 +126,7 @@ def _carve(
                 x, y = cx + fx * right / depth, cy - fy * up / depth
                 columns, rows = sizes[view]
                 if x >= 0 and y >= 0 and x < columns and y < rows:
-                    seen += 1
+                    views += 1
                 spread_x = fx * spread_x / (depth * nearest) + margin
                 spread_y = fy * spread_y / (depth * nearest) + margin
                 left, right_end = x - spread_x, x + spread_x
@@ -145,4 +145,5 @@ def _carve(
                 if table[i1, j1] - table[i0, j1] - table[i1, j0] + table[i0, j0] == 0:
                     kept = False
                     break
-            keep[ix, iy, iz] = kept and seen >= min_seen
+            keep[ix, iy, iz] = kept
+            seen[ix, iy, iz] += views

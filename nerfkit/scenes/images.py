@@ -1,17 +1,18 @@
 """From image files to premultiplied RGBA at the working resolution, a view at a time, so that memory stays small."""
 
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import torch
 
 from nerfkit.errors import problem
 from nerfkit.kernels.jit import jit
 from nerfkit.runs.pictures import DepthError, decode_picture
 from nerfkit.runs.progress import track
+from nerfkit.scenes.photo_store import BUDGET, PhotoStore
 from nerfkit.scenes.photos import Photos
 
 Loaded = TypeVar("Loaded")
@@ -99,19 +100,20 @@ def shrink(picture: Picture, height: int, width: int) -> np.ndarray:
 
 
 def load_views(
-    count: int, read: Callable[[int], Picture], resolution: int | None, title: str
+    count: int, read: Callable[[int], Picture], resolution: int | None, title: str, memory_gb: float = BUDGET
 ) -> tuple[Photos, list[tuple[int, int]]]:
     """Read, premultiply and shrink every view in a few threads, with a progress bar.
 
     Args:
         read: view number -> its picture; called from threads.
         resolution: longer side of each photo in pixels; None keeps the stored sizes.
+        memory_gb: as ``PhotoStore``.
 
     Returns:
         the photos, and their stored heights and widths.
 
     Raises:
-        SceneError: from ``read``.
+        SceneError: from ``read``, or there is no room for so many photos.
     """
 
     def load(view: int) -> tuple[np.ndarray, tuple[int, int]]:
@@ -119,15 +121,30 @@ def load_views(
         height, width = picture.weight.shape
         return shrink(picture, *working_size(height, width, resolution)), (height, width)
 
-    loaded = in_threads(load, count, f"reading {title}")
-    return Photos.of([torch.from_numpy(pixels) for pixels, _ in loaded]), [size for _, size in loaded]
+    store, stored = PhotoStore(count, memory_gb, title), []
+    for pixels, size in in_threads(load, count, f"reading {title}"):
+        store.add(pixels)
+        stored.append(size)
+    return store.photos(), stored
 
 
-def in_threads(load: Callable[[int], Loaded], count: int, title: str) -> list[Loaded]:
-    """``load`` of 0 to ``count`` - 1, in order, in a few threads, with a progress bar of that title."""
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+def in_threads(load: Callable[[int], Loaded], count: int, title: str) -> Iterator[Loaded]:
+    """``load`` of 0 to ``count`` - 1, in order, in a few threads, with a progress bar of that title.
+
+    The threads run ahead of who takes the results by a few at most.
+    """
+    workers = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+
+        def results() -> Iterator[Loaded]:
+            waiting = deque(pool.submit(load, number) for number in range(min(2 * workers, count)))
+            for number in range(2 * workers, count + 2 * workers):
+                yield waiting.popleft().result()
+                if number < count:
+                    waiting.append(pool.submit(load, number))
+
         try:
-            return list(track(pool.map(load, range(count)), count, title))
+            yield from track(results(), count, title)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

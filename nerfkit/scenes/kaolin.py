@@ -20,6 +20,7 @@ from nerfkit.errors import problem
 from nerfkit.scenes.assemble import Background, Frame, assemble, background_color, hold_out
 from nerfkit.scenes.files import Source, require, require_number
 from nerfkit.scenes.images import Picture, decode, load_views, straight
+from nerfkit.scenes.photo_store import BUDGET
 from nerfkit.scenes.scene import Scene
 
 METADATA = "_metadata.json"
@@ -34,6 +35,7 @@ def load(
     name: str | None = None,
     truth: str | None = None,
     frame: Frame | None = None,
+    memory_gb: float = BUDGET,
 ) -> Scene:
     """Read a Kaolin data set from a folder, or from a zip without unpacking it.
 
@@ -45,6 +47,7 @@ def load(
         name: the scene's name; None takes the name of ``root``.
         truth: path of the true mesh, where it is known; None takes ``truth.ply`` beside the views, if it is there.
         frame: what the user says of region and axes.
+        memory_gb: as ``PhotoStore``.
 
     Raises:
         SceneError, ConfigError: see ``open_scene``.
@@ -58,7 +61,7 @@ def load(
         has_masks = _check_files(source, stems)
         cameras = [_camera(source, stem) for stem in stems]
         images, stored = load_views(
-            len(stems), lambda view: _picture(source, stems[view], has_masks), resolution, source.path.name
+            len(stems), lambda view: _picture(source, stems[view], has_masks), resolution, source.path.name, memory_gb
         )
         for stem, (_, _, aspect), (height, width) in zip(stems, cameras, stored, strict=True):
             if aspect is not None and abs(aspect * height / width - 1) > 0.01:

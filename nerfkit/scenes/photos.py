@@ -20,11 +20,13 @@ class Photos:
         sizes: N pairs, height and width.
         ignored: (P,) bool, pixels that teach nothing and do not count; None: all do. Not to be confused with alpha 0,
             which says that nothing is there.
+        folder: where the file is that is mapped into ``pixels``; None: they are in memory (``photo_store``).
     """
 
     pixels: Tensor
     sizes: tuple[tuple[int, int], ...]
     ignored: Tensor | None = None
+    folder: str | None = None
 
     @classmethod
     def of(cls, photos: Tensor | Sequence[Tensor], ignored: Sequence[Tensor] | None = None) -> "Photos":
@@ -59,6 +61,11 @@ class Photos:
         if views is None and len(set(self.sizes)) == 1:
             return self.pixels.view(len(self), *self.sizes[0], 4)
         return torch.stack([self[view] for view in (range(len(self)) if views is None else views)])
+
+    @property
+    def transparent(self) -> bool:
+        """Whether a pixel that counts is not opaque."""
+        return any(bool(((self[view][..., 3] < 255) & self.known(view)).any()) for view in range(len(self)))
 
     @cached_property
     def offsets(self) -> list[int]:

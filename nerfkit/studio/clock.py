@@ -21,7 +21,8 @@ from nerfkit.errors import problem
 from nerfkit.runs.progress import track
 from nerfkit.scenes import kaolin
 from nerfkit.scenes.assemble import Background, Frame
-from nerfkit.scenes.files import TRUTH
+from nerfkit.scenes.files import TRUTH, cache_folder
+from nerfkit.scenes.photo_store import BUDGET
 from nerfkit.scenes.scene import Scene
 from nerfkit.studio import clock_model
 from nerfkit.studio.kaolin_writer import HORIZONTAL_APERTURE, write_view
@@ -42,6 +43,7 @@ def load(
     holdout: int = 10,
     views: int = VIEWS,
     frame: Frame | None = None,
+    memory_gb: float = BUDGET,
 ) -> Scene:
     """The clock as a scene, made first if it is not in the cache.
 
@@ -52,6 +54,7 @@ def load(
         holdout: views 0, holdout, 2 holdout, ... are the test views.
         views: how many cameras.
         frame: what the user says of region and axes.
+        memory_gb: as ``PhotoStore``.
 
     Raises:
         SceneError: the folder cannot be written.
@@ -66,6 +69,7 @@ def load(
         name="clock",
         truth=str(folder / TRUTH),
         frame=frame,
+        memory_gb=memory_gb,
     )
 
 
@@ -76,9 +80,9 @@ def stored_resolution(resolution: int) -> int:
 
 def clock_folder(cache: str | Path | None = None, resolution: int = RESOLUTION, views: int = VIEWS) -> Path:
     """Where the clock is cached: one folder for each version of the model, resolution and number of views."""
-    parent = cache or os.environ.get("NERFKIT_CACHE") or Path.home() / ".cache" / "nerfkit"
     key = f"{clock_model.VERSION} {resolution} {views} {FOCAL_LENGTH} {NEAREST} {FARTHEST}"
-    return Path(os.path.expanduser(parent)) / f"clock-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    parent = Path(os.path.expanduser(cache)) if cache else cache_folder()
+    return parent / f"clock-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def clock_cameras(resolution: int, views: int) -> Cameras:

@@ -65,7 +65,7 @@ def test_what_the_drawn_pixels_leave_out_counts_in_whole_pictures() -> None:
     occupied[1:3, 1:3, 1:3] = True
     found, photos = pixels(occupied), scene()
     left = torch.ones(VIEWS * HEIGHT * WIDTH, dtype=torch.bool)
-    left[found.chosen] = False
+    left[(found.chosen.bits[:, None] >> torch.arange(64) & 1).flatten()[: len(left)] > 0] = False
     left = left.view(VIEWS, HEIGHT * WIDTH)[TRAIN].flatten()
     errors = torch.cat([photos.image(view).flatten(0, 1) - torch.tensor(photos.background) for view in TRAIN])
     assert 0 < found.share < 1 and found.share == pytest.approx(1 - left.double().mean().item())
@@ -110,3 +110,31 @@ def test_only_pixels_that_see_an_occupied_cell_are_drawn() -> None:
     drawn = numbers(pixels(occupied).draw(seed=0, step=0, count=500))
     assert 0 < len(expected) < len(TRAIN) * HEIGHT * WIDTH
     assert sorted(drawn.unique(dim=0).tolist()) == sorted(expected)
+
+
+@pytest.mark.parametrize("at_once", [1, 8, HEIGHT * WIDTH])
+def test_pixels_looked_at_in_pieces_are_the_same(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    occupied = torch.zeros(4, 4, 4, dtype=torch.bool)
+    occupied[1:3, 1:3, 1:3] = True
+    whole = pixels(occupied)
+    monkeypatch.setattr("nerfkit.fit.pixels.AT_ONCE", at_once)
+    pieces = pixels(occupied)
+    assert torch.equal(whole.chosen.bits, pieces.chosen.bits)
+    assert torch.equal(whole.chosen.before, pieces.chosen.before)
+    assert (pieces.share, pieces.outside) == pytest.approx((whole.share, whole.outside))
+
+
+def test_rays_of_other_cameras() -> None:
+    """As refined cameras are: the same pixels, other rays, with gradients."""
+    found = pixels()
+    moved = scene().cameras
+    pose = moved.camera_to_world.clone()
+    pose[:, 0, 3] += 1
+    pose.requires_grad_()
+    moved = moved.changed(pose)
+    for draw in (lambda c: found.draw(3, 2, 40, c), lambda c: found.draw_from_views(3, 2, 40, 2, c)):
+        plain, other = draw(None), draw(moved)
+        assert torch.equal(plain.rgba, other.rgba)
+        torch.testing.assert_close(other.origins - plain.origins, torch.tensor([1.0, 0, 0]).expand(40, 3))
+        other.directions.sum().backward()
+    assert pose.grad is not None and pose.grad.abs().sum() > 0

@@ -6,7 +6,7 @@ import torch
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.kernels import philox, use
 from nerfkit.kernels.philox import Draw, reference as philox_reference
-from nerfkit.kernels.sample_rays import rays_from_pixels, sample_photos, sample_rays
+from nerfkit.kernels.sample_rays import PixelSet, rays_from_pixels, sample_photos, sample_rays
 from tests.kernels import ladder
 
 CASES = ("ordinary", "long_lens", "outside", "one_ray", "no_rays", "one_view")
@@ -237,36 +237,81 @@ def test_triton_chooses_the_same_pixels(poison):
     assert_same_choice("triton")
 
 
-SIZES = ((5, 7), (1, 1), (6, 7))
+SIZES, OFFSETS = ((37, 55), (1, 1), (46, 44)), (2035, 2036, 2036 + 2024)
 
 
-def listed_pixels(backend, device="cpu"):
-    """Rays, pixels and colors of some pixels of three photos of different sizes."""
+MEMBERS = {
+    "some": lambda p: p * 7919 % 5 < 2,
+    "all": lambda p: p >= 0,
+    "last": lambda p: p == p[-1],
+    "far apart": lambda p: p % 1000 == 999,
+    "ends": lambda p: (p % 64 == 63) | (p % 512 == 0),
+}
+
+
+def photos_and_cameras():
     generator = torch.Generator().manual_seed(6)
     images = [torch.randint(0, 256, (*size, 4), generator=generator).to(torch.uint8) for size in SIZES]
-    photos = torch.cat([image.view(-1, 4) for image in images])
-    offsets, widths = torch.tensor([0, 35, 36, 36 + 42]), torch.tensor([w for _, w in SIZES])
-    listed = torch.cat([torch.tensor([34, 35, 36]), torch.randperm(36 + 42, generator=generator)[:40]]).unique()
+    offsets, widths = torch.tensor([0, *OFFSETS]), torch.tensor([w for _, w in SIZES])
     cameras = torch.eye(3, 4).expand(3, 3, 4).contiguous(), torch.tensor([9.0, 8.0, 3.0, 2.0]).expand(3, 4).contiguous()
-    inputs = (t.to(device) for t in (*cameras, photos, offsets, widths, listed))
+    return images, (*cameras, torch.cat([image.view(-1, 4) for image in images]), offsets, widths)
+
+
+def chosen_pixels(member, device="cpu"):
+    """A set, filled photo by photo, the last one in two pieces."""
+    found = PixelSet(OFFSETS[-1], device)
+    for first, last in ((0, 2035), (2035, 2036), (2036, 2100), (2100, 2036 + 2024)):
+        found.add(first, member[first:last].to(device))
+    return found
+
+
+def drawn_photos(backend, members, device="cpu", among=None):
+    """Rays, pixels and colors of some pixels of three photos of different sizes."""
+    chosen = chosen_pixels(MEMBERS[members](torch.arange(OFFSETS[-1])), device)
+    inputs = (t.to(device) for t in photos_and_cameras()[1])
     with use(backend):
-        batch, rgba = sample_photos(*inputs, 1000, seed=2**40 + 1, step=7)
-    return images, listed, [t.cpu() for t in (*batch, rgba)]
+        batch, rgba = sample_photos(*inputs, chosen, 1000, seed=2**40 + 1, step=7, among=among)
+    return [t.cpu() for t in (*batch, rgba)]
 
 
 def assert_same_photos(backend, device="cpu"):
-    expected, found = listed_pixels("reference")[2], listed_pixels(backend, device)[2]
-    assert all(torch.equal(a, b) for a, b in zip(found[2:], expected[2:], strict=True))
-    torch.testing.assert_close(found[:2], expected[:2])
+    for members in MEMBERS:
+        expected, found = drawn_photos("reference", members), drawn_photos(backend, members, device)
+        assert all(torch.equal(a, b) for a, b in zip(found[2:], expected[2:], strict=True))
+        torch.testing.assert_close(found[:2], expected[:2])
 
 
-def test_photos_of_listed_pixels():
-    images, listed, (_, _, view, row, column, rgba) = listed_pixels("reference")
-    there = list(zip(view.tolist(), row.tolist(), column.tolist(), strict=True))
-    assert torch.equal(rgba, torch.stack([images[v][i, j] for v, i, j in there]).float() / 255)
-    drawn = torch.tensor([[0, 35, 36][v] + i * SIZES[v][1] + j for v, i, j in there])
-    assert set(drawn.tolist()) == set(listed.tolist())
+@pytest.mark.parametrize("members", MEMBERS)
+def test_photos_of_chosen_pixels(members):
+    images, _ = photos_and_cameras()
+    listed = MEMBERS[members](torch.arange(OFFSETS[-1])).nonzero()[:, 0]
+    u = philox.uniform(Draw(2**40 + 1, 7), philox.RAYS, 1000, 2).double()
+    for among in ((0, len(listed)), (len(listed) // 3, len(listed))):
+        _, _, view, row, column, rgba = drawn_photos("reference", members, among=among)
+        there = list(zip(view.tolist(), row.tolist(), column.tolist(), strict=True))
+        assert torch.equal(rgba, torch.stack([images[v][i, j] for v, i, j in there]).float() / 255)
+        drawn = torch.tensor([[0, *OFFSETS][v] + i * SIZES[v][1] + j for v, i, j in there])
+        number = among[0] + ((u[:, 0] + u[:, 1] * 2.0**-24) * (among[1] - among[0])).long()
+        assert torch.equal(drawn, listed[number])
     assert_same_photos("cpu")
+
+
+def test_a_set_counts_a_pixel_once_and_is_what_is_drawn_from():
+    member = torch.arange(OFFSETS[-1]) % 3 == 0
+    chosen = chosen_pixels(member)
+    chosen.add(100, torch.ones(50, dtype=torch.bool))
+    member[100:150] = True
+    assert chosen.size == member.sum()
+    for first in (100, -1, OFFSETS[-1]):
+        with pytest.raises(ValueError, match="cannot add pixels"):
+            chosen.add(first, torch.ones(1, dtype=torch.bool))
+    inputs = photos_and_cameras()[1]
+    with pytest.raises(ValueError, match=r"among: expected a part of the \d+ chosen"):
+        sample_photos(*inputs, chosen, 1, seed=0, step=0, among=(0, OFFSETS[-1]))
+    with pytest.raises(ValueError, match="cannot draw 1 rays from 0 pixels"):
+        sample_photos(*inputs, PixelSet(OFFSETS[-1]), 1, seed=0, step=0)
+    with pytest.raises(ValueError, match="photos: expected"):
+        sample_photos(*inputs, PixelSet(7), 1, seed=0, step=0)
 
 
 @pytest.mark.interpreted
@@ -285,9 +330,10 @@ FLOATS = ("poses", "intrinsics", "origins", "directions")
 SIGNATURE = {
     **{f"{name}_ptr": "*fp32" for name in (*FLOATS, *(f"grad_{name}" for name in FLOATS))},
     **{f"{name}_ptr": "*i64" for name in ("view", "row", "column", "order", "bounds", "pixels")},
-    **{f"{name}_ptr": "*i64" for name in ("views", "listed", "offsets", "widths")},
-    **dict.fromkeys(("step", "first", "view_count", "height", "width", "count", "listed", "views"), "i32"),
-    **{"seed": "i64", "photos_ptr": "*u8", "rgba_ptr": "*fp32"},
+    **{f"{name}_ptr": "*i64" for name in ("views", "bits", "before", "offsets", "widths")},
+    **dict.fromkeys(("step", "first", "view_count", "height", "width", "count", "blocks", "views"), "i32"),
+    **dict.fromkeys(("seed", "low", "high"), "i64"),
+    **{"photos_ptr": "*u8", "rgba_ptr": "*fp32"},
 }
 
 
@@ -296,9 +342,9 @@ SIGNATURE = {
 def test_triton_budgets(target):
     from nerfkit.kernels.sample_rays import triton
 
-    for name in ("choose", "listed", "forward", "backward"):
+    for name in ("choose", "members", "forward", "backward"):
         kernel, constants = getattr(triton, f"{name}_kernel"), {"BLOCK": triton.BLOCK}
-        constants |= {"HALVINGS": 7} if name == "listed" else {}
+        constants |= {"BLOCK_HALVINGS": 21, "VIEW_HALVINGS": 7, "WORDS": 8} if name == "members" else {}
         ladder.check_budget(f"sample_rays.{name}", target, kernel, SIGNATURE, constants)
 
 

@@ -45,6 +45,15 @@ def test_no_cell_of_a_sphere_is_lost_and_few_are_too_many(resolution: int, sampl
     assert not keep[nearest > UNIT.radius + 0.15 + 0.045 * margin].any()
 
 
+def test_views_taken_a_few_at_a_time_carve_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    cameras = orbit(9)
+    masks = silhouettes(cameras, UNIT)
+    whole = carve(cameras, masks, 16, min_seen=5)
+    monkeypatch.setattr("nerfkit.scenes.hull.TOGETHER", 4)
+    assert 0 < whole.sum() < 16**3
+    assert torch.equal(carve(cameras, masks, 16, min_seen=5), whole)
+
+
 def test_cells_that_reach_behind_a_camera_are_not_carved_by_it() -> None:
     pose = torch.tensor([[[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0.4]]])  # it looks along -z
     cameras = Cameras(pose, torch.tensor([[4.0, 4.0, 32.0, 32.0]]), 64, 64)

@@ -35,7 +35,7 @@ def test_blender_folder_may_be_zipped(tmp_path: Path) -> None:
 
 
 def test_clock_gets_its_arguments(monkeypatch: pytest.MonkeyPatch, ball: Path) -> None:
-    given = {"resolution": 64, "background": "white", "holdout": 5}
+    given = {"resolution": 64, "background": "white", "holdout": 5, "memory_gb": 0.5}
     passed = given | {"frame": Frame()}
     scene = open_scene("kaolin", ball)
     monkeypatch.setattr(clock, "load", lambda root, **arguments: scene if (root, arguments) == (None, passed) else None)
