@@ -131,7 +131,8 @@ def _write_pictures(scene: Scene, folder: Path, names: list[str], mask: str) -> 
             known = scene.images.known(view).numpy(force=True)
             write_png(folder / mask.format(names[view]), known.astype(np.uint8) * 255)
 
-    in_threads(write, len(names), "writing photos")
+    for _ in in_threads(write, len(names), "writing photos"):
+        pass
     return masked
 
 
