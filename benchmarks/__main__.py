@@ -13,6 +13,7 @@ BENCHMARKS = {
     "runs": "train.py as a user starts it, on the project's clock and on real data; keeps metrics.json",
     "recipes": "the named experiments as a user starts them; keeps their metrics.json",
     "training": "samples a second through the whole training step",
+    "many_photos": "memory and time of thousands of photos",
     "busy": "training and refinement beside other programs that keep processors busy",
     "tutorial": "PyTorch3D's NeRF tutorial recipe against the default, at equal time",
     "pictures": "the README's pictures, from a run folder",

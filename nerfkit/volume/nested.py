@@ -88,10 +88,13 @@ def shell(cameras: Cameras, resolution: int, unit: float) -> Tensor:
     line = ((torch.arange(resolution) + 0.5) * 2 / resolution - 1) * unit
     middle = torch.cartesian_prod(line, line, line)  # (G^3, 3)
     seen = torch.zeros(len(middle), dtype=torch.bool)
+    unseen = torch.arange(len(middle))  # of thousands of cameras, the first ones see most cells
     for view, (height, width) in enumerate(cameras.sizes):
-        (pixels,), (depth,) = cameras[view].project(middle)  # (G^3, 2), (G^3,)
+        (pixels,), (depth,) = cameras[view].project(middle[unseen])  # (U, 2), (U,)
         frame = pixels.new_tensor([width, height])
-        seen |= (depth > 0) & ((pixels >= 0) & (pixels < frame)).all(-1)
+        sees = (depth > 0) & ((pixels >= 0) & (pixels < frame)).all(-1)
+        seen[unseen[sees]] = True
+        unseen = unseen[~sees]
     grid = seen.view(1, 1, *(resolution,) * 3).float()
     near = nn.functional.max_pool3d(grid, 3, stride=1, padding=1)[0, 0] > 0
     covered = (middle.abs().amax(-1) < unit / GROWTH).view(near.shape)
