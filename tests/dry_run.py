@@ -3,15 +3,15 @@
 Inside ``dry_run()`` whatever is made on or moved to "cuda" is a ``GpuTensor``. Operations on it run on the CPU, but
 
 - a CPU tensor among GPU tensors raises, as PyTorch and Triton would; a CPU number (0-dimensional) may go along;
-- Triton kernels run in the interpreter (``TRITON_INTERPRET=1`` before they are imported), whose float32 exponentials
-  and quotients are as far off as ``ex2.approx.f32`` and ``div.full.f32`` may be: 2 ulp;
+- Triton kernels run in the interpreter (``TRITON_INTERPRET=1`` before they are imported), whose arithmetic
+  ``tests/interpreter.py`` makes a GPU's;
+- PyTorch's products round float32 to tf32 where ``allow_tf32`` says so;
 - ``Counts`` has every operation that would launch a kernel, every launch of ours, and every wait for the device.
 
 What it cannot show: time, memory, the rounding of a GPU's instructions, races, and whether a kernel compiles.
 """
 
 import contextlib
-import math
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from tests.interpreter import arithmetic_of_a_gpu
 
 GPU = torch.device("cuda:0")
 ROOT = Path(__file__).parent.parent
@@ -37,6 +38,7 @@ NO_KERNEL |= {"_local_scalar_dense"}
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "equal"}
 WAITS |= {"bincount", "_linalg_check_errors"}
 COPIES = {"copy_", "_to_copy"}
+PRODUCTS = {"mm", "addmm", "bmm", "baddbmm"}  # their last two arguments are multiplied
 FROM_HOST = {torch.tensor, torch.as_tensor, Tensor.new_tensor}
 
 
@@ -97,6 +99,11 @@ def _plain(tensor: Tensor) -> Tensor:
         return torch.empty(0, dtype=tensor.dtype).set_(memory, tensor.storage_offset(), tensor.size(), tensor.stride())
 
 
+def _tf32(x: Tensor) -> Tensor:
+    """Float32 rounded to tf32's 10 bits behind the point."""
+    return ((x.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32) if x.dtype == torch.float32 else x
+
+
 class _Operations(TorchDispatchMode):
     """Runs, checks and counts the operations below autograd."""
 
@@ -115,6 +122,8 @@ class _Operations(TorchDispatchMode):
         if on_gpu:
             self._check(func, name, args, kwargs, tensors, leaves)
         with torch._C._DisableTorchDispatch():
+            if on_gpu and name in PRODUCTS and torch.backends.cuda.matmul.allow_tf32:
+                args = (*args[:-2], *(_tf32(t) for t in args[-2:]))
             out = func(*args, **kwargs)
         if not on_gpu or (name == "copy_" and not isinstance(args[0], GpuTensor)):
             return out
@@ -219,6 +228,11 @@ class _Calls(TorchFunctionMode):
             return _Move.apply(tensor, device.type == "cuda", self.counts)
 
 
+def fewer(number: int, dry: int) -> int:
+    """``number`` on a GPU and ``dry`` in a dry run: the interpreter takes a second for every hundred samples or so."""
+    return dry if isinstance(torch.empty(0, device="cuda"), GpuTensor) else number
+
+
 @contextlib.contextmanager
 def dry_run() -> Iterator[Counts]:
     """Inside the block "cuda" is a device, which ``Counts`` watches."""
@@ -263,34 +277,10 @@ def dry_run() -> Iterator[Counts]:
         yield counts
 
 
-def _off(result: np.ndarray, *arguments: np.ndarray) -> np.ndarray:
-    """Float32 results moved by 2 ulp, up or down as the arguments' bits say."""
-    with np.errstate(all="ignore"):
-        bits = sum(np.broadcast_to(a, result.shape).astype(np.float32).view(np.uint32) for a in arguments)
-        ulps = np.where(bits * np.uint32(2654435761) >> np.uint32(31), np.float32(2), np.float32(-2))
-        moved = result + ulps * np.spacing(np.abs(result))
-    whole = (result == np.rint(result)) | ~np.isfinite(result)  # powers of two, and what is no number, are exact
-    return np.where(whole, result, moved).astype(np.float32)
-
-
-def _exponential(x: np.ndarray) -> np.ndarray:
-    if x.dtype != np.float32:
-        return np.exp(x)
-    with np.errstate(all="ignore"):
-        y = x * np.float32(math.log2(math.e))
-        return _off(np.exp2(y), y)
-
-
-def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        found = np.divide(a, b)
-    return _off(found, a, b) if found.dtype == np.float32 else found
-
-
 @contextlib.contextmanager
 def _kernels_watched(counts: Counts) -> Iterator[None]:
     """Launches of interpreted kernels take GPU tensors alone, are counted, and compute as roughly as a GPU may."""
-    from triton.runtime.interpreter import GridExecutor, InterpreterBuilder
+    from triton.runtime.interpreter import GridExecutor
 
     launch = GridExecutor.__call__
 
@@ -303,9 +293,5 @@ def _kernels_watched(counts: Counts) -> Iterator[None]:
         with _nothing_watched():
             return launch(self, *args, **kwargs)
 
-    with (
-        mock.patch.object(GridExecutor, "__call__", checked),
-        mock.patch.object(InterpreterBuilder, "create_exp", lambda self, x: self.unary_op(x, _exponential)),
-        mock.patch.object(InterpreterBuilder, "create_fdiv", lambda self, a, b: self.binary_op(a, b, _quotient)),
-    ):
+    with mock.patch.object(GridExecutor, "__call__", checked), arithmetic_of_a_gpu():
         yield

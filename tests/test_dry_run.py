@@ -8,7 +8,8 @@ import torch
 
 from tests.dry_run import ROOT, GpuTensor, dry_run
 
-pytest.importorskip("triton", reason="Triton is not installed")
+triton = pytest.importorskip("triton", reason="Triton is not installed")
+import triton.language as tl  # noqa: E402  Triton is there
 
 
 def test_what_is_made_there_stays_there() -> None:
@@ -122,6 +123,40 @@ def test_kernels_take_tensors_of_the_device_alone() -> None:
         assert counts.triton == {"uniform_kernel": 1}
         with pytest.raises(ValueError, match="cannot be accessed from Triton"):
             uniform_kernel[(1,)](torch.empty(4), 1, 2, 3, 0, 4, PER=1, BLOCK=256)
+
+
+def test_products_are_tf32_where_that_is_allowed() -> None:
+    x = torch.tensor([[1 + 2.0**-12]])
+    for allowed in (True, False):
+        with dry_run():
+            torch.backends.cuda.matmul.allow_tf32 = allowed
+            try:
+                products = [torch.nn.functional.linear(y, y, b) for y in (x.cuda(), x) for b in (None, y.new_zeros(1))]
+            finally:
+                torch.backends.cuda.matmul.allow_tf32 = False
+            assert [product.item() > 1 for product in products] == [not allowed, not allowed, True, True]
+
+
+@triton.jit
+def product_kernel(x_ptr, y_ptr, out_ptr):
+    i = tl.arange(0, 16)
+    at = i[:, None] * 16 + i[None, :]
+    x = tl.load(x_ptr + at).to(out_ptr.dtype.element_ty)
+    y = tl.load(y_ptr + at).to(out_ptr.dtype.element_ty)
+    tl.store(out_ptr + at, tl.dot(x, y))
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_products_of_every_precision_are_those_of_rounded_numbers(dtype: torch.dtype) -> None:
+    """The interpreter alone multiplies the integers that bfloat16's bits are, and rounds to it toward zero."""
+    x, y = torch.randn(2, 16, 16, generator=torch.Generator().manual_seed(0))
+    with dry_run():
+        out = torch.empty(16, 16, dtype=dtype, device="cuda")
+        product_kernel[(1,)](x.cuda(), y.cuda(), out)
+        found = out.cpu()
+    expected = x.to(dtype).double() @ y.to(dtype).double()
+    torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(dtype).eps / 2, atol=1e-5)
 
 
 @pytest.mark.slow

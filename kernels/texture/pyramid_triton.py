@@ -13,7 +13,8 @@ SIZES = ("texels", "height", "width", "rows", "columns", "channels")
 @triton.jit
 def _tap(size, half, k, tap):
     """Weight of texel 2 k + ``tap`` in texel k of the next level, 0 if there is no such texel."""
-    share = tl.where(tap == 0, half - k, tl.where(tap == 1, half, k + 1)) * (1.0 / size)
+    inverse = tl.div_rn(1.0, size.to(tl.float32))  # of an approximate one every mean would be off, all the same way
+    share = tl.where(tap == 0, half - k, tl.where(tap == 1, half, k + 1)) * inverse
     even = tl.where(tap < 2, 0.5, 0.0)
     weight = tl.where(size % 2 == 0, even, share)
     weight = tl.where(size == 1, tl.where(tap == 0, 1.0, 0.0), weight)

@@ -1,8 +1,10 @@
 """How wrong a GPU's exponential and quotient may make a result: the error analysis behind the bounds on a GPU.
 
-Triton turns ``tl.exp`` of a float32 into ``ex2.approx.f32`` of x log2(e), and ``/`` into ``div.full.f32``. CUDA's
-documentation gives either 2 ulp, 2^-22 of the result at most; the product x log2(e) has one rounding of its own and one
-of the constant, 2^-24 |x| each. So, relative to each result,
+Triton turns ``tl.exp`` of a float32 into ``ex2.approx.f32`` of x log2(e), and ``/`` into ``div.full.f32``. The PTX ISA
+(9.7.3) gives either 2 ulp over the full range, 2^-22 of the result at most, counted from the correctly rounded result,
+whose own half ulp PyTorch's error has as well. The product x log2(e) has one rounding of its own, 2^-24 |x|, and one of
+the constant, 0.22 2^-24 |x|; ``__expf``, the same two instructions, is documented with 2 + 1.173 |x| ulp, an ulp
+being 2^-24 to 2^-23 of the result. So, relative to each result,
 
     exp(x)          E(x) = 2^-22 + 2^-23 |x|
     a / b           Q = 2^-22

@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from nerfkit.kernels import use
 from nerfkit.kernels.rasterize import rasterize
+from tests.dry_run import fewer
 from tests.kernels import ladder
 from tests.kernels.test_rasterize import FACE, homogeneous, soup
 
@@ -166,17 +167,18 @@ def test_gpu(views, count, height, width):
 @pytest.mark.usefixtures("poison")
 def test_gpu_equals_the_cpu_at_full_size():
     """60,000 small faces and a few that fill the picture, 700 x 900, two meshes."""
+    count, height, width = fewer(60_000, 600), fewer(700, 70), fewer(900, 90)
     generator = torch.Generator().manual_seed(13)
-    center = torch.rand(2, 60_000, 1, 2, generator=generator) * 900
-    xy = center + 8 * torch.rand(2, 60_000, 3, 2, generator=generator) - 4
-    xy[:, ::20_000] = 3000 * torch.rand(2, 3, 3, 2, generator=generator) - 1000
-    w = 1 + torch.rand(2, 60_000, 3, 1, generator=generator)
+    center = torch.rand(2, count, 1, 2, generator=generator) * width
+    xy = center + 8 * torch.rand(2, count, 3, 2, generator=generator) - 4
+    xy[:, :: count // 3] = 10 * width / 3 * torch.rand(2, 3, 3, 2, generator=generator) - 10 * width / 9
+    w = 1 + torch.rand(2, count, 3, 1, generator=generator)
     points = torch.cat([xy * w, w], -1).view(2, -1, 3)
-    faces = torch.arange(180_000).view(60_000, 3)
+    faces = torch.arange(3 * count).view(count, 3)
     faces = torch.stack([faces, faces.flip(0)])
     faces[1, ::7] = -1
-    device = outputs_and_gradient("triton", points.cuda(), faces.cuda(), 700, 900)
-    host = outputs_and_gradient("cpu", points, faces, 700, 900)
+    device = outputs_and_gradient("triton", points.cuda(), faces.cuda(), height, width)
+    host = outputs_and_gradient("cpu", points, faces, height, width)
     assert torch.equal(device[0].cpu(), host[0])
     assert_close(device[1].cpu(), host[1], rtol=1e-6, atol=1e-6)
     assert_close(device[2].cpu(), host[2], rtol=1e-6, atol=0)

@@ -12,6 +12,7 @@ from nerfkit.kernels import use
 from nerfkit.kernels.rasterize import rasterize
 from nerfkit.raster import rasterize as rasterize_mesh
 from nerfkit.studio.renderer import Surface, project, render
+from tests.dry_run import fewer
 
 
 def torus(rings, sides):
@@ -74,11 +75,12 @@ def test_interpreted_silhouette_and_depth():
 
 @pytest.mark.gpu
 def test_gpu_silhouette_and_depth():
-    vertices, faces = torus(120, 50)
-    cameras = cameras_around(190, 230)
+    vertices, faces = torus(fewer(120, 40), fewer(50, 20))
+    height, width = fewer(190, 80), fewer(230, 90)
+    cameras = cameras_around(height, width)
     truth = render(Surface(vertices, faces), cameras, samples=1)
     points = torch.tensor(np.stack([project(vertices.astype(np.float64), cameras, view, 1) for view in range(2)]))
-    face, _, depth = (x.cpu().numpy() for x in rasterize(points.cuda(), torch.tensor(faces).cuda(), 190, 230))
+    face, _, depth = (x.cpu().numpy() for x in rasterize(points.cuda(), torch.tensor(faces).cuda(), height, width))
     hit = truth.coverage > 0
     assert (face >= 0)[hit].mean() > 0.9999
     assert ((face >= 0) == hit).mean() > 0.9999

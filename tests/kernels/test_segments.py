@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.dry_run import fewer
 from tests.kernels import ladder
 
 segments = pytest.importorskip("nerfkit.kernels.segments", reason="Triton is not installed")
@@ -119,11 +120,12 @@ def test_gpu(case):
 
 @pytest.mark.gpu
 def test_gpu_one_long_segment_among_short_ones():
+    long, short = fewer(200_000, 20_000), fewer(50_000, 5000)
     generator = torch.Generator().manual_seed(5)
-    keys = torch.cat([torch.zeros(200_000, dtype=torch.int64), torch.arange(50_000)])
+    keys = torch.cat([torch.zeros(long, dtype=torch.int64), torch.arange(short)])
     keys = keys[torch.randperm(len(keys), generator=generator)]
     values = torch.randn(len(keys), 12, generator=generator)
-    expected = torch.zeros(50_000, 12, dtype=torch.float64).index_add_(0, keys, values.double())
-    result = segments.segment_sum(values.cuda(), keys.cuda(), 50_000)
+    expected = torch.zeros(short, 12, dtype=torch.float64).index_add_(0, keys, values.double())
+    result = segments.segment_sum(values.cuda(), keys.cuda(), short)
     torch.testing.assert_close(result.double().cpu(), expected, rtol=1e-6, atol=1e-5)
-    assert torch.equal(result, segments.segment_sum(values.cuda(), keys.cuda(), 50_000))
+    assert torch.equal(result, segments.segment_sum(values.cuda(), keys.cuda(), short))
