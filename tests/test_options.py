@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from nerfkit import describe, options, recipes, store
@@ -225,6 +226,7 @@ def other_field() -> Any:
 
     yield OtherOptions
     del FIELDS["other"]
+    ConfigStore.instance().repo["field"].pop("other.yaml", None)
 
 
 @pytest.mark.slow
