@@ -1,4 +1,4 @@
-"""Cameras corrected beside the field: their frame is held, pieces add up, they are found, saved and gone on with."""
+"""What is learned beside the field: the cameras' frame is held, pieces add up, cameras are found, a resume goes on."""
 
 import math
 from dataclasses import replace
@@ -86,7 +86,8 @@ def test_pieces_of_a_batch_add_up(scene: Scene) -> None:
 
 def test_a_resumed_fit_goes_on_with_them(scene: Scene) -> None:
     def fit() -> FieldFit:
-        options = TrainerOptions(max_seconds=None, max_steps=9, samples=512, poses="on", focal="shared")
+        learned = {"exposure": "on", "poses": "on", "focal": "shared"}
+        options = TrainerOptions(max_seconds=None, max_steps=9, samples=512, **learned)
         return FieldFit(build_model(scene), scene, options)
 
     whole, first, second = fit(), fit(), fit()

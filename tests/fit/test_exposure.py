@@ -8,8 +8,6 @@ import torch
 
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.exposure import Exposure, aligned
-from nerfkit.fit.field import FieldFit
-from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.scenes import Scene, open_scene
 from nerfkit.scenes.photos import Photos
 from tests.fit.test_field import new_fit
@@ -71,24 +69,3 @@ def test_photos_of_different_exposures_are_told_apart(scene: Scene, tmp_path: Pa
             found = fit.corrections.exposure(gray, torch.ones(16), torch.arange(16)).detach() / gray
     assert psnr["on"] > psnr["off"] + 1
     assert (found.mean(1) / gain)[scene.train].std() < 0.7 * gain[scene.train].std()
-
-
-def test_a_resumed_fit_goes_on_with_them(scene: Scene) -> None:
-    from nerfkit.fit.build import build_model
-
-    def fit() -> FieldFit:
-        options = TrainerOptions(max_seconds=None, max_steps=9, samples=512, exposure="on")
-        return FieldFit(build_model(scene), scene, options)
-
-    whole, first, second = fit(), fit(), fit()
-    for _ in range(4):
-        whole.step()
-        first.step()
-    second.load_state_dict(first.state_dict())
-    for _ in range(2):
-        whole.step()
-        second.step()
-    assert whole.corrections.exposure is not None
-    assert second.corrections.exposure is not None
-    assert torch.equal(whole.corrections.exposure.log_gain, second.corrections.exposure.log_gain)
-    assert whole.corrections.exposure.log_gain.abs().max() > 0
