@@ -12,8 +12,8 @@ from nerfkit.fit.exposure import RATE, Exposure
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.scenes.scene import Scene
 
-POSE_RATE = 0.3  # of the field's learning rate, for twists in normalized units and radians
-POSE_WEIGHT = 0.01  # of the twists' squares, against a loss of colors in [0,1]
+POSE_RATE = 0.1  # of the field's learning rate, for twists in normalized units and radians
+POSE_WEIGHT = 1.0  # of the twists' squares, against a loss of colors in [0,1]
 
 
 class CameraRefinement(nn.Module):
