@@ -36,7 +36,7 @@ quick: $(STAMP)
 gpu: $(STAMP)
 	$(BIN)/python -m benchmarks gpu $(if $(OUT),--out $(OUT))
 
-# The same tests where there is none: tests/dry_run.py. The interpreter takes an hour or more.
+# The same tests where there is none: tests/dry_run.py. The interpreter takes half an hour or more.
 gpu-dry: $(STAMP)
 	$(BIN)/python -m pytest -m gpu --gpu-dry -n auto --dist worksteal
 	NERFKIT_SLOWEST=1 $(BIN)/python -m pytest tests/fit/test_refine_device.py

@@ -16,7 +16,7 @@ BENCHMARKS = {
     "many_photos": "memory and time of thousands of photos",
     "busy": "training and refinement beside other programs that keep processors busy",
     "tutorial": "PyTorch3D's NeRF tutorial recipe against the default, at equal time",
-    "pictures": "the README's pictures, from a run folder",
+    "pictures": "the documentation's pictures, from a run folder",
     "readme": "the README's table, from the saved results",
     "gpu": "on a GPU: the kernels' tests, then their times against PyTorch",
     "status": "which kernels have changed since they were last verified on a GPU",

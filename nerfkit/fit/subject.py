@@ -33,7 +33,7 @@ Density = Callable[[Tensor], Tensor]
 
 LIFT = 0.02  # above the plane, from where on anything counts; as all lengths here, of the region's half side
 BAND = 0.12  # how far a field's table may bulge
-SPARE = 0.05  # around the footprint
+SPARE = 0.03  # around the footprint
 CENTER = 0.4  # of the region's half side: surface that far from the middle has a say in which part is the thing
 THICK = 2  # cells around its surface that belong to the thing
 POINTS = 300_000  # on its surface, many to a cell
@@ -64,8 +64,13 @@ def above(density: Density, plane: Plane, footprint: ConvexHull | None = None) -
 
 
 def footprint(mesh: Mesh, plane: Plane) -> ConvexHull:
-    """The convex hull of a mesh seen along the plane's normal, in the coordinates that ``_along`` gives."""
-    return ConvexHull((mesh.vertices.cpu() @ _along(plane)).numpy())
+    """The convex hull of a mesh's lowest ``BAND`` seen along the plane's normal, in coordinates that ``_along`` gives.
+
+    What is higher may lean out over the table that it stands on.
+    """
+    vertices = mesh.vertices.cpu()
+    height = vertices @ vertices.new_tensor(plane[:3])
+    return ConvexHull((vertices[height < height.min() + BAND] @ _along(plane)).numpy())
 
 
 def _along(plane: Plane) -> Tensor:

@@ -78,6 +78,15 @@ def test_density_counts_above_the_plane_and_close_to_it_below_what_stands_out() 
     assert cut(beside).tolist() == [0, 0, 1]
 
 
+def test_the_table_under_an_overhang_is_not_what_stands_on_it() -> None:
+    thing = ball((0.6, 0.6, 0.6))
+    thing = replace(thing, vertices=thing.vertices + (PLANE[3] + 0.7) * UP)  # touches the table at a point, nearly
+    cut = above(lambda points: torch.ones(len(points)), PLANE, footprint(thing, PLANE))
+    foot = (PLANE[3] + 0.5 * BAND) * UP
+    side = torch.nn.functional.normalize(torch.linalg.cross(UP, torch.tensor([1.0, 0, 0])), dim=0)
+    assert cut(torch.stack([foot, foot + 0.2 * side, foot + 0.5 * side])).tolist() == [1, 1, 0]
+
+
 def test_the_part_in_the_middle() -> None:
     small, large = ball((0.2, 0.2, 0.2)), ball((0.6, 0.6, 0.6))
     vertices = torch.cat([small.vertices, large.vertices * 0.5 + torch.tensor([0.9, 0, 0])])
