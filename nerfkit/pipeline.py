@@ -28,10 +28,8 @@ def run(config: TrainOptions) -> Path:
     """
     if config.recipe is not None:
         return _run_recipe(config)
-    if "field" not in config.stages and config.resume is None:
-        raise ConfigError(
-            "stages: without the field stage there must be a run to go on with: resume=OUTPUT/SCENE/DATE_TIME"
-        )
+    if config.resume is None:
+        _check_stages(config)
     device = pick_device(config.device)
     config.field.check_device(device)
     config.threads = set_threads(config.threads)
@@ -74,6 +72,25 @@ def run(config: TrainOptions) -> Path:
         if error.errno and not error.filename:  # the log's and TensorBoard's writes do not say where
             error.filename = str(record.folder)
         raise
+
+
+def _check_stages(config: TrainOptions) -> None:
+    """Whether the stages of a new run make what they need.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    stages = config.stages
+    if "field" not in stages:
+        raise ConfigError(
+            "stages: without the field stage there must be a run to go on with: resume=OUTPUT/SCENE/DATE_TIME"
+        )
+    needs = {"refine": "refine" in stages, "export": "export" in stages and not config.export.cameras}
+    for name, needed in needs.items():
+        if needed and "extract" not in stages:
+            raise ConfigError(f"stages: {name} needs the mesh that extract makes; add extract to stages")
+    if "video" in stages and config.video.source == "mesh" and not {"extract", "export"} <= {*stages}:
+        raise ConfigError("video.source=mesh: it needs a mesh; add extract and export to stages")
 
 
 def _find_photos(config: TrainOptions) -> None:

@@ -45,25 +45,21 @@ def load_fit(
     return fit
 
 
-def mesh_file(record: Run, name: str, stage: str) -> Path:
-    """The file of that ``name`` in the run's folder ``mesh``.
-
-    Raises:
-        CheckpointError: it is not there; the message names the ``stage`` that makes it.
-    """
-    path = record.folder / "mesh" / name
-    if not path.exists():
-        raise CheckpointError(f"{path}: not there yet; add {stage} to stages")
-    return path
-
-
-def load_coarse(record: Run, scene: Scene) -> Mesh:
-    """The run's mesh before refinement, in normalized units.
+def coarse_file(record: Run) -> Path:
+    """The run's mesh before refinement.
 
     Raises:
         CheckpointError: there is none.
     """
-    return load_mesh(mesh_file(record, "coarse.ply", "extract")).transformed(scene.normalization.apply)
+    path = record.folder / "mesh" / "coarse.ply"
+    if not path.exists():
+        raise CheckpointError(f"{path}: not there yet; add extract to stages")
+    return path
+
+
+def load_coarse(record: Run, scene: Scene) -> Mesh:
+    """The same, in normalized units."""
+    return load_mesh(coarse_file(record)).transformed(scene.normalization.apply)
 
 
 def exported(record: Run) -> Path | None:

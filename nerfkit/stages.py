@@ -9,7 +9,7 @@ import torch
 
 from nerfkit.config import STAGES, TrainOptions
 from nerfkit.errors import CheckpointError
-from nerfkit.export_stage import export_cameras, export_mesh
+from nerfkit.export_stage import export, has_mesh
 from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh
@@ -18,7 +18,7 @@ from nerfkit.fit.specular import Specular
 from nerfkit.mesh.files.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import refine_stage
-from nerfkit.results import exported, load_coarse, load_fit, mesh_file, new_fit, source_of
+from nerfkit.results import coarse_file, load_coarse, load_fit, new_fit, source_of
 from nerfkit.runs.folder import Run, has_checkpoint
 from nerfkit.scenes.record import record as record_scene, recorded
 from nerfkit.scenes.scene import Scene
@@ -50,8 +50,11 @@ class Stages:
                 f"({before.normalization}, {self.scene.normalization}); keep scene.root, scene.center and scene.radius"
             )
         self._have_fit()
-        if "extract" not in stages and ("refine" in stages or ("export" in stages and exported(self.record) is None)):
-            mesh_file(self.record, "coarse.ply", "extract")
+        if "extract" not in stages:
+            if "refine" in stages:
+                coarse_file(self.record)
+            elif "export" in stages:
+                has_mesh(self.config.export, self.record)
         if "video" in stages and "export" not in stages:
             pick_source(folder, self.config.video.source)
 
@@ -140,10 +143,7 @@ class Stages:
         self.refined, self.specular = refine_stage(self.coarse, fit.average, self.config, self.scene, self.record)
 
     def _export(self) -> None:
-        mesh = self.refined or self.coarse
-        specular = None if self.refined is None else self.specular
-        export_mesh(mesh, specular, self.config.export, self.scene, self.record)
-        export_cameras(self.config.export, self.scene, self.record)
+        export(self.refined or self.coarse, self.specular, self.config.export, self.scene, self.record)
 
     def _video(self) -> None:
         o, folder = self.config.video, self.record.folder

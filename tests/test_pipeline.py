@@ -17,7 +17,7 @@ from nerfkit.config import STAGES
 from nerfkit.errors import CheckpointError, ConfigError, SceneError
 from nerfkit.export_stage import EXPORTS
 from nerfkit.fit.build import load_scene
-from nerfkit.mesh.files.io import load_mesh
+from nerfkit.mesh.files.io import FORMATS, load_mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.results import source_of
 from nerfkit.runs import checkpoints
@@ -193,16 +193,16 @@ def test_exports_at_any_scale_and_place_come_back(views: Path, tmp_path: Path, p
     stages = Stages(config, scene, record, torch.device("cpu"))
     ball = icosphere(2, 0.8).without_appearance()
     stages.coarse = ball
-    for scale, formats in ((1000.0, ["glb", "obj", "ply"]), (0.01, ["ply"]), (1.0, ["obj"])):  # all of a mesh's files
+    for scale, formats in ((1000.0, [*FORMATS]), (0.01, ["ply"]), (1.0, ["obj"])):  # all of a mesh's files
         stages.scene = replace(scene, meters=0.21 if scale == 0.01 else None)
         config.export.scale, config.export.formats = scale, formats
         scale *= stages.scene.meters or 1
         stages._export()
         stages.coarse = None  # the next one starts from the file
-        for name in ("mesh.glb", "mesh.obj", "mesh.ply"):
-            mesh = load_mesh(record.folder / "mesh" / name)
+        for end in FORMATS:
+            mesh = load_mesh(record.folder / "mesh" / f"mesh.{end}")
             expected = scale * units.invert(ball.vertices.double())
-            assert (mesh.positions - expected).abs().max() < 1e-6 * scale, name
+            assert (mesh.positions[mesh.faces] - expected[ball.faces]).abs().max() < 1e-6 * scale, end
             assert len(mesh.positions[:, 2].unique()) > 20
         shown, _ = source_of("mesh", record, scene, lambda: pytest.fail("no field is asked for"), CPU)
         assert (shown.mesh.vertices - ball.vertices).abs().max() < 1e-5
@@ -227,13 +227,16 @@ def test_a_length_makes_the_files_metric(run_folder: Path) -> None:
     assert "1 unit = 0.5 m" in (run_folder / "log.txt").read_text()
     pipeline.run(resume.resumed(run_folder, [f"resume={run_folder}", "stages=[export]", "scene.length=null"]))
     torch.testing.assert_close(load_mesh(run_folder / "mesh" / "mesh.glb").vertices, before, rtol=1e-5, atol=1e-5)
+    assert json.loads((run_folder / "metrics.json").read_text())["export"] == {"scale": 1.0, "meters_per_unit": None}
 
 
-def test_stages_without_a_field_need_a_run(views: Path, tmp_path: Path) -> None:
-    config = options.compose("train", [*TINY, f"scene.root={views}", "stages=[refine]", f"output={tmp_path / 'out'}"])
-    with pytest.raises(ConfigError, match="resume="):
-        pipeline.run(config)
-    assert not (tmp_path / "out").exists()
+def test_cameras_of_a_run_without_a_mesh(run_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "field_only"
+    shutil.copytree(run_folder, folder)
+    shutil.rmtree(folder / "mesh")
+    pipeline.run(resume.resumed(folder, [f"resume={folder}", "stages=[export]", "export.cameras=[colmap]"]))
+    assert len(open_scene("auto", folder / "cameras" / "colmap").images) == 12
+    assert not (folder / "mesh").exists()
 
 
 def test_resume_without_a_checkpoint(tmp_path: Path) -> None:
