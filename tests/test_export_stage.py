@@ -25,6 +25,7 @@ from tests.scenes.builders import ring, write_kaolin
 
 UNITS = Similarity(0.5, (0.0, 1.0, 0.0))
 BALL = icosphere(1, 0.8).without_appearance()  # 3.2 of the scene's own units wide
+CPU = torch.device("cpu")
 LENGTH = 0.25  # meters a unit, where it is known
 
 
@@ -71,6 +72,23 @@ def test_every_format_has_the_same_units(scene: Scene, record: Run, meters: floa
     assert stage.HasAuthoredMetadata("metersPerUnit") and UsdGeom.GetStageMetersPerUnit(stage) == 1
 
 
+@pytest.mark.parametrize("place", [0.0, 4649776.3])
+def test_any_scale_and_place_come_back(scene: Scene, record: Run, place: float) -> None:
+    """Another scale, once more from the file alone, in a scene with z up, here and at coordinates of a map."""
+    units = Similarity(2.0, (-2 * place, 0.5, -2 * place))
+    ball, new = icosphere(2, 0.8).without_appearance(), True
+    for scale, meters, formats in ((1000.0, None, [*FORMATS]), (0.01, 0.21, ["ply"]), (1.0, None, ["obj"])):
+        there = replace(scene, normalization=units, up=(0.0, 0.0, 1.0), meters=meters)
+        export(ball if new else None, None, ExportOptions(formats=formats, scale=scale), there, record)
+        new, scale = False, scale * (meters or 1)
+        for end in FORMATS:  # all of a mesh's files
+            mesh = load_mesh(record.folder / "mesh" / f"mesh.{end}")
+            expected = scale * units.invert(ball.vertices.double())
+            assert (mesh.positions[mesh.faces] - expected[ball.faces]).abs().max() < 1e-6 * scale, end
+        shown, _ = source_of("mesh", record, there, lambda: pytest.fail("no field is asked for"), CPU)
+        assert (shown.mesh.vertices - ball.vertices).abs().max() < 1e-5
+
+
 def test_a_length_that_is_taken_back_is_no_longer_stated(scene: Scene, record: Run) -> None:
     wanted = ExportOptions(formats=["ply"])
     for meters in (LENGTH, None):
@@ -91,7 +109,7 @@ def test_an_stl_is_said_to_be_printable_or_not(scene: Scene, record: Run, faces:
 def test_a_run_with_an_stl_alone_goes_on_from_it(scene: Scene, record: Run) -> None:
     export(BALL, None, ExportOptions(formats=["stl"], scale=10.0), scene, record)
     assert exported(record) == record.folder / "mesh" / "mesh.stl"
-    shown, _ = source_of("mesh", record, scene, lambda: pytest.fail("no field is asked for"), torch.device("cpu"))
+    shown, _ = source_of("mesh", record, scene, lambda: pytest.fail("no field is asked for"), CPU)
     assert (shown.mesh.vertices[shown.mesh.faces] - BALL.vertices[BALL.faces]).abs().max() < 1e-5
     export(None, None, ExportOptions(formats=["ply"]), scene, record)
     for end in ("ply", "stl"):

@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -17,19 +16,15 @@ from nerfkit.config import STAGES
 from nerfkit.errors import CheckpointError, ConfigError, SceneError
 from nerfkit.export_stage import EXPORTS
 from nerfkit.fit.build import load_scene
-from nerfkit.mesh.files.io import FORMATS, load_mesh
-from nerfkit.mesh.shapes import icosphere
-from nerfkit.results import source_of
+from nerfkit.mesh.files.io import load_mesh
 from nerfkit.runs import checkpoints
-from nerfkit.runs.folder import Run, find
+from nerfkit.runs.folder import find
 from nerfkit.scenes import open_scene
 from nerfkit.scenes.record import recorded
-from nerfkit.scenes.scene import Similarity
 from nerfkit.stages import Stages
 from tests.scenes.builders import Sphere, ring, write_kaolin
 from tests.scenes.test_develop import write
 
-CPU = torch.device("cpu")
 pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
 
 TINY = [
@@ -181,32 +176,6 @@ def test_files_of_an_earlier_mesh_do_not_stay(run_folder: Path) -> None:
     pipeline.run(resume.resumed(run_folder, words))  # the same mesh once more
     assert exported(run_folder) == {"mesh.ply", "mesh.obj", "mesh.blend"}
     (mesh / "mesh.blend").unlink()
-
-
-@pytest.mark.parametrize("place", [0.0, 4649776.3])
-def test_exports_at_any_scale_and_place_come_back(views: Path, tmp_path: Path, place: float) -> None:
-    """Another scale, once more from the file alone, in a scene with z up, here and at coordinates of a map."""
-    config = options.compose("train", [*TINY, f"scene.root={views}", f"output={tmp_path}", "export.scale=1000"])
-    units = Similarity(2.0, (-2 * place, 0.5, -2 * place))
-    scene = replace(load_scene(config), normalization=units, up=(0.0, 0.0, 1.0))
-    record = Run.create(tmp_path, "sphere", config)
-    stages = Stages(config, scene, record, torch.device("cpu"))
-    ball = icosphere(2, 0.8).without_appearance()
-    stages.coarse = ball
-    for scale, formats in ((1000.0, [*FORMATS]), (0.01, ["ply"]), (1.0, ["obj"])):  # all of a mesh's files
-        stages.scene = replace(scene, meters=0.21 if scale == 0.01 else None)
-        config.export.scale, config.export.formats = scale, formats
-        scale *= stages.scene.meters or 1
-        stages._export()
-        stages.coarse = None  # the next one starts from the file
-        for end in FORMATS:
-            mesh = load_mesh(record.folder / "mesh" / f"mesh.{end}")
-            expected = scale * units.invert(ball.vertices.double())
-            assert (mesh.positions[mesh.faces] - expected[ball.faces]).abs().max() < 1e-6 * scale, end
-            assert len(mesh.positions[:, 2].unique()) > 20
-        shown, _ = source_of("mesh", record, scene, lambda: pytest.fail("no field is asked for"), CPU)
-        assert (shown.mesh.vertices - ball.vertices).abs().max() < 1e-5
-    record.close()
 
 
 def test_cameras_of_a_run_are_a_scene(run_folder: Path) -> None:

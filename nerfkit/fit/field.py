@@ -117,8 +117,7 @@ class FieldFit:
         rate = self.learning_rate(share)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
-        wanted = o.rays or progress.rays
-        cameras = self.corrections.cameras()
+        wanted, cameras = o.rays or progress.rays, self.corrections.cameras()
         if o.views_per_step:
             drawn = self.pixels.draw_from_views(self.seed, number, wanted, o.views_per_step, cameras=cameras)
         else:
