@@ -25,11 +25,11 @@ def export(new: Mesh | None, specular: Specular | None, options: ExportOptions, 
     Raises:
         CheckpointError: the run has no mesh, and no cameras are asked for.
     """
-    if new is None and not has_mesh(options, record):
+    if options.formats and (new is not None or has_mesh(options, record)):
+        export_mesh(new, specular, options, scene, record)
+    else:
         reason = "add extract to stages for a mesh" if options.formats else "export.formats=null"
         record.log(f"no mesh is written: {reason}")
-    else:
-        export_mesh(new, specular, options, scene, record)
     export_cameras(options, scene, record)
 
 
