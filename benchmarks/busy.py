@@ -44,8 +44,8 @@ def rates(seconds: float) -> dict[str, float]:
     from nerfkit.fit.refine_options import RefineOptions
     from nerfkit.mesh.shapes import icosphere
     from nerfkit.options import compose
-    from nerfkit.pipeline import new_fit
     from nerfkit.raster import render
+    from nerfkit.results import new_fit
     from nerfkit.runs.folder import Run
     from nerfkit.runs.threads import set_threads
 

@@ -17,7 +17,7 @@ from nerfkit.fit.build import load_scene
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.metrics import psnr
 from nerfkit.options import compose
-from nerfkit.pipeline import new_fit
+from nerfkit.results import new_fit
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 

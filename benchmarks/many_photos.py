@@ -22,7 +22,7 @@ from benchmarks import measure
 from nerfkit.cameras import look_at
 from nerfkit.fit.build import load_scene
 from nerfkit.options import compose
-from nerfkit.pipeline import new_fit
+from nerfkit.results import new_fit
 from nerfkit.runs.folder import Run
 from nerfkit.runs.progress import track
 from nerfkit.runs.threads import set_threads

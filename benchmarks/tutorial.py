@@ -10,7 +10,7 @@ from benchmarks import measure
 from nerfkit.fit.build import load_scene
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.options import compose
-from nerfkit.pipeline import new_fit
+from nerfkit.results import new_fit
 from nerfkit.runs.folder import Run
 from nerfkit.runs.threads import set_threads
 

@@ -24,7 +24,11 @@ class ExportOptions(Options):
 
     group: ClassVar[str] = "export"
 
-    formats: list[str] = option(["glb", "obj", "ply"], "in the scene's own units", choices=("glb", "obj", "ply"))
+    formats: list[str] | None = option(
+        ["glb", "obj", "ply"],
+        "in the scene's own units, or in meters with scene.length; stl, for printing, has no colors",
+        choices=("glb", "obj", "ply", "stl"),
+    )
     scale: float = option(1.0, "multiplies the coordinates of these files, such as 1000 from meters to mm", above=0)
     cameras: list[str] = option(
         [], "folders of undistorted photos with their cameras, RUN/cameras/FORMAT", choices=tuple(WRITERS)
@@ -62,6 +66,8 @@ class TrainOptions(Options):
 
     def check(self) -> None:
         super().check()
+        written = self.recipe is not None or "export" not in self.stages or self.export.formats or self.export.cameras
+        self.export.expect("formats", bool(written), "some of glb, obj, ply, stl, or export.cameras to be written")
         counted = self.recipe is None or self.seed <= MOST_SEED_OF_A_RECIPE
         self.expect("seed", counted, "a whole number from 0 to 2^62 - 1, as recipes count on from it")
 

@@ -2,17 +2,18 @@
 
 import math
 import time
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from nerfkit.config import TrainOptions
 from nerfkit.fit.extract import cutting_plane, surface_colors
 from nerfkit.fit.refine import refine_mesh
-from nerfkit.fit.refine_measure import evaluate_mesh
+from nerfkit.fit.refine_measure import evaluate_mesh, picture
 from nerfkit.fit.refine_targets import field_depth
 from nerfkit.fit.specular import Specular
 from nerfkit.fit.specular_fit import fit_specular
-from nerfkit.fit.subject import alone, masked
+from nerfkit.fit.subject import alone, doubt, masked
 from nerfkit.fit.texels import texel_looks
 from nerfkit.mesh.bake import texel_map
 from nerfkit.mesh.files.io import load_mesh
@@ -38,6 +39,7 @@ LABELS = {
     "self_intersections": "self-intersections",
 }
 UNITS = {"chamfer": 100}
+FIELD, OUTLINE = "field", "outline"  # where the masks of unmasked photos are from
 
 
 def refine_stage(
@@ -52,10 +54,12 @@ def refine_stage(
         coarse: with vertex colors, in normalized units.
     """
     o, seed, coarse = config.refine, config.seed, coarse.to(model.device)
+    masks: str | None = None
     if scene.unbounded and isinstance(model.sampler, NestedSampler):
         model = alone(model, coarse, cutting_plane(scene, config.extract))
-        scene = masked(scene, model)
-        record.log("the photos have no masks: the field's own opacity of the object takes their place")
+        scene, masks = _with_masks(scene, model, coarse, config, record)
+        if masks == OUTLINE:
+            o = replace(o, vertex_rate=0.0, geometry=0.0, depth_weight=0.0)
     before = evaluate_mesh(coarse, scene, scene.test)
     start = time.perf_counter()
 
@@ -85,12 +89,36 @@ def refine_stage(
         "unseen_texels": None if math.isnan(unseen) else round(unseen, 5),
         "specular": highlights,
         "coarse": {key: value for key, value in before.items() if key != "views"} | _surface(coarse, scene),
+        "masks": masks,
     }
+    if masks == OUTLINE:
+        for row in (found, found["coarse"], *found["views"]):
+            row.pop("mask_iou")  # the mesh's with itself
     record.update_metrics({"mesh": found})
     record.log(_table(found))
     if unseen > 0:
         record.log(f"texture: {100 * unseen:.2f} % of its texels are in no training photo; they are filled from around")
     return refined.to("cpu"), None if specular is None else specular.to("cpu")
+
+
+def _with_masks(
+    photos: Scene, model: RadianceModel, coarse: Mesh, config: TrainOptions, record: Run
+) -> tuple[Scene, str]:
+    """Photos without masks with those that the field of the thing alone gives, and where these are from.
+
+    Where that field is not sure, the coarse mesh's outline is taken: it has nothing to say about the mesh's shape.
+    """
+    record.log("the photos have no masks: the field's own opacity of the object takes their place")
+    memory = config.scene.memory_gb
+    scene = masked(photos, lambda view: model.render_view(photos.cameras, view).alpha, memory)
+    wrong = doubt(photos, scene, coarse)
+    if wrong is None:
+        return scene, FIELD
+    record.log(
+        f"note: {wrong}. So the mesh keeps its shape, its own outline masks the photos, and only the texture is "
+        "refined. A longer training (trainer.max_seconds) or more photos help"
+    )
+    return masked(photos, lambda view: picture(coarse, photos, view)[1], memory), OUTLINE
 
 
 def _surface(mesh: Mesh, scene: Scene) -> dict[str, Any]:

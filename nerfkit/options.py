@@ -92,14 +92,14 @@ def prepared(name: str, words: Sequence[str], sweep: bool = False) -> list[str]:
 def quoted(name: str, words: Sequence[str], sweep: bool = False) -> list[str]:
     """The words with the present names of keys, and with paths that Hydra and OmegaConf take letter for letter.
 
-    A single value for a list is a list of one; in a ``sweep`` it is one job's.
+    A single value for a list is a list of one, but null where that is allowed; in a ``sweep`` it is one job's.
     """
     register(with_recipes=any("experiment" in word or "recipe" in word for word in words))
     known, ready = declarations(COMMANDS[name]), []
     paths = {key for key, leaf in known.items() if leaf.declared.metadata.get("path")}
     several = tuple(f"{registry.group}." for registry in registries())  # there a key may be a list or not
-    lists = {k for k, leaf in known.items() if get_origin(type_of(leaf.made, leaf.declared)[0]) is list}
-    lists -= {key for key in lists if key.startswith(several)}
+    kinds = {k: type_of(leaf.made, leaf.declared) for k, leaf in known.items() if not k.startswith(several)}
+    lists = {key: optional for key, (kind, optional) in kinds.items() if get_origin(kind) is list}
     for word in words:
         key, equals, value = word.partition("=")
         bare = key.lstrip("+")
@@ -108,7 +108,8 @@ def quoted(name: str, words: Sequence[str], sweep: bool = False) -> list[str]:
             parts = value.split(",") if sweep and not os.path.exists(os.path.expanduser(value)) else [value]
             value = ",".join(map(_quoted, parts))
         elif present in lists and value and value[0] not in "[$'\"":
-            value = ",".join(f"[{one}]" for one in value.split(",")) if sweep else f"[{value}]"
+            parts = value.split(",") if sweep else [value]
+            value = ",".join(one if one == "null" and lists[present] else f"[{one}]" for one in parts)
         ready.append(key.removesuffix(bare) + present + equals + value)
     return ready
 

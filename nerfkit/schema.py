@@ -160,7 +160,8 @@ def expected(made: type[Options], declared: "Field[Any]") -> str:
     one = get_args(kind)[0] if get_origin(kind) is list else kind
     if declared.metadata.get("choices"):
         words = " or ".join(declared.metadata["choices"])
-        return f"some of {', '.join(declared.metadata['choices'])}" if one is not kind else words
+        words = f"some of {', '.join(declared.metadata['choices'])}" if one is not kind else words
+        return words + (", or null" if optional else "")
     limits = {key: bound for key, bound in declared.metadata.get("limits", {}).items() if bound is not None}
     words = "a path" if declared.metadata.get("path") else TYPES[one]
     if limits.keys() >= {"least", "most"}:

@@ -9,7 +9,7 @@ from nerfkit.words import parse, table, wants_help
 
 USAGE = """usage: python -m nerfkit synthesize MESH FOLDER KEY=VALUE ...
 
-Photos of a mesh (.obj, .glb or .ply) from all sides, with masks, depth, normals, cameras and the true surface:
+Photos of a mesh (.obj, .glb, .ply or .stl) from all sides, with masks, depth, normals, cameras and the true surface:
 FOLDER/kaolin for `train.py scene=kaolin scene.root=FOLDER/kaolin`, FOLDER/blender for `scene=blender`.
 """
 

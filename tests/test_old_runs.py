@@ -13,7 +13,7 @@ from nerfkit.fit.build import load_scene
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.specular import Specular
 from nerfkit.mesh.files.io import load_mesh
-from nerfkit.pipeline import new_fit
+from nerfkit.results import new_fit
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run
 from nerfkit.schema import default_of

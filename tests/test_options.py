@@ -121,6 +121,7 @@ def test_photos_are_not_the_clock_and_one_value_is_a_list_of_one() -> None:
     assert options.compose("train", ["scene.root=null"]).scene.name == "clock"
     assert options.compose("train", ["stages=field", "video.format=mp4,gif"]).stages == ["field"]
     assert options.compose("render", ["format=mp4,gif"]).format == ["mp4", "gif"]
+    assert options.compose("train", ["export.formats=null", "export.cameras=colmap"]).export.formats is None
     jobs = options.expand(options.prepared("render", ["format=mp4,gif", "frames=1,2"], sweep=True))
     assert jobs == [[f"format=[{name}]", f"frames={frames}"] for name in ("mp4", "gif") for frames in (1, 2)]
 

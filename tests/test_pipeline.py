@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -15,18 +14,17 @@ from omegaconf import OmegaConf
 from nerfkit import options, pipeline, resume
 from nerfkit.config import STAGES
 from nerfkit.errors import CheckpointError, ConfigError, SceneError
+from nerfkit.export_stage import EXPORTS
 from nerfkit.fit.build import load_scene
 from nerfkit.mesh.files.io import load_mesh
-from nerfkit.mesh.shapes import icosphere
 from nerfkit.runs import checkpoints
-from nerfkit.runs.folder import Run, find
+from nerfkit.runs.folder import find
 from nerfkit.scenes import open_scene
 from nerfkit.scenes.record import recorded
-from nerfkit.scenes.scene import Similarity
+from nerfkit.stages import Stages
 from tests.scenes.builders import Sphere, ring, write_kaolin
 from tests.scenes.test_develop import write
 
-CPU = torch.device("cpu")
 pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
 
 TINY = [
@@ -73,7 +71,7 @@ def test_a_run_leaves_what_the_contract_promises(run_folder: Path) -> None:
 def test_few_steps_in_the_given_seconds_are_noted(
     views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usual: float
 ) -> None:
-    monkeypatch.setattr(pipeline, "USUAL_RATE", usual)
+    monkeypatch.setattr("nerfkit.stages.USUAL_RATE", usual)
     words = ["scene=kaolin", f"scene.root={views}", "stages=[field]", "trainer.max_seconds=0.5", f"output={tmp_path}"]
     folder = pipeline.run(options.compose("train", words))
     assert ("a busy or slow machine. More: resume=" in (folder / "log.txt").read_text()) == (usual > 1)
@@ -168,7 +166,7 @@ def exported(folder: Path) -> set[str]:
 @pytest.mark.slow
 def test_files_of_an_earlier_mesh_do_not_stay(run_folder: Path) -> None:
     mesh = run_folder / "mesh"
-    for name in (*pipeline.EXPORTS, "mesh.blend"):
+    for name in (*EXPORTS, "mesh.blend"):
         (mesh / name).write_text("an earlier one")
     words = [f"resume={run_folder}", "stages=[extract,export]", "export.formats=[ply]"]
     pipeline.run(resume.resumed(run_folder, words))
@@ -178,32 +176,6 @@ def test_files_of_an_earlier_mesh_do_not_stay(run_folder: Path) -> None:
     pipeline.run(resume.resumed(run_folder, words))  # the same mesh once more
     assert exported(run_folder) == {"mesh.ply", "mesh.obj", "mesh.blend"}
     (mesh / "mesh.blend").unlink()
-
-
-@pytest.mark.parametrize("place", [0.0, 4649776.3])
-def test_exports_at_any_scale_and_place_come_back(views: Path, tmp_path: Path, place: float) -> None:
-    """Another scale, once more from the file alone, in a scene with z up, here and at coordinates of a map."""
-    config = options.compose("train", [*TINY, f"scene.root={views}", f"output={tmp_path}", "export.scale=1000"])
-    units = Similarity(2.0, (-2 * place, 0.5, -2 * place))
-    scene = replace(load_scene(config), normalization=units, up=(0.0, 0.0, 1.0))
-    record = Run.create(tmp_path, "sphere", config)
-    stages = pipeline._Stages(config, scene, record, torch.device("cpu"))
-    ball = icosphere(2, 0.8).without_appearance()
-    stages.coarse = ball
-    for scale, formats in ((1000.0, ["glb", "obj", "ply"]), (0.01, ["ply"]), (1.0, ["obj"])):  # all of a mesh's files
-        stages.scene = replace(scene, meters=0.21 if scale == 0.01 else None)
-        config.export.scale, config.export.formats = scale, formats
-        scale *= stages.scene.meters or 1
-        stages._export()
-        stages.coarse = None  # the next one starts from the file
-        for name in ("mesh.glb", "mesh.obj", "mesh.ply"):
-            mesh = load_mesh(record.folder / "mesh" / name)
-            expected = scale * units.invert(ball.vertices.double())
-            assert (mesh.positions - expected).abs().max() < 1e-6 * scale, name
-            assert len(mesh.positions[:, 2].unique()) > 20
-        shown, _ = pipeline._source("mesh", record, scene, lambda: pytest.fail("no field is asked for"), CPU)
-        assert (shown.mesh.vertices - ball.vertices).abs().max() < 1e-5
-    record.close()
 
 
 def test_cameras_of_a_run_are_a_scene(run_folder: Path) -> None:
@@ -224,13 +196,16 @@ def test_a_length_makes_the_files_metric(run_folder: Path) -> None:
     assert "1 unit = 0.5 m" in (run_folder / "log.txt").read_text()
     pipeline.run(resume.resumed(run_folder, [f"resume={run_folder}", "stages=[export]", "scene.length=null"]))
     torch.testing.assert_close(load_mesh(run_folder / "mesh" / "mesh.glb").vertices, before, rtol=1e-5, atol=1e-5)
+    assert json.loads((run_folder / "metrics.json").read_text())["export"] == {"scale": 1.0, "meters_per_unit": None}
 
 
-def test_stages_without_a_field_need_a_run(views: Path, tmp_path: Path) -> None:
-    config = options.compose("train", [*TINY, f"scene.root={views}", "stages=[refine]", f"output={tmp_path / 'out'}"])
-    with pytest.raises(ConfigError, match="resume="):
-        pipeline.run(config)
-    assert not (tmp_path / "out").exists()
+def test_cameras_of_a_run_without_a_mesh(run_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "field_only"
+    shutil.copytree(run_folder, folder)
+    shutil.rmtree(folder / "mesh")
+    pipeline.run(resume.resumed(folder, [f"resume={folder}", "stages=[export]", "export.cameras=[colmap]"]))
+    assert len(open_scene("auto", folder / "cameras" / "colmap").images) == 12
+    assert not (folder / "mesh").exists()
 
 
 def test_resume_without_a_checkpoint(tmp_path: Path) -> None:
@@ -244,13 +219,13 @@ def test_resume_without_a_checkpoint(tmp_path: Path) -> None:
 def test_ctrl_c_says_whether_there_is_something_to_go_on_with(
     views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, steps: int, advice: str
 ) -> None:
-    def stop(stages: pipeline._Stages) -> Path:
+    def stop(stages: Stages) -> Path:
         if steps:
             checkpoints.save(stages.record.folder, steps, {})
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "argv", ["nerfkit train"])
-    monkeypatch.setattr(pipeline._Stages, "run", stop)
+    monkeypatch.setattr(Stages, "run", stop)
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(options.compose("train", [*TINY, f"scene.root={views}", f"output={tmp_path}"]))
     said = capsys.readouterr().out.splitlines()[-1]

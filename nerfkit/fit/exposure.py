@@ -20,7 +20,8 @@ class Exposure(nn.Module):
 
     Args:
         count: N.
-        train: numbers of the photos that are trained on; the others keep the mean exposure.
+        train: numbers of the photos that are trained on; the others keep the mean exposure. Of no photo where the field
+            is done and keeps the exposure that it has: then no mean is taken out.
     """
 
     train_views: Tensor
@@ -29,11 +30,12 @@ class Exposure(nn.Module):
         super().__init__()
         self.log_gain = nn.Parameter(torch.zeros(count, 3))
         self.offset = nn.Parameter(torch.zeros(count, 3))
-        self.register_buffer("train_views", torch.tensor(train))
+        self.register_buffer("train_views", torch.tensor(train, dtype=torch.int64))
 
     def forward(self, color: Tensor, opacity: Tensor, view: Tensor) -> Tensor:
         """Colors (R,3) with opacities (R,) as the photos ``view`` (R,) have them."""
-        gain = (self.log_gain[view] - self.log_gain[self.train_views].mean(0)).exp()
+        mean = self.log_gain[self.train_views].mean(0) if len(self.train_views) else 0.0
+        gain = (self.log_gain[view] - mean).exp()
         return color * gain + opacity[:, None] * self.offset[view]
 
     def penalty(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, reduce
 from operator import add
 from typing import Any
@@ -14,8 +14,9 @@ from nerfkit.errors import CheckpointError
 from nerfkit.fit.average import RunningAverage
 from nerfkit.fit.corrections import Corrections
 from nerfkit.fit.field_options import TrainerOptions
+from nerfkit.fit.field_step import FIRST_RAYS, FieldProgress, Step
 from nerfkit.fit.legacy import upgraded
-from nerfkit.fit.loop import Callback, Progress, optimize
+from nerfkit.fit.loop import Callback, optimize
 from nerfkit.fit.pixels import TrainingPixels, TrainingRays
 from nerfkit.fit.preview import preview_field
 from nerfkit.fit.register import registered
@@ -28,43 +29,7 @@ from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
-FIRST_RAYS = 1024
 BEST = 30.0  # dB; a scene that cannot reach it for what is outside of its box is told so
-
-
-@dataclass
-class FieldProgress(Progress):
-    """Counts the ``samples`` evaluated, too, and knows how many ``rays`` the next step takes."""
-
-    samples: int = 0
-    rays: int = FIRST_RAYS
-
-
-@dataclass
-class Step:
-    """What one step did. The ``terms`` of the loss and the sum of ``squared`` color errors are still on the device.
-
-    The rays are drawn from ``share`` of the photos' pixels; the others have the mean squared error ``outside``.
-    """
-
-    terms: dict[str, Tensor]
-    squared: Tensor
-    learning_rate: float
-    rays: int
-    samples: int
-    share: float = 1.0
-    outside: float = 0.0
-
-    def logged(self) -> dict[str, float]:
-        """What to log of it, by tag. Waits for the device."""
-        values = {f"loss/{name}": term.item() for name, term in self.terms.items()}
-        error = self.share * self.squared.item() / (3 * self.rays) + (1 - self.share) * self.outside
-        return values | {
-            "train/psnr": -10 * math.log10(max(error, 1e-10)),  # of whole pictures
-            "train/learning_rate": self.learning_rate,
-            "train/rays": self.rays,
-            "train/samples": self.samples,
-        }
 
 
 class FieldFit:
@@ -152,8 +117,7 @@ class FieldFit:
         rate = self.learning_rate(share)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
-        wanted = o.rays or progress.rays
-        cameras = self.corrections.cameras()
+        wanted, cameras = o.rays or progress.rays, self.corrections.cameras()
         if o.views_per_step:
             drawn = self.pixels.draw_from_views(self.seed, number, wanted, o.views_per_step, cameras=cameras)
         else:

@@ -147,7 +147,8 @@ class Textured(Phase):
         unit, optimizer = (None, None) if before is None else (before.unit, before.vertex_optimizer)
         super().__init__(mesh, mesh.texture, targets, options, visibility, unit, optimizer)
         assert mesh.corner_uvs is not None
-        self.ties = Ties(mesh.corner_uvs, texel_looks(mesh, targets.scene))
+        tied = options.texture_smoothness > 0
+        self.ties = Ties(mesh.corner_uvs, texel_looks(mesh, targets.scene)) if tied else None
 
     def mesh(self) -> Mesh:
         """The mesh as it is now, with a texture."""
@@ -162,7 +163,7 @@ class Textured(Phase):
 
     def color_terms(self, views: int, pixels: Tensor) -> dict[str, Tensor]:
         """The ties of ``nerfkit.fit.texels``, in the unit of ``image``: sums over all photos, per pixel of theirs."""
-        if not self.options.texture_smoothness:
+        if self.ties is None:
             return {}
         of_all = pixels.clamp(min=1) * len(self.targets.scene.train) / views
         return {"texture": self.options.texture_smoothness * self.ties(self.colors) / of_all}

@@ -18,7 +18,7 @@ from nerfkit.volume.model import RadianceModel
 
 STEPS = 100
 RAYS = 256  # a step
-RATE = 0.003  # of Adam, for twists in normalized units and radians
+RATE = 0.003  # of Adam, for twists in normalized units and radians, logarithms of gains, and offsets
 HUBER = 0.1
 
 
@@ -45,7 +45,7 @@ def _pose(model: RadianceModel, scene: Scene, with_exposure: bool, steps: int) -
     pixels, delta = TrainingPixels(scene, model.sampler, device), CameraDelta(scene.cameras).to(device)
     if not pixels.chosen.size:
         return scene.cameras.camera_to_world[0]
-    exposure = Exposure(2, [1]).to(device) if with_exposure else None  # of this photo and of the mean one, which has 0
+    exposure = Exposure(1, []).to(device) if with_exposure else None
     learned = [*delta.parameters(), *(() if exposure is None else exposure.parameters())]
     optimizer = torch.optim.Adam(learned, lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -57,8 +57,6 @@ def _pose(model: RadianceModel, scene: Scene, with_exposure: bool, steps: int) -
         loss = pixel_loss(color, rendered.opacity, rays.rgba, background.expand(len(color), 3), HUBER)
         for parameter, gradient in zip(learned, torch.autograd.grad(loss.color, learned), strict=True):
             parameter.grad = gradient
-        if exposure is not None:
-            exposure.log_gain.grad[1] = 0  # type: ignore[index]
         optimizer.step()
         schedule.step()
     return delta.cameras().camera_to_world[0].detach()

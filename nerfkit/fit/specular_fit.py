@@ -69,7 +69,7 @@ class _Fit:
     ) -> None:
         assert mesh.texture is not None and mesh.corner_uvs is not None
         lobes, self.smoothness = options.specular_lobes, options.texture_smoothness
-        self.ties = Ties(mesh.corner_uvs, looks)
+        self.ties = Ties(mesh.corner_uvs, looks) if self.smoothness else None
         self.generator = torch.Generator().manual_seed(seed)
         self.uv, self.mirrored, self.rgb = _pixels(mesh, scene, views, self.generator)
         size, device = max(16, max(mesh.texture.shape[:2]) // 4), mesh.texture.device
@@ -92,17 +92,18 @@ class _Fit:
         chosen = torch.randint(len(self.uv), (min(BATCH, len(self.uv)),), generator=self.generator).to(self.uv.device)
         specular, uv = self._specular(), self.uv[chosen]
         shown = sample_texture(specular.diffuse, uv) + specular.light(uv, self.mirrored[chosen])
-        loss = (shown - self.rgb[chosen].float() / 255).abs().mean()
-        tied = self.smoothness * self.ties(self.diffuse) / len(self.uv)
+        terms = {"image": (shown - self.rgb[chosen].float() / 255).abs().mean()}
+        if self.ties is not None:
+            terms["texture"] = self.smoothness * self.ties(self.diffuse) / len(self.uv)
         self.optimizer.zero_grad()
-        (loss + tied).backward()
+        torch.stack(list(terms.values())).sum().backward()
         for group in self.optimizer.param_groups:
             group["lr"] = RATE * group["scale"] * 0.05**share
         self.optimizer.step()
         with torch.no_grad():
             self.diffuse.clamp_(0, 1)
             self.sharpness.clamp_(math.log(SOFTEST), math.log(SHARPEST))
-        return {"image": loss.item(), "texture": tied.item()}
+        return {name: term.item() for name, term in terms.items()}
 
     def _specular(self) -> Specular:
         strength, color = self.strength.exp(), self.color.exp()

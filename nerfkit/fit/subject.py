@@ -7,7 +7,6 @@ with most surface near the region's center is the thing. The field's cells aroun
 opacity in each photo is its mask.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -21,8 +20,9 @@ from nerfkit.mesh.mesh import Mesh, face_areas
 from nerfkit.mesh.repair import select_faces
 from nerfkit.mesh.sampling import sample_surface
 from nerfkit.mesh.topology import components
+from nerfkit.raster import rasterize
 from nerfkit.runs.progress import track
-from nerfkit.scenes.photo_store import PhotoStore
+from nerfkit.scenes.photo_store import BUDGET, PhotoStore
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.nested import NestedSampler
@@ -38,6 +38,7 @@ CENTER = 0.4  # of the region's half side: surface that far from the middle has 
 THICK = 2  # cells around its surface that belong to the thing
 POINTS = 300_000  # on its surface, many to a cell
 UNSURE = (0.2, 0.8)  # opacities between which a pixel is neither the thing nor not
+SURE = 0.5  # share of pixels that masks must be sure of
 
 
 def raised(plane: Plane, height: float) -> Plane:
@@ -114,16 +115,41 @@ def alone(model: RadianceModel, mesh: Mesh, plane: Plane | None) -> RadianceMode
     return RadianceModel(model.field, OccupancySampler(grid.restricted(cells)))
 
 
-def masked(scene: Scene, model: RadianceModel) -> Scene:
-    """The scene with the opacity of ``model``, the thing alone, as the masks of all photos.
+def masked(scene: Scene, opacity: Callable[[int], Tensor], memory_gb: float = BUDGET) -> Scene:
+    """The scene with an opacity (H,W) in [0,1] of every view as its mask, as a rule that of the thing's field.
 
-    Pixels where it is between 0.2 and 0.8 are ignored: the field does not know.
+    Pixels where it is between 0.2 and 0.8 are ignored: nobody knows. With masks, the photos are there a second time;
+    what is more than ``memory_gb`` of both together goes into a file.
     """
-    store = PhotoStore(len(scene.images), math.inf if scene.images.folder is None else 0, scene.name)
+    left = max(memory_gb - scene.images.pixels.nbytes / 1e9, 0.0) if scene.images.folder is None else 0.0
+    store = PhotoStore(len(scene.images), left, f"{scene.name} with masks")
     for view in track(range(len(scene.images)), len(scene.images), "masks"):
-        alpha = model.render_view(scene.cameras, view).alpha.cpu()[..., None]  # (H, W, 1)
+        alpha = opacity(view).cpu()[..., None]  # (H, W, 1)
         photo = scene.images[view].cpu()
         picture = torch.cat([photo[..., :3] * alpha, 255 * alpha], -1).round().to(torch.uint8)
         unsure = (alpha[..., 0] > UNSURE[0]) & (alpha[..., 0] < UNSURE[1])
         store.add(picture.numpy(), (unsure | ~scene.images.known(view).cpu()).numpy())
     return replace(scene, images=store.photos(), has_masks=True, unbounded=False)
+
+
+@torch.no_grad()
+def doubt(scene: Scene, masks: Scene, mesh: Mesh) -> str | None:
+    """Why a scene's ``masks`` (see ``masked``) are nothing to refine a mesh toward, in words; None: they will do.
+
+    They will not where, in half of the training photos, the mask is sure of the thing on less than half of the pixels
+    that the mesh covers, or ignores more than half of the photo.
+    """
+    covered_sure, unsure = [], []
+    for view in scene.train:
+        counts, sure = scene.images.known(view).cpu(), masks.images.known(view)
+        unsure.append(float((counts & ~sure).sum() / counts.sum().clamp(min=1)))
+        covered = rasterize(mesh.vertices, mesh.faces, scene.cameras[view]).covered[0].cpu() & counts
+        thing = masks.images[view][..., 3] >= 255 * UNSURE[1]
+        if covered.any():
+            covered_sure.append(float((thing & sure & covered).sum() / covered.sum()))
+    if not covered_sure or np.median(covered_sure) < SURE:
+        share = np.median(covered_sure) if covered_sure else 0.0
+        return f"the field is sure of the object on {share:.0%} of the pixels that the mesh covers (photos' median)"
+    if np.median(unsure) > 1 - SURE:
+        return f"the field is not sure what {np.median(unsure):.0%} of the pixels show (photos' median)"
+    return None

@@ -16,7 +16,7 @@ from nerfkit.fit.build import load_scene
 from nerfkit.fit.loop import Callback, optimize
 from nerfkit.fit.metrics import mask_iou
 from nerfkit.fit.refine_measure import evaluate_mesh, picture
-from nerfkit.mesh.files.io import save_mesh
+from nerfkit.mesh.files.io import described, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.runs.files import to_bytes, write_png
 from nerfkit.runs.folder import Run
@@ -115,8 +115,8 @@ def save(mesh: Mesh, config: TrainOptions, record: Run, scene: Scene | None = No
     """The mesh in every format of ``export.formats``, in meters or the scene's own units, times ``export.scale``."""
     units, up = (Similarity(), (0.0, 1.0, 0.0)) if scene is None else (scene.exported, scene.up)
     own = mesh.transformed(units.enlarged(config.export.scale).invert)
-    for path in save_mesh(own, record.folder / "mesh" / stem, tuple(config.export.formats), up=up):
-        record.log(f"wrote {path}")
+    for path in save_mesh(own, record.folder / "mesh" / stem, tuple(config.export.formats or ()), up=up):
+        record.log(f"wrote {described(path)}")
     meters = None if scene is None else scene.meters
     record.update_metrics({"export": {"scale": config.export.scale * (meters or 1), "meters_per_unit": meters}})
 

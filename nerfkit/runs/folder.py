@@ -122,8 +122,12 @@ class Run:
             raise CheckpointError(f"{path}: not valid JSON ({error}); delete it to go on without it") from None
 
     def update_metrics(self, new: dict[str, Any]) -> None:
-        """Merges ``new`` into metrics.json, nested dictionaries too; None, NaN and infinity are left out."""
-        merged = _merge(self.metrics(), _measured(new))
+        """Puts ``new`` into metrics.json; a section of it takes the place of the earlier one of its name whole.
+
+        None, NaN and infinity are left out, but null where the earlier section has a value: it no longer holds.
+        """
+        before = self.metrics()
+        merged = before | _newer(before, _measured(new))
         write_text(self.folder / "metrics.json", json.dumps(merged, indent=2, allow_nan=False) + "\n")
 
     @contextlib.contextmanager
@@ -141,7 +145,8 @@ class Run:
             yield
         finally:
             seconds = round(before + time.perf_counter() - start, 3)
-            self.update_metrics({"stages": {name: {"seconds": seconds, **environment.peak_memory()}}})
+            found = {name: {"seconds": seconds, **environment.peak_memory()}}
+            self.update_metrics({"stages": self.metrics().get("stages", {}) | found})
 
     def chart_losses(self) -> None:
         """Writes and logs a chart of every fit's loss."""
@@ -260,23 +265,24 @@ def _changes(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iter
             yield prefix + key, (before, value)
 
 
-def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(old)
-    for key, value in new.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
+def _newer(old: Any, new: dict[str, Any]) -> dict[str, Any]:
+    """What is to be written of ``new`` in the place of ``old``: None only where there was something else."""
+    before = old if isinstance(old, dict) else {}
+    return {
+        key: _newer(before.get(key), value) if isinstance(value, dict) else value
+        for key, value in new.items()
+        if value is not None or key in before
+    }
 
 
 def _measured(value: Any) -> Any:
-    """Plain JSON values; None, NaN and infinity dropped from dictionaries and turned into null in lists."""
+    """Plain JSON values; NaN and infinity are None."""
     if isinstance(value, torch.Tensor | np.ndarray | np.generic):
         return _measured(value.tolist())
     if isinstance(value, dict):
-        kept = {str(key): _measured(item) for key, item in value.items()}
-        return {key: item for key, item in kept.items() if item is not None}
+        return {str(key): _measured(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_measured(item) for item in value]
+        return [_newer(None, item) if isinstance(item, dict) else item for item in map(_measured, value)]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value

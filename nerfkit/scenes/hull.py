@@ -67,8 +67,11 @@ def carve(
     seen = np.zeros((resolution, resolution, resolution), np.int32)
     for first in range(0, len(found), TOGETHER):
         some = slice(first, first + TOGETHER)
-        tables = _area_tables([masks[view] for view in range(len(found))[some]], factor)
-        _carve(tables, poses[some], intrinsics[some], sizes[some], lower_corner, half, margin, whole[some], keep, seen)
+        _carve(
+            _area_tables([masks[view] for view in range(len(found))[some]], factor),  # gone before the next ones
+            *(values[some] for values in (poses, intrinsics, sizes)),
+            *(lower_corner, half, margin, whole[some], keep, seen),
+        )
     return torch.from_numpy(keep & (seen >= min_seen))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.errors import CheckpointError
+from nerfkit.mesh.files.io import FORMATS
 from nerfkit.scenes.assemble import background_color
 from nerfkit.scenes.scene import Scene
 from nerfkit.schema import default_of
@@ -156,7 +157,7 @@ def pick_source(folder: Path, wanted: str) -> str:
     Raises:
         CheckpointError: the run does not have it.
     """
-    has_mesh = any((folder / "mesh" / name).exists() for name in ("mesh.glb", "mesh.obj", "mesh.ply"))
+    has_mesh = any((folder / "mesh" / f"mesh.{end}").exists() for end in FORMATS)
     has_field = any((folder / "checkpoints").glob("step_*.pt"))
     if wanted == "mesh" and not has_mesh:
         raise CheckpointError(

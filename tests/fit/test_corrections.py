@@ -10,12 +10,16 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.cameras.delta import se3_exp
+from nerfkit.fields.field import Field
 from nerfkit.fit.build import build_model
 from nerfkit.fit.corrections import CameraRefinement, shared_motions
+from nerfkit.fit.exposure import Exposure
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.fit.register import registered
 from nerfkit.scenes import Scene, open_scene
+from nerfkit.scenes.photos import Photos
+from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.samplers import OccupancyOptions
 from tests.fit.test_field import new_fit
 from tests.scenes.builders import ring, write_kaolin
@@ -131,6 +135,50 @@ def test_cameras_that_are_off_are_found(scene: Scene, tmp_path: Path) -> None:
             )
             assert after.norm(dim=-1).mean() < 0.5 * before.norm(dim=-1).mean()
     assert loss["on"] < 0.8 * loss["off"]
+
+
+class Lit(Field):
+    """A ball of radius 0.5, colored by place: an exact field."""
+
+    def density(self, positions: Tensor) -> Tensor:
+        return 60.0 * (positions.norm(dim=-1) < 0.5)
+
+    def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        return self.density(positions), 0.4 + 0.3 * torch.sin(9 * positions)
+
+
+@pytest.mark.parametrize("gain", [0.75, 1.35])
+def test_a_held_out_photo_is_registered_whatever_its_exposure(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, gain: float
+) -> None:
+    """Photos of the field itself, one of them of another exposure and with its camera off."""
+    made: list[Exposure] = []
+
+    class Watched(Exposure):
+        def __init__(self, count: int, train: list[int]) -> None:
+            super().__init__(count, train)
+            made.append(self)
+
+    monkeypatch.setattr("nerfkit.fit.register.Exposure", Watched)
+    model, view = RadianceModel(Lit(), OccupancyOptions(resolution=32, hull=False).build(scene)), scene.test[1]
+    found = model.render_view(scene.cameras, view)
+    rgb = (gain * found.rgb + 0.02 * found.alpha[..., None]).clamp(0, 1)
+    photos = list(scene.images)
+    photos[view] = (255 * torch.cat([rgb, found.alpha[..., None]], -1)).round().to(torch.uint8)
+    exposed = replace(scene, images=Photos.of(photos))
+    twist = torch.zeros(len(photos), 6)
+    twist[view] = torch.tensor([0.02, -0.02, 0.0, 0.015, 0.02, 0.02])
+    astray = replace(exposed, cameras=moved(scene.cameras, twist))
+
+    def off(cameras: Cameras) -> float:
+        return float((project(cameras, [view]) - project(scene.cameras, [view])).norm(dim=-1).mean())
+
+    with_it, without = (off(registered(model, astray, [view], exposure)) for exposure in (True, False))
+    assert with_it < 0.2 * off(astray.cameras)
+    assert with_it < 0.5 * without
+    (exposure,) = made
+    gains = exposure(torch.ones(1, 3), torch.zeros(1), torch.zeros(1, dtype=torch.int64)).log().flatten()
+    assert (gains / math.log(gain) > 0.2).all()  # offsets do their part
 
 
 def project(cameras: Cameras, views: list[int]) -> Tensor:

@@ -33,6 +33,10 @@ def test_formula_and_gauge() -> None:
     with torch.no_grad():
         brighter.log_gain[1:3] = 0.7  # all photos alike: nothing to correct
     torch.testing.assert_close(brighter(color, opacity, torch.tensor([1, 2])), color)
+    alone = Exposure(1, [])  # of a photo that is compared with a field that is done: no mean is taken out
+    with torch.no_grad():
+        alone.log_gain[0] = 0.5
+    torch.testing.assert_close(alone(color, opacity, torch.zeros(2, dtype=torch.int64)), color * 2.718281828**0.5)
     exposure.double()
     rays = color.double().requires_grad_(), opacity.double().requires_grad_()
     assert torch.autograd.gradcheck(lambda *given: exposure(*given, torch.tensor([1, 2])), rays)

@@ -16,7 +16,7 @@ from nerfkit.fit.field import FieldFit
 from nerfkit.fit.pixels import TrainingRays
 from nerfkit.kernels.pixel_loss import pseudo_huber
 from nerfkit.options import compose
-from nerfkit.pipeline import new_fit as build
+from nerfkit.results import new_fit as build
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run
 from nerfkit.scenes import Scene, open_scene

@@ -13,7 +13,7 @@ from nerfkit.mesh.files.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import refine_stage
 from nerfkit.options import compose
-from nerfkit.pipeline import _mesh_source, new_fit
+from nerfkit.results import mesh_source, new_fit
 from nerfkit.runs.folder import Run
 from nerfkit.scenes import Scene, open_scene
 from tests.dry_run import GpuTensor, dry_run
@@ -69,5 +69,5 @@ def test_the_mesh_stage_runs_on_the_device(scene: Scene, tmp_path: Path, monkeyp
 def test_an_exported_mesh_is_shown_on_the_device(scene: Scene, tmp_path: Path) -> None:
     save_mesh(ball((0.5, 0.5, 0.5), 1), tmp_path / "mesh" / "mesh", ("ply",))
     with dry_run():
-        source, _ = _mesh_source(Run(tmp_path), scene, torch.device("cuda"))
+        source, _ = mesh_source(Run(tmp_path), scene, torch.device("cuda"))
         assert source.mesh.vertices.is_cuda  # type: ignore[attr-defined]

@@ -107,7 +107,8 @@ def test_cells_hold_the_thing_and_little_else() -> None:
 
 def test_masks_are_the_thing_s_outline(scene: Scene, model: RadianceModel) -> None:
     mesh = coarse_mesh(model, scene, ExtractOptions(resolution=96))
-    found = masked(scene, alone(model, mesh, PLANE))
+    field = alone(model, mesh, PLANE)
+    found = masked(scene, lambda view: field.render_view(scene.cameras, view).alpha)
     assert found.has_masks
     assert not found.unbounded
     for view, size in enumerate(found.images.sizes):

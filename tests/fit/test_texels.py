@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
+from nerfkit.fit import refine_phases, specular_fit
+from nerfkit.fit.refine import refine_mesh
+from nerfkit.fit.specular_fit import fit_specular
 from nerfkit.fit.texels import CORNER, FEW, Ties, fill_unseen, texel_looks
 from nerfkit.kernels import use
 from nerfkit.mesh.bake import bake_vertex_colors, texel_map
@@ -16,7 +19,7 @@ from nerfkit.mesh.unwrap import unwrap
 from nerfkit.raster import sample_texture
 from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
-from tests.fit.test_refine import ball
+from tests.fit.test_refine import ball, options, scene as scene
 
 SIDE = 18
 
@@ -178,3 +181,14 @@ def test_what_hangs_together_with_nothing_seen_stays() -> None:
     unseen = fill_unseen(mesh, lower & False).texture
     assert unseen is not None and torch.equal(unseen[inside], texture[inside])
     assert math.isfinite(unseen.sum())
+
+
+def test_without_smoothness_no_ties_are_prepared(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> None:
+    def refused(*_: object) -> None:
+        pytest.fail("nothing is tied, and it is made ready")
+
+    for module in (refine_phases, specular_fit):
+        monkeypatch.setattr(module, "Ties", refused)
+    chosen = options(steps=2, texture_smoothness=0.0, specular_steps=2)
+    refined = refine_mesh(ball((0.6, 0.6, 0.6), 1), scene, chosen)
+    fit_specular(refined, scene, chosen)

@@ -38,7 +38,7 @@ def attempt(make: Callable[[], Mesh]) -> tuple[Mesh | None, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["obj", "ply", "glb"])
+@pytest.mark.parametrize("format", ["obj", "ply", "glb", "stl"])
 @FUZZ
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 12), BYTES), min_size=1, max_size=4))
 def test_mutated_files_load_or_are_refused(tmp_path: Path, format: str, cuts: list[tuple[float, int, bytes]]) -> None:

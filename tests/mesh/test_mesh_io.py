@@ -37,12 +37,12 @@ def test_bare_geometry(tmp_path: Path, format: str) -> None:
     assert save_mesh(mesh, tmp_path / "deep" / "ball", [format]) == [tmp_path / "deep" / f"ball.{format}"]
     loaded = load_mesh(tmp_path / "deep" / f"ball.{format}")
     assert torch.equal(corners(loaded), corners(mesh))
-    assert torch.equal(loaded.faces, mesh.faces)
+    assert format == "stl" or torch.equal(loaded.faces, mesh.faces)  # it has no numbers of vertices
     assert loaded.colors is None
     assert loaded.corner_uvs is None
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ["glb", "obj", "ply"])
 def test_vertex_colors(tmp_path: Path, format: str) -> None:
     mesh = sphere(1)
     colors = torch.rand(len(mesh.vertices), 3, generator=torch.Generator().manual_seed(2)) * 0.7 + 0.3
@@ -127,7 +127,7 @@ def test_srgb_curve() -> None:
     ("name", "content", "message"),
     [
         ("a.obj", None, "no such mesh file"),
-        ("a.stl", b"", "are read from"),
+        ("a.fbx", b"", "are read from"),
         ("a.glb", b"glTF\x02", "cannot be read"),
         ("a.obj", b"v 0 0 0\n", "no triangles|cannot be read"),
         ("a.obj", b"v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "NaN"),

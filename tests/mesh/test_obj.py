@@ -242,12 +242,20 @@ def test_sixteen_bit_gray_is_not_cut_off(tmp_path: Path) -> None:
     assert notes == [] and np.allclose(color_at(mesh, [(0.5, 0.5)]), 128 / 255, atol=1e-6)
 
 
-@pytest.mark.parametrize(("line", "said"), [("map_d holes.png", True), ("d 0.5", True), ("d 1.000", False)])
-def test_transparency_is_said(tmp_path: Path, line: str, said: bool) -> None:
+OPAQUE, DARK = "opaque", "without the light it emits"
+
+
+@pytest.mark.parametrize(
+    ("line", "drawn"),
+    [
+        *(("map_d holes.png", OPAQUE), ("d 0.5", OPAQUE), ("d 1.000", None), ("d -halo 0.3", OPAQUE)),
+        *(("Tr 0.3", OPAQUE), ("Tr 0", None), ("Tr 1.0", None), ("map_Tr holes.png", OPAQUE)),
+        *(("Ke 0.0 0.0 0.0", None), ("Ke 0 0.5 0", DARK), ("map_Ke lamp.png", DARK)),
+    ],
+)
+def test_transparency_and_light_are_said(tmp_path: Path, line: str, drawn: str | None) -> None:
     (tmp_path / "m.mtl").write_text(f"newmtl a\nKd 1 0 0\n{line}\n")
     _, notes = load(tmp_path, "mtllib m.mtl\n" + SQUARE + "usemtl a\nf 1 2 3 4\n")
-    assert notes == (
-        [f"the material 'a' is drawn opaque: {line.split()[0]} {line.split()[1]!r} in 'm.mtl' is not used"]
-        if said
-        else []
-    )
+    key, value = line.split(None, 1)
+    said = [f"the material 'a' is drawn {drawn}: {key} {value!r} in 'm.mtl' is not used"]
+    assert notes == (said if drawn else [])

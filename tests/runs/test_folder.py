@@ -125,12 +125,23 @@ def test_log_prints_and_keeps(tmp_path: Path, config: DictConfig, capsys: pytest
     assert (run.folder / "log.txt").read_text().endswith("first\nsecond: 38.5 dB\n")
 
 
-def test_metrics_merge_and_leave_out_what_was_not_measured(tmp_path: Path, config: DictConfig) -> None:
+def test_metrics_hold_the_newest_sections_and_only_what_was_measured(tmp_path: Path, config: DictConfig) -> None:
     run = Run.create(tmp_path, "clock", config)
     run.update_metrics({"device": "cpu", "field": {"psnr": np.float32(30.5), "steps": 10, "chamfer": None}})
-    run.update_metrics({"field": {"psnr": torch.tensor(31.0), "ssim": float("nan"), "views": (1.0, float("inf"))}})
+    views = [(1.0, float("inf")), {"psnr": 2.0, "ssim": None}]
+    run.update_metrics({"field": {"psnr": torch.tensor(31.0), "ssim": float("nan"), "views": views}})
     text = (run.folder / "metrics.json").read_text()
-    assert json.loads(text) == {"device": "cpu", "field": {"psnr": 31.0, "steps": 10, "views": [1.0, None]}}
+    kept = {"psnr": 31.0, "views": [[1.0, None], {"psnr": 2.0}]}  # no steps: an earlier field's
+    assert json.loads(text) == {"device": "cpu", "field": kept}
+
+
+def test_a_metric_that_no_longer_holds_is_null(tmp_path: Path, config: DictConfig) -> None:
+    run = Run.create(tmp_path, "clock", config)
+    run.update_metrics({"export": {"scale": 0.5, "meters_per_unit": 0.5}, "mesh": {"coarse": {"genus": 1}}})
+    for _ in range(2):
+        run.update_metrics({"export": {"scale": 1, "meters_per_unit": None}, "mesh": {"coarse": {"genus": None}}})
+        found = json.loads((run.folder / "metrics.json").read_text())
+        assert found == {"export": {"scale": 1, "meters_per_unit": None}, "mesh": {"coarse": {"genus": None}}}
 
 
 def test_damaged_metrics_are_named_not_overwritten(tmp_path: Path, config: DictConfig) -> None:

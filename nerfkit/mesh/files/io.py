@@ -1,4 +1,4 @@
-"""Meshes to and from files: GLB, OBJ with MTL and PNG, PLY. A file appears under its name only once it is whole."""
+"""Meshes to and from files: GLB, OBJ with MTL and PNG, PLY, STL. A file has its name only once it is whole."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -15,26 +15,29 @@ from nerfkit.mesh.files.gltf import outside, to_glb
 from nerfkit.mesh.files.gltf_read import read_glb
 from nerfkit.mesh.files.obj import read_obj
 from nerfkit.mesh.files.ply import read_ply
+from nerfkit.mesh.files.stl import printable, read_stl, to_stl
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.repair import same_places
 from nerfkit.runs.files import to_bytes, write_bytes
 
 LOG = logging.getLogger("nerfkit.mesh")
-FORMATS = ("glb", "obj", "ply")
+FORMATS = ("glb", "obj", "ply", "stl")
+"""By how much of a mesh they hold."""
 
 
 def save_mesh(
     mesh: Mesh,
     stem: str | Path,
-    formats: Iterable[str] = FORMATS,
+    formats: Iterable[str] = ("glb", "obj", "ply"),
     roughness: Tensor | None = None,
     up: Sequence[float] = (0.0, 1.0, 0.0),
 ) -> list[Path]:
-    """Write ``stem``.glb, ``stem``.obj (with .mtl and .png where there is a texture) and ``stem``.ply.
+    """Write ``stem``.glb, ``stem``.obj (with .mtl and .png where there is a texture), ``stem``.ply, ``stem``.stl.
 
     GLB embeds the texture, or else linear vertex colors; OBJ refers to the texture by name, or else carries vertex
-    colors; PLY carries vertex colors, taken from the texture where the mesh has none of its own. Units and axes are the
-    mesh's own; an origin is added in float64. A GLB is y-up for its viewers: see ``up``.
+    colors; PLY carries vertex colors, taken from the texture where the mesh has none of its own; STL, binary, has the
+    triangles alone. Units and axes are the mesh's own; an origin is added in float64, but stands in an STL's header:
+    its numbers are float32. A GLB is y-up for its viewers: see ``up``.
 
     Args:
         roughness: (C,D) in [0,1] over the UVs, glTF's; a GLB with a texture carries it, other files do not.
@@ -45,39 +48,47 @@ def save_mesh(
         the files written.
 
     Raises:
-        ValueError: a format other than glb, obj and ply.
-        SceneError: a GLB of a mesh without faces, which the format cannot hold.
+        ValueError: a format other than glb, obj, ply and stl.
+        SceneError: a GLB or STL of a mesh without faces, which these cannot hold; nothing is written.
         OSError: the folder cannot be written; no file is left half written.
     """
     stem = Path(stem)
-    stem.parent.mkdir(parents=True, exist_ok=True)
     texture_png = None if mesh.texture is None else _png(mesh.texture)
-    written: list[Path] = []
+    files: dict[str, bytes] = {}
     for format in formats:
         if format == "glb":
             surface_png = None
             if roughness is not None and texture_png is not None:
                 none = torch.zeros_like(roughness)
                 surface_png = _png(torch.stack([none, roughness, none], -1))  # glTF: green is rough, blue metallic
-            files = {".glb": to_glb(mesh, texture_png, surface_png, up, stem.name)}
+            files[".glb"] = to_glb(mesh, texture_png, surface_png, up, stem.name)
         elif format == "obj":
-            files = _obj(mesh, stem.name, texture_png)
+            files |= _obj(mesh, stem.name, texture_png)
         elif format == "ply":
-            files = {".ply": _ply(mesh)}
+            files[".ply"] = _ply(mesh)
+        elif format == "stl":
+            files[".stl"] = to_stl(mesh)
         else:
             raise ValueError(f"unknown mesh format {format!r}; expected one of {', '.join(FORMATS)}")
-        for suffix, content in files.items():
-            written.append(stem.with_name(stem.name + suffix))
-            write_bytes(written[-1], content)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    written = [stem.with_name(stem.name + suffix) for suffix in files]
+    for path, content in zip(written, files.values(), strict=True):
+        write_bytes(path, content)
     return written
 
 
-def load_mesh(path: str | Path) -> Mesh:
-    """Read an OBJ, PLY or GLB file; polygons are cut into triangles, and the parts of a file joined into one mesh.
+def described(path: Path) -> str:
+    """A written file as a log names it: of an STL, whether it can be printed."""
+    return f"{path}, {printable(load_mesh(path))}" if path.suffix == ".stl" else str(path)
 
-    Read are PLY as text or binary, GLB without compression, and OBJ with its MTL. Vertices of a GLB or PLY with UVs
-    that agree in place and color become one again, so that seams leave the surface whole. Where parts are colored in
-    different ways, all become one texture, whose UVs are then no unwrap; so do the plain colors of an OBJ's materials.
+
+def load_mesh(path: str | Path) -> Mesh:
+    """Read an OBJ, PLY, GLB or STL file; polygons are cut into triangles, and the parts of a file joined into one mesh.
+
+    Read are PLY and STL as text or binary, GLB without compression, and OBJ with its MTL. Vertices of a GLB or PLY with
+    UVs that agree in place and color become one again, so that seams leave the surface whole; of an STL, those that
+    agree in place. Where parts are colored in different ways, all become one texture, whose UVs are then no unwrap; so
+    do the plain colors of an OBJ's materials.
     What was repaired or passed over on the way (missing materials or textures, UVs that do not fit, skins, points) is
     logged as a warning of ``nerfkit.mesh`` and listed in ``provenance["notes"]``. Odd connectivity is let in: see
     ``repair``. Coordinates that float32 would blur, those of a map for instance, are relative to ``Mesh.origin``.
@@ -89,7 +100,7 @@ def load_mesh(path: str | Path) -> Mesh:
     """
     path = Path(path)
     if path.suffix.lower()[1:] not in FORMATS:
-        raise SceneError(f"{path}: meshes are read from .glb, .obj and .ply files; convert it to one of these")
+        raise SceneError(f"{path}: meshes are read from .glb, .obj, .ply and .stl files; convert it to one of these")
     if not path.is_file():
         raise SceneError(f"{path}: there is no such mesh file; check the path")
     notes: list[str] = []
@@ -98,6 +109,8 @@ def load_mesh(path: str | Path) -> Mesh:
             mesh, notes = read_obj(path)
         elif path.suffix.lower() == ".ply":
             mesh, notes = read_ply(path)
+        elif path.suffix.lower() == ".stl":
+            mesh, notes = read_stl(path)
         else:
             mesh, notes = read_glb(path)
         if path.suffix.lower() != ".obj" and mesh.corner_uvs is not None:

@@ -19,8 +19,12 @@ OPTIONS: dict[str, tuple[int, int, tuple[str, ...] | None]] = {
     **{"-bm": (1, 1, None), "-boost": (1, 1, None), "-texres": (1, 1, None)},
     **{"-blendu": (1, 1, None), "-blendv": (1, 1, None)},
 }
-# Lines that make a material transparent, but for these values
-TRANSPARENCY: dict[str, tuple[float, ...]] = {"map_d": (), "d": (1.0,)}
+# Lines that are not used, but for these values without effect, and how the material is drawn. Tr is 1 - d; but some
+# programs write it as d, so that an opaque material may have either.
+UNUSED: dict[str, tuple[tuple[float, ...], str]] = {
+    **{"map_d": ((), "opaque"), "map_tr": ((), "opaque"), "d": ((1.0,), "opaque"), "tr": ((0.0, 1.0), "opaque")},
+    **{"map_ke": ((), "without the light it emits"), "ke": ((0.0,), "without the light it emits")},
+}
 
 
 def texture_of(
@@ -154,8 +158,9 @@ def _materials(folder: Path, libraries: list[str], notes: list[str]) -> tuple[di
                 name = rest
             elif key == "map_kd":
                 maps[name] = _map(folder, rest)
-            elif key in TRANSPARENCY and _number(rest) not in TRANSPARENCY[key]:
-                notes.append(f"the material {name!r} is drawn opaque: {key} {rest[:40]!r} in {library!r} is not used")
+            elif key in UNUSED and not all(_number(word) in UNUSED[key][0] for word in rest.split()):
+                said = f"{words[0]} {rest[:40]!r} in {library!r} is not used"
+                notes.append(f"the material {name!r} is drawn {UNUSED[key][1]}: {said}")
             elif key == "kd":
                 try:
                     color = [float(word) for word in rest.split()[:3]]

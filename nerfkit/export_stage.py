@@ -1,0 +1,90 @@
+"""The export stage of a run: the mesh and the cameras as files for other programs."""
+
+from nerfkit.config import ExportOptions
+from nerfkit.errors import CheckpointError
+from nerfkit.fit.specular import Specular
+from nerfkit.mesh.files.io import FORMATS, described, load_mesh, save_mesh
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.results import SPECULAR, coarse_file, exported, exported_units, load_coarse
+from nerfkit.runs.files import replacing_folder
+from nerfkit.runs.folder import Run
+from nerfkit.scenes.scene import Scene
+from nerfkit.scenes.writers import WRITERS
+
+EXPORTS = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply", "mesh.stl", SPECULAR)
+"""What an export of every format leaves in a run's folder ``mesh``."""
+
+
+def export(new: Mesh | None, specular: Specular | None, options: ExportOptions, scene: Scene, record: Run) -> None:
+    """Writes the mesh, where one is asked for and there, and the cameras that are asked for.
+
+    Args:
+        new: made by this run's stages, in normalized units; None: the run's exported mesh, else its coarse one.
+        specular: the highlights of ``new``.
+
+    Raises:
+        CheckpointError: the run has no mesh, and no cameras are asked for.
+    """
+    if options.formats and (new is not None or has_mesh(options, record)):
+        export_mesh(new, specular, options, scene, record)
+    else:
+        reason = "add extract to stages for a mesh" if options.formats else "export.formats=null"
+        record.log(f"no mesh is written: {reason}")
+    export_cameras(options, scene, record)
+
+
+def has_mesh(options: ExportOptions, record: Run) -> bool:
+    """Whether a mesh is asked for, and an earlier part of the run has made one.
+
+    Raises:
+        CheckpointError: it has made none, and no cameras are asked for either.
+    """
+    if not options.formats or exported(record) is not None:
+        return bool(options.formats)
+    try:
+        return coarse_file(record).exists()
+    except CheckpointError as error:
+        if not options.cameras:
+            raise CheckpointError(f"{error}, or ask for cameras alone, such as export.cameras=[transforms]") from None
+    return False
+
+
+def export_mesh(new: Mesh | None, specular: Specular | None, options: ExportOptions, scene: Scene, record: Run) -> None:
+    """Writes a mesh as ``mesh/mesh.*`` in meters or the scene's own units, times ``options.scale``.
+
+    Args:
+        new, specular: as ``export``.
+    """
+    mesh, formats, scale = new, tuple(options.formats or ()), options.scale * (scene.meters or 1)
+    units, before = scene.normalization.enlarged(scale), exported_units(record, scene)
+    folder = record.folder / "mesh"
+    if mesh is None:
+        path = exported(record)
+        mesh = load_coarse(record, scene) if path is None else load_mesh(path).transformed(before.apply)
+        if units != before:  # the files of one mesh have one scale
+            there = [end for end in FORMATS if (folder / f"mesh.{end}").exists()]
+            formats = tuple(dict.fromkeys([*formats, *there]))
+    roughness = None
+    if specular is not None and {"glb", "obj"} & set(formats):
+        roughness = specular.roughness()
+    written = save_mesh(mesh.transformed(units.invert), folder / "mesh", formats, roughness, scene.up)
+    if specular is not None and roughness is not None:
+        written.append(folder / SPECULAR)
+        specular.save(written[-1])
+    record.update_metrics({"export": {"scale": scale, "meters_per_unit": scene.meters}})
+    for path in written:
+        record.log(f"wrote {described(path)}")
+    if new is not None:  # files of the mesh before would pass for it
+        for path in {folder / name for name in EXPORTS} - set(written):
+            if path.exists():
+                path.unlink()
+                record.log(f"removed {path}, an earlier mesh")
+
+
+def export_cameras(options: ExportOptions, scene: Scene, record: Run) -> None:
+    """Writes the undistorted photos with their cameras, as ``cameras/FORMAT``."""
+    for name in options.cameras:
+        path = record.folder / "cameras" / name
+        with replacing_folder(path) as folder:
+            WRITERS[name](scene, folder)
+        record.log(f"wrote {path}, {len(scene.cameras)} photos with their cameras")

@@ -1,0 +1,96 @@
+"""What a run folder holds for later stages and for pictures: the field of its checkpoints, its meshes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from nerfkit.config import TrainOptions
+from nerfkit.errors import CheckpointError
+from nerfkit.fit.build import model_of
+from nerfkit.fit.field import FieldFit
+from nerfkit.fit.specular import Specular, SpecularSource
+from nerfkit.mesh.files.io import FORMATS, load_mesh
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.raster.shade import MeshSource
+from nerfkit.runs import checkpoints
+from nerfkit.runs.folder import Run
+from nerfkit.scenes.scene import Scene, Similarity
+from nerfkit.view.show import Source
+from nerfkit.volume.model import FieldSource
+
+SPECULAR = "specular.npz"
+
+
+def new_fit(config: TrainOptions, scene: Scene, record: Run, device: torch.device, rendering: bool = False) -> FieldFit:
+    """An untrained model and what trains it, as ``config`` says; checkpoints and curves go to ``record``.
+
+    Raises:
+        ConfigError: a value that cannot be used.
+    """
+    return FieldFit(model_of(config, scene, device, rendering), scene, config.trainer, seed=config.seed, run=record)
+
+
+def load_fit(
+    config: TrainOptions, scene: Scene, record: Run, device: torch.device, rendering: bool = False
+) -> FieldFit:
+    """The model of the run's newest checkpoint and what trains it.
+
+    Raises:
+        CheckpointError: there is none, or it does not fit the config.
+    """
+    fit = new_fit(config, scene, record, device, rendering)
+    fit.load_state_dict(checkpoints.load_latest(record.folder, device, tqdm.write)[1], str(record.folder))
+    return fit
+
+
+def coarse_file(record: Run) -> Path:
+    """The run's mesh before refinement.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = record.folder / "mesh" / "coarse.ply"
+    if not path.exists():
+        raise CheckpointError(f"{path}: not there yet; add extract to stages")
+    return path
+
+
+def load_coarse(record: Run, scene: Scene) -> Mesh:
+    """The same, in normalized units."""
+    return load_mesh(coarse_file(record)).transformed(scene.normalization.apply)
+
+
+def exported(record: Run) -> Path | None:
+    """The run's exported mesh, in the format that holds most of it; None where there is none."""
+    folder = record.folder / "mesh"
+    return next((p for p in (folder / f"mesh.{end}" for end in FORMATS) if p.exists()), None)
+
+
+def exported_units(record: Run, scene: Scene) -> Similarity:
+    """From the units of the run's exported mesh, as large as ``export.scale`` was then, to normalized ones."""
+    return scene.normalization.enlarged(record.metrics().get("export", {}).get("scale", 1.0))
+
+
+def source_of(
+    name: str, record: Run, scene: Scene, fit: Callable[[], FieldFit], device: torch.device
+) -> tuple[Source, str]:
+    """What to show of a run, its mesh or its field, and what tells one state of that from another."""
+    if name == "mesh":
+        return mesh_source(record, scene, device)
+    trained = fit()
+    return FieldSource(trained.average, scene.background), str(trained.progress.step)
+
+
+def mesh_source(record: Run, scene: Scene, device: torch.device) -> tuple[Source, str]:
+    """The exported mesh, back in normalized units, with its highlights where it has some, and when it was written."""
+    path = exported(record)
+    assert path is not None  # ``pick_source`` has seen it
+    mesh = load_mesh(path).transformed(exported_units(record, scene).apply).to(device)
+    identity = f"{path.name} {path.stat().st_mtime_ns}"
+    highlights = path.with_name(SPECULAR)
+    if highlights.exists() and mesh.texture is not None:
+        identity += f" {highlights.stat().st_mtime_ns}"
+        return SpecularSource(mesh, Specular.load(highlights).to(device), scene.background), identity
+    return MeshSource(mesh, scene.background), identity

@@ -1,0 +1,164 @@
+"""What each stage of a run does and leaves for the next: field, extract, refine, export, video."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nerfkit.config import STAGES, TrainOptions
+from nerfkit.errors import CheckpointError
+from nerfkit.export_stage import export, has_mesh
+from nerfkit.fields.harmonic import HarmonicOptions
+from nerfkit.fit.evaluate import evaluate_field
+from nerfkit.fit.extract import coarse_mesh
+from nerfkit.fit.field import FieldFit
+from nerfkit.fit.specular import Specular
+from nerfkit.mesh.files.io import save_mesh
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh_stage import refine_stage
+from nerfkit.results import coarse_file, load_coarse, load_fit, new_fit, source_of
+from nerfkit.runs.folder import Run, has_checkpoint
+from nerfkit.scenes.record import record as record_scene, recorded
+from nerfkit.scenes.scene import Scene
+from nerfkit.view.show import pick_source, seen_over, show
+
+USUAL_RATE = 0.7e6  # samples a second in training, of the default field on two free cores of 2026, the slower ones
+
+
+class Stages:
+    """What one stage leaves for the next. A stage that was not asked for is replaced by what the run folder holds."""
+
+    def __init__(self, config: TrainOptions, scene: Scene, record: Run, device: torch.device) -> None:
+        self.config, self.scene, self.record, self.device = config, scene, record, device
+        self.fit: FieldFit | None = None
+        self.coarse: Mesh | None = None
+        self.refined: Mesh | None = None
+        self.specular: Specular | None = None
+
+    def check_resumed(self) -> None:
+        """Loads the checkpoint that an earlier part of the run has left, and looks for its meshes.
+
+        Raises:
+            CheckpointError: what the first of the stages goes on from is not there, or does not fit the config.
+        """
+        stages, folder, before = self.config.stages, self.record.folder, recorded(self.record.folder)
+        if before is not None and before.normalization != self.scene.normalization:
+            raise CheckpointError(
+                f"{folder}: its field was learned in another region than the scene has now "
+                f"({before.normalization}, {self.scene.normalization}); keep scene.root, scene.center and scene.radius"
+            )
+        self._have_fit()
+        if "extract" not in stages:
+            if "refine" in stages:
+                coarse_file(self.record)
+            elif "export" in stages:
+                has_mesh(self.config.export, self.record)
+        if "video" in stages and "export" not in stages:
+            pick_source(folder, self.config.video.source)
+
+    def run(self) -> Path:
+        scene, record = self.scene, self.record
+        record.log(f"run folder: {record.folder}")
+        record.text("config", f"```yaml\n{(record.folder / 'config.yaml').read_text(encoding='utf-8')}```")
+        for note in scene.notes:
+            record.log(f"note: {note}")
+        facts = {
+            "name": scene.name,
+            "size": list(scene.cameras.sizes[0]),
+            "train_views": len(scene.train),
+            "test_views": len(scene.test),
+        }
+        record.update_metrics({"scene": {**facts, **_plain(scene.provenance)}, "device": str(self.device)})
+        if "field" not in self.config.stages:
+            self._take_cameras(self._have_fit())
+        for name in STAGES:
+            if name in self.config.stages:
+                with record.stage(name, continued=name == "field" and self.config.resume is not None):
+                    getattr(self, f"_{name}")()
+        record.chart_losses()
+        return record.folder
+
+    # ---- the stages
+
+    def _field(self) -> None:
+        if has_checkpoint(self.record.folder):
+            self.fit = self._have_fit()
+            self.record.board.resume_at(self.fit.progress.step)
+            self.record.log(f"going on from step {self.fit.progress.step}")
+        else:
+            self.fit = new_fit(self.config, self.scene, self.record, self.device)
+        self.fit.train()
+        fit, progress = self.fit, self.fit.progress
+        self._take_cameras(fit)
+        found = evaluate_field(fit.average, self.scene, self.record.folder / "images")
+        found |= {"steps": progress.step, "seconds": round(progress.seconds, 3), "samples": progress.samples}
+        self.record.update_metrics({"field": found})
+        inside = f" ({found['psnr_inside']:.2f} inside the masks)" if "psnr_inside" in found else ""
+        if "psnr_aligned" in found:
+            inside = f" ({found['psnr_aligned']:.2f} with each photo's exposure)"
+        self.record.log(
+            f"field: PSNR {found['psnr']:.2f} dB{inside}, SSIM {found['ssim']:.4f} on {len(found['views'])} held-out "
+            f"views after {progress.step} steps, {progress.seconds:.0f} s"
+        )
+        usual = progress.seconds * USUAL_RATE / max(progress.samples / progress.step, 1.0)
+        plain = self.device.type == "cpu" and self.config.field == HarmonicOptions()
+        ended = progress.seconds >= (self.config.trainer.max_seconds or math.inf)
+        if plain and ended and progress.step < usual / 3:
+            self.record.log(
+                f"note: {progress.step} steps in {progress.seconds:.0f} s, where two free cores make about "
+                f"{usual:,.0f}: a busy or slow machine. More: resume={self.record.folder} "
+                f"trainer.max_seconds={3 * progress.seconds:.0f}"
+            )
+
+    def _take_cameras(self, fit: FieldFit) -> None:
+        """What follows sees the photos from where the field stage has found them to be taken."""
+        poses = fit.corrections.poses
+        if poses is None:
+            return
+        before = recorded(self.record.folder)
+        finished = before is not None and before.cameras_refined and before.cameras.sizes == self.scene.cameras.sizes
+        if finished and "field" not in self.config.stages:
+            self.scene = replace(self.scene, cameras=before.cameras, cameras_refined=True)  # type: ignore[union-attr]
+            return
+        self.scene = fit.refined_scene()
+        record_scene(self.scene, self.record.folder)
+        moved, turned = (float(values.median()) for values in poses.moved())
+        units = moved / self.scene.normalization.scale
+        self.record.update_metrics({"cameras": {"moved_units": units, "turned_degrees": turned}})
+        self.record.log(f"cameras: turned by {turned:.2g} degrees, moved by {units:.2g} units (medians)")
+
+    def _extract(self) -> None:
+        fit = self._have_fit()
+        self.coarse = coarse_mesh(fit.average, self.scene, self.config.extract)
+        own = self.coarse.transformed(self.scene.normalization.invert)
+        save_mesh(own, self.record.folder / "mesh" / "coarse", ("ply",))
+        self.record.log(f"coarse mesh: {len(self.coarse.vertices)} vertices, {len(self.coarse.faces)} faces")
+
+    def _refine(self) -> None:
+        if self.coarse is None:
+            self.coarse = load_coarse(self.record, self.scene)
+        fit = self._have_fit()
+        self.refined, self.specular = refine_stage(self.coarse, fit.average, self.config, self.scene, self.record)
+
+    def _export(self) -> None:
+        export(self.refined or self.coarse, self.specular, self.config.export, self.scene, self.record)
+
+    def _video(self) -> None:
+        o, folder = self.config.video, self.record.folder
+        name = pick_source(folder, o.source)
+        scene = seen_over(self.scene, o)
+        source, identity = source_of(name, self.record, scene, self._have_fit, self.device)
+        show(source, name, o, scene, folder / "video", identity, self.record.log)
+
+    # ---- between the stages
+
+    def _have_fit(self) -> FieldFit:
+        if self.fit is None:
+            self.fit = load_fit(self.config, self.scene, self.record, self.device)
+        return self.fit
+
+
+def _plain(provenance: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in provenance.items() if isinstance(value, str | int | float)}

@@ -1,0 +1,155 @@
+"""What the export stage writes: units in every format, a mesh or cameras alone, and what it says of them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nerfkit import options
+from nerfkit.config import ExportOptions
+from nerfkit.errors import CheckpointError, ConfigError
+from nerfkit.export_stage import export
+from nerfkit.mesh.files.io import FORMATS, load_mesh
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.shapes import icosphere
+from nerfkit.pipeline import run
+from nerfkit.results import exported, source_of
+from nerfkit.runs.folder import Run
+from nerfkit.scenes import Scene, open_scene
+from nerfkit.scenes.scene import Similarity
+from nerfkit.view.options import TimelapseOptions
+from nerfkit.view.timelapse import turntable
+from tests.scenes.builders import ring, write_kaolin
+
+UNITS = Similarity(0.5, (0.0, 1.0, 0.0))
+BALL = icosphere(1, 0.8).without_appearance()  # 3.2 of the scene's own units wide
+CPU = torch.device("cpu")
+LENGTH = 0.25  # meters a unit, where it is known
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    folder = write_kaolin(tmp_path_factory.mktemp("data") / "sphere", ring(4, size=(12, 10)))
+    return replace(open_scene("kaolin", folder), normalization=UNITS)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+def files(record: Run) -> set[str]:
+    return {path.relative_to(record.folder).as_posix() for path in record.folder.glob("*/*")}
+
+
+def log(record: Run) -> str:
+    return (record.folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("meters", [None, LENGTH])
+def test_every_format_has_the_same_units(scene: Scene, record: Run, meters: float | None) -> None:
+    """Meters where a length is known, else the scene's own; USD, the timelapse's, says a meter a unit in both cases."""
+    usd = pytest.importorskip("pxr.Usd", reason="usd-core is not installed")
+    from pxr import UsdGeom
+
+    scene = replace(scene, meters=meters)
+    export(BALL, None, ExportOptions(formats=list(FORMATS)), scene, record)
+    expected = UNITS.invert(BALL.positions) * (meters or 1)
+    for end in FORMATS:
+        mesh = load_mesh(record.folder / "mesh" / f"mesh.{end}")
+        corners = mesh.positions[mesh.faces]
+        torch.testing.assert_close(corners, expected[BALL.faces], rtol=1e-6, atol=1e-6, msg=end)
+    film = turntable(
+        record.folder / "timelapse", TimelapseOptions(snapshots=1, formats=["usd"]), scene.cameras, units=scene.exported
+    )
+    assert film is not None
+    film.add(BALL)
+    stage = usd.Stage.Open(str(film.close()[0]))
+    points = torch.tensor(UsdGeom.Mesh(stage.GetDefaultPrim()).GetPointsAttr().Get(0.0))
+    torch.testing.assert_close(points.double(), expected, rtol=1e-6, atol=1e-6)
+    assert stage.HasAuthoredMetadata("metersPerUnit") and UsdGeom.GetStageMetersPerUnit(stage) == 1
+
+
+@pytest.mark.parametrize("place", [0.0, 4649776.3])
+def test_any_scale_and_place_come_back(scene: Scene, record: Run, place: float) -> None:
+    """Another scale, once more from the file alone, in a scene with z up, here and at coordinates of a map."""
+    units = Similarity(2.0, (-2 * place, 0.5, -2 * place))
+    ball, new = icosphere(2, 0.8).without_appearance(), True
+    for scale, meters, formats in ((1000.0, None, [*FORMATS]), (0.01, 0.21, ["ply"]), (1.0, None, ["obj"])):
+        there = replace(scene, normalization=units, up=(0.0, 0.0, 1.0), meters=meters)
+        export(ball if new else None, None, ExportOptions(formats=formats, scale=scale), there, record)
+        new, scale = False, scale * (meters or 1)
+        for end in FORMATS:  # all of a mesh's files
+            mesh = load_mesh(record.folder / "mesh" / f"mesh.{end}")
+            expected = scale * units.invert(ball.vertices.double())
+            assert (mesh.positions[mesh.faces] - expected[ball.faces]).abs().max() < 1e-6 * scale, end
+        shown, _ = source_of("mesh", record, there, lambda: pytest.fail("no field is asked for"), CPU)
+        assert (shown.mesh.vertices - ball.vertices).abs().max() < 1e-5
+
+
+def test_a_length_that_is_taken_back_is_no_longer_stated(scene: Scene, record: Run) -> None:
+    wanted = ExportOptions(formats=["ply"])
+    for meters in (LENGTH, None):
+        export(BALL, None, wanted, replace(scene, meters=meters), record)
+        found = json.loads((record.folder / "metrics.json").read_text())["export"]
+        assert found == {"scale": meters or 1, "meters_per_unit": meters}
+
+
+@pytest.mark.parametrize(
+    ("faces", "said"),
+    [(BALL.faces, "mesh.stl, watertight; "), (BALL.faces[1:], "mesh.stl, not watertight, edges: 3 open; ")],
+)
+def test_an_stl_is_said_to_be_printable_or_not(scene: Scene, record: Run, faces: torch.Tensor, said: str) -> None:
+    export(Mesh(BALL.vertices, faces), None, ExportOptions(formats=["stl"]), scene, record)
+    assert said in log(record) and "3.2 x 3.2 x 3.2" in log(record)
+
+
+def test_a_run_with_an_stl_alone_goes_on_from_it(scene: Scene, record: Run) -> None:
+    export(BALL, None, ExportOptions(formats=["stl"], scale=10.0), scene, record)
+    assert exported(record) == record.folder / "mesh" / "mesh.stl"
+    shown, _ = source_of("mesh", record, scene, lambda: pytest.fail("no field is asked for"), CPU)
+    assert (shown.mesh.vertices[shown.mesh.faces] - BALL.vertices[BALL.faces]).abs().max() < 1e-5
+    export(None, None, ExportOptions(formats=["ply"]), scene, record)
+    for end in ("ply", "stl"):
+        mesh = load_mesh(record.folder / "mesh" / f"mesh.{end}")
+        assert mesh.vertices[mesh.faces].amax().item() == pytest.approx(1.6, rel=0.05)
+
+
+@pytest.mark.parametrize("formats", [["glb"], None])
+def test_cameras_alone(scene: Scene, record: Run, formats: list[str] | None) -> None:
+    """With no mesh there, and with old and new ones there that are not asked for."""
+    new = BALL if formats is None else None
+    if new is not None:
+        export(new, None, ExportOptions(formats=["ply"]), scene, record)
+    before = files(record)
+    export(new, None, ExportOptions(formats=formats, cameras=["transforms"]), scene, record)
+    assert files(record) == before | {"cameras/transforms"}
+    assert ("no mesh is written: " + ("add extract" if formats else "export.formats=null")) in log(record)
+    assert len(open_scene("auto", record.folder / "cameras" / "transforms").images) == 4
+
+
+def test_nothing_to_write_is_refused(scene: Scene, record: Run) -> None:
+    with pytest.raises(CheckpointError, match=r"coarse.ply: not there yet; add extract to stages, or .*cameras"):
+        export(None, None, ExportOptions(), scene, record)
+    with pytest.raises(ConfigError, match=r"export.formats=null: expected some of glb.* or export.cameras"):
+        options.compose("train", ["scene=clock", "export.formats=null"])
+    options.compose("train", ["scene=clock", "export.formats=null", "stages=[field,video]"])
+    assert files(record) == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["stages=[refine]"], "there must be a run to go on with: resume="),
+        (["stages=[field,refine]"], "refine needs the mesh that extract makes; add extract"),
+        (["stages=[field,export]"], "export needs the mesh that extract makes; add extract"),
+        (["stages=[field,extract,video]", "video.source=mesh"], "add extract and export to stages"),
+    ],
+)
+def test_a_new_run_whose_stages_lack_one_does_not_start(tmp_path: Path, words: list[str], message: str) -> None:
+    config = options.compose("train", ["scene=clock", *words, f"output={tmp_path / 'out'}"])
+    with pytest.raises(ConfigError, match=message):
+        run(config)
+    assert not (tmp_path / "out").exists()
