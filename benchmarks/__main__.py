@@ -11,6 +11,7 @@ BENCHMARKS = {
     "raster_gradients": "the rasterizer's gradients against supersampled finite differences",
     "raster_speed": "the rasterizer's times, forward and backward",
     "runs": "train.py as a user starts it, on the project's clock and on real data; keeps metrics.json",
+    "photos": "train.py on photos without masks: fields, meshes, learned exposure and cameras; keeps metrics.json",
     "recipes": "the named experiments as a user starts them; keeps their metrics.json",
     "training": "samples a second through the whole training step",
     "many_photos": "memory and time of thousands of photos",

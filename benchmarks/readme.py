@@ -100,6 +100,34 @@ def scene_table(folder: Path) -> list[str]:
     return table(header, rows)
 
 
+PHOTOS = {
+    "fox": "fox, 480",
+    "cup": "cup, 400",
+    "cup_as_given": "cup, 400: as given",
+    "cup_exposure": "exposure learned",
+    "cup_cameras": "exposure and cameras learned",
+    "mouse": "mouse, 400",
+    "mouse_as_given": "mouse, 400: as given",
+    "mouse_exposure": "exposure learned",
+    "mouse_cameras": "exposure and cameras learned",
+}
+
+
+def photo_table(folder: Path) -> list[str]:
+    """Photos without masks: the field, and the object's mesh against the photos masked by the field."""
+    rows = []
+    for name, label in PHOTOS.items():
+        found = load(f"photo_{name}", folder)
+        keys = ("field.psnr", "field.psnr_aligned", "mesh.psnr", "mesh.psnr_specular")
+        rows.append([label, value(found, "field.steps", "{:.0f}"), *(value(found, key, "{:.2f}") for key in keys)])
+        rows[-1].append(all_stages(found))
+    header = [
+        "photos without masks, longer side", "steps", "field PSNR", "with each photo's exposure", "mesh PSNR",
+        "with highlights", "all stages",
+    ]  # fmt: skip
+    return table(header, rows)
+
+
 def speed_table(folder: Path) -> list[str]:
     """The training step and the recipes."""
     training, tutorial, field = (load(name, folder) for name in ("training", "tutorial", "field"))
@@ -222,7 +250,7 @@ def gpu_section(folder: Path) -> list[str]:
 def section(folder: Path = RESULTS) -> str:
     """All tables, with the machine they were measured on."""
     lines = [
-        measured_on(folder), "", *scene_table(folder), "", *speed_table(folder), "",
+        measured_on(folder), "", *scene_table(folder), "", *photo_table(folder), "", *speed_table(folder), "",
         *readme_mesh.speed_table(folder), "", *readme_mesh.gradient_table(folder), "", *gpu_section(folder),
     ]  # fmt: skip
     return "\n".join(lines)
