@@ -1,6 +1,5 @@
 """Meshes and pictures that recipes aim at: the user's files, or the project's own where none are given."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.repair import merge_vertices
 from nerfkit.mesh.topology import degenerate_faces
+from nerfkit.runs.files import followed
 from nerfkit.scenes.images import decode
 from nerfkit.studio import clock_model
 
@@ -26,7 +26,7 @@ def target_mesh(path: str | None) -> Mesh:
         SceneError: the file cannot be read as a mesh, or none of its faces has an area.
     """
     if path is not None:
-        mesh = load_mesh(os.path.expanduser(path))
+        mesh = load_mesh(path)
     else:
         vertices, faces, _ = clock_model.truth()
         mesh = Mesh(torch.tensor(vertices, dtype=torch.float32), torch.tensor(faces, dtype=torch.int64))
@@ -72,10 +72,10 @@ def target_mask(path: str | Path, size: int, soft: bool = False) -> Tensor:
 
 def _read(path: str | Path) -> tuple[Tensor, Tensor]:
     """The color (H,W,3) and alpha (H,W,1) in [0,1]."""
-    path = os.path.expanduser(path)
-    if not Path(path).is_file():
+    path = followed(path)
+    if not path.is_file():
         raise SceneError(f"{path}: there is no such picture; check the path")
-    rgba = torch.from_numpy(decode(Path(path).read_bytes(), path)).float() / 255
+    rgba = torch.from_numpy(decode(path.read_bytes(), str(path))).float() / 255
     return rgba[..., :3], rgba[..., 3:]
 
 

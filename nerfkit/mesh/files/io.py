@@ -17,7 +17,7 @@ from nerfkit.mesh.files.obj import read_obj
 from nerfkit.mesh.files.ply import read_ply
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.repair import same_places
-from nerfkit.runs.files import to_bytes, write_bytes
+from nerfkit.runs.files import followed, to_bytes, write_bytes
 
 LOG = logging.getLogger("nerfkit.mesh")
 FORMATS = ("glb", "obj", "ply")
@@ -87,7 +87,7 @@ def load_mesh(path: str | Path) -> Mesh:
             extension of glTF that is not read, such as compression; an index is out of range, or a coordinate NaN,
             infinite or too large.
     """
-    path = Path(path)
+    path = followed(path)
     if path.suffix.lower()[1:] not in FORMATS:
         raise SceneError(f"{path}: meshes are read from .glb, .obj and .ply files; convert it to one of these")
     if not path.is_file():
