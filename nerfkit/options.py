@@ -106,7 +106,7 @@ def quoted(name: str, words: Sequence[str], sweep: bool = False) -> list[str]:
         present = RENAMED.get(bare, bare)
         if equals and present in paths:
             parts = value.split(",") if sweep and not os.path.exists(os.path.expanduser(value)) else [value]
-            value = ",".join(map(_quoted, parts))
+            value = ",".join(_quoted(_bare(part)) for part in parts)
         elif present in lists and value and value[0] not in "[$'\"":
             parts = value.split(",") if sweep else [value]
             value = ",".join(one if one == "null" and lists[present] else f"[{one}]" for one in parts)
@@ -226,6 +226,12 @@ def _loader() -> ConfigLoaderImpl:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None and isinstance(hydra.config_loader, ConfigLoaderImpl)
     return hydra.config_loader
+
+
+def _bare(path: str) -> str:
+    """A path without the quotes that Hydra asks for and Windows' console leaves, unless its name begins with them."""
+    wrapped = len(path) > 1 and path[0] == path[-1] and path[0] in "'\""
+    return path[1:-1] if wrapped and not os.path.exists(path) else path
 
 
 def _quoted(path: str) -> str:

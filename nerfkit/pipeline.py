@@ -13,6 +13,7 @@ from nerfkit.fit.field import FieldFit
 from nerfkit.prepare import has_photos_only, prepare
 from nerfkit.results import load_fit, source_of
 from nerfkit.resume import load as load_config
+from nerfkit.runs.files import followed
 from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.record import record as record_scene, recorded
@@ -101,7 +102,7 @@ def _find_photos(config: TrainOptions) -> None:
     scene = config.scene
     if scene.root is None:
         return
-    scene.root = os.path.abspath(os.path.expanduser(scene.root))
+    scene.root = os.path.abspath(followed(scene.root))
     if scene.name == "auto" and has_photos_only(scene.root):
         source = Path(scene.root)
         name = source.name if source.is_dir() else source.stem

@@ -369,6 +369,15 @@ def test_a_path_is_taken_letter_for_letter(path: str) -> None:
     assert OmegaConf.create({"x": literal(path)}).x == path
 
 
+@pytest.mark.slow
+def test_quotes_around_a_path_are_not_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for word in ("'my photos'", '"my photos"', "my photos"):
+        assert options.compose("train", [f"scene.root={word}"]).scene.root == "my photos"
+    (tmp_path / "'my photos'").touch()
+    assert options.compose("train", ["scene.root='my photos'"]).scene.root == "'my photos'"
+
+
 def test_null_stays_null() -> None:
     assert options.compose("train", ["scene.root=null"]).scene.root is None
 

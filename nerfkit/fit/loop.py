@@ -116,6 +116,7 @@ def optimize(
                 # On a GPU the wait for a step may come in the next report: all but the callbacks counts.
                 now, idle = time.perf_counter(), compile_seconds() - compiled
                 progress.seconds, begin, compiled = progress.seconds + now - begin - idle, now, compiled + idle
+                bar.start += idle  # compiling happens once: it says nothing of how long the rest takes
                 progress.step, whole = progress.step + 1, True
                 share = progress.share(steps, max_seconds)
                 if until is not None and until(made):

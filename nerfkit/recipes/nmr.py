@@ -89,7 +89,7 @@ def vertices(o: VerticesOptions, config: TrainOptions, record: Run, device: torc
     """
     start = _mesh(o.mesh, device)
     camera = ring(4, o.size, DISTANCE, 0.0, VIEW_ANGLE)[1].to(device)  # azimuth 90
-    target = (square(o.size) if o.target is None else target_picture(o.target, o.size)).mean(-1).to(device)
+    target = (square(o.size).mean(-1) if o.target is None else target_mask(o.target, o.size, soft=True)).to(device)
     points = start.vertices.clone().requires_grad_()
     topology = Topology.of(start.faces, len(points))
     optimizer = torch.optim.Adam([points], lr=o.rate)

@@ -1,10 +1,7 @@
 """Meshes and pictures that recipes aim at: the user's files, or the project's own where none are given."""
 
-import os
 from pathlib import Path
 
-import imageio.v3 as iio
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +11,8 @@ from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.repair import merge_vertices
 from nerfkit.mesh.topology import degenerate_faces
+from nerfkit.runs.files import followed
+from nerfkit.scenes.images import decode
 from nerfkit.studio import clock_model
 
 BLACK = 0.1
@@ -27,7 +26,7 @@ def target_mesh(path: str | None) -> Mesh:
         SceneError: the file cannot be read as a mesh, or none of its faces has an area.
     """
     if path is not None:
-        mesh = load_mesh(os.path.expanduser(path))
+        mesh = load_mesh(path)
     else:
         vertices, faces, _ = clock_model.truth()
         mesh = Mesh(torch.tensor(vertices, dtype=torch.float32), torch.tensor(faces, dtype=torch.int64))
@@ -49,38 +48,35 @@ def target_picture(path: str | Path, size: int) -> Tensor:
     return _resized(rgb * alpha, size)
 
 
-def target_mask(path: str | Path, size: int) -> Tensor:
+def target_mask(path: str | Path, size: int, soft: bool = False) -> Tensor:
     """The coverage (size,size) in [0,1] of an image file: its alpha, or where all of that is opaque, what is not black.
 
     In a JPEG, which leaves traces around an outline, what is no brighter than ``BLACK`` is black.
+
+    Args:
+        soft: of an opaque picture the mean of its channels in place of what is not black.
 
     Raises:
         SceneError: it is missing, or not an image.
     """
     rgb, alpha = _read(path)
-    black = BLACK if Path(path).suffix.lower() in (".jpg", ".jpeg") else 0.0
-    return _resized(alpha if (alpha < 1).any() else (rgb > black).any(-1, keepdim=True).float(), size)[..., 0]
+    if (alpha < 1).any():
+        mask = alpha
+    elif soft:
+        mask = rgb.mean(-1, keepdim=True)
+    else:
+        black = BLACK if Path(path).suffix.lower() in (".jpg", ".jpeg") else 0.0
+        mask = (rgb > black).any(-1, keepdim=True).float()
+    return _resized(mask, size)[..., 0]
 
 
 def _read(path: str | Path) -> tuple[Tensor, Tensor]:
     """The color (H,W,3) and alpha (H,W,1) in [0,1]."""
-    path = os.path.expanduser(path)
-    if not Path(path).is_file():
+    path = followed(path)
+    if not path.is_file():
         raise SceneError(f"{path}: there is no such picture; check the path")
-    try:
-        pixels = np.asarray(iio.imread(path))
-    except Exception as error:  # the readers raise whatever a malformed file makes them stumble over, on many lines
-        raise SceneError(f"{path}: it cannot be read as a picture; save it again as PNG") from error
-    if pixels.dtype == bool:
-        pixels = pixels.astype(np.uint8) * np.uint8(255)
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.ndim != 3 or pixels.dtype.kind != "u":
-        raise SceneError(f"{path}: expected one picture of 8 or 16 bits a channel; save it again as PNG")
-    values = torch.from_numpy(pixels.astype(np.float32) / np.iinfo(pixels.dtype).max)
-    channels = values.shape[-1]
-    alpha = values[..., -1:] if channels in (2, 4) else torch.ones_like(values[..., :1])
-    return values[..., : 3 if channels >= 3 else 1].expand(*values.shape[:2], 3), alpha
+    rgba = torch.from_numpy(decode(path.read_bytes(), str(path))).float() / 255
+    return rgba[..., :3], rgba[..., 3:]
 
 
 def _resized(picture: Tensor, size: int) -> Tensor:

@@ -11,6 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+LATEST = "latest"  # a file with the name of the newest run's folder, beside it: a link would be one more run
+
+
+def followed(path: str | Path) -> Path:
+    """``path`` with ``~`` expanded, and with a file ``latest`` in it replaced by the folder that it names."""
+    given = Path(os.path.expanduser(path))
+    for place in (given, *given.parents):
+        if place.name == LATEST and place.is_file():
+            name = place.read_bytes()[:300].decode(errors="replace").strip()
+            if len(name) < 256 and name.isprintable():
+                return place.parent / name / given.relative_to(place)
+    return given
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:

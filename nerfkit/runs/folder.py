@@ -31,7 +31,7 @@ from nerfkit.runs import environment
 from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import steps
 from nerfkit.runs.curves import write_losses
-from nerfkit.runs.files import write_text
+from nerfkit.runs.files import LATEST, followed, write_text
 from nerfkit.schema import literal, shown
 
 
@@ -159,11 +159,11 @@ class Run:
         self.close()
         parent = self.folder.parent
         shutil.rmtree(self.folder, ignore_errors=True)
-        others = sorted(path.parent.name for path in parent.glob("*/config.yaml") if path.parent.name != "latest")
+        others = sorted(path.parent.name for path in parent.glob("*/config.yaml") if path.parent.name != LATEST)
         if others:
             _point_latest(parent, others[-1])
         else:
-            (parent / "latest").unlink(missing_ok=True)
+            (parent / LATEST).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # another run is just starting there
                 parent.rmdir()
 
@@ -190,12 +190,7 @@ def find(path: str | Path) -> Path:
     Raises:
         CheckpointError: no such folder, or one that is not a run's.
     """
-    given = Path(os.path.expanduser(path))
-    folder = given
-    if given.name == "latest" and given.is_file():
-        name = given.read_bytes()[:300].decode(errors="replace").strip()
-        folder = given.parent / name if len(name) < 256 and name.isprintable() else given
-    folder = folder.resolve()
+    folder = followed(path).resolve()
     if not folder.is_dir():
         what = "a file, not a run folder" if folder.exists() else "no such run folder"
         raise CheckpointError(f"{path}: {what}; expected OUTPUT/SCENE/DATE_TIME or OUTPUT/SCENE/latest")
@@ -246,7 +241,7 @@ def _new_folder(parent: Path, name: str) -> Path:
 
 def _point_latest(parent: Path, name: str) -> None:
     """``latest`` becomes a text file with ``name``: a link would be a second run to TensorBoard."""
-    write_text(parent / "latest", name)
+    write_text(parent / LATEST, name)
 
 
 def _plain(config: Any) -> dict[str, Any]:

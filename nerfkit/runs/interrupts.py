@@ -1,6 +1,7 @@
 """Ctrl-C between two steps of a loop, never inside one, so that what is saved then is a whole state."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ from types import FrameType
 def interrupts_held_back() -> Iterator[Callable[[], None]]:
     """Yields a function to call where stopping is safe: it raises KeyboardInterrupt if Ctrl-C was pressed before.
 
-    The end of the block is such a place too. A second Ctrl-C does not wait. Where Ctrl-C does not raise
+    The end of the block is such a place too. A second Ctrl-C does not wait, and the first says so, as a step may take
+    minutes. Where Ctrl-C does not raise
     KeyboardInterrupt to begin with (another thread, a handler of the caller's own) nothing changes.
     """
     pressed = False
@@ -21,6 +23,8 @@ def interrupts_held_back() -> Iterator[Callable[[], None]]:
         if pressed:
             raise KeyboardInterrupt
         pressed = True
+        with contextlib.suppress(OSError):  # not through sys.stderr: a handler may come in the midst of a print
+            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once, without it\n")
 
     def stop_if_asked() -> None:
         if pressed:

@@ -69,4 +69,5 @@ def track(
 
 def _clock(seconds: float) -> str:
     seconds = min(round(seconds), 359999)
-    return f"{seconds // 60}:{seconds % 60:02d}"
+    hours, minutes = divmod(seconds // 60, 60)
+    return f"{hours}:{minutes:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{seconds % 60:02d}"

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from nerfkit.errors import problem
+from nerfkit.runs.files import followed
 
 TRUTH = "truth.ply"  # the true mesh beside a data set's views, in their units and axes, where it is known
 
@@ -42,7 +43,7 @@ class Source:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.path = Path(os.path.expanduser(root))
+        self.path = followed(root)
         self._zip: zipfile.ZipFile | None = None
         self._names: frozenset[str] = frozenset()
         expected = "a folder or a zip"

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from PIL import UnidentifiedImageError
 
-from nerfkit.errors import problem
+from nerfkit.errors import SceneError, problem
 from nerfkit.kernels.jit import jit
 from nerfkit.runs.pictures import DepthError, decode_picture
 from nerfkit.runs.progress import track
@@ -48,10 +49,14 @@ def decode(data: bytes, where: str, mode: str = "RGBA") -> np.ndarray:
     except DepthError as error:
         raise problem(where, str(error), "8 or 16 bits a channel", "Export it again as PNG or JPEG.") from None
     except Exception as error:  # decoders raise a dozen unrelated types for damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise problem(
-            where, f"cannot be decoded ({reason})", "a complete PNG or JPEG", "Copy or export it again."
-        ) from error
+        raise undecodable(where, error) from error
+
+
+def undecodable(where: str, error: Exception) -> SceneError:
+    """What to say of a file in which a decoder found no picture."""
+    reason = "no known format" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+    wrong = f"cannot be decoded as a picture ({reason.splitlines()[0]})"
+    return problem(where, wrong, "a complete PNG or JPEG", "Copy or export it again.")
 
 
 def working_size(height: int, width: int, resolution: int | None) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from PIL import Image
 from nerfkit.cameras.lens import Lens
 from nerfkit.errors import problem
 from nerfkit.scenes.files import Source, is_safe_name
+from nerfkit.scenes.images import undecodable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm")
 SMALLER = ("images_2", "images_4", "images_8")  # copies of images/ at a fraction of its size, as LLFF makes them
@@ -101,10 +102,7 @@ def picture_size(source: Source, name: str) -> tuple[int, int]:
         with Image.open(io.BytesIO(data)) as image:
             return image.size
     except Exception as error:  # decoders raise a dozen unrelated types for damaged files
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise problem(
-            source.where(name), f"cannot be decoded ({reason})", "a complete PNG or JPEG", "Copy or export it again."
-        ) from error
+        raise undecodable(source.where(name), error) from error
 
 
 def lens_of_matrix(matrix: np.ndarray, size: tuple[int, int], where: str) -> Lens:

@@ -1,8 +1,10 @@
+import re
 import time
 
 import numba
 import pytest
 
+from nerfkit.fit import loop
 from nerfkit.fit.loop import Callback, Progress, optimize
 
 
@@ -45,6 +47,24 @@ def test_compiling_is_not_charged():
     compiling, progress = [], Progress()
     optimize("fit", step, steps=3, progress=progress)
     assert progress.seconds < 0.5 * sum(compiling)
+
+
+def test_compiling_does_not_lengthen_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compiled = [0.0]
+
+    def step(share: float) -> dict[str, float]:
+        if not share:
+            time.sleep(0.4)
+            compiled[0] += 0.4
+        return {}
+
+    monkeypatch.setattr(loop, "compile_seconds", lambda: compiled[0])
+    monkeypatch.setattr("nerfkit.runs.progress.SECONDS_BETWEEN_LINES", 0.0)
+    optimize("fit", step, steps=50)
+    minutes, seconds = re.search(r"step 1 +(\d+):(\d+) left", capsys.readouterr().err).groups()
+    assert 60 * int(minutes) + int(seconds) < 10  # 20 if compiling counted
 
 
 def test_it_ends_where_that_was_enough():

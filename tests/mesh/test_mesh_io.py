@@ -76,6 +76,15 @@ def test_files_refer_to_each_other_by_name_and_nothing_else_is_left(tmp_path: Pa
     assert "map_Kd asset.png" in (tmp_path / "asset.mtl").read_text()
 
 
+def test_object_and_material_of_an_obj_have_the_file_s_name(tmp_path: Path) -> None:
+    save_mesh(textured(), tmp_path / "my cl\u00f6ck", ["obj"])
+    lines = (tmp_path / "my cl\u00f6ck.obj").read_text("utf-8").splitlines()
+    assert "o my cl\u00f6ck" in lines
+    assert "usemtl my_cl\u00f6ck" in lines  # in many readers a material's name ends at a space
+    assert "newmtl my_cl\u00f6ck\n" in (tmp_path / "my cl\u00f6ck.mtl").read_text("utf-8")
+    assert load_mesh(tmp_path / "my cl\u00f6ck.obj").texture is not None
+
+
 def test_row_0_of_the_texture_is_at_the_top(tmp_path: Path) -> None:
     """An independent reader finds the upper left texel's color at u = 0, v = 1, in both formats."""
     texture = torch.tensor([[[1.0, 0, 0], [0, 1, 0]], [[0, 0, 1], [1, 1, 1]]])

@@ -134,6 +134,12 @@ def test_a_picture_in_floats_is_refused(tmp_path: Path) -> None:
         target_picture(tmp_path / "half.tiff", 8)
 
 
+def test_a_soft_mask_of_an_opaque_picture_is_its_brightness(tmp_path: Path) -> None:
+    write_png(tmp_path / "gray.png", np.full((8, 8, 3), [51, 102, 0], np.uint8))
+    assert target_mask(tmp_path / "gray.png", 8, soft=True).unique().tolist() == [pytest.approx(0.2)]
+    assert target_mask(tmp_path / "gray.png", 8).unique().tolist() == [1]
+
+
 def test_alpha_is_the_mask_and_jpeg_s_traces_are_not(tmp_path: Path) -> None:
     inside = np.zeros((64, 64, 1), np.uint8)
     inside[8:40, 16:48] = 255
@@ -142,6 +148,16 @@ def test_alpha_is_the_mask_and_jpeg_s_traces_are_not(tmp_path: Path) -> None:
         write_png(tmp_path / f"{name}.png", np.concatenate([gray.repeat(3, -1), inside], -1))
     write_png(tmp_path / "gray.png", np.concatenate([inside * 0, inside], -1))
     iio.imwrite(tmp_path / "lossy.jpg", inside.repeat(3, -1), quality=60)
+    shape = inside[..., 0]
+    indexed = Image.fromarray((shape > 0).astype(np.uint8), "P")
+    indexed.putpalette([9, 9, 9, 200, 100, 50])
+    indexed.save(tmp_path / "palette.png", transparency=b"\x00\xff")
+    Image.fromarray(np.where(shape > 0, 90, 7).astype(np.uint8)).save(tmp_path / "a clear gray.png", transparency=7)
+    clear = Image.fromarray(np.where(inside > 0, np.uint8([9, 9, 9]), np.uint8([1, 2, 3])))
+    clear.save(tmp_path / "a clear color.png", transparency=(1, 2, 3))
     for path in tmp_path.iterdir():
-        assert float(target_mask(path, 32).mean()) == pytest.approx(0.25, abs=0.005), path.name
+        for soft in (False, True):
+            mask = target_mask(path, 32, soft)
+            assert float(mask.mean()) == pytest.approx(0.25, abs=0.005), path.name
+            assert float(mask[6:18, 10:22].min()) > 0.9, path.name
     assert torch.equal(target_picture(tmp_path / "white under.png", 64)[..., 0], torch.from_numpy(inside[..., 0] / 255))

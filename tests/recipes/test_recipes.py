@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from nerfkit import options, pipeline, recipes
 from nerfkit.errors import ConfigError, SceneError
 from nerfkit.mesh.files.io import load_mesh
+from nerfkit.runs.files import write_png
 from nerfkit.runs.folder import find
 from tests.scenes.builders import ring, write_kaolin
 
@@ -90,6 +92,20 @@ def test_the_camera_is_found(tmp_path: Path, shape: Path) -> None:
     assert metrics["silhouette_error"] < 5
 
 
+@pytest.mark.parametrize("name", ["nmr_vertices", "nmr_camera"])
+def test_a_silhouette_is_one_however_its_picture_says_so(name: str, tmp_path: Path, shape: Path) -> None:
+    inside = np.zeros((32, 32, 1), np.uint8)
+    inside[8:24, 10:22] = 255
+    write_png(tmp_path / "white_on_black.png", inside.repeat(3, -1))
+    write_png(tmp_path / "black_cut_out.png", np.concatenate([inside * 0, inside * 0, inside * 0, inside], -1))
+    words = [f"recipe.mesh={shape}", "recipe.size=32", "recipe.steps=2"]
+    errors = [
+        run(name, tmp_path / "out", *words, f"recipe.target={path}")[1][name]["silhouette_error"]
+        for path in sorted(tmp_path.glob("*.png"))
+    ]
+    assert errors[0] == pytest.approx(errors[1])
+
+
 def test_bad_words(tmp_path: Path, views: Path) -> None:
     with pytest.raises(ConfigError, match=r"recipe=nmr_sing: unknown recipe. Known: "):
         recipes.load().find("nmr_sing")
@@ -106,7 +122,7 @@ def test_bad_words(tmp_path: Path, views: Path) -> None:
             run(name, tmp_path, f"recipe.mesh={line}")
     line.unlink()
     (tmp_path / "none.png").write_text("not a picture")
-    with pytest.raises(SceneError, match=r"none\.png: it cannot be read as a picture; save it again as PNG$"):
+    with pytest.raises(SceneError, match=r"none\.png: cannot be decoded as a picture \(no known"):
         run("nmr_vertices", tmp_path, f"recipe.target={tmp_path / 'none.png'}")
     (tmp_path / "none.png").unlink()
     with pytest.raises(ConfigError, match=r"recipe\.variants=\[smoth\]: unknown value smoth; did you mean smooth"):

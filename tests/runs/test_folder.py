@@ -10,8 +10,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from nerfkit.errors import CheckpointError, ConfigError
+from nerfkit.mesh.files.io import load_mesh, save_mesh
+from nerfkit.mesh.shapes import icosphere
 from nerfkit.runs import folder as folders
+from nerfkit.runs.files import followed
 from nerfkit.runs.folder import Run, find
+from nerfkit.scenes import open_scene
+from tests.scenes.builders import ring, write_blender
 
 
 @pytest.fixture
@@ -40,6 +45,18 @@ def test_two_runs_in_one_second_get_two_folders_and_latest_is_the_newer(tmp_path
     assert not latest.is_symlink() and latest.read_text() == runs[-1].folder.name  # a link would be one more run
     assert find(latest) == Run.open(latest).folder == runs[-1].folder.resolve()
     assert len(list((tmp_path / "clock").iterdir())) == 4  # no temporary file stays
+
+
+def test_latest_is_followed_wherever_it_stands_in_a_path(tmp_path: Path, config: DictConfig) -> None:
+    folder = Run.create(tmp_path, "clock", config).folder
+    latest = tmp_path / "clock" / "latest"
+    assert followed(latest / "mesh" / "mesh.obj") == folder / "mesh" / "mesh.obj"
+    assert followed(tmp_path / "latest" / "mesh.obj") == tmp_path / "latest" / "mesh.obj"  # there is none
+    assert followed("~/a") == Path.home() / "a"
+    save_mesh(icosphere(0).without_appearance(), folder / "mesh" / "mesh", ["obj"])
+    assert len(load_mesh(latest / "mesh" / "mesh.obj").faces) == 20
+    write_blender(folder / "cameras", ring(6))
+    assert open_scene("blender", latest / "cameras").provenance["path"] == str(folder / "cameras")
 
 
 def test_a_full_disk_leaves_no_run_folder(tmp_path: Path, config: DictConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,8 +34,9 @@ def loop(steps: int, presses: dict[int, int]) -> list[int]:
     raise AssertionError("Ctrl-C was forgotten")
 
 
-def test_it_waits_for_the_end_of_the_step() -> None:
+def test_it_waits_for_the_end_of_the_step_and_says_so(capfd: pytest.CaptureFixture[str]) -> None:
     assert loop(3, {1: 1}) == [0, 1]
+    assert capfd.readouterr().err.strip() == "stopping after this step; Ctrl-C again stops at once, without it"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from nerfkit.runs import progress
-from nerfkit.runs.progress import Progress, track
+from nerfkit.runs.progress import Progress, _clock, track
 
 
 class Clock:
@@ -72,6 +72,12 @@ def test_what_was_done_before_does_not_count_as_speed(clock: Clock) -> None:
         clock.now += 20
         shown.show(0.6, before=0.5)  # a tenth in 20 seconds: the other four take 80
     assert lines == ["work  60%: 1:20 left"]
+
+
+def test_hours_are_hours() -> None:
+    assert [_clock(s) for s in (0.4, 59.6, 3599, 3600, 166304, 1e9)] == [
+        *("0:00", "1:00", "59:59", "1:00:00", "46:11:44", "99:59:59")
+    ]
 
 
 def test_no_time_left_is_made_up_before_anything_is_done(clock: Clock) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from PIL import Image
 
 from nerfkit.errors import SceneError
 from nerfkit.scenes import open_scene
@@ -27,6 +28,16 @@ def test_gray_of_any_depth_is_the_same_gray(lego: Path, tmp_path: Path, mode: st
     expected = np.stack([iio.imread(lego / "train" / f"r_{view}.png")[..., 0] for view in range(4)])
     images = open_scene("blender", folder).images.stack()[:4].numpy()
     assert (images[..., :3] == expected[..., None]).all() and (images[..., 3] == 255).all()
+
+
+def test_the_clear_colors_of_a_palette_are_a_mask(lego: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(lego, tmp_path / "d"))
+    for path in folder.rglob("*.png"):
+        Image.fromarray((iio.imread(path)[..., 3] > 127).astype(np.uint8), "P").save(path, transparency=b"\x00\xff")
+    scene = open_scene("blender", folder)
+    expected = iio.imread(lego / "train" / "r_1.png")[..., 3] > 127
+    assert scene.has_masks and 0 < expected.mean() < 1
+    assert (scene.images[1][..., 3].numpy() == 255 * expected).all()
 
 
 @pytest.mark.parametrize(("kind", "said"), [(np.float32, "pixels are float32"), (np.int32, "pixels are int32")])

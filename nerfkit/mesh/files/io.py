@@ -18,7 +18,7 @@ from nerfkit.mesh.files.ply import read_ply
 from nerfkit.mesh.files.stl import printable, read_stl, to_stl
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.repair import same_places
-from nerfkit.runs.files import to_bytes, write_bytes
+from nerfkit.runs.files import followed, to_bytes, write_bytes
 
 LOG = logging.getLogger("nerfkit.mesh")
 FORMATS = ("glb", "obj", "ply", "stl")
@@ -98,7 +98,7 @@ def load_mesh(path: str | Path) -> Mesh:
             extension of glTF that is not read, such as compression; an index is out of range, or a coordinate NaN,
             infinite or too large.
     """
-    path = Path(path)
+    path = followed(path)
     if path.suffix.lower()[1:] not in FORMATS:
         raise SceneError(f"{path}: meshes are read from .glb, .obj, .ply and .stl files; convert it to one of these")
     if not path.is_file():
@@ -163,9 +163,11 @@ def _obj(mesh: Mesh, name: str, texture_png: bytes | None) -> dict[str, bytes]:
     vertices = (mesh.positions if far else mesh.vertices).numpy(force=True)
     point = "v " + " ".join(["{:.15g}" if far else "{:.9g}"] * 3)
     faces = mesh.faces.cpu().numpy() + 1
+    material = "_".join(name.split())  # a name of a material ends at a space
     lines = ["# nerfkit"]
     if texture_png is not None:
         lines += [f"mtllib {name}.mtl"]
+    lines += [f"o {name}"]
     if mesh.colors is not None and texture_png is None:
         colored = np.column_stack([vertices, mesh.colors.detach().cpu().numpy()])
         lines += [(point + " {:.6g} {:.6g} {:.6g}").format(*row) for row in colored.tolist()]
@@ -174,15 +176,15 @@ def _obj(mesh: Mesh, name: str, texture_png: bytes | None) -> dict[str, bytes]:
     if mesh.corner_uvs is not None:
         uv, index = np.unique(mesh.corner_uvs.detach().cpu().numpy().reshape(-1, 2), axis=0, return_inverse=True)
         lines += ["vt {:.9g} {:.9g}".format(*row) for row in uv.tolist()]
-        lines += ["usemtl baked"] if texture_png is not None else []
+        lines += [f"usemtl {material}"] if texture_png is not None else []
         pairs = np.stack([faces, index.reshape(-1, 3) + 1], -1).reshape(-1, 6)
         lines += ["f {}/{} {}/{} {}/{}".format(*row) for row in pairs.tolist()]
     else:
         lines += ["f {} {} {}".format(*row) for row in faces.tolist()]
     files = {}
     if texture_png is not None:
-        material = f"newmtl baked\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {name}.png\n"
-        files = {".png": texture_png, ".mtl": material.encode()}
+        library = f"newmtl {material}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {name}.png\n"
+        files = {".png": texture_png, ".mtl": library.encode()}
     return files | {".obj": ("\n".join(lines) + "\n").encode()}
 
 
