@@ -13,6 +13,7 @@ from torch import Tensor
 from nerfkit.errors import CheckpointError
 from nerfkit.fit.average import RunningAverage
 from nerfkit.fit.corrections import Corrections
+from nerfkit.fit.depth_hints import SHARE, DepthHints
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.fit.legacy import upgraded
 from nerfkit.fit.loop import Callback, Progress, optimize
@@ -112,6 +113,11 @@ class FieldFit:
         """What is drawn from; not needed to render."""
         return TrainingPixels(self.scene, self.model.sampler, self.model.device)
 
+    @cached_property
+    def hints(self) -> DepthHints | None:
+        """Where the sparse points are; None where they do not count."""
+        return DepthHints(self.scene, self.model.device) if self.options.depth_weight else None
+
     # ---- one step
 
     def losses(self, rays: TrainingRays, first: int, step: int) -> tuple[dict[str, Tensor], Tensor, int]:
@@ -175,6 +181,12 @@ class FieldFit:
             samples += taken
         if cameras is not None:
             torch.autograd.backward(drawn[:2], [rays.origins.grad, rays.directions.grad])
+        if self.hints is not None:
+            hinted = min(max(1, count // SHARE), at_once)
+            depth, taken = self.hints.loss(self.model, Draw(self.seed, number), hinted, cameras)
+            terms["depth"] = o.depth_weight * depth.detach()
+            (o.depth_weight * depth).backward()
+            samples += taken
         self.watch.look(terms, number)
         if self.waits:
             self.watch.check()
