@@ -16,7 +16,7 @@ from nerfkit.config import STAGES, RenderOptions, TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError, UserError, command
 from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.fit.build import load_scene, model_of
-from nerfkit.fit.depth_hints import DepthHints
+from nerfkit.fit.depth_hints import hints_of
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh
 from nerfkit.fit.field import FieldFit
@@ -68,8 +68,8 @@ def run(config: TrainOptions) -> Path:
         raise ConfigError(f"trainer.capacity={config.trainer.capacity}: not for photos without masks; expected null")
     if config.trainer.poses == "on":
         config.sampler.for_moving_cameras(scene)
-    if config.trainer.depth_weight and "field" in config.stages:
-        DepthHints(scene, "cpu")
+    if "field" in config.stages:
+        hints_of(scene, config.trainer.depth_weight, "cpu")
     if config.resume is not None:
         record = Run.open(config.resume)
         stages = _Stages(config, scene, record, device)

@@ -21,8 +21,11 @@ from nerfkit.kernels.philox import Draw
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
+WEIGHT = 0.01  # of the loss, against one of colors in [0,1]
 SHARE = 4  # rays of photos for each that goes to a point
-WIDTH = 1.0  # of the tent on either side, over the point's distance
+WIDTH = (
+    0.1  # of the tent on either side, over the point's distance; with 1, depths of a cup come out 2.3 % off, not 0.8
+)
 AT_ONCE = 1 << 18  # sightings looked at together
 FIRST = 1 << 30  # number of the first ray to a point: their jitter is not that of the photos' rays
 
@@ -37,9 +40,6 @@ class DepthHints:
     Args:
         scene: with ``sightings``.
         device: where the field is.
-
-    Raises:
-        ConfigError: there is no such sighting.
     """
 
     def __init__(self, scene: Scene, device: torch.device | str) -> None:
@@ -48,17 +48,7 @@ class DepthHints:
         points = scene.normalization.apply(torch.from_numpy(scene.points)).float()
         pieces = zip(view.split(AT_ONCE), number.split(AT_ONCE), strict=True)
         told = torch.isin(view, torch.tensor(scene.train))
-        told &= torch.cat([_shown(scene, v.long(), points[n]) for v, n in pieces])
-        if not told.any():
-            why = (
-                f"none of {len(seen)} sightings of points is in a training photo's pixel that counts"
-                if len(seen)
-                else f"scene {scene.name} does not say which photo saw which point"
-            )
-            raise ConfigError(
-                f"trainer.depth_weight: {why}; expected a COLMAP model with its points' tracks, such as "
-                "`python -m nerfkit prepare` makes, or trainer.depth_weight=0"
-            )
+        told &= torch.cat([_shown(scene, v.long(), points[n.long()]) for v, n in pieces])
         self.cameras, self.points = scene.cameras.to(device), points.to(device)
         self.view, self.number = (values[told].to(device) for values in (view, number))
         self.weight = torch.from_numpy(seen.weight)[told].to(device)
@@ -88,6 +78,28 @@ class DepthHints:
         tent = (1 - (middle / distance[ray] - 1).abs() / WIDTH).clamp_min(0)
         weight = self.weight[chosen]
         return (weight.sum() - (ends * tent * weight[ray]).sum()) / count, len(ray)
+
+
+def hints_of(scene: Scene, weight: float | None, device: torch.device | str) -> DepthHints | None:
+    """The hints of a scene as ``trainer.depth_weight`` asks for them; None for none.
+
+    Raises:
+        ConfigError: they are asked for, and no sighting says anything.
+    """
+    if weight == 0 or (weight is None and not scene.unbounded):
+        return None
+    hints = DepthHints(scene, device)
+    if len(hints):
+        return hints
+    if weight is None:
+        return None
+    why = f"scene {scene.name} does not say which photo saw which point"
+    if len(scene.sightings):
+        why = f"none of {len(scene.sightings)} sightings of points is in a training photo's pixel that counts"
+    raise ConfigError(
+        f"trainer.depth_weight={weight:g}: {why}; expected a COLMAP model with its points' tracks, such as "
+        "`python -m nerfkit prepare` makes, or trainer.depth_weight=0"
+    )
 
 
 def _shown(scene: Scene, view: Tensor, points: Tensor) -> Tensor:

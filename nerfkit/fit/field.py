@@ -13,7 +13,7 @@ from torch import Tensor
 from nerfkit.errors import CheckpointError
 from nerfkit.fit.average import RunningAverage
 from nerfkit.fit.corrections import Corrections
-from nerfkit.fit.depth_hints import SHARE, DepthHints
+from nerfkit.fit.depth_hints import SHARE, WEIGHT, DepthHints, hints_of
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.fit.legacy import upgraded
 from nerfkit.fit.loop import Callback, Progress, optimize
@@ -116,7 +116,7 @@ class FieldFit:
     @cached_property
     def hints(self) -> DepthHints | None:
         """Where the sparse points are; None where they do not count."""
-        return DepthHints(self.scene, self.model.device) if self.options.depth_weight else None
+        return hints_of(self.scene, self.options.depth_weight, self.model.device)
 
     # ---- one step
 
@@ -184,8 +184,9 @@ class FieldFit:
         if self.hints is not None:
             hinted = min(max(1, count // SHARE), at_once)
             depth, taken = self.hints.loss(self.model, Draw(self.seed, number), hinted, cameras)
-            terms["depth"] = o.depth_weight * depth.detach()
-            (o.depth_weight * depth).backward()
+            depth = depth * (WEIGHT if o.depth_weight is None else o.depth_weight)
+            depth.backward()
+            terms["depth"] = depth.detach()
             samples += taken
         self.watch.look(terms, number)
         if self.waits:

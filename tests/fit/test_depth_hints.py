@@ -13,7 +13,7 @@ from nerfkit.errors import ConfigError
 from nerfkit.fields.field import Field
 from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.fit.build import build_model
-from nerfkit.fit.depth_hints import WIDTH, DepthHints
+from nerfkit.fit.depth_hints import WIDTH, DepthHints, hints_of
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.kernels.philox import Draw
@@ -196,6 +196,15 @@ def test_a_resumed_fit_goes_on_bit_for_bit() -> None:
         assert torch.equal(a, b)
 
 
+def test_they_count_unless_told_otherwise_where_nothing_masks_the_photos() -> None:
+    assert hints_of(gray(), 0.0, "cpu") is None
+    assert hints_of(gray(masked=True), None, "cpu") is None
+    assert len(hints_of(gray(masked=True), 0.1, "cpu") or ()) > 0
+    terms = [small(gray(), max_steps=1, depth_weight=weight).step().terms for weight in (None, 0.02, 0.0)]
+    assert terms[0]["depth"] * 2 == pytest.approx(terms[1]["depth"])
+    assert "depth" not in terms[2]
+
+
 @pytest.mark.slow
 def test_hints_find_a_shape_that_color_does_not_show() -> None:
     """A gray ball in a gray world, at points that were not among the hints."""
@@ -216,13 +225,15 @@ def test_hints_find_a_shape_that_color_does_not_show() -> None:
 
 
 def test_scenes_without_tracks_refuse_the_option(tmp_path: Path) -> None:
+    without = replace(gray(), sightings=Sightings())
+    assert hints_of(without, None, "cpu") is None
     with pytest.raises(ConfigError, match="gray does not say which photo saw which point; expected a COLMAP model"):
-        DepthHints(replace(gray(), sightings=Sightings()), "cpu")
+        hints_of(without, 0.1, "cpu")
     ignored = torch.ones(VIEWS * SIDE * SIDE, dtype=torch.bool)
     with pytest.raises(ConfigError, match=r"none of .* sightings of points is in a training photo's pixel that counts"):
-        DepthHints(replace(gray(), images=replace(gray().images, ignored=ignored)), "cpu")
+        hints_of(replace(gray(), images=replace(gray().images, ignored=ignored)), 0.1, "cpu")
     folder = write_kaolin(tmp_path / "views", ring(4))
     words = ["scene=kaolin", f"scene.root={folder}", f"output={tmp_path / 'runs'}", "trainer.depth_weight=0.1"]
-    with pytest.raises(ConfigError, match=r"trainer\.depth_weight: scene views .*depth_weight=0"):
+    with pytest.raises(ConfigError, match=r"trainer\.depth_weight=0\.1: scene views .*depth_weight=0"):
         run(compose("train", words))
     assert not (tmp_path / "runs").exists()
