@@ -5,7 +5,7 @@ middle is at m_i (``composite``). With a tent k around the point,
 
     k_i = max(0, 1 - |m_i - d| / (WIDTH d)),    loss = mean over rays of  g (1 - sum_i w_i k_i),
 
-g being the point's weight. It is 0 where all light ends at the point. What ends before the tent, behind it or nowhere
+g being the point's weight. It is 0 where all light ends at the point. What ends outside of the tent or nowhere
 costs 1 whatever the distance, for some points are wrong. As the loss of Deng et al., "Depth-supervised NeRF", 2022,
 section 3.2, it is one of the whole distribution: an expected depth can be right with the light half before the point
 and half behind it. Linear in w, it stays bounded where theirs, a logarithm, does not.
@@ -23,9 +23,7 @@ from nerfkit.volume.model import RadianceModel
 
 WEIGHT = 0.01  # of the loss, against one of colors in [0,1]
 SHARE = 4  # rays of photos for each that goes to a point
-WIDTH = (
-    0.1  # of the tent on either side, over the point's distance; with 1, depths of a cup come out 2.3 % off, not 0.8
-)
+WIDTH = 0.1  # of the tent on either side, over the point's distance; with 1, a cup's depths are 2.3 % off, not 0.8 %
 AT_ONCE = 1 << 18  # sightings looked at together
 FIRST = 1 << 30  # number of the first ray to a point: their jitter is not that of the photos' rays
 
