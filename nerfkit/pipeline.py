@@ -9,6 +9,7 @@ import torch
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError, UserError, command
 from nerfkit.fit.build import load_scene
+from nerfkit.fit.depth_hints import hints_of
 from nerfkit.fit.field import FieldFit
 from nerfkit.prepare import has_photos_only, prepare
 from nerfkit.results import load_fit, source_of
@@ -44,6 +45,8 @@ def run(config: TrainOptions) -> Path:
         raise ConfigError(f"trainer.capacity={config.trainer.capacity}: not for photos without masks; expected null")
     if config.trainer.poses == "on":
         config.sampler.for_moving_cameras(scene)
+    if "field" in config.stages:
+        hints_of(scene, config.trainer.depth_weight, "cpu")
     if config.resume is not None:
         record = Run.open(config.resume)
         stages = Stages(config, scene, record, device)

@@ -23,6 +23,7 @@ STRATIFIED = 2  # a sample's place within its stratum: word 0
 BACKGROUND = 4  # a ray's random background color: words 0, 1, 2
 DENSITY_GRID = 5  # points at which an occupancy grid is brought up to date: words 0, 1, 2
 VIEWS = 6  # an order of the photos: word 0
+HINTS = 7  # which sighting of a point a hint of depth comes from: words 0, 1
 
 
 class Draw(NamedTuple):

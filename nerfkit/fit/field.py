@@ -13,6 +13,7 @@ from torch import Tensor
 from nerfkit.errors import CheckpointError
 from nerfkit.fit.average import RunningAverage
 from nerfkit.fit.corrections import Corrections
+from nerfkit.fit.depth_hints import SHARE, WEIGHT, DepthHints, hints_of
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.fit.field_step import FIRST_RAYS, FieldProgress, Step
 from nerfkit.fit.legacy import upgraded
@@ -77,6 +78,11 @@ class FieldFit:
         """What is drawn from; not needed to render."""
         return TrainingPixels(self.scene, self.model.sampler, self.model.device)
 
+    @cached_property
+    def hints(self) -> DepthHints | None:
+        """Where the sparse points are; None where they do not count."""
+        return hints_of(self.scene, self.options.depth_weight, self.model.device)
+
     # ---- one step
 
     def losses(self, rays: TrainingRays, first: int, step: int) -> tuple[dict[str, Tensor], Tensor, int]:
@@ -139,6 +145,13 @@ class FieldFit:
             samples += taken
         if cameras is not None:
             torch.autograd.backward(drawn[:2], [rays.origins.grad, rays.directions.grad])
+        if self.hints is not None:
+            hinted = min(max(1, count // SHARE), at_once)
+            depth, taken = self.hints.loss(self.model, Draw(self.seed, number), hinted, cameras)
+            depth = depth * (WEIGHT if o.depth_weight is None else o.depth_weight)
+            depth.backward()
+            terms["depth"] = depth.detach()
+            samples += taken
         self.watch.look(terms, number)
         if self.waits:
             self.watch.check()

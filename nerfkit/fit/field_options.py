@@ -32,6 +32,11 @@ class TrainerOptions(Options):
     ema: float = option(0.99, "running mean of the weights that is evaluated and exported; 0: none", least=0, below=1)
     huber: float = option(0.1, "scale of the pseudo-Huber losses: squared below, linear above", above=0)
     mask_weight: float = option(0.1, "of the silhouette loss, where the scene has masks", least=0)
+    depth_weight: float | None = option(
+        None,
+        "of the loss of depth at points that COLMAP says a photo saw; 0: none; null: 0.01 without masks, if it says so",
+        least=0,
+    )
     exposure: str = option(
         "auto",
         "learn exposure and white balance of each photo; auto: of photos without masks",

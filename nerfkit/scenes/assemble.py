@@ -16,6 +16,7 @@ from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.pose_notes import convention_note, repeated_note
 from nerfkit.scenes.region import Region
 from nerfkit.scenes.scene import Scene
+from nerfkit.scenes.sightings import Sightings
 from nerfkit.schema import shown
 
 Color = tuple[float, float, float]
@@ -166,6 +167,7 @@ def assemble(
     notes: Sequence[str] = (),
     truth: str | None = None,
     points: np.ndarray | None = None,
+    sightings: Sightings | None = None,
     region: Region | None = None,
     frame: Frame | None = None,
 ) -> Scene:
@@ -180,8 +182,8 @@ def assemble(
         split: training and test views.
         region: what to look at in photos without masks; None is the cube of half the mean camera distance.
         frame: what the user says instead of all that.
-        background, has_masks, up, provenance, notes, truth, points: as in ``Scene``; ``provenance`` has the ``views``'
-            files.
+        background, has_masks, up, provenance, notes, truth, points, sightings: as in ``Scene``; ``provenance`` has the
+            ``views``' files.
 
     Raises:
         SceneError: every mask is empty, or masks and poses disagree.
@@ -231,6 +233,7 @@ def assemble(
         notes=list(notes),
         truth=truth,
         points=points,
+        sightings=sightings or Sightings(),
         ground=ground,
         unbounded=region is not None,
     )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nerfkit.cameras.lens import Lens
+from nerfkit.scenes.sightings import Sightings
 
 
 class Photo(NamedTuple):
@@ -32,6 +33,7 @@ class Capture:
     Attributes:
         photos: sorted by name; no file is missing.
         points: (P,3) float64 that the poses were found with, in the same units; (0,3) where none are kept.
+        sightings: which photo saw which of the points, where the format says so.
         split: training and test photos; None where the format has none. A photo may be in neither.
         up: the world's up axis where the format fixes it; else it is found from the cameras.
         notes: what a user should know of how it was read, a line each.
@@ -40,6 +42,7 @@ class Capture:
 
     photos: list[Photo]
     points: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
+    sightings: Sightings = field(default_factory=Sightings)
     split: tuple[list[int], list[int]] | None = None
     up: tuple[float, float, float] | None = None
     notes: list[str] = field(default_factory=list)

@@ -12,7 +12,7 @@ the world's up axis.
 Test photos are those whose names stand in ``test.txt`` beside the model, a line each, as 3D Gaussian Splatting has it.
 
 Points are kept whose mean reprojection error is at most 2 px and that at least 3 photos see; all, if that leaves fewer
-than 100.
+than 100. Their tracks say which photo saw which.
 """
 
 from pathlib import PurePosixPath
@@ -25,9 +25,10 @@ from nerfkit.cameras.poses import from_opencv
 from nerfkit.errors import problem
 from nerfkit.scenes import colmap_binary, colmap_text
 from nerfkit.scenes.capture import Capture, Photo
-from nerfkit.scenes.colmap_model import REMEDY, Frame, Image, Points, Rig, world_to_camera
+from nerfkit.scenes.colmap_model import REMEDY, Frame, Image, Points, Rig, table_of, world_to_camera
 from nerfkit.scenes.files import Source
 from nerfkit.scenes.photo_files import SMALLER, missing_note, one_folder, photos_in, relative_name
+from nerfkit.scenes.sightings import sightings
 
 SIGNS = tuple(
     f"{folder}cameras.{kind}" for folder in ("sparse/*/", "sparse/", "colmap/sparse/*/", "") for kind in ("bin", "txt")
@@ -69,13 +70,15 @@ def read(source: Source) -> Capture:
     poses, notes = world_to_camera(model.images, rigs, frames, source.where(model.folder))
     masks = {key: _mask(source, root, model.images[key].name) for key in model.files}
     order = sorted(model.files, key=lambda key: model.files[key])
+    points = _points(source, model.folder)
     split, split_notes = _split(source, model.folder, [model.images[key].name for key in order])
     return Capture(
         [
             Photo(model.files[key], from_opencv(poses[key]), model.cameras[model.images[key].camera], ignore=masks[key])
             for key in order
         ],
-        points=_points(source, model.folder),
+        points=points.xyz,
+        sightings=sightings(order, points.images, points.number, points.error),
         split=split,
         notes=_notes(source, root, model, len(models)) + _mask_note(masks, source.where(root)) + notes + split_notes,
     )
@@ -168,17 +171,17 @@ def _rigs(source: Source, folder: str) -> tuple[dict[int, Rig], list[Frame]]:
     return rigs, (colmap_binary if binary else colmap_text).frames(data, where)
 
 
-def _points(source: Source, folder: str) -> np.ndarray:
-    """The points (P,3) that are worth keeping; none where the file is missing."""
+def _points(source: Source, folder: str) -> Points:
+    """The points that are worth keeping; none where the file is missing."""
     stem = str(PurePosixPath(folder) / "points3D")
     if not source.exists(f"{stem}.bin") and not source.exists(f"{stem}.txt"):
-        return np.empty((0, 3))
+        return table_of([], np.empty(0))
     where, data, binary = _bytes(source, folder, "points3D")
     points: Points = (colmap_binary if binary else colmap_text).points(data, where)
     if not np.isfinite(points.xyz).all():
         raise problem(where, "a point's position is NaN or infinite", "finite numbers", REMEDY)
     good = (points.error <= MAX_ERROR) & (points.length >= MIN_TRACK)
-    return points.xyz[good] if good.sum() >= MIN_POINTS else points.xyz
+    return points.chosen(good) if good.sum() >= MIN_POINTS else points
 
 
 def _split(source: Source, folder: str, names: list[str]) -> tuple[tuple[list[int], list[int]] | None, list[str]]:

@@ -29,6 +29,7 @@ from nerfkit.scenes.colmap_model import (
     Rig,
     lens,
     model_name,
+    table_of,
 )
 
 CAMERA = 0  # the type of a sensor; others are IMUs
@@ -98,14 +99,13 @@ def images(data: bytes, where: str) -> dict[int, Image]:
 
 def points(data: bytes, where: str) -> Points:
     """The points of points3D.bin."""
-    file, rows = _Bytes(data, where), []
+    file, rows, tracks = _Bytes(data, where), [], []
     for _ in range(file.take("Q")[0]):
         _, x, y, z, _, _, _, error, length = file.take("Q3d3BdQ")
-        file.skip(8 * length)
+        tracks.append(file.skip(8 * length))
         rows.append((x, y, z, error, length))
     file.end()
-    table = np.array(rows, np.float64).reshape(-1, 5)
-    return Points(table[:, :3], table[:, 3], table[:, 4])
+    return table_of(rows, np.frombuffer(b"".join(tracks), "<u4")[::2])
 
 
 def rigs(data: bytes, where: str) -> dict[int, Rig]:

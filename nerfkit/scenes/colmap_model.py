@@ -44,11 +44,31 @@ class Frame(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Triangulated points: ``xyz`` (P,3), ``error`` (P,) mean reprojection error in pixels, ``length`` (P,) photos."""
+    """Triangulated points.
+
+    ``xyz`` (P,3); ``error`` (P,) mean reprojection error in pixels; ``length`` (P,) by how many photos each is seen;
+    ``images`` (sum of them,) ids of those photos, point after point.
+    """
 
     xyz: np.ndarray
     error: np.ndarray
     length: np.ndarray
+    images: np.ndarray
+
+    @property
+    def number(self) -> np.ndarray:
+        """Which point each of ``images`` sees."""
+        return np.repeat(np.arange(len(self.length)), self.length)
+
+    def chosen(self, good: np.ndarray) -> "Points":
+        """Those of which ``good`` (P,) bool says so."""
+        return Points(self.xyz[good], self.error[good], self.length[good], self.images[good[self.number]])
+
+
+def table_of(rows: list[tuple[float, float, float, float, int]], images: np.ndarray) -> Points:
+    """Points from x, y, z, error and the number of photos of each."""
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    return Points(table[:, :3], table[:, 3], table[:, 4].astype(np.int64), images)
 
 
 Rig = dict[int, Motion | None]  # camera id -> motion from rig to camera, None where it was never estimated

@@ -12,13 +12,14 @@ Every function takes a file's bytes and how messages name it, and raises SceneEr
 file.
 """
 
+from array import array
 from collections.abc import Iterator
 
 import numpy as np
 
 from nerfkit.cameras.lens import Lens
 from nerfkit.errors import problem
-from nerfkit.scenes.colmap_model import IDENTITY, REMEDY, Frame, Image, Motion, Points, Rig, lens
+from nerfkit.scenes.colmap_model import IDENTITY, REMEDY, Frame, Image, Motion, Points, Rig, lens, table_of
 from nerfkit.scenes.photo_files import numbers
 
 CAMERA = "CAMERA"  # the type of a sensor; others are IMUs
@@ -98,13 +99,16 @@ def images(data: bytes, where: str) -> dict[int, Image]:
 
 def points(data: bytes, where: str) -> Points:
     """The points of points3D.txt."""
-    rows = []
+    rows, images = [], array("d")
     for record in _records(data, where):
         record.take(1)
         x, y, z, _, _, _, error = record.floats(7)
-        rows.append((x, y, z, error, len(record.rest()) // 2))
-    table = np.array(rows, np.float64).reshape(-1, 5)
-    return Points(table[:, :3], table[:, 3], table[:, 4])
+        track = numbers(record.rest(), record.where)
+        if len(track) % 2:
+            raise problem(record.where, f"{len(track)} words follow the error", "IMAGE_ID, POINT2D_IDX of each", REMEDY)
+        images.extend(track[::2])
+        rows.append((x, y, z, error, len(track) // 2))
+    return table_of(rows, np.array(images))
 
 
 def rigs(data: bytes, where: str) -> dict[int, Rig]:

@@ -104,6 +104,7 @@ def develop(
         provenance={"path": where, "format": format_name, "views": [photo.name for photo in photos]},
         notes=notes,
         points=capture.points,
+        sightings=capture.sightings,
         region=region,
         frame=frame,
     )

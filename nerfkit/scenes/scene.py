@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.scenes.photos import Photos
+from nerfkit.scenes.sightings import Sightings
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Scene:
         meters: how long the scene's own unit is, where ``scene.length`` says; None: nobody knows.
         truth: path of the true mesh in the scene's own units, where it is known.
         points: (P,3) float64 that the poses were found with, in the scene's own units; (0,3) where none are kept.
+        sightings: which photo saw which of them; empty where the format does not say.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Scene:
     unbounded: bool = False
     cameras_refined: bool = False
     points: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
+    sightings: Sightings = field(default_factory=Sightings)
     meters: float | None = None
 
     @property

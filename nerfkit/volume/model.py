@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from nerfkit.cameras import Cameras
 from nerfkit.fields.field import Field
-from nerfkit.kernels.composite import Rendered
-from nerfkit.kernels.march import positions
+from nerfkit.kernels.composite import Rendered, composite
+from nerfkit.kernels.march import Samples, positions
 from nerfkit.kernels.philox import Draw
 from nerfkit.volume.recompute import Recomputed
 from nerfkit.volume.samplers import Sampler
@@ -107,6 +107,16 @@ class RadianceModel(nn.Module):
         samples = self.sampler.sample(origins, directions, draw, capacity)
         points = positions(samples, origins, directions)  # (S, 3)
         return self.field.render(points, samples, directions, self.sampler.opacity, EARLY_STOP), len(points)
+
+    def termination(self, origins: Tensor, directions: Tensor, draw: Draw | None = None) -> tuple[Samples, Tensor]:
+        """The samples of rays (R,3), and which share (S,) of its ray ends in each: the weights of ``composite``.
+
+        Differentiable in the field's weights; colors are not evaluated.
+        """
+        samples = self.sampler.sample(origins, directions, draw)
+        density = self.density(positions(samples, origins, directions))
+        black, opacity = density.new_zeros(len(density), 3), self.sampler.opacity
+        return samples, composite(density, black, *samples[1:], opacity=opacity, early_stop=EARLY_STOP).weights
 
     @torch.no_grad()
     def render_view(self, cameras: Cameras, view: int, *, normals: bool = False) -> FieldImage:

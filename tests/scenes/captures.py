@@ -75,12 +75,17 @@ def write_pictures(folder: Path, names: Sequence[str], size: tuple[int, int] = (
 
 
 Motion7 = Sequence[float]
-Point = tuple[Sequence[float], float, int]  # position, error, number of photos
+Point = tuple[Sequence[float], float, int | Sequence[int]]  # position, error, ids of photos, or how often the first
 
 
 def motion(rotation: np.ndarray, translation: np.ndarray) -> Motion7:
     """COLMAP's seven numbers."""
     return [*quaternion(rotation).tolist(), *translation.tolist()]
+
+
+def track(seen: int | Sequence[int]) -> Sequence[int]:
+    """The ids of the photos that see a point."""
+    return [1] * seen if isinstance(seen, int) else seen
 
 
 def write_colmap(
@@ -101,8 +106,9 @@ def write_colmap(
             for i, view in enumerate(views, 1)
         ]
         triples = [
-            struct.pack("<Q3d3BdQ", i, *xyz, 1, 2, 3, error, count) + struct.pack("<II", 1, 0) * count
-            for i, (xyz, error, count) in enumerate(points, 1)
+            struct.pack("<Q3d3BdQ", i, *xyz, 1, 2, 3, error, len(track(seen)))
+            + b"".join(struct.pack("<II", photo, 0) for photo in track(seen))
+            for i, (xyz, error, seen) in enumerate(points, 1)
         ]
         (folder / "cameras.bin").write_bytes(head + b"".join(cameras))
         (folder / "images.bin").write_bytes(head + b"".join(images))
@@ -111,7 +117,10 @@ def write_colmap(
     words = [f"{i} PINHOLE {_line(view.size)} {_line(view.lens)}" for i, view in enumerate(views, 1)]
     seen = ["3 4 7", ""]
     pairs = [f"{i} {_line(motions[i - 1])} {i} {v.name}\n{seen[i % 2]}" for i, v in enumerate(views, 1)]
-    rows = [f"{i} {_line(xyz)} 1 2 3 {error}{' 1 0' * count}" for i, (xyz, error, count) in enumerate(points, 1)]
+    rows = [
+        f"{i} {_line(xyz)} 1 2 3 {error}" + "".join(f" {photo} 0" for photo in track(seen))
+        for i, (xyz, error, seen) in enumerate(points, 1)
+    ]
     for name, lines in (("cameras", words), ("images", pairs), ("points3D", rows)):
         (folder / f"{name}.txt").write_text("\n".join(["# a comment", *lines, ""]))
     return folder

@@ -72,7 +72,35 @@ def test_text_and_binary_are_equal(tmp_path: Path) -> None:
     assert [photo.lens for photo in binary.photos] == [photo.lens for photo in text.photos]
     assert np.array_equal([photo.pose for photo in binary.photos], [photo.pose for photo in text.photos])
     assert np.array_equal(binary.points, text.points)
+    for name in ("view", "point", "weight"):
+        assert np.array_equal(getattr(binary.sightings, name), getattr(text.sightings, name))
     assert len(binary.points) == 120
+
+
+@pytest.mark.parametrize("kind", ["bin", "txt"])
+def test_tracks_say_which_photo_saw_which_point(tmp_path: Path, kind: str) -> None:
+    """By the views' numbers, not the images' ids; of photos that are there, and points that are kept."""
+    root = data_set(tmp_path, some_views(("b.png", "c.png", "a.png")), kind)
+    tracks = [[3, 1, 2], [2, 3, 9], [1, 1, 1]]
+    points = [((0.1 * i, 0.2, 0.3), 1.0 if i % 2 else 0.5, tracks[i % 3]) for i in range(120)]
+    write_colmap(
+        root / "sparse/0", some_views(("b.png", "c.png", "a.png")), [((9.0, 9, 9), 2.5, [1, 2, 3]), *points], kind
+    )
+    (root / "images/c.png").unlink()
+    seen = read(root).sightings
+    assert [photo.name for photo in read(root).photos] == ["images/a.png", "images/b.png"]
+    assert seen.point[:8].tolist() == [0, 0, 1, 2, 2, 2, 3, 3]
+    assert seen.view[:8].tolist() == [0, 1, 0, 1, 1, 1, 0, 1]
+    assert (len(seen), seen.point.max()) == (240, 119)
+    np.testing.assert_allclose(
+        seen.weight[[0, 2]], [np.exp(-((0.5 / 0.75) ** 2)), np.exp(-((1 / 0.75) ** 2))], rtol=1e-6
+    )
+    write_colmap(
+        root / "sparse/0", some_views(("b.png", "c.png", "a.png")), [(xyz, -1.0, s) for xyz, _, s in points], kind
+    )
+    assert set(read(root).sightings.weight.tolist()) == {1.0}
+    (root / f"sparse/0/points3D.{kind}").unlink()
+    assert len(read(root).sightings) == 0
 
 
 @pytest.mark.parametrize("kind", ["bin", "txt"])

@@ -78,6 +78,8 @@ BAD_TEXT = {
     "a name of 300 letters": (swap("images.txt", "a.png", "a" * 300), "image 1.*aaa"),
     "a name twice": (swap("images.txt", "b.png", "a.png"), "images.txt.*same name"),
     "a point without an error": (swap("points3D.txt", " 1 2 3 0.5 1 0 1 0 1 0", ""), "points3D.txt, line 2"),
+    "half of a track": (swap("points3D.txt", " 0.5 1 0", " 0.5 1"), "points3D.txt, line 2.*5 words"),
+    "a track that is none": (swap("points3D.txt", " 0.5 1 0", " 0.5 x 0"), "points3D.txt, line 2.*'x'"),
     "a position that is none": (swap("points3D.txt", "0.2", "x"), "points3D.txt, line 2.*'x'"),
     "bytes": (lambda model: (model / "images.txt").write_bytes(bytes(range(256))) and None, "images.txt, line"),
 }

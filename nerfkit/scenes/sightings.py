@@ -1,0 +1,51 @@
+"""Which photo saw which of the points that the poses were found with: COLMAP's tracks."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+def _none(kind: type) -> np.ndarray:
+    return field(default_factory=lambda: np.empty(0, kind))
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """M times that a photo saw a point.
+
+    Attributes:
+        view: (M,) int32, numbers of the photos.
+        point: (M,) int32, numbers of the points.
+        weight: (M,) float32 in [0,1], how well the point is known.
+    """
+
+    view: np.ndarray = _none(np.int32)
+    point: np.ndarray = _none(np.int32)
+    weight: np.ndarray = _none(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+
+def sightings(photos: list[int], seen_by: np.ndarray, point: np.ndarray, error: np.ndarray) -> Sightings:
+    """The sightings of tracks.
+
+    A point's weight is exp(-(e / mean e)^2) for the reprojection error e, as the code of Deng et al., "Depth-supervised
+    NeRF", 2022 has it, and 1 where e is not positive, which is how files say that nobody measured it.
+
+    Args:
+        photos: the id of each photo, in the order of the views; ids of no photo may occur in ``seen_by``.
+        seen_by: (M,) ids.
+        point: (M,) numbers of points.
+        error: (P,) mean reprojection error of the points in pixels.
+    """
+    ids = np.array(photos)
+    order = ids.argsort()
+    place = np.searchsorted(ids[order], seen_by).clip(max=len(ids) - 1)
+    view = order[place]
+    here = ids[view] == seen_by
+    measured = error > 0
+    mean = error[measured].mean() if measured.any() else 1.0
+    weight = np.where(measured, np.exp(-((error / mean) ** 2)), 1.0)
+    view, point = view[here].astype(np.int32), point[here].astype(np.int32)
+    return Sightings(view, point, weight[point].astype(np.float32))
