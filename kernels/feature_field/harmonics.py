@@ -11,21 +11,8 @@ from torch import Tensor
 
 from .spec import HARMONICS
 
-_DEGREE_TWO = [(0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (0, 2)]  # axes of xx, yy, zz, xy, yz, xz
-_DEGREE_THREE = [
-    (0, 0),
-    (0, 1),
-    (0, 2),
-    (1, 0),
-    (1, 1),
-    (1, 2),
-    (2, 0),
-    (2, 1),
-    (2, 2),
-    (3, 2),
-]  # one of those, an axis
-_NAMES = ["1", "x", "y", "z", "xx", "yy", "zz", "xy", "yz", "xz"] + [
-    "xxx", "xxy", "xxz", "xyy", "yyy", "yyz", "xzz", "yzz", "zzz", "xyz",
+_MONOMIALS = ["1", "x", "y", "z", "xx", "yy", "zz", "xy", "yz", "xz", "xyz"] + [
+    "xxx", "xxy", "xxz", "xyy", "yyy", "yyz", "xzz", "yzz", "zzz",
 ]  # fmt: skip
 _TERMS: list[tuple[float, dict[str, float]]] = [
     (1 / 4, {"1": 1}),
@@ -48,19 +35,20 @@ _TERMS: list[tuple[float, dict[str, float]]] = [
 
 
 @functools.cache
-def _constants(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """(20, 16) the coefficients, and the axes of the products."""
-    matrix = torch.zeros(len(_NAMES), HARMONICS, dtype=torch.float64)
+def _coefficients(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(20, 16)."""
+    matrix = torch.zeros(len(_MONOMIALS), HARMONICS, dtype=torch.float64)
     for column, (square, terms) in enumerate(_TERMS):
         for name, factor in terms.items():
-            matrix[_NAMES.index(name), column] = factor * math.sqrt(square / math.pi)
-    pairs = [torch.tensor(axes, device=device) for which in (_DEGREE_TWO, _DEGREE_THREE) for axes in zip(*which)]
-    return (matrix.to(device, dtype), *pairs)
+            matrix[_MONOMIALS.index(name), column] = factor * math.sqrt(square / math.pi)
+    return matrix.to(device, dtype)
 
 
 def harmonics(directions: Tensor) -> Tensor:
     """The 16 functions (R,16) of unit directions (R,3), degree by degree, order -l to l."""
-    matrix, a, b, c, d = _constants(directions.dtype, directions.device)
-    two = directions[:, a] * directions[:, b]  # (R, 6)
-    three = two[:, c] * directions[:, d]  # (R, 10)
-    return torch.cat([torch.ones_like(directions[:, :1]), directions, two, three], 1) @ matrix
+    squares = directions * directions  # (R, 3)
+    mixed = directions * directions.roll(-1, 1)  # (R, 3): xy, yz, zx
+    every = mixed[:, :1] * directions[:, 2:]  # (R, 1): xyz
+    cubes = (squares[:, :, None] * directions[:, None]).flatten(1)  # (R, 9)
+    monomials = torch.cat([torch.ones_like(every), directions, squares, mixed, every, cubes], 1)
+    return monomials @ _coefficients(directions.dtype, directions.device)

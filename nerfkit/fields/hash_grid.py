@@ -23,6 +23,7 @@ from nerfkit.kernels.march import Samples
 from nerfkit.schema import option
 
 INITIAL = 1e-4  # features start from uniform numbers between minus this and this, as the paper's
+BETAS = (0.9, 0.99)  # of Adam, as the paper's
 
 
 @FIELDS.register
@@ -78,6 +79,11 @@ class HashGridField(Field):
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
         nn.init.constant_(self.density_head.bias, o.density_bias)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The table apart: a step of a CPU reaches few of its rows."""
+        layers = [p for name, p in self.named_parameters() if name != "table"]
+        return [{"params": layers, "betas": BETAS}, {"params": [self.table], "betas": BETAS, "lazy": True}]
 
     def weights(self) -> FeatureWeights:
         """The weights as the kernel takes them."""

@@ -27,7 +27,10 @@ class FiniteWatch:
     def look(self, terms: dict[str, Tensor], step: int) -> None:
         """Looks at the terms, () each and the same in every step, and at the parameters' gradients."""
         gradients = [p.grad for _, p in self.parameters if p.grad is not None]
-        sizes = torch._foreach_norm(gradients, math.inf)
+        if self.found.is_cuda:
+            sizes = torch._foreach_norm(gradients, math.inf)
+        else:  # there a maximum takes 25 times as long as a sum, which is finite as well, short of an overflow
+            sizes = [gradient.sum() for gradient in gradients]
         values = torch.stack([*(t.detach() for t in terms.values()), *sizes])  # (K,)
         now = (values - values != 0) * (step + 1)  # (K,), 0 where finite
         if not self._names:
