@@ -62,7 +62,7 @@ def padded(count: int, unit: int = ROWS) -> int:
 def groups_of(offsets: np.ndarray) -> Groups:
     """The groups of packed samples."""
     count = int(offsets[-1])
-    number = -(-count // GROUP)
+    number = max(1, -(-count // GROUP))  # one where there are no samples: rays without any are pixels, too
     rays = np.append(np.searchsorted(offsets[:-1], np.arange(number) * GROUP), len(offsets) - 1)
     base = COLUMNS * (offsets[rays[:-1]] // COLUMNS + np.arange(number))
     columns = COLUMNS * (count // COLUMNS + number + 1)

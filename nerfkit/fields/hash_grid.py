@@ -47,8 +47,13 @@ class HashGridOptions(FieldOptions):
         self.expect("features", self.features in (2, 4, 8), "2, 4 or 8")
         self.expect("finest", self.finest >= self.coarsest, f"at least field.coarsest={self.coarsest}")
 
+    def check_device(self, device: torch.device | str) -> None:
+        """As ``FieldOptions.check_device``: its kernels are made for a CPU."""
+        self.expect("name", torch.device(device).type == "cpu", "device=cpu, or another field: it has no GPU kernels yet")
+
     def build(self, *, scale: float = 1.0, seed: int = 0, device: torch.device | str = "cpu") -> "HashGridField":
         """As ``FieldOptions.build``."""
+        self.check_device(device)
         return HashGridField(self, scale=scale, seed=seed)
 
 
