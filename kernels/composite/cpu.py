@@ -39,7 +39,7 @@ def _step(near, far, by_length):
 
 @inline
 def composite_ray(density, color, t_start, t_end, by_length, early_stop, begin, end, weights):
-    """The pixel of samples begin to end: red, green, blue, opacity, depth, and what ``composite_ray_backward`` needs besides.
+    """The pixel of samples begin to end: red, green, blue, opacity, depth, and what the backward needs besides.
 
     That is the transmittance behind the last sample that contributes, and how many do.
     """

@@ -109,10 +109,11 @@ class _Call:
 
     def __init__(
         self, x: Tensor, offsets: Tensor, u: Tensor, weights: FeatureWeights, spec: FeatureSpec, color: bool,
-        interval: tuple[Tensor, Tensor, bool, float] | None = None,
+        inputs: bool, interval: tuple[Tensor, Tensor, bool, float] | None,
     ) -> None:  # fmt: skip
         self.x, self.offsets = x.detach().contiguous().numpy(), offsets.contiguous().numpy()
-        self.spec, self.outputs, self.color, self.composited = spec, len(weights.hidden[1]), color, interval is not None
+        self.spec, self.outputs, self.inputs = spec, len(weights.hidden[1]), inputs
+        self.color, self.composited = color, interval is not None
         self.levels, self.pairs = levels_of(spec), spec.features // 2
         self.width, self.size = padded(self.outputs), padded(spec.size)
         self.table, self.packed = weights.table.detach().contiguous().view(-1).numpy(), pack(weights, spec)
@@ -120,15 +121,14 @@ class _Call:
         count, rays, empty = len(x), len(offsets) - 1, np.empty
         self.raw, self.sigma = empty(count, np.float32), empty(count, np.float32)
         self.rgb = empty((3, count if color else 0), np.float32)
-        t_start, t_end, self.by_length, self.early_stop = interval or (*[x.detach()[:0, 0]] * 2, True, 0.0)
-        self.t_start, self.t_end = t_start.contiguous().numpy(), t_end.contiguous().numpy()
-        rays = rays if self.composited else 0
-        self.pixel, self.opacity, self.depth = (
-            empty((rays, 3), np.float32),
-            empty(rays, np.float32),
-            empty(rays, np.float32),
-        )
-        self.weights = empty(count if self.composited else 0, np.float32)
+        self.t_start, self.t_end, self.by_length, self.early_stop = _NONE, _NONE, True, 0.0
+        if interval is None:
+            count = rays = 0  # of what compositing has
+        else:
+            t_start, t_end, self.by_length, self.early_stop = interval
+            self.t_start, self.t_end = t_start.contiguous().numpy(), t_end.contiguous().numpy()
+        self.pixel, self.weights = empty((rays, 3), np.float32), empty(count, np.float32)
+        self.opacity, self.depth = empty(rays, np.float32), empty(rays, np.float32)
         self.behind, self.used = empty(rays, np.float32), empty(rays, np.int32)
         self.groups = groups_of(self.offsets)
         self.kept = _NONE
@@ -146,19 +146,17 @@ class _Call:
         )  # fmt: skip
 
     def backward(
-        self, incoming: tuple[Tensor | None, ...], to_x: bool, to_table: bool
+        self, incoming: tuple[Tensor, ...], to_x: bool, to_table: bool
     ) -> tuple[Tensor | None, Tensor, list[Tensor | None]]:
         """Gradients by x and u, and by table, W_1, b_1, w_d, b_d, W_c, W_o, b_o."""
         g, count = self.groups, len(self.x)
+        given = [None if t is None else t.contiguous().numpy() for t in incoming]
         pixels = [_NONE_RGB, _NONE, _NONE]
         if self.composited:
             g_sigma, g_rgb = np.empty(count, np.float32), np.empty((3, count), np.float32)
-            pixels = [n if t is None else t.contiguous().numpy() for n, t in zip(pixels, incoming, strict=True)]
-            if incoming[0] is None:
-                g_rgb[:] = 0
+            pixels = [none if found is None else found for none, found in zip(pixels, given, strict=True)]
         else:
-            g_sigma = incoming[0].contiguous().numpy()
-            g_rgb = incoming[1].t().contiguous().numpy() if self.color else np.empty((3, 0), np.float32)
+            g_sigma, g_rgb = given[0], np.ascontiguousarray(given[1].T)
         places = places_of(self.width, self.size)
         parts = min(PARTS, -(-len(g.base) // LEAST))
         sums = np.zeros((parts, places.bias // LANES + places.size - places.bias), np.float32)
@@ -178,15 +176,12 @@ class _Call:
         if to_x:
             dx = np.empty(self.x.shape, np.float32)
             _backward_positions(*walked, self.table, self.x, *columns, dx)
-        layers = unpack(sums, places, self.outputs, self.spec)
+        layers: list[Tensor | None] = [*unpack(sums, places, self.outputs, self.spec)]
         if not self.color:
             layers[4:] = [None] * 3
         of_table = None if table is None else torch.from_numpy(table).view(-1, self.spec.features)
-        return (
-            None if dx is None else torch.from_numpy(dx),
-            torch.from_numpy(du[:, : self.outputs]),
-            [of_table, *layers],
-        )
+        of_x = None if dx is None else torch.from_numpy(dx)
+        return of_x, torch.from_numpy(du[:, : self.outputs]), [of_table, *layers]
 
 
 class _FeatureField(torch.autograd.Function):
@@ -203,40 +198,47 @@ class _FeatureField(torch.autograd.Function):
         return results
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, *incoming):
+        # Autograd would only notice a second derivative through ``incoming``, and leave out those through the inputs.
+        if ctx.call.inputs and torch.is_grad_enabled():
+            raise RuntimeError(
+                "gradients of the feature field by positions or directions are not differentiable again "
+                "(create_graph=True); nerfkit.kernels.use('reference') has second derivatives"
+            )
+        return _FeatureField._backward(ctx, *incoming)
+
+    @staticmethod
+    @once_differentiable
+    def _backward(ctx, *incoming):
         _ = ctx.saved_tensors  # raises where one has been written into since, or where the graph is gone
         _, to_x, to_u, to_table, *_ = ctx.needs_input_grad
         dx, du, layers = ctx.call.backward(incoming, to_x, to_table)
         return None, dx, du if to_u else None, *layers
 
 
-def _evaluate(x, offsets, u, weights, spec, color, interval=None):
+def _evaluate(x, offsets, directions, weights, spec, color, interval=None):
+    # What the direction adds to the color layer: u = W_v sh(d) + b_c (R, w).
+    u = functional.linear(harmonics(directions), weights.direction, weights.feature[1]) if color else x.detach()[:0]
     layers = (weights.table, *weights.hidden, *weights.density, weights.feature[0], *weights.color)
-    call = _Call(x, offsets, u, weights, spec, color, interval)
+    call = _Call(x, offsets, u, weights, spec, color, x.requires_grad or directions.requires_grad, interval)
     call.forward(keep=torch.is_grad_enabled() and any(t.requires_grad for t in (x, u, *layers)))
     return _FeatureField.apply(call, x, u, *layers)
-
-
-def _of_rays(directions, weights):
-    """u = W_v sh(d) + b_c (R, w): what the direction adds to the color layer."""
-    return functional.linear(harmonics(directions), weights.direction, weights.feature[1])
 
 
 def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Tensor:
     """sigma(x), (S,3) -> (S,)."""
     offsets = torch.arange(0, len(x) + GROUP, GROUP).clamp_(max=len(x))  # a group's samples as one ray
-    return _evaluate(x, offsets, weights.feature[1].detach()[None], weights, spec, color=False)[0]
+    return _evaluate(x, offsets, x.detach()[:0], weights, spec, color=False)[0]
 
 
 def packed_field(
     x: Tensor, offsets: Tensor, directions: Tensor, weights: FeatureWeights, spec: FeatureSpec
 ) -> tuple[Tensor, Tensor]:
     """sigma (S,) and c (S,3) of packed samples."""
-    return _evaluate(x, offsets, _of_rays(directions, weights), weights, spec, color=True)
+    return _evaluate(x, offsets, directions, weights, spec, color=True)
 
 
 def feature_render(x, samples, directions, weights, spec, by_length, early_stop):
     """Color (R,3), opacity (R,), depth (R,)."""
     interval = samples.t_start, samples.t_end, by_length, early_stop
-    return _evaluate(x, samples.offsets, _of_rays(directions, weights), weights, spec, True, interval)
+    return _evaluate(x, samples.offsets, directions, weights, spec, True, interval)

@@ -24,7 +24,7 @@ def levels_of(spec: FeatureSpec) -> np.ndarray:
 
 @rowwise
 def nodes_of(points, p_stride, start, count, resolution, mask, rows, weights):
-    """The 8 nodes of each sample's cell: rows[c TILE + s] of the level, and weights[c TILE + s]; x is the lowest bit of c.
+    """The 8 nodes of each sample's cell, x the lowest bit of c < 8: rows[c TILE + s] of the level, weights[c TILE + s].
 
     points: flat, coordinate i of sample s, from 0 to 1, at i p_stride + start + s.
     """

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from .spec import HARMONICS
 
-_MONOMIALS = ["1", "x", "y", "z", "xx", "yy", "zz", "xy", "yz", "xz", "xyz"] + [
-    "xxx", "xxy", "xxz", "xyy", "yyy", "yyz", "xzz", "yzz", "zzz",
-]  # fmt: skip
+_MONOMIALS = ["1", "x", "y", "z", "xx", "yy", "zz", "xy", "yz", "xz", "xyz"]
+_MONOMIALS += ["xxx", "xxy", "xxz", "xyy", "yyy", "yyz", "xzz", "yzz", "zzz"]
 _TERMS: list[tuple[float, dict[str, float]]] = [
     (1 / 4, {"1": 1}),
     (3 / 4, {"y": 1}),

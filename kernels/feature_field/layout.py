@@ -72,10 +72,10 @@ def groups_of(offsets: np.ndarray) -> Groups:
 @functools.lru_cache(maxsize=16)
 def places_of(width: int, size: int) -> Places:
     """Of a field of padded ``width`` with ``size`` padded features."""
-    ends = np.cumsum([0, width * size, padded(width + 1, CORRELATED[0]) * width, 4 * width])
-    products = ends * LANES
-    heads = int(products[-1]) + width
-    return Places(*products.tolist(), heads, heads + 4)
+    feature = width * size * LANES
+    color = feature + padded(width + 1, CORRELATED[0]) * width * LANES
+    bias = color + 4 * width * LANES
+    return Places(0, feature, color, bias, bias + width, bias + width + 4)
 
 
 def pack(weights: FeatureWeights, spec: FeatureSpec) -> Packed:

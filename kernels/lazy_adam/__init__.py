@@ -5,9 +5,9 @@ Where g is not 0, as Kingma and Ba 2015, algorithm 1, with one count t of steps 
     m <- m + (1 - beta1) (g - m),    v <- beta2 v + (1 - beta2) g^2
     p <- p - rate / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 
-Where g is 0, p, m and v stay. So it differs from Adam in this: an entry without a gradient does not go on by the momentum
-that it has, and neither that nor its scale decays meanwhile. Where every entry has a gradient in every step, the two are
-the same to rounding.
+Where g is 0, p, m and v stay. So it differs from Adam in this: an entry without a gradient does not go on by the
+momentum that it has, and neither that nor its scale decays meanwhile. Where every entry has a gradient in every step,
+the two are the same to rounding.
 """
 
 import torch
@@ -21,8 +21,8 @@ __all__ = ["lazy_adam"]
 
 @torch.no_grad()
 def lazy_adam(
-    parameter: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, step: int, rate: float, betas: tuple[float, float],
-    eps: float,
+    parameter: Tensor, gradient: Tensor, mean: Tensor, square: Tensor,
+    step: int, rate: float, betas: tuple[float, float], eps: float,
 ) -> None:  # fmt: skip
     """One step in place; the formula heads this module.
 

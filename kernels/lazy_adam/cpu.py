@@ -54,8 +54,8 @@ def _step(p, g, m, v, numbers):
     rest1, keep2, rest2, rate, scale, eps = numbers
     vectors = len(p) // LANES
     for index in numba.prange((vectors + SHARE - 1) // SHARE):
-        first = np.int64(index) * SHARE
-        for vector in range(first, min(first + SHARE, vectors)):
+        turn = int(np.int64(index))  # the index of a parallel loop is unsigned
+        for vector in range(turn * SHARE, min(turn * SHARE + SHARE, vectors)):
             _step_vector(p, g, m, v, vector * LANES, rest1, keep2, rest2, rate, scale, eps)
     _step_rest(p, g, m, v, vectors * LANES, numbers)
 
@@ -64,13 +64,15 @@ def _step(p, g, m, v, numbers):
 def _step_rest(p, g, m, v, first, numbers):
     """The step of less than a vector of elements, from ``first`` on."""
     rest1, keep2, rest2, rate, scale, eps = numbers
-    left = len(p) - first
-    ends = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32), np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
-    for end, array in zip(ends, (p, g, m, v)):
-        end[:left] = array[first:]
-    _step_vector(ends[0], ends[1], ends[2], ends[3], 0, rest1, keep2, rest2, rate, scale, eps)
-    for end, array in zip(ends, (p, g, m, v)):
-        array[first:] = end[:left]
+    left, ends = len(p) - first, np.zeros(4 * LANES, np.float32)
+    ends[:left] = p[first:]
+    ends[LANES : LANES + left] = g[first:]
+    ends[2 * LANES : 2 * LANES + left] = m[first:]
+    ends[3 * LANES : 3 * LANES + left] = v[first:]
+    _step_vector(ends, ends[LANES:], ends[2 * LANES :], ends[3 * LANES :], 0, rest1, keep2, rest2, rate, scale, eps)
+    p[first:] = ends[:left]
+    m[first:] = ends[2 * LANES : 2 * LANES + left]
+    v[first:] = ends[3 * LANES : 3 * LANES + left]
 
 
 def lazy_adam(parameter, gradient, mean, square, step, rate, beta1, beta2, eps):

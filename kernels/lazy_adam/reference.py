@@ -7,8 +7,8 @@ from torch import Tensor
 
 
 def lazy_adam(
-    parameter: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, step: int, rate: float, beta1: float, beta2: float,
-    eps: float,
+    parameter: Tensor, gradient: Tensor, mean: Tensor, square: Tensor,
+    step: int, rate: float, beta1: float, beta2: float, eps: float,
 ) -> None:  # fmt: skip
     """See the package for the formula."""
     m = mean + (1 - beta1) * (gradient - mean)

@@ -49,7 +49,9 @@ class HashGridOptions(FieldOptions):
 
     def check_device(self, device: torch.device | str) -> None:
         """As ``FieldOptions.check_device``: its kernels are made for a CPU."""
-        self.expect("name", torch.device(device).type == "cpu", "device=cpu, or another field: it has no GPU kernels yet")
+        self.expect(
+            "name", torch.device(device).type == "cpu", "device=cpu, or another field: it has no GPU kernels yet"
+        )
 
     def build(self, *, scale: float = 1.0, seed: int = 0, device: torch.device | str = "cpu") -> "HashGridField":
         """As ``FieldOptions.build``."""

@@ -17,7 +17,7 @@ class LazyAdam(torch.optim.Adam):
     """
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step; as Adam's, ``found_inf`` of 1 leaves everything as it is."""
         lazy = [(p, g) for g in self.param_groups if g.get("lazy") for p in g["params"] if p.grad is not None]
         lazy = [(p, group) for p, group in lazy if p.device.type == "cpu"]
