@@ -80,28 +80,26 @@ def places_of(width: int, size: int) -> Places:
 
 def pack(weights: FeatureWeights, spec: FeatureSpec) -> Packed:
     """The layers of a field as the kernels read them."""
-    (w1, b1), (w_d, b_d), (w_c, _), (w_o, b_o) = (
-        (matrix.detach(), bias.detach())
-        for matrix, bias in (weights.hidden, weights.density, weights.feature, weights.color)
-    )
-    width, size = padded(len(b1)), padded(spec.size)
-    hidden, bias = torch.zeros(width, size), torch.zeros(width)
-    feature, color = torch.zeros(width + 1, width), torch.zeros(4, width)
-    hidden[: len(w1), : spec.size], bias[: len(b1)] = w1, b1
-    feature[: len(w_c), : len(b1)], feature[width, : len(b1)] = w_c, w_d[0]
-    color[:3, : len(b1)] = w_o
-    heads = torch.cat([b_d, b_o, torch.zeros(1)])
-    return Packed(*(t.reshape(-1).numpy() for t in (hidden, bias, feature, color, heads)))
+    _, w1, b1, w_d, b_d, w_c, _, _, w_o, b_o = (t.detach().numpy() for t in weights.flat())
+    outputs, width, size = len(b1), padded(len(b1)), padded(spec.size)
+    hidden, bias = np.zeros((width, size), np.float32), np.zeros(width, np.float32)
+    feature, color = np.zeros((width + 1, width), np.float32), np.zeros((4, width), np.float32)
+    hidden[:outputs, : spec.size], bias[:outputs] = w1, b1
+    feature[:outputs, :outputs], feature[width, :outputs] = w_c, w_d[0]
+    color[:3, :outputs] = w_o
+    heads = np.array([b_d[0], *b_o, 0], np.float32)
+    return Packed(hidden.ravel(), bias, feature.ravel(), color.ravel(), heads)
 
 
 def unpack(sums: np.ndarray, places: Places, width: int, spec: FeatureSpec) -> list[torch.Tensor]:
     """The gradients of W_1, b_1, w_d, b_d, W_c, W_o, b_o from sums (parts, n) without lanes, added part after part."""
     wide, size = padded(width), padded(spec.size)
-    flat = torch.from_numpy(sums).sum(0)
-    lengths = [(end - first) // LANES for first, end in itertools.pairwise(places[:4])]
-    hidden, feature, color, bias, heads = flat.split([*lengths, wide, 4])
-    feature = feature.view(-1, wide)[:, :width]
-    return [
-        hidden.view(wide, size)[:width, : spec.size], bias[:width], feature[wide : wide + 1], heads[:1],
-        feature[:width], color.view(4, wide)[:3, :width], heads[1:],
-    ]  # fmt: skip
+    flat = sums.sum(0)
+    ends = np.cumsum([(end - first) // LANES for first, end in itertools.pairwise(places[:4])])
+    hidden, feature, color, bias, heads = np.split(flat, [*ends, ends[-1] + wide])
+    feature = feature.reshape(-1, wide)[:, :width]
+    found = (
+        hidden.reshape(wide, size)[:width, : spec.size], bias[:width], feature[wide : wide + 1], heads[:1],
+        feature[:width], color.reshape(4, wide)[:3, :width], heads[1:],
+    )  # fmt: skip
+    return [torch.from_numpy(np.ascontiguousarray(gradient)) for gradient in found]
