@@ -56,8 +56,8 @@ class PixelTerms(torch.autograd.Function):
     @staticmethod
     def forward(ctx, color, opacity, rgba, background, scale, mask_weight):
         rays, step = len(color), int(background.stride(0) != 0)
-        inputs = color.contiguous(), opacity.contiguous(), rgba.contiguous()
-        inputs += ((background if step else background[:1]).contiguous(),)
+        behind = (background if step else background[:1]).contiguous()
+        inputs = color.contiguous(), opacity.contiguous(), rgba.contiguous(), behind
         sums = np.empty((-(-rays // RAYS), 3))
         _forward(*(t.detach().numpy() for t in inputs), step, np.float32(scale), sums)
         # As the reference: means of no rays are NaN.
