@@ -1,8 +1,6 @@
 """The field of features as a module: what it renders, its normals, what it asks of an optimizer, and that it learns."""
 
-from pathlib import Path
-
-import numpy as np
+import numba
 import pytest
 import torch
 
@@ -15,7 +13,7 @@ from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.options import compose
-from nerfkit.scenes import open_scene
+from nerfkit.scenes import Scene, open_scene
 from nerfkit.volume.samplers import OccupancyOptions
 from tests.fields.test_harmonic import scene
 from tests.scenes.builders import ring, write_kaolin
@@ -95,16 +93,25 @@ def test_the_command_takes_the_trainer_that_suits_it() -> None:
     assert compose("train", []).trainer.ema == TrainerOptions().ema
 
 
-@pytest.mark.slow
-def test_it_learns_a_sphere_and_goes_on_to_the_bit(tmp_path: Path) -> None:
-    photos = open_scene("kaolin", write_kaolin(tmp_path / "views", ring(12)), holdout=6)
+def sphere_fit(photos: Scene) -> FieldFit:
     trainer = TrainerOptions(max_seconds=None, max_steps=150, samples=2048, warmup=10, **HashGridOptions.trainer)
     sampler = OccupancyOptions(resolution=16, step_size=0.06, update_every=4, warmup=8, share=2)
+    return FieldFit(build_model(photos, SMALL, sampler), photos, trainer)
 
-    def fit() -> FieldFit:
-        return FieldFit(build_model(photos, SMALL, sampler), photos, trainer)
 
-    whole, first, second = fit(), fit(), fit()
+def same(one: FieldFit, other: FieldFit) -> bool:
+    """Whether all weights are equal to the bit."""
+    return all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return open_scene("kaolin", write_kaolin(tmp_path_factory.mktemp("sphere") / "views", ring(12)), holdout=6)
+
+
+@pytest.mark.slow
+def test_it_learns_a_sphere_and_goes_on_to_the_bit(photos: Scene) -> None:
+    whole, first, second = (sphere_fit(photos) for _ in range(3))
     assert whole.average is whole.model
     before = evaluate_field(whole.average, photos)["psnr"]
     whole.train()
@@ -113,5 +120,21 @@ def test_it_learns_a_sphere_and_goes_on_to_the_bit(tmp_path: Path) -> None:
         first.step()
     second.load_state_dict(first.state_dict())
     second.train()
-    parameters = zip(whole.model.parameters(), second.model.parameters(), strict=True)
-    assert all(np.array_equal(a.detach().numpy(), b.detach().numpy()) for a, b in parameters)
+    assert same(whole, second)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("all_threads")
+def test_training_does_not_depend_on_threads(photos: Scene) -> None:
+    threads, fits = (numba.get_num_threads(), torch.get_num_threads()), []
+    try:
+        for count in (1, threads[0]):
+            numba.set_num_threads(count)
+            torch.set_num_threads(count)
+            fits.append(sphere_fit(photos))
+            for _ in range(40):
+                fits[-1].step()
+    finally:
+        numba.set_num_threads(threads[0])
+        torch.set_num_threads(threads[1])
+    assert same(*fits)
