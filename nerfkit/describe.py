@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from nerfkit import options, store
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import command
+from nerfkit.fields import FieldOptions
 from nerfkit.recipes import RECIPES
 from nerfkit.schema import Options, Registry, expected, shown, type_of
 from nerfkit.store import Leaf, leaves
@@ -73,6 +74,8 @@ def _section(title: str, made: type[Options]) -> Iterator[str]:
             yield "| " + " | ".join(_cell(leaf)) + " |"
     for preset, values in made.suits.items():
         yield f"\n`preset={preset}`: " + ", ".join(f"`{key}={shown(value)}`" for key, value in values.items())
+    if issubclass(made, FieldOptions) and made.trainer:
+        yield "\nWith it: " + ", ".join(f"`trainer.{key}={shown(value)}`" for key, value in made.trainer.items())
     yield ""
 
 

@@ -20,7 +20,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from nerfkit import recipes
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, did_you_mean
-from nerfkit.fields import FIELDS
+from nerfkit.fields import FIELDS, FieldOptions
 from nerfkit.scenes import FORMATS, SceneOptions
 from nerfkit.schema import Options, Registry, expected, type_of
 from nerfkit.view.options import VideoOptions
@@ -78,6 +78,8 @@ def _store(registered: Registered) -> None:
         store(name, made, group)
         for preset, values in made.suits.items():
             store(f"{name}_{preset}", values, f"suits/{group}")
+        if issubclass(made, FieldOptions) and made.trainer:
+            store(name, made.trainer, "suits/trainer")
 
 
 @functools.cache

@@ -37,6 +37,74 @@ def _step(near, far, by_length):
     return length if by_length else 1.0, 0.5 * (near + far) if length < ENDLESS else near
 
 
+@inline
+def composite_ray(density, color, t_start, t_end, by_length, early_stop, begin, end, weights):
+    """The pixel of samples begin to end: red, green, blue, opacity, depth, and what the backward needs besides.
+
+    That is the transmittance behind the last sample that contributes, and how many do.
+    """
+    transmittance = 1.0
+    red = green = blue = opaque = distance = 0.0
+    i = begin
+    while i < end and transmittance >= early_stop:
+        step, middle = _step(t_start[i], t_end[i], by_length)
+        tau = min(np.float64(density[i]), _LARGEST) * step
+        alpha = -np.expm1(-tau)
+        weight = transmittance * alpha
+        transmittance *= 1.0 - alpha
+        weights[i] = weight
+        red += weight * color[i, 0]
+        green += weight * color[i, 1]
+        blue += weight * color[i, 2]
+        opaque += weight
+        distance += weight * middle
+        i += np.uintp(1)
+    for j in range(i, end):
+        weights[j] = 0.0
+    return red, green, blue, opaque, distance, transmittance, i - begin
+
+
+@inline
+def composite_ray_backward(
+    color, t_start, t_end, by_length, begin, stop, end, weights, behind,
+    red, green, blue, opaque, distance, d_weights, d_density, d_color,
+):  # fmt: skip
+    """The gradients of samples begin to end, of which those from ``stop`` on do not contribute, from the pixel's.
+
+    Back to front: ``transmittance`` is T_{k+1} and ``later`` the sum of w_i h_i behind the sample at hand.
+    """
+    transmittance = np.float64(behind)
+    opaque = opaque * transmittance
+    later = 0.0
+    i = end
+    while i > begin:
+        i -= np.uintp(1)
+        weight = np.float64(weights[i])
+        if d_density.size:
+            step, middle = _step(t_start[i], t_end[i], by_length)
+            gain = red * color[i, 0] + green * color[i, 1] + blue * color[i, 2]
+            gain += distance * middle
+            if d_weights.size:
+                gain += d_weights[i]
+            d_density[i] = (transmittance * gain - later + opaque) * step if i < stop else 0.0
+            later += weight * gain
+            transmittance += weight
+        if d_color.size:
+            d_color[i, 0] = weight * red
+            d_color[i, 1] = weight * green
+            d_color[i, 2] = weight * blue
+
+
+@inline
+def pixel_gradient(d_pixel, d_opacity, d_depth, ray):
+    """A ray's red, green, blue, opacity and depth in float64; 0 where there is no gradient."""
+    red, green, blue = 0.0, 0.0, 0.0
+    if d_pixel.size:
+        red, green, blue = np.float64(d_pixel[ray, 0]), np.float64(d_pixel[ray, 1]), np.float64(d_pixel[ray, 2])
+    opaque = np.float64(d_opacity[ray]) if d_opacity.size else 0.0
+    return red, green, blue, opaque, np.float64(d_depth[ray]) if d_depth.size else 0.0
+
+
 @jit
 def _forward_kernel(
     density, color, t_start, t_end, offsets, by_length, early_stop, parts, pixel, opacity, depth, weights, behind, used
@@ -45,31 +113,16 @@ def _forward_kernel(
     for part in prange(parts):
         for ray in range(_first_ray(offsets, part, parts), _first_ray(offsets, part + 1, parts)):
             begin, end = np.uintp(offsets[ray]), np.uintp(offsets[ray + 1])
-            transmittance = 1.0
-            red = green = blue = opaque = distance = 0.0
-            i = begin
-            while i < end and transmittance >= early_stop:
-                step, middle = _step(t_start[i], t_end[i], by_length)
-                tau = min(np.float64(density[i]), _LARGEST) * step
-                alpha = -np.expm1(-tau)
-                weight = transmittance * alpha
-                transmittance *= 1.0 - alpha
-                weights[i] = weight
-                red += weight * color[i, 0]
-                green += weight * color[i, 1]
-                blue += weight * color[i, 2]
-                opaque += weight
-                distance += weight * middle
-                i += np.uintp(1)
-            used[ray] = i - begin
-            for j in range(i, end):
-                weights[j] = 0.0
+            red, green, blue, opaque, distance, transmittance, count = composite_ray(
+                density, color, t_start, t_end, by_length, early_stop, begin, end, weights
+            )
             pixel[ray, 0] = red
             pixel[ray, 1] = green
             pixel[ray, 2] = blue
             opacity[ray] = opaque
             depth[ray] = distance
             behind[ray] = transmittance
+            used[ray] = count
 
 
 @jit
@@ -77,35 +130,14 @@ def _backward_kernel(
     color, t_start, t_end, offsets, by_length, parts, weights, behind, used,
     d_pixel, d_color, d_opacity, d_depth, d_weights, d_density,
 ):  # fmt: skip
-    """Back to front: ``transmittance`` is T_{k+1} and ``later`` the sum of w_i h_i behind the sample at hand."""
     for part in prange(parts):
         for ray in range(_first_ray(offsets, part, parts), _first_ray(offsets, part + 1, parts)):
             begin, end = np.uintp(offsets[ray]), np.uintp(offsets[ray + 1])
-            stop = begin + np.uintp(used[ray])
-            red, green, blue = 0.0, 0.0, 0.0
-            if d_pixel.size:
-                red, green, blue = np.float64(d_pixel[ray, 0]), np.float64(d_pixel[ray, 1]), np.float64(d_pixel[ray, 2])
-            distance = np.float64(d_depth[ray]) if d_depth.size else 0.0
-            transmittance = np.float64(behind[ray])
-            opaque = d_opacity[ray] * transmittance if d_opacity.size else 0.0
-            later = 0.0
-            i = end
-            while i > begin:
-                i -= np.uintp(1)
-                weight = np.float64(weights[i])
-                if d_density.size:
-                    step, middle = _step(t_start[i], t_end[i], by_length)
-                    gain = red * color[i, 0] + green * color[i, 1] + blue * color[i, 2]
-                    gain += distance * middle
-                    if d_weights.size:
-                        gain += d_weights[i]
-                    d_density[i] = (transmittance * gain - later + opaque) * step if i < stop else 0.0
-                    later += weight * gain
-                    transmittance += weight
-                if d_color.size:
-                    d_color[i, 0] = weight * red
-                    d_color[i, 1] = weight * green
-                    d_color[i, 2] = weight * blue
+            red, green, blue, opaque, distance = pixel_gradient(d_pixel, d_opacity, d_depth, ray)
+            composite_ray_backward(
+                color, t_start, t_end, by_length, begin, begin + np.uintp(used[ray]), end, weights, behind[ray],
+                red, green, blue, opaque, distance, d_weights, d_density, d_color,
+            )  # fmt: skip
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

@@ -7,8 +7,9 @@ of ROWS, are computed along and have no say in any result.
 
 import numpy as np
 
-from . import elementary
-from .elementary import rowwise, summing
+from .. import elementary
+from ..elementary import rowwise, summing
+from ..products import COLUMNS, ROWS, multiply
 from .embedding import embed_rows, embed_rows_backward
 from .layout import (
     BACKWARD,
@@ -28,7 +29,6 @@ from .layout import (
     STRIDE,
     WIDTH,
 )
-from .products import COLUMNS, ROWS, multiply
 
 ZERO, ONE, HIGHEST_RAW = np.float32(0), np.float32(1), np.float32(15)
 

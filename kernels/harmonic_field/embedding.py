@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .elementary import rowwise, sine_of_turns, summing
+from ..elementary import rowwise, summing
 from .octaves import embed_octaves
+from .sine import sine_of_turns
 
 
 class Waves(NamedTuple):

@@ -6,11 +6,11 @@ samples cost nothing.
 
 import numpy as np
 
+from ..elementary import rowwise
+from ..products import COLUMNS, ROWS, multiply
 from .blocks import backward_block, forward_block, matrix
-from .elementary import rowwise
 from .embedding import embed_rows, embed_rows_backward
 from .layout import BLOCK, DIRECTION, PADDED, STRIDE, TO_DIRECTION, WIDTH
-from .products import COLUMNS, ROWS, multiply
 
 GROUP = 8 * BLOCK  # samples whose gradients are summed by one thread
 

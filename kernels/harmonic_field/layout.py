@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .products import COLUMNS
+from ..products import COLUMNS
 from .spec import FieldSpec, FieldWeights
 
 BLOCK = 128  # samples that go through the whole field together

@@ -8,8 +8,9 @@ exact sine of the same float32 numbers.
 
 import numpy as np
 
+from ..elementary import rowwise
 from ..jit import inline
-from .elementary import QUARTER, THREE_QUARTERS, rowwise, sine_of_turns
+from .sine import QUARTER, THREE_QUARTERS, sine_of_turns
 from .turns import INVERSE_TURN
 
 MOST_OCTAVES = 64

@@ -14,8 +14,9 @@ from torch.autograd.function import once_differentiable
 from ..jit import inline, jit
 from ..philox import JITTER, STRATIFIED
 from ..philox.cpu import to_uniform, words
+from . import reference
 from .kept import kept
-from .reference import fill, intersect_box as intersect_box
+from .reference import fill
 
 ZERO, ONE, HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
 ULPS = np.float32(2.0**-20)  # margin, relative: eight float32 roundings
@@ -25,6 +26,35 @@ BLOCK = 8  # cells along a side of a coarse block
 SHIFT = np.uint32(3)
 SHORT = np.float32(0.125)  # a step of fewer cells: worth finding the cell's wall, to take all steps before it at once
 RUNS = 8  # runs of neighboring samples remembered for each ray; a ray with more is walked a second time
+
+
+@jit
+def _intersect(o, d, near_plane, near, far):
+    """The reference's expressions, ray by ray."""
+    for r in prange(len(o)):
+        enter, leave, known = -np.float32(np.inf), np.float32(np.inf), True
+        for axis in range(3):
+            p, v = o[r, axis], d[r, axis]
+            if v == ZERO:
+                if not abs(p) <= ONE:
+                    known = False
+            else:
+                a, b = (-ONE - p) / v, (ONE - p) / v
+                known = known and a == a and b == b
+                enter, leave = max(enter, min(a, b)), min(leave, max(a, b))
+        enter = max(enter, near_plane)
+        hit = known and leave > enter and np.isfinite(leave)
+        near[r], far[r] = (enter, leave) if hit else (near_plane, near_plane)
+
+
+def intersect_box(origins, directions, near_plane):
+    """near, far (R,)."""
+    if origins.dtype != torch.float32:
+        return reference.intersect_box(origins, directions, near_plane)
+    near, far = torch.empty(len(origins)), torch.empty(len(origins))
+    rays = (t.detach().numpy() for t in (origins, directions))
+    _intersect(*rays, np.float32(near_plane), near.numpy(), far.numpy())
+    return near, far
 
 
 def _key(jitter):

@@ -11,6 +11,7 @@ Backward, with dh/dx = (x / s) / sqrt(1 + (x / s)^2):
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..backend import backend_for, implementation
@@ -47,7 +48,7 @@ def pixel_loss(
     expect("opacity", opacity, (rays,), like=color)
     expect("rgba", rgba, (rays, 4), like=color)
     expect("background", background, (rays, 3), like=color)
-    if backend_for(color) != "triton":  # on a CPU PyTorch's operations are as fast as memory
+    if backend_for(color) == "reference" or (color.dtype != torch.float32 and not color.is_cuda):
         return PixelLoss(*reference_loss(color, opacity, rgba, background, scale, mask_weight))
     with implementation(__name__, color, float32="color") as kernels:
         first, second, squared = kernels.pixel_loss(color, opacity, rgba, background, scale, mask_weight)

@@ -6,7 +6,7 @@ after Barron et al., "Mip-NeRF 360", 2022, equation 10, with the largest coordin
 itself stays as it is (as in Reiser et al., "MERF", 2023).
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -29,6 +29,9 @@ class ContractedField(Field):
     def __init__(self, inner: Field) -> None:
         super().__init__()
         self.inner = inner
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return self.inner.parameter_groups()
 
     def density(self, positions: Tensor) -> Tensor:
         return self.inner.density(contract(positions))

@@ -1,7 +1,7 @@
 """What a radiance field is to the rest of the package: densities, colors, and rays composited through both."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,13 @@ FIELDS = Registry("field")
 
 @dataclass
 class FieldOptions(Options):
-    """Base of the options of fields: what a model asks of them."""
+    """Base of the options of fields: what a model asks of them.
+
+    Attributes:
+        trainer: the trainer's values that suit the field, where they differ from its defaults.
+    """
+
+    trainer: ClassVar[dict[str, Any]] = {}
 
     def check_device(self, device: torch.device | str) -> None:
         """Checks what ``device`` can compute.
@@ -50,6 +56,10 @@ class Field(nn.Module):
     def density(self, positions: Tensor) -> Tensor:
         """sigma (S,) per unit length at positions (S,3)."""
         raise NotImplementedError
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The trained parameters as an optimizer takes them; ``lazy`` marks tables of which a step touches few rows."""
+        return [{"params": list(self.parameters())}]
 
     def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Density (S,) and color (S,3) of packed samples.

@@ -19,12 +19,12 @@ class RunningAverage(Generic[Model]):
         decay: in [0,1); 0 is no average: the weights themselves.
 
     Attributes:
-        model: of the model's own kind, with the averaged weights.
+        model: of the model's own kind, with the averaged weights; the model itself where there is no average.
     """
 
     def __init__(self, model: Model, decay: float) -> None:
         shared = {id(buffer): buffer for buffer in model.buffers()}
-        self.model: Model = copy.deepcopy(model, shared)
+        self.model: Model = copy.deepcopy(model, shared) if decay else model
         self.decay = decay
         self._averaged: list[Tensor] = list(self.model.parameters())
         self._weights: list[Tensor] = list(model.parameters())
@@ -32,6 +32,8 @@ class RunningAverage(Generic[Model]):
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Follows the weights after the optimizer's step number ``step``, counted from 0."""
+        if not self.decay:
+            return
         keep = min(self.decay, 1 - 1 / (1 + step / 10))
         torch._foreach_lerp_(self._averaged, self._weights, 1 - keep)
 

@@ -148,8 +148,9 @@ class RadianceModel(nn.Module):
         self.sampler.after_step(self.field, seed, step)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The trained parameters as an optimizer takes them; all have the trainer's learning rate."""
-        return [{"params": list(self.parameters())}]
+        """The trained parameters as ``LazyAdam`` takes them; all have the trainer's learning rate."""
+        groups, others = self.field.parameter_groups(), list(self.sampler.parameters())
+        return [*groups, {"params": others}] if others else groups
 
     def pieces(self, *rays: Tensor, at_once: int = RAYS_AT_ONCE) -> Iterator[tuple[Tensor, ...]]:
         """Tensors of R rays on the model's device, ``at_once`` together: so many samples fit in memory."""

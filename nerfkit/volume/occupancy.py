@@ -7,9 +7,15 @@ from torch import Tensor, nn
 
 from nerfkit.fields.field import Field
 from nerfkit.kernels import philox
+from nerfkit.kernels.march.kept import kept
 
 LEAST_SOLID = 1.0  # per unit length; where ``solid`` starts to grow from
 SOLID_CELLS = 3.0  # opaque cells that a ray crosses before it may stop
+
+
+def _numbers(cells: Tensor) -> Tensor:
+    """The numbers (C,) of the cells that are set."""
+    return cells.flatten().nonzero()[:, 0]
 
 
 class OccupancyGrid(nn.Module):
@@ -55,6 +61,7 @@ class OccupancyGrid(nn.Module):
         super().__init__()
         self.step_size, self.threshold, self.decay, self.share = step_size, threshold, decay, share
         self.min_transmittance, self.rest = min_transmittance, rest
+        self._marked = False  # whether ``occupied`` follows from ``density``
         self.register_buffer("allowed", allowed)
         self.register_buffer("density", torch.zeros(allowed.shape, device=allowed.device))
         self.register_buffer("solid", torch.zeros(allowed.shape, device=allowed.device))
@@ -86,7 +93,7 @@ class OccupancyGrid(nn.Module):
     @torch.no_grad()
     def update(self, field: Field, draw: philox.Draw, visit: int, *, prune: bool) -> None:
         """Visits the cells whose number is ``visit`` modulo ``share``; marks anew which are occupied if ``prune``."""
-        cells = self.allowed.flatten().nonzero()[:, 0][visit % self.share :: self.share]  # (C,)
+        cells = kept(self.allowed, _numbers)[visit % self.share :: self.share]  # (C,)
         if prune and self.rest > 1:
             turn = torch.arange(len(cells), device=cells.device) % self.rest == visit // self.share % self.rest
             cells = cells[turn | self.occupied.view(-1)[cells]]
@@ -95,8 +102,12 @@ class OccupancyGrid(nn.Module):
         random = philox.uniform(draw, philox.DENSITY_GRID, len(cells), 3, device=cells.device)
         sigma = field.density((corner + random) * (2 / G) - 1)  # (C,)
         density, solid = self.density.view(-1), self.solid.view(-1)
-        density[cells] = torch.maximum(density[cells] * self.decay, sigma)
+        bound = torch.maximum(density[cells] * self.decay, sigma)
+        density[cells] = bound
         cap = -math.log(self.min_transmittance) * G / (2 * SOLID_CELLS)
         solid[cells] = torch.minimum(solid[cells].clamp_min(LEAST_SOLID) * 2, sigma).clamp_max(cap)
-        if prune:
+        if prune and self._marked:  # the others are as they were
+            self.occupied.view(-1)[cells] = bound * self.step_size > self.threshold
+        elif prune:
             torch.logical_and(self.allowed, self.density * self.step_size > self.threshold, out=self.occupied)
+            self._marked = True

@@ -33,8 +33,9 @@ def test_the_backend_follows_device_and_dtype_unless_it_is_chosen():
 
 @pytest.mark.slow
 def test_operations_are_imported_without_their_compilers():
-    names = "antialias composite edge_gradient harmonic_field interpolate march philox rasterize sample_rays"
-    code = "".join(f"import nerfkit.kernels.{name}\n" for name in [*names.split(), "soft_mask", "texture"])
+    names = "antialias composite edge_gradient feature_field harmonic_field interpolate lazy_adam march philox"
+    others = ["rasterize", "sample_rays", "soft_mask", "texture"]
+    code = "".join(f"import nerfkit.kernels.{name}\n" for name in [*names.split(), *others])
     code += "import sys; print({'numba', 'triton'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
     assert found.stdout.strip() == "set()"

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from nerfkit.kernels.harmonic_field import FieldSpec, FieldWeights, cpu, elementary, harmonic_field
+from nerfkit.kernels import elementary
+from nerfkit.kernels.harmonic_field import FieldSpec, FieldWeights, cpu, harmonic_field
 from nerfkit.kernels.harmonic_field.layout import layout_of, padded
-from nerfkit.kernels.harmonic_field.products import COLUMNS, DEPTH, ROWS, multiply
+from nerfkit.kernels.harmonic_field.sine import sine_of_turns
+from nerfkit.kernels.products import COLUMNS, DEPTH, ROWS, multiply
 
 from .test_harmonic_field import make_samples, make_weights
 
@@ -34,7 +36,7 @@ def apply(number: int, x: np.ndarray, out: np.ndarray) -> None:
         elif number == 3:
             out[i] = elementary.sigmoid(x[i])
         else:
-            out[i] = elementary.sine_of_turns(x[i])
+            out[i] = sine_of_turns(x[i])
 
 
 FUNCTIONS: list[tuple[float, float, Callable[[np.ndarray], np.ndarray]]] = [
@@ -85,7 +87,7 @@ def test_panels_of_products(depth: int) -> None:
 @pytest.mark.slow
 def test_the_tile_is_that_of_the_processor_that_numba_compiles_for() -> None:
     """Machines that share a cache of kernels for any processor must cut up their arrays alike."""
-    code = "from nerfkit.kernels.harmonic_field.products import LANES; print(LANES)"
+    code = "from nerfkit.kernels.products import LANES; print(LANES)"
     environment = {**os.environ, "NUMBA_CPU_NAME": "generic"}
     found = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True

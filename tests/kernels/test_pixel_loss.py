@@ -62,6 +62,15 @@ def test_wrong_arguments() -> None:
         pixel_loss(color, opacity, rgba, background.double(), 0.1)
 
 
+@pytest.mark.usefixtures("poison")
+@pytest.mark.parametrize(("rays", "expanded", "mask_weight"), CASES)
+def test_cpu_agrees(rays: int, expanded: bool, mask_weight: float) -> None:
+    case = rays, expanded, mask_weight
+    exact, same = results("reference", *case, dtype=torch.float64), results("reference", *case)
+    for name, mine, peer, double in zip(NAMES, results("cpu", *case), same, exact, strict=True):
+        ladder.assert_error_at_most_twice(mine, peer, double, name)
+
+
 @pytest.mark.interpreted
 @pytest.mark.usefixtures("poison")
 @pytest.mark.parametrize(("rays", "expanded", "mask_weight"), CASES)
@@ -70,6 +79,11 @@ def test_triton_agrees(rays: int, expanded: bool, mask_weight: float) -> None:
     exact, same = results("reference", *case, dtype=torch.float64), results("reference", *case)
     for name, mine, peer, double in zip(NAMES, results("triton", *case), same, exact, strict=True):
         ladder.assert_error_at_most_twice(mine, peer, double, name)
+
+
+def test_no_rays_on_a_cpu() -> None:
+    loss = pixel_loss(*[t[:0] for t in make(1)], 0.1, 0.5)
+    assert loss.color.isnan() and loss.silhouette is not None and loss.silhouette.isnan() and loss.squared == 0
 
 
 @pytest.mark.interpreted

@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..jit import cached, inline
-from .turns import SINE
+from .jit import cached, inline
 
 # What the loops around these functions are compiled with. Sums may be reordered in ``summing`` alone: elsewhere that
 # would undo range reductions and differences that are written in the order that keeps their digits.
@@ -27,7 +26,6 @@ def _fit(function: Callable, low: float, high: float, powers: range, weight: Cal
     return np.linalg.lstsq(basis, function(nodes) * scale, rcond=None)[0].astype(np.float32)
 
 
-S0, S1, S2, S3, S4, S5 = SINE.astype(np.float32)
 # exp(r) - 1 = r + r^2 E(r) on |r| <= log(2) / 2.
 E0, E1, E2, E3, E4 = _fit(lambda r: np.expm1(r) - r, -0.35, 0.35, range(2, 7))
 # log(1 + t) = t L(t) on [0, 1]; its singularity at -1 sets the degree.
@@ -37,17 +35,7 @@ INVERSE_LOG2, ZERO, ONE = np.float32(1 / math.log(2)), np.float32(0), np.float32
 LOG2_HIGH = np.float32(0.693359375)  # 9 bits: its product with a whole number is exact
 LOG2_LOW = np.float32(math.log(2) - 0.693359375)
 LOWEST, HIGHEST = np.float32(-87), np.float32(88)  # beyond, exp leaves the normal float32 numbers
-QUARTER, HALF, THREE_QUARTERS = np.float32(0.25), np.float32(0.5), np.float32(0.75)
 BIAS, MANTISSA = np.int32(127), np.int32(23)
-
-
-@inline
-def sine_of_turns(t):
-    """sin(2 pi t) for |t| <= 1/2."""
-    t = (HALF - t) if t > QUARTER else t
-    t = (-HALF - t) if t < -QUARTER else t
-    q = t * t
-    return t * (S0 + q * (S1 + q * (S2 + q * (S3 + q * (S4 + q * S5)))))
 
 
 @inline

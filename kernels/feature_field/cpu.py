@@ -1,0 +1,266 @@
+"""The feature field on a CPU: rays go through encoding, layers and compositing in groups that stay in the cache.
+
+A thread takes groups of whole rays; what they keep for the backward is their coordinates, their features and what
+compositing left. On the way back the layers are computed again. Only the features' gradients leave the cache: a thread
+owns levels of the table and adds them up sample by sample. The layers' gradients of groups go to PARTS sums, which are
+added up in the end. So results do not depend on the number of threads.
+"""
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from ..jit import jit
+from ..products import LANES, total
+from .encoding import encode_backward, levels_of, scatter_level
+from .groups import backward_group, composite_group, composite_group_backward, forward_group
+from .harmonics import harmonics
+from .layout import COORDINATES, GROUP, TILE, groups_of, pack, padded, places_of, unpack
+from .spec import FeatureSpec, FeatureWeights
+from .tiles import of_rays, of_rays_backward
+
+PARTS = 32  # of the groups at most, each with sums of its own
+LEAST = 4  # groups of a part
+
+_NONE, _NONE_RGB = np.empty(0, np.float32), np.empty((0, 3), np.float32)
+
+
+@jit
+def _forward(
+    levels, pairs, table, packed, width, size, x, u, offsets, rays, bases, columns, keep, kept, color, composited,
+    t_start, t_end, by_length, early_stop, raw, sigma, rgb, pixel, opacity, depth, weights, behind, used,
+):  # fmt: skip
+    for index in numba.prange(len(bases)):
+        group = np.int64(index)  # the index of a parallel loop is unsigned
+        first_ray, last_ray = rays[group], rays[group + 1]
+        forward_group(
+            levels, pairs, table, packed, width, size, x, u, offsets, first_ray, last_ray, keep, kept, bases[group],
+            columns, color, raw, sigma, rgb,
+        )  # fmt: skip
+        if composited:
+            composite_group(
+                sigma, rgb, t_start, t_end, offsets, first_ray, last_ray, by_length, early_stop,
+                pixel, opacity, depth, weights, behind, used,
+            )  # fmt: skip
+
+
+@jit
+def _backward(
+    packed, places, width, size, u, offsets, rays, bases, columns, kept, color, composited, t_start, t_end, by_length,
+    raw, sigma, rgb, weights, behind, used, d_pixel, d_opacity, d_depth, g_sigma, g_rgb, sums, du, by_features,
+):  # fmt: skip
+    groups, parts = len(bases), len(sums)
+    for index in numba.prange(parts):
+        part = np.int64(index)
+        lanes = np.zeros(places.size + LANES, np.float32)
+        for group in range(groups * part // parts, groups * (part + 1) // parts):
+            first_ray, last_ray = rays[group], rays[group + 1]
+            if composited:
+                composite_group_backward(
+                    rgb, t_start, t_end, offsets, first_ray, last_ray, by_length, weights, behind, used,
+                    d_pixel, d_opacity, d_depth, g_sigma, g_rgb,
+                )  # fmt: skip
+            backward_group(
+                packed, places, width, size, u, offsets, first_ray, last_ray, kept, bases[group], columns, color,
+                raw, sigma, rgb, g_sigma, g_rgb, lanes, du, by_features,
+            )  # fmt: skip
+        numbers = places.bias // LANES
+        for n in range(numbers):
+            sums[part, n] = total(lanes, n * LANES, LANES)
+        sums[part, numbers:] = lanes[places.bias : places.size]
+
+
+@jit
+def _scatter(levels, pairs, offsets, rays, bases, columns, kept, by_features, gradient):
+    """The table's gradient: a thread owns a level, coarse and fine ones in turn."""
+    count = len(levels)
+    half = (count + 1) // 2
+    for index in numba.prange(count):
+        turn = np.int64(index)
+        level = 2 * turn if turn < half else 2 * (turn - half) + 1
+        rows, weights = np.empty(8 * TILE, np.int32), np.empty(8 * TILE, np.float32)
+        for group in range(len(bases)):
+            samples = offsets[rays[group + 1]] - offsets[rays[group]]
+            for first in range(0, samples, TILE):
+                scatter_level(
+                    levels, level, pairs, kept, columns, bases[group] + first, min(TILE, samples - first),
+                    rows, weights, by_features, columns, gradient,
+                )  # fmt: skip
+
+
+@jit
+def _backward_positions(levels, pairs, table, x, offsets, rays, bases, columns, kept, by_features, dx):
+    for index in numba.prange(len(bases)):
+        group = np.int64(index)
+        rows, weights = np.empty(8 * TILE, np.int32), np.empty(8 * TILE, np.float32)
+        begin, finish = offsets[rays[group]], offsets[rays[group + 1]]
+        for first in range(begin, finish, TILE):
+            end, at = min(first + TILE, finish), bases[group] + first - begin
+            encode_backward(
+                levels, pairs, table, x[first:end], kept, columns, at, rows, weights, by_features, columns,
+                dx[first:end],
+            )  # fmt: skip
+
+
+class _Call:
+    """One evaluation: its arguments as the kernels take them, its results, and what is kept for the backward."""
+
+    def __init__(
+        self, x: Tensor, offsets: Tensor, u: Tensor, weights: FeatureWeights, spec: FeatureSpec, color: bool,
+        inputs: bool, interval: tuple[Tensor, Tensor, bool, float] | None,
+    ) -> None:  # fmt: skip
+        self.x, self.offsets = x.detach().contiguous().numpy(), offsets.contiguous().numpy()
+        self.spec, self.outputs, self.inputs = spec, len(weights.hidden[1]), inputs
+        self.color, self.composited = color, interval is not None
+        self.levels, self.pairs = levels_of(spec), spec.features // 2
+        self.width, self.size = padded(self.outputs), padded(spec.size)
+        self.table, self.packed = weights.table.detach().contiguous().view(-1).numpy(), pack(weights, spec)
+        self.u = functional.pad(u.detach(), (0, self.width - u.shape[1])).contiguous().numpy()
+        count, rays, empty = len(x), len(offsets) - 1, np.empty
+        self.raw, self.sigma = empty(count, np.float32), empty(count, np.float32)
+        self.rgb = empty((3, count if color else 0), np.float32)
+        self.t_start, self.t_end, self.by_length, self.early_stop = _NONE, _NONE, True, 0.0
+        if interval is None:
+            count = rays = 0  # of what compositing has
+        else:
+            t_start, t_end, self.by_length, self.early_stop = interval
+            self.t_start, self.t_end = t_start.contiguous().numpy(), t_end.contiguous().numpy()
+        self.pixel, self.weights = empty((rays, 3), np.float32), empty(count, np.float32)
+        self.opacity, self.depth = empty(rays, np.float32), empty(rays, np.float32)
+        self.behind, self.used = empty(rays, np.float32), empty(rays, np.int32)
+        self.groups = groups_of(self.offsets)
+        self.kept = _NONE
+
+    def forward(self, keep: bool) -> None:
+        """Fill the results; keep for ``backward`` what it needs."""
+        g = self.groups
+        if keep:
+            self.kept = np.empty((COORDINATES + self.size) * g.columns, np.float32)
+        _forward(
+            self.levels, self.pairs, self.table, self.packed, self.width, self.size, self.x, self.u, self.offsets,
+            g.rays, g.base, g.columns, keep, self.kept, self.color, self.composited, self.t_start, self.t_end,
+            self.by_length, self.early_stop, self.raw, self.sigma, self.rgb, self.pixel, self.opacity, self.depth,
+            self.weights, self.behind, self.used,
+        )  # fmt: skip
+
+    def backward(
+        self, incoming: tuple[Tensor, ...], to_x: bool, to_table: bool
+    ) -> tuple[Tensor | None, Tensor, list[Tensor | None]]:
+        """Gradients by x and u, and by table, W_1, b_1, w_d, b_d, W_c, W_o, b_o."""
+        g, count = self.groups, len(self.x)
+        given = [None if t is None else t.contiguous().numpy() for t in incoming]
+        pixels = [_NONE_RGB, _NONE, _NONE]
+        if self.composited:
+            g_sigma, g_rgb = np.empty(count, np.float32), np.empty((3, count), np.float32)
+            pixels = [none if found is None else found for none, found in zip(pixels, given, strict=True)]
+        else:
+            g_sigma, g_rgb = given[0], np.ascontiguousarray(given[1].T)
+        places = places_of(self.width, self.size)
+        parts = min(PARTS, -(-len(g.base) // LEAST))
+        sums = np.zeros((parts, places.bias // LANES + places.size - places.bias), np.float32)
+        du = np.zeros(self.u.shape, np.float32)
+        by_features = np.empty(self.size * g.columns, np.float32)
+        _backward(
+            self.packed, places, self.width, self.size, self.u, self.offsets, g.rays, g.base, g.columns, self.kept,
+            self.color, self.composited, self.t_start, self.t_end, self.by_length, self.raw, self.sigma, self.rgb,
+            self.weights, self.behind, self.used, *pixels, g_sigma, g_rgb, sums, du, by_features,
+        )  # fmt: skip
+        walked = self.levels, self.pairs
+        columns = self.offsets, g.rays, g.base, g.columns, self.kept, by_features
+        table = dx = None
+        if to_table:
+            table = np.zeros(self.table.shape, np.float32)
+            _scatter(*walked, *columns, table)
+        if to_x:
+            dx = np.empty(self.x.shape, np.float32)
+            _backward_positions(*walked, self.table, self.x, *columns, dx)
+        layers: list[Tensor | None] = [*unpack(sums, places, self.outputs, self.spec)]
+        if not self.color:
+            layers[4:] = [None] * 3
+        of_table = None if table is None else torch.from_numpy(table).view(-1, self.spec.features)
+        of_x = None if dx is None else torch.from_numpy(dx)
+        return of_x, torch.from_numpy(du[:, : self.outputs]), [of_table, *layers]
+
+
+class _FeatureField(torch.autograd.Function):
+    """(call, x, u, table and layers) -> what the call computes: sigma; sigma and rgb; or color, opacity and depth."""
+
+    @staticmethod
+    def forward(ctx, call, x, u, *tensors):
+        ctx.set_materialize_grads(call.composited is False)
+        ctx.call = call
+        # The call has arrays: an output kept as it is would hold its own graph node.
+        arrays = (call.pixel, call.opacity, call.depth) if call.composited else (call.sigma, call.rgb.T)
+        results = tuple(torch.from_numpy(array) for array in arrays)
+        ctx.save_for_backward(*results)
+        return results
+
+    @staticmethod
+    def backward(ctx, *incoming):
+        # Autograd would only notice a second derivative through ``incoming``, and leave out those through the inputs.
+        if ctx.call.inputs and torch.is_grad_enabled():
+            raise RuntimeError(
+                "gradients of the feature field by positions or directions are not differentiable again "
+                "(create_graph=True); nerfkit.kernels.use('reference') has second derivatives"
+            )
+        return _FeatureField._backward(ctx, *incoming)
+
+    @staticmethod
+    @once_differentiable
+    def _backward(ctx, *incoming):
+        _ = ctx.saved_tensors  # raises where one has been written into since, or where the graph is gone
+        _, to_x, to_u, to_table, *_ = ctx.needs_input_grad
+        dx, du, layers = ctx.call.backward(incoming, to_x, to_table)
+        return None, dx, du if to_u else None, *layers
+
+
+class _OfRays(torch.autograd.Function):
+    """u = W_v sh(d) + b_c (R, w) from sh (R,16), W_v and b_c; sums in the order of the rays, whatever the threads."""
+
+    @staticmethod
+    def forward(ctx, sh, matrix, bias):
+        u = torch.empty(len(sh), len(bias))
+        transposed = matrix.detach().t().contiguous()
+        of_rays(sh.detach().contiguous().numpy(), transposed.numpy(), bias.detach().numpy(), u.numpy())
+        ctx.save_for_backward(sh, matrix)
+        return u
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, du):
+        sh, matrix = ctx.saved_tensors
+        transposed, bias = torch.zeros(matrix.shape[::-1]), torch.zeros(len(matrix))
+        of_rays_backward(sh.contiguous().numpy(), du.contiguous().numpy(), transposed.numpy(), bias.numpy())
+        return du @ matrix if ctx.needs_input_grad[0] else None, transposed.t().contiguous(), bias
+
+
+def _evaluate(x, offsets, directions, weights, spec, color, interval=None):
+    u = x.detach()[:0]
+    if color:
+        u = _OfRays.apply(harmonics(directions), weights.direction, weights.feature[1])
+    layers = (weights.table, *weights.hidden, *weights.density, weights.feature[0], *weights.color)
+    call = _Call(x, offsets, u, weights, spec, color, x.requires_grad or directions.requires_grad, interval)
+    call.forward(keep=torch.is_grad_enabled() and any(t.requires_grad for t in (x, u, *layers)))
+    return _FeatureField.apply(call, x, u, *layers)
+
+
+def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Tensor:
+    """sigma(x), (S,3) -> (S,)."""
+    offsets = torch.arange(0, len(x) + GROUP, GROUP).clamp_(max=len(x))  # a group's samples as one ray
+    return _evaluate(x, offsets, x.detach()[:0], weights, spec, color=False)[0]
+
+
+def packed_field(
+    x: Tensor, offsets: Tensor, directions: Tensor, weights: FeatureWeights, spec: FeatureSpec
+) -> tuple[Tensor, Tensor]:
+    """sigma (S,) and c (S,3) of packed samples."""
+    return _evaluate(x, offsets, directions, weights, spec, color=True)
+
+
+def feature_render(x, samples, directions, weights, spec, by_length, early_stop):
+    """Color (R,3), opacity (R,), depth (R,)."""
+    interval = samples.t_start, samples.t_end, by_length, early_stop
+    return _evaluate(x, samples.offsets, directions, weights, spec, True, interval)

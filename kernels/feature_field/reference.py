@@ -1,0 +1,62 @@
+"""The oracle of the feature field: plain PyTorch, any float dtype, autograd through everything.
+
+Symbols: x position, d unit direction, f features, z hidden, sigma density, c color.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..harmonic_field.reference import ray_index
+from .harmonics import harmonics
+from .spec import FeatureSpec, FeatureWeights, Level, grids
+
+PRIMES = (1, 2654435761, 805459861)
+HIGHEST_RAW = 15.0
+
+
+def rows_of(nodes: Tensor, level: Level) -> Tensor:
+    """The table's row of each node (...,3) int64: in order, x fastest, or hashed (Mueller et al. 2022, equation 4)."""
+    x, y, z = nodes.unbind(-1)
+    if level.hashed:
+        return level.first + ((x * PRIMES[0] ^ y * PRIMES[1] ^ z * PRIMES[2]) & (level.rows - 1))
+    side = level.resolution + 1
+    return level.first + x + side * (y + side * z)
+
+
+def encode(x: Tensor, table: Tensor, spec: FeatureSpec) -> Tensor:
+    """Features (S, L F) of positions (S,3), level by level, interpolated between the 8 nodes of a cell."""
+    unit = ((x + 1) / 2).clamp(0, 1)
+    corners = torch.cartesian_prod(*[torch.arange(2, device=x.device)] * 3)  # (8, 3)
+    found = []
+    for level in grids(spec):
+        scaled = unit * level.resolution  # (S, 3)
+        cell = scaled.detach().nan_to_num().floor().clamp(max=level.resolution - 1)
+        inside = (scaled - cell)[:, None]  # (S, 1, 3)
+        weights = torch.where(corners == 1, inside, 1 - inside).prod(-1)  # (S, 8)
+        rows = rows_of(cell.long()[:, None] + corners, level)  # (S, 8)
+        found.append((weights[..., None] * table[rows]).sum(1))  # (S, F)
+    return torch.cat(found, -1)
+
+
+def _hidden(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Tensor:
+    return functional.relu(functional.linear(encode(x, weights.table, spec), *weights.hidden))  # (S, w)
+
+
+def _density(z: Tensor, weights: FeatureWeights) -> Tensor:
+    return functional.linear(z, *weights.density)[:, 0].clamp(max=HIGHEST_RAW).exp()  # (S,)
+
+
+def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Tensor:
+    """sigma(x), (S,3) -> (S,)."""
+    return _density(_hidden(x, weights, spec), weights)
+
+
+def packed_field(
+    x: Tensor, offsets: Tensor, directions: Tensor, weights: FeatureWeights, spec: FeatureSpec
+) -> tuple[Tensor, Tensor]:
+    """sigma (S,) and c (S,3) of samples that are packed ray after ray."""
+    z = _hidden(x, weights, spec)
+    u = functional.linear(harmonics(directions), weights.direction, weights.feature[1])  # (R, w)
+    h = functional.relu(functional.linear(z, weights.feature[0]) + u.index_select(0, ray_index(offsets, len(x))))
+    return _density(z, weights), functional.linear(h, *weights.color).sigmoid()

@@ -1,0 +1,54 @@
+"""Adam, and where a group asks for it, lazy: entries without a gradient are left alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from nerfkit.kernels.lazy_adam import lazy_adam
+
+
+class LazyAdam(torch.optim.Adam):
+    """``torch.optim.Adam``, but for groups with ``lazy=True`` on a CPU, which take ``lazy_adam``'s steps.
+
+    A table of a million rows of which a step reaches a tenth would otherwise cost as much as the field. State and
+    checkpoints are those of Adam: ``step``, ``exp_avg``, ``exp_avg_sq``. On a GPU, where a pass over the table is
+    nothing, all groups are dense.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step; as Adam's, ``found_inf`` of 1 leaves everything as it is."""
+        lazy = [(p, g) for g in self.param_groups if g.get("lazy") for p in g["params"] if p.grad is not None]
+        lazy = [(p, group) for p, group in lazy if p.device.type == "cpu"]
+        found = getattr(self, "found_inf", None)
+        if lazy and (found is None or not found.item()):
+            for p, group in lazy:
+                self._lazy_step(p, group)
+        gradients = [p.grad for p, _ in lazy]
+        for p, _ in lazy:
+            p.grad = None  # hidden from the dense step
+        try:
+            return super().step(closure)
+        finally:
+            for (p, _), gradient in zip(lazy, gradients, strict=True):
+                p.grad = gradient
+
+    def _lazy_step(self, p: torch.nn.Parameter, group: dict[str, Any]) -> None:
+        state = self.state[p]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["exp_avg"], state["exp_avg_sq"] = (torch.zeros_like(p) for _ in range(2))
+        state["step"] += 1
+        assert p.grad is not None
+        step, rate = int(state["step"].item()), float(group["lr"])
+        lazy_adam(
+            p.detach(),
+            p.grad.contiguous(),
+            state["exp_avg"],
+            state["exp_avg_sq"],
+            step,
+            rate,
+            group["betas"],
+            group["eps"],
+        )

@@ -1,0 +1,271 @@
+"""The field of features: rungs 1 and 2 of the ladder, and what its grids are."""
+
+import math
+import re
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+import torch
+
+from nerfkit.kernels import use
+from nerfkit.kernels.composite import composite
+from nerfkit.kernels.feature_field import (
+    FeatureSpec,
+    FeatureWeights,
+    feature_density,
+    feature_field,
+    feature_render,
+    reference,
+)
+from nerfkit.kernels.feature_field.harmonics import harmonics
+from nerfkit.kernels.feature_field.spec import grids
+from nerfkit.kernels.march import Samples
+from tests.kernels.test_harmonic_field import make_samples
+
+Tensors = tuple[torch.Tensor, ...]
+SPECS = {
+    "default": (FeatureSpec(), 32),
+    "padded": (FeatureSpec(levels=3, features=4, log2_table=8, coarsest=3, finest=20), 13),
+    "one dense level": (FeatureSpec(levels=1, features=8, log2_table=12, coarsest=5, finest=7), 64),
+    "one cell": (FeatureSpec(levels=2, features=2, log2_table=4, coarsest=1, finest=1), 1),
+}
+COUNTS = [5, 0, 1500, 3, 900, 1, 40, 0]  # rays within groups and tiles, and one that fills some
+MODES = ("render", "field", "density")
+
+
+def make_weights(spec: FeatureSpec, width: int, dtype: torch.dtype = torch.float32) -> FeatureWeights:
+    generator = torch.Generator().manual_seed(3)
+
+    def matrix(outputs: int, inputs: int) -> torch.Tensor:
+        return torch.randn(outputs, inputs, generator=generator, dtype=dtype) / math.sqrt(inputs)
+
+    def layer(outputs: int, inputs: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return matrix(outputs, inputs), 0.1 * torch.randn(outputs, generator=generator, dtype=dtype)
+
+    table = torch.randn(spec.rows, spec.features, generator=generator, dtype=dtype)
+    heads = layer(1, width), layer(width, width), matrix(width, 16), layer(3, width)
+    return FeatureWeights(table, layer(width, spec.size), *heads)
+
+
+def make_intervals(offsets: torch.Tensor) -> Samples:
+    generator = torch.Generator().manual_seed(11)
+    near = torch.rand(int(offsets[-1]), generator=generator)
+    far = near + 0.1 * torch.rand(len(near), generator=generator)
+    return Samples(torch.repeat_interleave(offsets.diff(), output_size=len(near)), near, far, offsets)
+
+
+def run(
+    backend: str,
+    case: str,
+    mode: str,
+    counts: list[int],
+    dtype: torch.dtype = torch.float32,
+    wanted: str = "xdw",
+    change: Any = None,
+    **options: Any,
+) -> dict[str, Tensors]:
+    """Outputs, and the gradients of a fixed random loss by what is ``wanted``: "x", "d", "w"."""
+    spec, width = SPECS[case]
+    x, offsets, directions = make_samples(counts)
+    x, weights = 1.05 * x, make_weights(spec, width)  # some positions lie outside of the box
+    if change is not None:
+        change(x, weights)
+    samples = Samples(*(t.to(dtype) if t.is_floating_point() else t for t in make_intervals(offsets)))
+    tensors = {"x": (x,), "d": (directions,), "w": weights.flat()}
+    tensors = {k: tuple(t.to(dtype, copy=True).requires_grad_(k in wanted) for t in ts) for k, ts in tensors.items()}
+    x, directions, weights = tensors["x"][0], tensors["d"][0], FeatureWeights.unflatten(tensors["w"])
+    with use(backend):
+        if mode == "render":
+            outputs = tuple(feature_render(x, samples, directions, weights, spec, **options))
+        elif mode == "field":
+            outputs = feature_field(x, offsets, directions, weights, spec)
+        else:
+            outputs = (feature_density(x, weights, spec),)
+    generator = torch.Generator().manual_seed(13)
+    loss = sum((output * torch.randn(output.shape, generator=generator)).sum() for output in outputs)
+    inputs = [t for name in wanted for t in tensors[name]]
+    found = iter(torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True))  # type: ignore[arg-type]
+    return {"out": outputs} | {name: tuple(next(found) for _ in tensors[name]) for name in wanted}
+
+
+def assert_same(found: dict[str, Tensors], expected: dict[str, Tensors], tolerance: float) -> None:
+    for name, tensors in found.items():
+        for one, other in zip(tensors, expected[name], strict=True):
+            scale = max(float(other.detach().abs().max()), 1.0 if name == "out" else 0.0) if other.numel() else 0.0
+            torch.testing.assert_close(one.double(), other.double(), rtol=0, atol=tolerance * scale + 1e-30)
+
+
+def test_harmonics_are_orthonormal() -> None:
+    """The mean of y_i y_j over the sphere, by Gauss' rule in z and evenly around it, is 1 / (4 pi) or 0."""
+    z, weight = np.polynomial.legendre.leggauss(8)
+    angle = np.arange(16) * 2 * math.pi / 16
+    z, angle = (torch.from_numpy(t).flatten() for t in np.meshgrid(z, angle, indexing="ij"))
+    side = (1 - z * z).sqrt()
+    y = harmonics(torch.stack([side * angle.cos(), side * angle.sin(), z], -1))
+    share = torch.from_numpy(weight).repeat_interleave(16) * 2 * math.pi / 16
+    torch.testing.assert_close(y.T @ (share[:, None] * y), torch.eye(16, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_levels_and_rows_by_hand() -> None:
+    spec = FeatureSpec(levels=3, features=2, log2_table=8, coarsest=3, finest=12)
+    assert [tuple(level) for level in grids(spec)] == [(3, 0, 64, False), (6, 64, 256, True), (12, 320, 256, True)]
+    assert spec.rows == 576
+    node = torch.tensor([1, 2, 3])
+    assert reference.rows_of(node, grids(spec)[0]) == 1 + 4 * (2 + 4 * 3)
+    assert reference.rows_of(node, grids(spec)[2]) == 320 + (1 ^ (2 * 2654435761) ^ (3 * 805459861)) % 256
+
+
+def test_encoding_is_linear_between_the_nodes() -> None:
+    """A table that holds a linear function of its node's position gives that function, and at the border its end."""
+    spec = FeatureSpec(levels=1, features=2, log2_table=12, coarsest=5, finest=5)
+    z, y, x = torch.meshgrid(*[torch.linspace(-1, 1, 6, dtype=torch.float64)] * 3, indexing="ij")
+    table = torch.stack([x + 2 * y - 3 * z, x * y * z], -1).view(-1, 2)
+    points = torch.rand(200, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3 - 1.5
+    inside = points.clamp(-1, 1)
+    expected = inside @ torch.tensor([1.0, 2.0, -3.0], dtype=torch.float64)
+    torch.testing.assert_close(reference.encode(points, table, spec)[:, 0], expected)
+
+
+@pytest.mark.parametrize("case", ["padded", "one cell"])
+def test_reference_gradients_against_finite_differences(case: str) -> None:
+    spec, width = SPECS[case]
+    weights = tuple(t.double().requires_grad_() for t in make_weights(spec, width).flat())
+    x, offsets, directions = make_samples([2, 0, 3], torch.float64)
+    x, directions = x.requires_grad_(), directions.requires_grad_()
+
+    def function(x: torch.Tensor, directions: torch.Tensor, *tensors: torch.Tensor) -> Tensors:
+        return feature_field(x, offsets, directions, FeatureWeights.unflatten(tensors), spec)
+
+    # ReLU has kinks: a bias that keeps its inputs away from them.
+    weights[2].data += 2
+    torch.autograd.gradcheck(function, (x, directions, *weights), eps=1e-7, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", SPECS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("counts", [[1], [70, 1, 0, 300, 40, 2, 0], COUNTS, [0, 0], []], ids=str)
+@pytest.mark.usefixtures("poison")
+def test_cpu_equals_reference(case: str, mode: str, counts: list[int]) -> None:
+    found, expected = run("cpu", case, mode, counts), run("reference", case, mode, counts, torch.float64)
+    # A ReLU whose input rounds to the other side of zero moves a gradient by a layer's share.
+    assert_same(found, expected, 3e-5)
+
+
+@pytest.mark.parametrize("opacity", ["density", "raw"])
+@pytest.mark.parametrize("early_stop", [0.0, 0.3])
+def test_rendering_is_compositing_the_field(opacity: Any, early_stop: float) -> None:
+    spec, width = SPECS["default"]
+    x, offsets, directions = make_samples(COUNTS)
+    samples, weights = make_intervals(offsets), make_weights(spec, width)
+    density, color = feature_field(x, offsets, directions, weights, spec)
+    expected = composite(density, color, *samples[1:], opacity=opacity, early_stop=early_stop)
+    found = feature_render(x, samples, directions, weights, spec, opacity=opacity, early_stop=early_stop)
+    for one, other in zip(found, expected, strict=False):
+        assert torch.equal(one, other)
+    whole = run("reference", "default", "render", COUNTS, torch.float64, opacity=opacity, early_stop=early_stop)
+    assert_same(run("cpu", "default", "render", COUNTS, opacity=opacity, early_stop=early_stop), whole, 2e-4)
+
+
+@pytest.mark.usefixtures("all_threads")
+@pytest.mark.parametrize("mode", MODES)
+def test_neither_threads_nor_what_is_wanted_change_the_bits(mode: str) -> None:
+    counts = COUNTS * 5
+    everything, threads = run("cpu", "default", mode, counts), numba.get_num_threads()
+    try:
+        for count in {1, threads}:
+            numba.set_num_threads(count)
+            for wanted in ("xdw", "w", "xd" if mode != "density" else "x"):
+                for name, tensors in run("cpu", "default", mode, counts, wanted=wanted).items():
+                    same = (torch.equal(a, b) for a, b in zip(tensors, everything[name], strict=True))
+                    assert all(same), (count, wanted, name)
+    finally:
+        numba.set_num_threads(threads)
+
+
+def test_densities_that_saturate() -> None:
+    """exp(15) at most, without a gradient beyond; never infinity or NaN."""
+    for bias, density in ((300.0, math.exp(15)), (-300.0, 0.0)):
+
+        def change(x: torch.Tensor, weights: FeatureWeights, bias: float = bias) -> None:
+            weights.density[1].fill_(bias)
+
+        for mode in MODES:
+            found = run("cpu", "default", mode, [70], change=change)
+            assert all(torch.isfinite(t).all() for tensors in found.values() for t in tensors), (bias, mode)
+            if mode == "density":
+                torch.testing.assert_close(found["out"][0], torch.full((70,), density), rtol=1e-6, atol=1e-37)
+            assert not found["w"][3].any() if bias > 0 else True
+
+
+def test_huge_features_and_positions() -> None:
+    """A position beyond any float's cells is that at the border; features near the largest numbers do not crash."""
+
+    def change(x: torch.Tensor, weights: FeatureWeights) -> None:
+        x[0], x[1] = 1e38, -math.inf
+
+    found, expected = (
+        run("cpu", "default", "field", [3], change=change),
+        run("reference", "default", "field", [3], change=change),
+    )
+    assert_same(found, expected, 1e-4)
+    assert not found["x"][0][:2].any()
+
+
+@pytest.mark.parametrize("tensor", range(10))
+def test_nan_weights_come_out(tensor: int) -> None:
+    def change(x: torch.Tensor, weights: FeatureWeights) -> None:
+        weights.flat()[tensor].fill_(math.nan)
+
+    found = run("cpu", "padded", "field", [5, 0, 200], change=change)
+    assert found["out"][0].isnan().any() or found["out"][1].isnan().any()
+    assert any(gradient.isnan().any() for gradient in found["w"])
+
+
+def test_nan_positions_stay_with_their_sample() -> None:
+    def change(x: torch.Tensor, weights: FeatureWeights) -> None:
+        x[2, 1] = math.nan
+
+    found = run("cpu", "default", "field", [3, 4], change=change)
+    density, color = found["out"]
+    assert density.isnan().tolist() == color.isnan().any(1).tolist() == [i == 2 for i in range(7)]
+    assert found["x"][0].isnan().any(1).tolist() == [i == 2 for i in range(7)]
+    assert found["d"][0].isnan().any(1).tolist() == [True, False]
+
+
+def test_a_graph_is_not_differentiable_again() -> None:
+    """A second derivative that were left out in silence would be a wrong gradient."""
+    spec, width = SPECS["padded"]
+    x, weights = make_samples([9])[0].requires_grad_(), make_weights(spec, width)
+    density = feature_density(x, weights, spec)
+    first, again = (torch.autograd.grad(density.sum(), x, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, again)
+    with pytest.raises(RuntimeError, match="not differentiable again"):
+        torch.autograd.grad(density.sum(), x, create_graph=True)
+
+
+NO_BIAS = torch.zeros(13, 12), torch.zeros(13, 1)
+WRONG = {
+    "x": ("x", lambda call: call.update(x=call["x"][:, :2])),
+    "x's dtype": ("x", lambda call: call.update(x=call["x"].long())),
+    "offsets": ("offsets", lambda call: call.update(offsets=call["offsets"] + 1)),
+    "directions": ("directions", lambda call: call.update(directions=call["directions"][:, :2])),
+    "table": ("weights.table", lambda call: call.update(weights=call["weights"]._replace(table=torch.zeros(5, 2)))),
+    "bias": ("weights.hidden[1]", lambda call: call.update(weights=call["weights"]._replace(hidden=NO_BIAS))),
+    "levels": ("spec.levels", lambda call: call.update(spec=call["spec"]._replace(levels=0))),
+    "features": ("spec.features", lambda call: call.update(spec=call["spec"]._replace(features=3))),
+    "log2_table": ("spec.log2_table", lambda call: call.update(spec=call["spec"]._replace(log2_table=31))),
+    "finest": ("spec.finest", lambda call: call.update(spec=call["spec"]._replace(finest=2))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_does_not_fit_is_named(name: str) -> None:
+    spec, width = SPECS["padded"]
+    x, offsets, directions = make_samples([3, 4])
+    call = {"x": x, "offsets": offsets, "directions": directions, "weights": make_weights(spec, width), "spec": spec}
+    argument, change = WRONG[name]
+    change(call)
+    with pytest.raises(ValueError, match=f"^{re.escape(argument)}"):
+        feature_field(**call)  # type: ignore[arg-type]
