@@ -14,10 +14,12 @@ from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh
 from nerfkit.fit.field import FieldFit
+from nerfkit.fit.residuals import photo_psnr
 from nerfkit.fit.specular import Specular
 from nerfkit.mesh.files.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import refine_stage
+from nerfkit.prepare.residuals import MARKDOWN as CAPTURE, write_capture
 from nerfkit.results import coarse_file, load_coarse, load_fit, new_fit, source_of
 from nerfkit.runs.folder import Run, has_checkpoint
 from nerfkit.scenes.record import record as record_scene, recorded
@@ -102,6 +104,7 @@ class Stages:
             f"field: PSNR {found['psnr']:.2f} dB{inside}, SSIM {found['ssim']:.4f} on {len(found['views'])} held-out "
             f"views after {progress.step} steps, {progress.seconds:.0f} s"
         )
+        self._look_at_photos(fit)
         usual = progress.seconds * USUAL_RATE / max(progress.samples / progress.step, 1.0)
         plain = self.device.type == "cpu" and self.config.field == HarmonicOptions()
         ended = progress.seconds >= (self.config.trainer.max_seconds or math.inf)
@@ -111,6 +114,18 @@ class Stages:
                 f"{usual:,.0f}: a busy or slow machine. More: resume={self.record.folder} "
                 f"trainer.max_seconds={3 * progress.seconds:.0f}"
             )
+
+    def _look_at_photos(self, fit: FieldFit) -> None:
+        """Which photos the field cannot come near, where nothing masks them: ``capture.md``."""
+        scene = self.scene
+        if not scene.unbounded or "views" not in scene.provenance:
+            return
+        names, held_out = scene.provenance["views"], set(scene.test)
+        near = photo_psnr(fit.average, scene)
+        kinds = [view in held_out for view in range(len(names))]
+        said = write_capture(self.record.folder, Path(scene.provenance["path"]), names, near, kinds)
+        if said is not None:
+            self.record.log(f"note: {said}. {self.record.folder / CAPTURE} has all photos")
 
     def _take_cameras(self, fit: FieldFit) -> None:
         """What follows sees the photos from where the field stage has found them to be taken."""

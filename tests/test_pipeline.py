@@ -268,6 +268,9 @@ def test_photos_without_masks_in_a_photo_format(tmp_path: Path) -> None:
     assert {"psnr", "mask_iou", "coarse"} <= set(metrics["mesh"])
     assert (folder / "mesh" / "mesh.glb").is_file()
     assert "field's own opacity" in (folder / "log.txt").read_text()
+    capture = json.loads((folder / "capture.json").read_text())["photos"]
+    assert sum(one["held_out"] for one in capture) == metrics["scene"]["test_views"]
+    assert all(one["psnr"] > 5 for one in capture) and (folder / "capture.md").is_file()
     shutil.rmtree(photos)
     (video,) = pipeline.render(
         options.compose("render", [f"run={folder}", "source=field", "frames=2", "resolution=24"])

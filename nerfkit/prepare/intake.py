@@ -8,18 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from nerfkit.errors import problem
 from nerfkit.prepare import measures
 from nerfkit.prepare.exif import TURNS, Exif, read_exif
 from nerfkit.prepare.options import MIN_PHOTOS
-from nerfkit.prepare.source import HEIF, RAW
 from nerfkit.runs.files import write_bytes
-from nerfkit.runs.pictures import decode_picture
+from nerfkit.runs.pictures import HEIF, RAW, WITHOUT, ExtraError, decode_picture, developed, open_picture, reason
 from nerfkit.scenes.images import in_threads
 
 AS_IT_IS = {"JPEG": (".jpg", ".jpeg"), "MPO": (".jpg", ".jpeg"), "PNG": (".png",)}  # phones write MPO as .jpg
@@ -120,9 +117,10 @@ def _take(path: Path, folder: Path, name: str, stem: str) -> Shot | str:
         if path.stat().st_size == 0:
             return f"{path.name} is empty and passed over"
         picture, exif, kept, profile = _decoded(path)
+    except ExtraError as error:  # an ending may hide it
+        return f"{path.name} is passed over: {error}; {WITHOUT[1]}"
     except Exception as error:  # decoders raise a dozen unrelated types for damaged files
-        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        return f"{path.name} is damaged and passed over ({reason})"
+        return f"{path.name} is damaged and passed over ({reason(error)})"
     if kept:
         _link(path, folder / name)
     else:
@@ -142,14 +140,13 @@ def shot_of(name: str, source: str, picture: Image.Image, exif: Exif) -> Shot:
 def _decoded(path: Path) -> tuple[Image.Image, Exif, bool, bytes | None]:
     """The upright picture in 8 bits, its EXIF, whether the file's bytes are that picture, and its color profile."""
     suffix = path.suffix.lower()
-    if suffix in RAW:
-        return _developed(path)
-    if suffix in HEIF:
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
     data = path.read_bytes()
-    with Image.open(BytesIO(data)) as image:
+    if suffix in RAW:
+        exif = Exif(1, None, "", None)
+        with contextlib.suppress(Exception), Image.open(path) as image:  # most raw files are TIFFs of a kind
+            exif = read_exif(image)
+        return Image.fromarray(developed(data)), exif._replace(focal=None), False, None
+    with open_picture(data, path.name) as image:
         exif = read_exif(image)
         held = image.info.get("original_orientation")  # of HEIC, which is decoded upright
         kind, mode, profile = image.format or "", image.mode, image.info.get("icc_profile")
@@ -162,18 +159,6 @@ def _decoded(path: Path) -> tuple[Image.Image, Exif, bool, bytes | None]:
     elif held in TURNS:
         exif = exif._replace(orientation=held)
     return picture, exif, kept, profile if mode == "RGB" else None  # a gray or CMYK profile no longer fits
-
-
-def _developed(path: Path) -> tuple[Image.Image, Exif, bool, bytes | None]:
-    """A raw photo, developed with the camera's white balance, upright."""
-    import rawpy
-
-    exif = Exif(1, None, "", None)
-    with contextlib.suppress(Exception), Image.open(path) as image:  # most raw files are TIFFs of a kind
-        exif = read_exif(image)
-    with rawpy.imread(str(path)) as raw:
-        pixels: Any = raw.postprocess(use_camera_wb=True)
-    return Image.fromarray(np.asarray(pixels, np.uint8)), exif._replace(focal=None), False, None
 
 
 def packed(picture: Image.Image, ending: str, profile: bytes | None = None) -> bytes:

@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,13 @@ from nerfkit.prepare.mapping import Center
 from nerfkit.runs.files import write_text
 
 JSON, MARKDOWN, PICTURE = "report.json", "report.md", "coverage.png"
+COLUMNS = ("photo", "placed", "sharpness", "exposure, stops", "matches", "with", "error, px", "azimuth, elevation")
+LEGEND = (
+    "Sharpness and exposure are relative to the photos taken before and after; matches are those that one motion "
+    "explains; error is the mean reprojection error in pixels."
+)
+
+Angles = Mapping[str, tuple[float, float]]
 
 
 @dataclass
@@ -78,39 +86,41 @@ def markdown(report: Report) -> str:
         "",
         "## What to do",
         "",
-        *(f"- {_escaped(sentence)}" for sentence in report.advice or ["Nothing: the capture is good."]),
+        *(f"- {escaped(sentence)}" for sentence in report.advice or ["Nothing: the capture is good."]),
         "",
         f"![where the photos were taken from]({PICTURE})",
         "",
         "## What was done",
         "",
-        *(f"- {_escaped(note)}" for note in report.notes),
+        *(f"- {escaped(note)}" for note in report.notes),
         *(f"- {_camera(camera)}" for camera in report.cameras),
         f"- Seconds: {', '.join(f'{name} {seconds:.0f}' for name, seconds in report.seconds.items())}.",
         "",
         "## Photos",
         "",
-        "Sharpness and exposure are relative to the photos taken before and after; matches are those that one motion "
-        "explains; error is the mean reprojection error in pixels.",
+        LEGEND,
         "",
-        "| photo | placed | sharpness | exposure, stops | matches | with | error, px | azimuth, elevation |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        *(_row(fact, report.coverage) for fact in report.facts),
+        *rows(COLUMNS, (photo_cells(fact, report.coverage.angles) for fact in report.facts)),
         "",
     ]
     return "\n".join(lines)
 
 
-def _row(fact: Facts, seen: Coverage) -> str:
+def rows(columns: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
+    return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *cells)]
+
+
+def photo_cells(fact: Facts, angles: Angles) -> list[str]:
+    """What stands under ``COLUMNS`` for a photo; ``angles``: azimuth and elevation of the placed ones in degrees."""
     partners = list(fact.partners.items())
-    few = ", ".join(f"{_escaped(name)} {count}" for name, count in partners[: MANY_PARTNERS // 2])
+    few = ", ".join(f"{escaped(name)} {count}" for name, count in partners[: MANY_PARTNERS // 2])
     more = f", {len(partners) - MANY_PARTNERS // 2} more" if len(partners) > MANY_PARTNERS // 2 else ""
-    angles = seen.angles.get(fact.name)
-    where = f"{angles[0]:.0f}, {angles[1]:.0f}" if angles else ""
+    seen = angles.get(fact.name)
+    where = f"{seen[0]:.0f}, {seen[1]:.0f}" if seen else ""
     placed = "yes" if fact.placed else "no" if fact.model is None else f"in part {fact.model + 1}"
-    sharp, exposure, error = _shown(fact.sharpness, ".2f"), _shown(fact.exposure, "+.1f"), _shown(fact.error, ".2f")
-    cells = [_escaped(fact.name), placed, sharp, exposure, fact.matches, few + more, error, where]
-    return f"| {' | '.join(map(str, cells))} |"
+    sharp, exposure, error = shown(fact.sharpness, ".2f"), shown(fact.exposure, "+.1f"), shown(fact.error, ".2f")
+    return [escaped(fact.name), placed, sharp, exposure, str(fact.matches), few + more, error, where]
 
 
 def _camera(camera: dict[str, Any]) -> str:
@@ -149,9 +159,27 @@ def _photo(fact: Facts, seen: Coverage) -> dict[str, Any]:
     return values | {"placed": fact.placed, "matches": fact.matches, "azimuth": azimuth, "elevation": elevation}
 
 
-def _shown(value: float, form: str) -> str:
+def read_photos(content: Mapping[str, Any]) -> tuple[list[Facts], dict[str, tuple[float, float]]] | None:
+    """Facts and angles of all photos in a report.json; None where another version wrote it that knew others."""
+    names = [each.name for each in fields(Facts)]
+    try:
+        photos = content["photos"]
+        facts = [Facts(**{key: _known(key, photo[key]) for key in names}) for photo in photos]
+        seen = {photo["name"]: (photo["azimuth"], photo["elevation"]) for photo in photos}
+    except (KeyError, TypeError):
+        return None
+    return facts, {name: angles for name, angles in seen.items() if None not in angles}
+
+
+def _known(key: str, value: Any) -> Any:
+    return math.nan if value is None and key != "model" else value
+
+
+def shown(value: float, form: str) -> str:
+    """A number as text; nothing where it is not known."""
     return "" if math.isnan(value) else format(value, form)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """A text as Markdown shows it."""
     return text.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from nerfkit.errors import SceneError, problem
 from nerfkit.prepare.options import MIN_PHOTOS
+from nerfkit.runs.pictures import EXTRAS, HEIF, RAW, WITHOUT, ExtraError, extra
 from nerfkit.scenes import detect
 from nerfkit.scenes.photo_files import SUFFIXES
 
-HEIF = (".heic", ".heif")
-RAW = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw")
 VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv")
 IMAGES = "images"
 
@@ -21,7 +20,7 @@ def is_video(path: Path) -> bool:
 
 
 def has_photos_only(root: str | Path) -> bool:
-    """Whether ``root`` is what ``prepare`` is for: a video, or a folder with photos and without poses."""
+    """Whether ``root`` is what ``prepare`` is for: a video, or a folder with photos, be they too few, without poses."""
     path = Path(os.path.expanduser(root))
     if is_video(path):
         return True
@@ -33,7 +32,7 @@ def has_photos_only(root: str | Path) -> bool:
         pass
     else:
         return False
-    return len(_photos(photo_folder(path))) >= MIN_PHOTOS
+    return bool(_photos(photo_folder(path))) or any(is_video(inside) for inside in path.iterdir())
 
 
 def photo_folder(root: Path) -> Path:
@@ -71,15 +70,13 @@ def photos_of(root: Path) -> tuple[list[Path], list[str]]:
 
 def check_formats(photos: Iterable[Path]) -> None:
     """Raises SceneError where HEIC or raw photos cannot be decoded: an extra installs what does."""
-    for endings, module, what in ((HEIF, "pillow_heif", "HEIC"), (RAW, "rawpy", "raw")):
+    for what, (endings, _) in EXTRAS.items():
         wanting = [path for path in photos if path.suffix.lower() in endings]
-        if wanting and not _installed(module):
-            raise problem(
-                str(wanting[0]),
-                f"{len(wanting)} {what} photos, and {module} is not installed",
-                "JPEG or PNG without it",
-                "pip install nerfkit[raw], or export them as JPEG.",
-            )
+        try:
+            if wanting:
+                extra(what, len(wanting))
+        except ExtraError as error:
+            raise problem(str(wanting[0]), str(error), *WITHOUT) from None
 
 
 def check_place(out: Path, source: Path) -> None:
@@ -106,11 +103,3 @@ def _photos(folder: Path) -> list[Path]:
         for path in folder.iterdir()
         if path.suffix.lower() in endings and not path.name.startswith(".") and path.is_file()
     )
-
-
-def _installed(module: str) -> bool:
-    try:
-        __import__(module)
-    except ImportError:
-        return False
-    return True

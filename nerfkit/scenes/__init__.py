@@ -138,10 +138,28 @@ def detect(root: str | Path) -> str:
         for name, module in TAKEN.items():
             if any(source.find(sign) for sign in import_module(module).SIGNS):
                 return name
+        _refuse_photos_alone(source)
         raise problem(
             str(root),
             "no known format",
             "transforms.json, transforms_train.json, a COLMAP model (sparse/0), poses_bounds.npy, cameras.npz, "
             "*_par.txt or N_metadata.json with N_rgb.png",
-            "Check scene.root; photos without cameras need a folder, unpacked (docs/photos.md).",
+            "Check scene.root (docs/photos.md).",
+        )
+
+
+def _refuse_photos_alone(source: Source) -> None:
+    """Raises SceneError where there is no known format, but photos, at the top or in ``images/``."""
+    from nerfkit.runs.pictures import HEIF, RAW
+    from nerfkit.scenes.photo_files import SUFFIXES
+
+    names = source.under(".", deep=False) + source.under("images", deep=False)
+    photos = [name for name in names if name.lower().endswith(SUFFIXES + HEIF + RAW)]
+    if photos:
+        unpacked = "" if source.path.is_dir() else "Unpack it. "
+        raise problem(
+            str(source.path),
+            f"{len(photos)} photo{'s' * (len(photos) > 1)} without cameras, the first is {photos[0]}",
+            "them with the cameras that took them, in one of the formats of docs/photos.md",
+            f"{unpacked}To find the cameras: python -m nerfkit prepare {source.path} OUT, then scene.root=OUT.",
         )

@@ -9,6 +9,7 @@ from nerfkit.cameras import Cameras
 from nerfkit.cameras.lens import Lens
 from nerfkit.cameras.poses import level_up
 from nerfkit.errors import problem
+from nerfkit.runs.pictures import orientation
 from nerfkit.scenes.assemble import Background, Frame, assemble, background_color, check_split, hold_out, size_note
 from nerfkit.scenes.capture import Capture, Photo
 from nerfkit.scenes.files import Source
@@ -19,17 +20,20 @@ from nerfkit.scenes.region import Region, find_region
 from nerfkit.scenes.scene import Scene
 from nerfkit.scenes.undistort import pinhole, undistort
 
+SAME_SIZE = (2, 3, 4)  # EXIF's orientations that mirror, or turn by 180 degrees
 LONGEST = 800  # pixels, where no resolution is asked for: phones take four times that, and training uses no more
 
 
 class _Developed(NamedTuple):
     """``pixels`` (h,w,4) premultiplied, which of them are ``valid`` (h,w), the ``lens`` they were made for, and height
-    and width before it was made smaller, ``full``."""
+    and width before it was made smaller, ``full``; whether EXIF says that it is to be ``turned``, and its size does not
+    say whether the poses are of the photo as stored."""
 
     pixels: np.ndarray
     valid: np.ndarray
     lens: Lens
     full: tuple[int, int]
+    turned: bool
 
 
 def develop(
@@ -65,10 +69,12 @@ def develop(
         check_split(*split, where, "Add photos to the split's lists, or remove the lists.")
     side = LONGEST if resolution is None else resolution
     store, lenses, full, teaches = PhotoStore(len(photos), memory_gb, where), [], (0, 0), []
+    turned: list[str] = []
     for photo in in_threads(lambda view: _develop(source, photos[view], side), len(photos), f"reading {source.name}"):
         store.add(photo.pixels, ~photo.valid)
         lenses.append(photo.lens.intrinsics)
         teaches.append(bool(photo.valid.any()))
+        turned += [photos[len(teaches) - 1].name] if photo.turned else []
         full = full if len(lenses) > 1 else photo.full
     images = store.photos()
     if not any(teaches[view] for view in split[0]):
@@ -80,6 +86,12 @@ def develop(
         )
     transparent, poses, intrinsics = images.transparent, np.stack([photo.pose for photo in photos]), np.array(lenses)
     notes, frame = [*capture.notes], frame or Frame()
+    if turned:
+        few = "1 photo carries" if len(turned) == 1 else f"{len(turned)} photos carry"
+        notes.append(
+            f"{where}: {few} an EXIF rotation, the first is {turned[0]}; the poses are taken to be "
+            "those of the pixels as stored, as COLMAP reads them. If they are not, store the photos upright"
+        )
     region, up = None, level_up(poses)
     if not transparent:
         cameras = Cameras(
@@ -135,8 +147,10 @@ def _region(capture: Capture, cameras: Cameras, frame: Frame, where: str) -> Reg
 
 def _develop(source: Source, photo: Photo, side: int) -> _Developed:
     where = source.where(photo.name)
-    rgba = decode(source.read(photo.name), where)
+    data = source.read(photo.name)
+    rgba = decode(data, where)
     height, width = rgba.shape[:2]
+    turn = orientation(data)
     lens = photo.lens
     if abs(lens.width / lens.height * height / width - 1) > 0.01:
         raise problem(
@@ -161,7 +175,7 @@ def _develop(source: Source, photo: Photo, side: int) -> _Developed:
     pixels, valid = undistort(rgba, ignore if ignore.any() else None, lens, target)
     if ignore.any() or _touched(pixels[..., 3] > 0, ~valid):
         pixels[~valid, 3] = 255  # the object may be there: what is not known must not carve the hull
-    return _Developed(pixels, valid, target, full)
+    return _Developed(pixels, valid, target, full, turn in SAME_SIZE or (turn > 1 and height == width))
 
 
 def _touched(solid: np.ndarray, unknown: np.ndarray) -> bool:

@@ -1,5 +1,6 @@
 """From image files to premultiplied RGBA at the working resolution, a view at a time, so that memory stays small."""
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -7,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import UnidentifiedImageError
 
-from nerfkit.errors import SceneError, problem
+from nerfkit.errors import problem
 from nerfkit.kernels.jit import jit
-from nerfkit.runs.pictures import DepthError, decode_picture
+from nerfkit.runs.pictures import WITHOUT, DepthError, ExtraError, decode_picture, open_picture, reason
 from nerfkit.runs.progress import track
 from nerfkit.scenes.photo_store import BUDGET, PhotoStore
 from nerfkit.scenes.photos import Photos
@@ -44,19 +44,33 @@ def decode(data: bytes, where: str, mode: str = "RGBA") -> np.ndarray:
     Raises:
         SceneError: the bytes are no complete image, or its numbers are no 8 or 16-bit ones.
     """
+    with _refused(data, where):
+        return decode_picture(data, mode, where)
+
+
+def stored_size(data: bytes, where: str) -> tuple[int, int]:
+    """Width and height of an image file's pixels, from its header; EXIF does not turn it.
+
+    Raises:
+        SceneError: the bytes are no image.
+    """
+    with _refused(data, where), open_picture(data, where) as image:
+        return image.size
+
+
+@contextlib.contextmanager
+def _refused(data: bytes, where: str) -> Iterator[None]:
+    """Turns whatever is raised for a file that is no picture into the one message on it."""
+    whole, again = "a complete PNG or JPEG", "Copy or export it again."
     try:
-        return decode_picture(data, mode)
+        yield
     except DepthError as error:
         raise problem(where, str(error), "8 or 16 bits a channel", "Export it again as PNG or JPEG.") from None
+    except ExtraError as error:
+        raise problem(where, str(error), *WITHOUT) from None
     except Exception as error:  # decoders raise a dozen unrelated types for damaged files
-        raise undecodable(where, error) from error
-
-
-def undecodable(where: str, error: Exception) -> SceneError:
-    """What to say of a file in which a decoder found no picture."""
-    reason = "no known format" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
-    wrong = f"cannot be decoded as a picture ({reason.splitlines()[0]})"
-    return problem(where, wrong, "a complete PNG or JPEG", "Copy or export it again.")
+        wrong = f"cannot be decoded ({reason(error)})" if data else "the file is empty"
+        raise problem(where, wrong, whole, again) from error
 
 
 def working_size(height: int, width: int, resolution: int | None) -> tuple[int, int]:

@@ -1,18 +1,16 @@
 """What the readers of photo formats share: which files are photos, names from untrusted files, numbers, sizes."""
 
-import io
 import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
-from PIL import Image
 
 from nerfkit.cameras.lens import Lens
 from nerfkit.errors import problem
 from nerfkit.scenes.files import Source, is_safe_name
-from nerfkit.scenes.images import undecodable
+from nerfkit.scenes.images import stored_size
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm")
 SMALLER = ("images_2", "images_4", "images_8")  # copies of images/ at a fraction of its size, as LLFF makes them
@@ -97,12 +95,7 @@ def picture_size(source: Source, name: str) -> tuple[int, int]:
     Raises:
         SceneError: the file is missing or no picture.
     """
-    data = source.read(name)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.size
-    except Exception as error:  # decoders raise a dozen unrelated types for damaged files
-        raise undecodable(source.where(name), error) from error
+    return stored_size(source.read(name), source.where(name))
 
 
 def lens_of_matrix(matrix: np.ndarray, size: tuple[int, int], where: str) -> Lens:

@@ -38,16 +38,17 @@ def pinhole(lens: Lens, where: str = "lens") -> Lens:
         SceneError: a field of view above ``WIDEST``, or nothing that could be seen.
     """
     fx, fy, cx, cy = lens.intrinsics
-    if lens.is_pinhole:
-        return Lens("PINHOLE", lens.width, lens.height, (fx, fy, cx, cy))
-    angle, edge = lens.field_of_view, lens.outline()
+    angle = lens.field_of_view
     if angle > WIDEST:
         raise problem(
             where,
             f"the field of view of its {lens.model} lens is {angle:.1f} degrees",
             f"at most {WIDEST:.0f}, as a picture without distortion is plane",
-            "Crop the photos to their middle and subtract what was cut off from cx and cy.",
+            "Check the focal length; or crop the photos to their middle and subtract what was cut off from cx and cy.",
         )
+    if lens.is_pinhole:
+        return Lens("PINHOLE", lens.width, lens.height, (fx, fy, cx, cy))
+    edge = lens.outline()
     if not len(edge):
         raise problem(
             where,

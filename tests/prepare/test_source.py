@@ -38,9 +38,9 @@ def test_heic_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "rawpy", None)
     root = some_photos(tmp_path / "in")
     (root / "IMG_1.HEIC").write_bytes(b"some")
-    refused(root, tmp_path / "out", r"1 HEIC photos, and pillow_heif is not installed.*nerfkit\[raw\]")
+    refused(root, tmp_path / "out", r"1 HEIC photo, and pillow_heif is not installed.*nerfkit\[raw\]")
     (root / "IMG_1.HEIC").rename(root / "IMG_1.DNG")
-    with pytest.raises(SceneError, match=r"1 raw photos, and rawpy is not installed.*nerfkit\[raw\]"):
+    with pytest.raises(SceneError, match=r"1 raw photo, and rawpy is not installed.*nerfkit\[raw\]"):
         check_formats(photos_of(root)[0])
 
 
@@ -100,4 +100,9 @@ def test_who_has_photos_only(tmp_path: Path) -> None:
     (other / "sparse" / "0").mkdir(parents=True)
     (other / "sparse" / "0" / "cameras.bin").write_bytes(b"some")
     assert not has_photos_only(other)
-    assert not has_photos_only(some_photos(tmp_path / "two", 2))
+    assert has_photos_only(some_photos(tmp_path / "two", 2))  # so that prepare says that they are too few
+    (tmp_path / "filmed").mkdir()
+    (tmp_path / "filmed" / "walk.mp4").write_bytes(b"some")
+    assert has_photos_only(tmp_path / "filmed")
+    (tmp_path / "none").mkdir()
+    assert not has_photos_only(tmp_path / "none")

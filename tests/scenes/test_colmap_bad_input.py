@@ -34,6 +34,13 @@ def swap(name: str, old: str, new: str) -> Callable[[Path], None]:
     return write
 
 
+def panorama(model: Path) -> None:
+    """Camera 1 has COLMAP's model 17, of two parameters."""
+    data = (model / "cameras.bin").read_bytes()
+    first = struct.pack("<IiQQ2d", 1, 17, 40, 30, 20, 15)
+    (model / "cameras.bin").write_bytes(data[:8] + first + data[8 + 56 :])
+
+
 NAN = float("nan")
 BAD_BINARY = {
     "cameras cut": (cut("cameras.bin", 50), "cameras.bin.*ends after 50 bytes"),
@@ -47,6 +54,7 @@ BAD_BINARY = {
     "fewer cameras": (spoil("cameras.bin", 0, "Q", 2), "cameras.bin.*56 bytes follow"),
     "model 99": (spoil("cameras.bin", 12, "i", 99), "camera 1.*number 99"),
     "model -1": (spoil("cameras.bin", 12, "i", -1), "camera 1.*number -1"),
+    "a panorama": (panorama, "cameras.bin, camera 1.*EQUIRECTANGULAR: a panorama of the whole sphere"),
     "no width": (spoil("cameras.bin", 16, "Q", 0), "camera 1.*0x30"),
     "NaN focal length": (spoil("cameras.bin", 32, "d", NAN), "camera 1.*nan"),
     "negative focal length": (spoil("cameras.bin", 32, "d", -5.0), "camera 1.*-5"),
@@ -66,6 +74,10 @@ BAD_BINARY = {
 BAD_TEXT = {
     "text for a number": (swap("cameras.txt", "50.0", "fifty"), "cameras.txt, line 2.*'fifty'"),
     "NaN": (swap("cameras.txt", "50.0", "nan"), "cameras.txt, line 2.*'nan'"),
+    "a panorama as text": (
+        swap("cameras.txt", "PINHOLE 40 30 50.0 52.0 21.0 14.0", "EQUIRECTANGULAR 40 30 20 15"),
+        "cameras.txt, line 2.*EQUIRECTANGULAR: a panorama of the whole sphere",
+    ),
     "unknown model": (swap("cameras.txt", "PINHOLE", "HOLE"), "cameras.txt, line 2.*'HOLE'"),
     "a parameter too few": (swap("cameras.txt", " 14.0", ""), "cameras.txt, line 2.*3 parameters of PINHOLE"),
     "a cut line": (swap("images.txt", " 1 a.png", ""), "images.txt, line 2.*ends after 8 words"),

@@ -1,5 +1,6 @@
 """open_scene: names, detection, arguments."""
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from nerfkit.scenes import detect, open_scene
 from nerfkit.scenes.assemble import Frame
 from nerfkit.studio import clock
 from tests.scenes.builders import ring, write_blender, write_kaolin
+from tests.scenes.captures import write_pictures
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,16 @@ def test_clock_gets_its_arguments(monkeypatch: pytest.MonkeyPatch, ball: Path) -
 def test_auto_without_any_sign(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="no known format"):
         open_scene("auto", tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["shots", "shots/images"])
+def test_photos_without_cameras_are_for_prepare(tmp_path: Path, folder: str) -> None:
+    write_pictures(tmp_path / folder, ["b.jpg", "a.PNG", "c.HEIC.png"])
+    with pytest.raises(SceneError, match=r"shots: 3 photos without cameras.*python -m nerfkit prepare .*shots OUT"):
+        open_scene("auto", tmp_path / "shots")
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "shots")
+    with pytest.raises(SceneError, match=r"3 photos without cameras.* Unpack it\."):
+        open_scene("auto", packed)
 
 
 def test_unknown_names_get_a_suggestion() -> None:

@@ -57,6 +57,12 @@ BAD: dict[str, tuple[Change, str]] = {
     "r^8": (put(k4=0.1), "k4 is 0.1.*FULL_OPENCV"),
     "k5 of a fisheye": (put(k5=0.1, is_fisheye=True), "k5 is 0.1"),
     "a panorama": (put(camera_model="EQUIRECTANGULAR"), "camera_model is 'EQUIRECTANGULAR'.*OPENCV_FISHEYE"),
+    "a panorama of instant-ngp": (put(equirectangular=True), "the camera is equirectangular; .*perspective or fisheye"),
+    "a panorama by latitude": (put(latlong=True), "the camera is latlong; .*perspective or fisheye"),
+    "a panorama of one frame": (
+        put_in(1, camera_model="equirectangular"),
+        "frame 1: camera_model is 'equirectangular'",
+    ),
     "Project Aria": (put(camera_model="FISHEYE624"), "camera_model is 'FISHEYE624'"),
     "stereo": (put_in(1, camera_model="VR180_L"), "frame 1: camera_model is 'VR180_L'"),
     "instant-ngp's f-theta": (put(ftheta_p0=0.1), "the camera is ftheta_p0"),

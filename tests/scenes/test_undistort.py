@@ -196,7 +196,11 @@ def test_principal_point_outside_the_photo() -> None:
     [
         (
             Lens("SIMPLE_FISHEYE", 400, 300, (190, 200, 150)),
-            r"^cave/7\.jpg: the field of view of its SIMPLE_FISHEYE lens is 150\.8 degrees; expected at most 140.*Crop",
+            r"^cave/7\.jpg: the field of view of its SIMPLE_FISHEYE lens is 150\.8 degrees; expected at most 140.*crop",
+        ),
+        (
+            Lens("PINHOLE", 400, 300, (40, 40, 200, 150)),
+            r"^cave/7\.jpg: the field of view of its PINHOLE lens is 161\.8 degrees; expected at most 140.*focal",
         ),
         (
             Lens("SIMPLE_RADIAL", 320, 240, (150, -500, 120, -1 / 3)),
