@@ -2,9 +2,11 @@
 
 from nerfkit.config import ExportOptions
 from nerfkit.errors import CheckpointError
+from nerfkit.fit.extract import ExtractOptions, finished
 from nerfkit.fit.specular import Specular
 from nerfkit.mesh.files.io import FORMATS, described, load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.topology import is_watertight
 from nerfkit.results import SPECULAR, coarse_file, exported, exported_units, load_coarse
 from nerfkit.runs.files import replacing_folder
 from nerfkit.runs.folder import Run
@@ -15,18 +17,26 @@ EXPORTS = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply", "mesh.stl
 """What an export of every format leaves in a run's folder ``mesh``."""
 
 
-def export(new: Mesh | None, specular: Specular | None, options: ExportOptions, scene: Scene, record: Run) -> None:
+def export(
+    new: Mesh | None,
+    specular: Specular | None,
+    options: ExportOptions,
+    scene: Scene,
+    record: Run,
+    extract: ExtractOptions | None = None,
+) -> None:
     """Writes the mesh, where one is asked for and there, and the cameras that are asked for.
 
     Args:
         new: made by this run's stages, in normalized units; None: the run's exported mesh, else its coarse one.
         specular: the highlights of ``new``.
+        extract: whether the run's coarse mesh, where that is written, stays closed; None: it does.
 
     Raises:
         CheckpointError: the run has no mesh, and no cameras are asked for.
     """
     if options.formats and (new is not None or has_mesh(options, record)):
-        export_mesh(new, specular, options, scene, record)
+        export_mesh(new, specular, options, scene, record, extract)
     else:
         reason = "add extract to stages for a mesh" if options.formats else "export.formats=null"
         record.log(f"no mesh is written: {reason}")
@@ -49,18 +59,29 @@ def has_mesh(options: ExportOptions, record: Run) -> bool:
     return False
 
 
-def export_mesh(new: Mesh | None, specular: Specular | None, options: ExportOptions, scene: Scene, record: Run) -> None:
+def export_mesh(
+    new: Mesh | None,
+    specular: Specular | None,
+    options: ExportOptions,
+    scene: Scene,
+    record: Run,
+    extract: ExtractOptions | None = None,
+) -> None:
     """Writes a mesh as ``mesh/mesh.*`` in meters or the scene's own units, times ``options.scale``.
 
     Args:
-        new, specular: as ``export``.
+        new, specular, extract: as ``export``.
     """
     mesh, formats, scale = new, tuple(options.formats or ()), options.scale * (scene.meters or 1)
     units, before = scene.normalization.enlarged(scale), exported_units(record, scene)
     folder = record.folder / "mesh"
     if mesh is None:
         path = exported(record)
-        mesh = load_coarse(record, scene) if path is None else load_mesh(path).transformed(before.apply)
+        if path is not None:
+            mesh = load_mesh(path).transformed(before.apply)
+        else:
+            mesh = load_coarse(record, scene)
+            mesh = mesh if extract is None else finished(mesh, scene, extract)
         if units != before:  # the files of one mesh have one scale
             there = [end for end in FORMATS if (folder / f"mesh.{end}").exists()]
             formats = tuple(dict.fromkeys([*formats, *there]))
@@ -74,6 +95,9 @@ def export_mesh(new: Mesh | None, specular: Specular | None, options: ExportOpti
     record.update_metrics({"export": {"scale": scale, "meters_per_unit": scene.meters}})
     for path in written:
         record.log(f"wrote {described(path)}")
+    if "stl" in formats and extract is not None and not (is_watertight(mesh) or extract.stays_closed(scene)):
+        asked = f"resume={record.folder} stages=[refine,export] extract.closed=true"
+        record.log(f"note: the mesh is open where it is cut off; with a floor there, to print it: {asked}")
     if new is not None:  # files of the mesh before would pass for it
         for path in {folder / name for name in EXPORTS} - set(written):
             if path.exists():

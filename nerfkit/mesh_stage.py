@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from nerfkit.config import TrainOptions
-from nerfkit.fit.extract import cutting_plane, surface_colors
+from nerfkit.fit.extract import finished, surface_colors, walls
 from nerfkit.fit.refine import refine_mesh
 from nerfkit.fit.refine_measure import evaluate_mesh, picture
 from nerfkit.fit.refine_targets import field_depth
@@ -15,6 +15,7 @@ from nerfkit.fit.specular import Specular
 from nerfkit.fit.specular_fit import fit_specular
 from nerfkit.fit.subject import alone, doubt, masked
 from nerfkit.fit.texels import texel_looks
+from nerfkit.fit.walls import cut_off
 from nerfkit.mesh.bake import texel_map
 from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.intersections import self_intersections
@@ -27,6 +28,7 @@ from nerfkit.scenes.scene import Scene
 from nerfkit.view.timelapse import turntable
 from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.nested import NestedSampler
+from nerfkit.volume.samplers import OccupancySampler
 
 LABELS = {
     "psnr": "PSNR, dB",
@@ -51,13 +53,16 @@ def refine_stage(
     the search for self-intersections, UV charts, and the metrics of pictures. The results are on the CPU.
 
     Args:
-        coarse: with vertex colors, in normalized units.
+        coarse: with vertex colors, in normalized units, closed.
     """
     o, seed, coarse = config.refine, config.seed, coarse.to(model.device)
     masks: str | None = None
-    if scene.unbounded and isinstance(model.sampler, NestedSampler):
-        model = alone(model, coarse, cutting_plane(scene, config.extract))
-        scene, masks = _with_masks(scene, model, coarse, config, record)
+    ends, closed = walls(scene, config.extract), coarse
+    coarse = finished(coarse, scene, config.extract)
+    if scene.unbounded or (scene.has_masks and cut_off(closed, ends, config.extract.cell)):
+        if isinstance(model.sampler, NestedSampler | OccupancySampler):
+            model = alone(model, closed, ends)
+            scene, masks = _with_masks(scene, model, coarse, config, record)
         if masks == OUTLINE:
             o = replace(o, vertex_rate=0.0, geometry=0.0, depth_weight=0.0)
     before = evaluate_mesh(coarse, scene, scene.test)
@@ -104,11 +109,12 @@ def refine_stage(
 def _with_masks(
     photos: Scene, model: RadianceModel, coarse: Mesh, config: TrainOptions, record: Run
 ) -> tuple[Scene, str]:
-    """Photos without masks with those that the field of the thing alone gives, and where these are from.
+    """Photos with the masks that the field of the thing alone gives, and where these are from.
 
     Where that field is not sure, the coarse mesh's outline is taken: it has nothing to say about the mesh's shape.
     """
-    record.log("the photos have no masks: the field's own opacity of the object takes their place")
+    why = "the mesh is cut off where the masks are not" if photos.has_masks else "the photos have no masks"
+    record.log(f"{why}: the field's own opacity of the object takes their place")
     memory = config.scene.memory_gb
     scene = masked(photos, lambda view: model.render_view(photos.cameras, view).alpha, memory)
     wrong = doubt(photos, scene, coarse)

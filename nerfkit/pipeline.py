@@ -11,6 +11,7 @@ from nerfkit.errors import CheckpointError, ConfigError, UserError, command
 from nerfkit.fit.build import load_scene
 from nerfkit.fit.depth_hints import hints_of
 from nerfkit.fit.field import FieldFit
+from nerfkit.fit.walls import crop_of
 from nerfkit.prepare import has_photos_only, prepare
 from nerfkit.results import load_fit, source_of
 from nerfkit.resume import load as load_config
@@ -43,6 +44,7 @@ def run(config: TrainOptions) -> Path:
     scene = load_scene(config)
     if scene.unbounded and config.trainer.capacity is not None:
         raise ConfigError(f"trainer.capacity={config.trainer.capacity}: not for photos without masks; expected null")
+    crop_of(scene, config.extract.crop())  # before hours of training
     if config.trainer.poses == "on":
         config.sampler.for_moving_cameras(scene)
     if "field" in config.stages:

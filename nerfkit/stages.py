@@ -12,7 +12,7 @@ from nerfkit.errors import CheckpointError
 from nerfkit.export_stage import export, has_mesh
 from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.fit.evaluate import evaluate_field
-from nerfkit.fit.extract import coarse_mesh
+from nerfkit.fit.extract import coarse_mesh, finished
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.residuals import photo_psnr
 from nerfkit.fit.specular import Specular
@@ -49,7 +49,8 @@ class Stages:
         if before is not None and before.normalization != self.scene.normalization:
             raise CheckpointError(
                 f"{folder}: its field was learned in another region than the scene has now "
-                f"({before.normalization}, {self.scene.normalization}); keep scene.root, scene.center and scene.radius"
+                f"({before.normalization}, {self.scene.normalization}); keep scene.root, scene.center, scene.radius "
+                "and scene.box. To crop its mesh: extract.box=[[x,y,z],[x,y,z]], corners in the scene's own units"
             )
         self._have_fit()
         if "extract" not in stages:
@@ -158,7 +159,10 @@ class Stages:
         self.refined, self.specular = refine_stage(self.coarse, fit.average, self.config, self.scene, self.record)
 
     def _export(self) -> None:
-        export(self.refined or self.coarse, self.specular, self.config.export, self.scene, self.record)
+        o, new = self.config, self.refined
+        if new is None and self.coarse is not None:
+            new = finished(self.coarse, self.scene, o.extract)
+        export(new, self.specular, o.export, self.scene, self.record, o.extract)
 
     def _video(self) -> None:
         o, folder = self.config.video, self.record.folder

@@ -11,9 +11,11 @@ from nerfkit import options
 from nerfkit.config import ExportOptions
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.export_stage import export
-from nerfkit.mesh.files.io import FORMATS, load_mesh
+from nerfkit.fit.extract import ExtractOptions
+from nerfkit.mesh.files.io import FORMATS, load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
+from nerfkit.mesh.topology import is_watertight
 from nerfkit.pipeline import run
 from nerfkit.results import exported, source_of
 from nerfkit.runs.folder import Run
@@ -25,6 +27,7 @@ from tests.scenes.builders import ring, write_kaolin
 
 UNITS = Similarity(0.5, (0.0, 1.0, 0.0))
 BALL = icosphere(1, 0.8).without_appearance()  # 3.2 of the scene's own units wide
+ROUND = icosphere(3, 1.0).without_appearance()
 CPU = torch.device("cpu")
 LENGTH = 0.25  # meters a unit, where it is known
 
@@ -104,6 +107,31 @@ def test_a_length_that_is_taken_back_is_no_longer_stated(scene: Scene, record: R
 def test_an_stl_is_said_to_be_printable_or_not(scene: Scene, record: Run, faces: torch.Tensor, said: str) -> None:
     export(Mesh(BALL.vertices, faces), None, ExportOptions(formats=["stl"]), scene, record)
     assert said in log(record) and "3.2 x 3.2 x 3.2" in log(record)
+
+
+@pytest.mark.parametrize(
+    ("unbounded", "closed", "said"), [(True, None, True), (True, True, False), (False, None, False)]
+)
+def test_an_open_stl_is_said_how_to_close(
+    scene: Scene, record: Run, unbounded: bool, closed: bool | None, said: bool
+) -> None:
+    """Only where cuts are what may have opened it."""
+    mesh, there = Mesh(BALL.vertices, BALL.faces[1:]), replace(scene, unbounded=unbounded)
+    export(mesh, None, ExportOptions(formats=["stl"]), there, record, ExtractOptions(closed=closed))
+    assert ("stages=[refine,export] extract.closed=true" in log(record)) == said
+
+
+def test_a_coarse_mesh_is_opened_when_it_is_written(scene: Scene, record: Run) -> None:
+    """A ball that the region's border cuts: what closes it there goes, or stays where that is asked for."""
+    cut = replace(ROUND, vertices=(1.5 * ROUND.vertices).clamp(-1, 1))
+    save_mesh(cut.transformed(scene.normalization.invert), record.folder / "mesh" / "coarse", ("ply",))
+    there = replace(scene, unbounded=True)
+    for closed in (True, None):
+        export(None, None, ExportOptions(formats=["ply"]), there, record, ExtractOptions(closed=closed))
+        found = load_mesh(record.folder / "mesh" / "mesh.ply")
+        (record.folder / "mesh" / "mesh.ply").unlink()
+        assert is_watertight(found) == (closed is True)
+        assert found.faces.numel() and (len(found.faces) == len(cut.faces)) == (closed is True)
 
 
 def test_a_run_with_an_stl_alone_goes_on_from_it(scene: Scene, record: Run) -> None:

@@ -199,6 +199,32 @@ def test_a_length_makes_the_files_metric(run_folder: Path) -> None:
     assert json.loads((run_folder / "metrics.json").read_text())["export"] == {"scale": 1.0, "meters_per_unit": None}
 
 
+def test_a_finished_run_is_cropped_without_new_training(run_folder: Path, tmp_path: Path) -> None:
+    """Another region has no field, and the message says what crops the mesh; that crops it, here also to be refined."""
+    folder = tmp_path / "cropped"
+    shutil.copytree(run_folder, folder)
+    steps, before = checkpoints.steps(folder)[0], load_mesh(folder / "mesh" / "mesh.glb").vertices
+    stages = "stages=[extract,refine,export]"
+    for words in (["scene.center=[3,3,5]", "scene.radius=6"], ["scene.box=[[-9,-2,-9],[15,10,17]]"]):
+        kept = (folder / "config.yaml").read_bytes()
+        with pytest.raises(CheckpointError, match=r"another region.*extract\.box=\[\[x,y,z\],\[x,y,z\]\]"):
+            pipeline.run(resume.resumed(folder, [f"resume={folder}", stages, *words]))
+        assert (folder / "config.yaml").read_bytes() == kept
+    with pytest.raises(ConfigError, match=r"extract\.box=.*outside of the region"):
+        pipeline.run(resume.resumed(folder, [f"resume={folder}", stages, "extract.box=[[90,0,0],[99,1,1]]"]))
+
+    words = ["extract.box=[[-20,-2,-20],[20,20,20]]", "export.formats=[glb,stl]"]  # the sphere's upper half
+    pipeline.run(resume.resumed(folder, [f"resume={folder}", stages, *words]))
+    cropped = load_mesh(folder / "mesh" / "mesh.glb").vertices
+    assert before[:, 1].min() < -10 and cropped[:, 1].max() == pytest.approx(before[:, 1].max().item(), abs=1)
+    assert cropped[:, 1].min() == pytest.approx(-2, abs=1)
+    found = json.loads((folder / "metrics.json").read_text())
+    assert found["field"]["steps"] == steps == checkpoints.steps(folder)[0]
+    assert found["mesh"]["masks"] == "field"  # those of the photos show the lower half, too
+    assert found["mesh"]["watertight"]
+    assert "cut off where the masks are not" in (folder / "log.txt").read_text()
+
+
 def test_cameras_of_a_run_without_a_mesh(run_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "field_only"
     shutil.copytree(run_folder, folder)

@@ -61,6 +61,7 @@ def load_scene(config: Any) -> Scene:
         holdout=s.holdout,
         center=s.center,
         radius=s.radius,
+        box=s.box,
         up=s.up,
         length=s.length,
         memory_gb=s.memory_gb,

@@ -1,18 +1,20 @@
 """From a field to a coarse mesh: isosurface, no floaters or unseen parts, decimated, colored by the field."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from nerfkit.errors import SceneError
-from nerfkit.fit.subject import BAND, LIFT, Density, Plane, above, footprint, middle_part, raised
+from nerfkit.fit.subject import BAND, LIFT, above, footprint, middle_part, raised
+from nerfkit.fit.walls import Density, Plane, crop_of, cropped, opened, walls_of
 from nerfkit.mesh.clean import decimate, remove_floaters, remove_hidden, smooth
 from nerfkit.mesh.extract import MAX_RESOLUTION, extract_mesh
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.raster import rasterize
 from nerfkit.runs.progress import Progress
+from nerfkit.scenes.frame import Corners, corners_of
 from nerfkit.scenes.scene import Scene
 from nerfkit.schema import Options, option
 from nerfkit.volume.model import RadianceModel
@@ -38,15 +40,40 @@ class ExtractOptions(Options):
     min_part: float = option(
         0.02, "parts with less than this share of the largest part's area are dropped", least=0, most=1
     )
+    box: Any = option(
+        None, "[[x,y,z],[x,y,z]], corners of the box to crop the mesh to, in the scene's own units; null: scene.box"
+    )
+    closed: bool | None = option(
+        None, "whether it gets a floor or a wall where it is cut off; null: only where photos have masks"
+    )
+
+    def check(self) -> None:
+        super().check()
+        self.crop()
+
+    def crop(self) -> Corners | None:
+        """``box``, checked."""
+        return None if self.box is None else corners_of(self.box, "extract.box")
+
+    def stays_closed(self, scene: Scene) -> bool:
+        """Whether the mesh gets a floor or a wall where it is cut off."""
+        return not scene.unbounded if self.closed is None else self.closed
+
+    @property
+    def cell(self) -> float:
+        """Side of a lattice cell, in normalized units."""
+        return 2 / (self.resolution - 1)
 
 
 def coarse_mesh(model: RadianceModel, scene: Scene, options: ExtractOptions) -> Mesh:
     """The surface of a field, at most ``options.faces`` triangles, with vertex colors, in normalized units.
 
-    Where nothing masks the photos, the part in the middle, without what carries it (``nerfkit.fit.subject``).
+    Where nothing masks the photos, the part in the middle, without what carries it (``nerfkit.fit.subject``). It is
+    closed where it is cut off; ``finished`` opens it.
 
     Raises:
-        SceneError: the field has no surface.
+        SceneError: the field has no surface, or it would have none when it is opened.
+        ConfigError: ``options.box`` is not in the region.
     """
     with Progress("extract") as progress:
         dense = extract_mesh(
@@ -62,8 +89,20 @@ def coarse_mesh(model: RadianceModel, scene: Scene, options: ExtractOptions) -> 
     if scene.unbounded:
         dense = middle_part(dense)
     mesh = remove_floaters(decimate(smooth(dense, SMOOTHING), options.faces), options.min_part)
+    if not len(finished(mesh, scene, options).faces):
+        raise SceneError(
+            "extract: what the mesh is cut off with is all there is of it, so its region is inside of something; "
+            "choose another region (extract.box), train the field for longer, or keep the cuts with extract.closed=true"
+        )
     normals = vertex_normals(mesh.vertices, mesh.faces)
     return replace(mesh, colors=surface_colors(model, mesh.vertices, normals))
+
+
+def finished(mesh: Mesh, scene: Scene, options: ExtractOptions) -> Mesh:
+    """The coarse mesh as it is asked for: open where it is cut off, or as it is (``ExtractOptions.stays_closed``)."""
+    if options.stays_closed(scene):
+        return mesh
+    return remove_floaters(opened(mesh, walls(scene, options), options.cell), options.min_part)
 
 
 def cutting_plane(scene: Scene, options: ExtractOptions) -> Plane | None:
@@ -73,22 +112,28 @@ def cutting_plane(scene: Scene, options: ExtractOptions) -> Plane | None:
     return raised(scene.ground, LIFT)
 
 
+def walls(scene: Scene, options: ExtractOptions) -> list[Plane]:
+    """Where the mesh ends although what the photos show does not."""
+    return walls_of(crop_of(scene, options.crop()), cutting_plane(scene, options))
+
+
 def _density(model: RadianceModel, scene: Scene, options: ExtractOptions) -> Density:
-    """The model's density, without what carries the object where that is to be cut off."""
+    """The model's density inside of the box, without what carries the object where that is to be cut off."""
     plane = cutting_plane(scene, options)
+    density = cropped(model.density, crop_of(scene, options.crop()))
     if plane is None:
-        return model.density
+        return density
     try:  # what stands out of the table, at a coarser grid, tells where it stands
         upper = extract_mesh(
-            above(model.density, raised(plane, BAND)),
+            above(density, raised(plane, BAND)),
             resolution=max(4, options.resolution // 2),
             level=options.level,
             occupancy=model.occupied,
             device=model.device,
         )
     except SceneError:
-        return above(model.density, plane)
-    return above(model.density, plane, footprint(middle_part(upper), plane))
+        return above(density, plane)
+    return above(density, plane, footprint(middle_part(upper), plane))
 
 
 def seen_faces(mesh: Mesh, scene: Scene) -> Tensor:

@@ -7,7 +7,7 @@ with most surface near the region's center is the thing. The field's cells aroun
 opacity in each photo is its mask.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
+from nerfkit.fit.walls import Density, Plane, outside
 from nerfkit.mesh.mesh import Mesh, face_areas
 from nerfkit.mesh.repair import select_faces
 from nerfkit.mesh.sampling import sample_surface
@@ -27,9 +28,6 @@ from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.nested import NestedSampler
 from nerfkit.volume.samplers import OccupancySampler
-
-Plane = tuple[float, float, float, float]
-Density = Callable[[Tensor], Tensor]
 
 LIFT = 0.02  # above the plane, from where on anything counts; as all lengths here, of the region's half side
 BAND = 0.12  # how far a field's table may bulge
@@ -88,8 +86,11 @@ def middle_part(mesh: Mesh) -> Mesh:
     return select_faces(mesh, label == total.argmax())
 
 
-def cells_around(mesh: Mesh, resolution: int, plane: Plane | None) -> Tensor:
-    """The cells of a grid over [-1,1]^3 that hold the thing: within two of its surface, inside, above the plane.
+def cells_around(mesh: Mesh, resolution: int, walls: Sequence[Plane] = ()) -> Tensor:
+    """The cells of a grid over [-1,1]^3 that hold the thing: within two of its surface, inside, within the ``walls``.
+
+    Args:
+        mesh: closed.
 
     Returns:
         (G,G,G) bool on the CPU.
@@ -100,23 +101,26 @@ def cells_around(mesh: Mesh, resolution: int, plane: Plane | None) -> Tensor:
     surface[tuple(index.T.numpy())] = True
     thick = ndimage.binary_dilation(surface, np.ones((3, 3, 3), bool), THICK)
     cells = torch.from_numpy(ndimage.binary_fill_holes(thick))
-    if plane is not None:
+    if walls:
         line = (torch.arange(resolution) + 0.5) * 2 / resolution - 1
         middle = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1)  # (G, G, G, 3)
-        cells &= middle @ middle.new_tensor(plane[:3]) > plane[3]
+        cells &= outside(middle, walls) < 0
     return cells
 
 
-def alone(model: RadianceModel, mesh: Mesh, plane: Plane | None) -> RadianceModel:
+def alone(model: RadianceModel, mesh: Mesh, walls: Sequence[Plane] = ()) -> RadianceModel:
     """The field of the thing alone, without what is around and beyond it; shares the model's weights."""
-    assert isinstance(model.sampler, NestedSampler)
-    grid = model.sampler.region.grid
-    cells = cells_around(mesh, grid.resolution, plane).to(model.device)
+    sampler = model.sampler.region if isinstance(model.sampler, NestedSampler) else model.sampler
+    assert isinstance(sampler, OccupancySampler)
+    grid = sampler.grid
+    cells = cells_around(mesh, grid.resolution, walls).to(model.device)
     return RadianceModel(model.field, OccupancySampler(grid.restricted(cells)))
 
 
 def masked(scene: Scene, opacity: Callable[[int], Tensor], memory_gb: float = BUDGET) -> Scene:
     """The scene with an opacity (H,W) in [0,1] of every view as its mask, as a rule that of the thing's field.
+
+    Masks that it has already are multiplied by it.
 
     Pixels where it is between 0.2 and 0.8 are ignored: nobody knows. With masks, the photos are there a second time;
     what is more than ``memory_gb`` of both together goes into a file.
@@ -126,7 +130,8 @@ def masked(scene: Scene, opacity: Callable[[int], Tensor], memory_gb: float = BU
     for view in track(range(len(scene.images)), len(scene.images), "masks"):
         alpha = opacity(view).cpu()[..., None]  # (H, W, 1)
         photo = scene.images[view].cpu()
-        picture = torch.cat([photo[..., :3] * alpha, 255 * alpha], -1).round().to(torch.uint8)
+        before = photo[..., 3:] if scene.has_masks else 255
+        picture = torch.cat([photo[..., :3] * alpha, before * alpha], -1).round().to(torch.uint8)
         unsure = (alpha[..., 0] > UNSURE[0]) & (alpha[..., 0] < UNSURE[1])
         store.add(picture.numpy(), (unsure | ~scene.images.known(view).cpu()).numpy())
     return replace(scene, images=store.photos(), has_masks=True, unbounded=False)

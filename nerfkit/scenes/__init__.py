@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from nerfkit.errors import ConfigError, problem
-from nerfkit.scenes.assemble import Background, Frame, background_color
+from nerfkit.scenes.assemble import Background, background_color
 from nerfkit.scenes.files import Source
+from nerfkit.scenes.frame import Frame
 from nerfkit.scenes.length import Length
 from nerfkit.scenes.photo_store import BUDGET
 from nerfkit.scenes.scene import Scene, Similarity
@@ -42,6 +43,9 @@ class SceneOptions(Options):
     holdout: int = option(10, "every so many-th view is held out where the format has no test split", least=2)
     center: Any = option(None, "[x,y,z] of what to look at, in the scene's own units; null: found")
     radius: float | None = option(None, "half the side of the cube around it, in these units; null: found", above=0)
+    box: Any = option(
+        None, "[[x,y,z],[x,y,z]], corners of the box to look at, instead of both; the mesh is cropped to it"
+    )
     up: Any = option(None, "the world's up axis: x, -x, y, -y, z, -z or [x,y,z]; null: the format's, or found")
     length: Any = option(
         None, "[p,q,meters], a known distance: of points [x,y,z] in these units, or photos; exports are in meters then"
@@ -54,7 +58,7 @@ class SceneOptions(Options):
 
     def frame(self) -> Frame:
         """What these options say of region and axes."""
-        return Frame.of(self.center, self.radius, self.up)
+        return Frame.of(self.center, self.radius, self.up, self.box)
 
     def check(self) -> None:
         super().check()
@@ -74,6 +78,7 @@ def open_scene(
     holdout: int = 10,
     center: Any = None,
     radius: float | None = None,
+    box: Any = None,
     up: Any = None,
     length: Any = None,
     memory_gb: float = BUDGET,
@@ -88,6 +93,8 @@ def open_scene(
         background: "black", "white" or three numbers in [0,1]; None takes the format's: white for blender, else black.
         holdout: views 0, holdout, 2 holdout, ... are the test views where the format has no test split.
         center, radius: of the region of interest, in the scene's own units; None: found by masks, points and cameras.
+        box: two opposite corners, in these units, instead of both: the region is the smallest cube around it, and the
+            mesh is cropped to it.
         up: "x", "-x", ..., "-z" or three numbers; None: the format's, or found.
         length: [p, q, meters]: how far two points in the scene's own units, or two photos, are apart; None: unknown.
         memory_gb: photos that take more are kept in a file (``photo_store``).
@@ -97,7 +104,7 @@ def open_scene(
         ConfigError: an argument is out of its range, or ``root`` is missing.
     """
     words = None if root is None else str(root)
-    stated = SceneOptions(name, words, resolution, background, holdout, center, radius, up, length, memory_gb)
+    stated = SceneOptions(name, words, resolution, background, holdout, center, radius, box, up, length, memory_gb)
     frame = stated.frame()  # checked
     if root is None and name != "clock":
         raise ConfigError(f"scene.root is missing; scene={name} reads files. Add scene.root=FOLDER_OR_ZIP.")

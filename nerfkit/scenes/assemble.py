@@ -1,8 +1,6 @@
 """The last steps that every loader shares: the split, the background, the normalization, the Scene."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,7 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.errors import ConfigError, SceneError, did_you_mean, problem
+from nerfkit.scenes.frame import Frame, region_note
 from nerfkit.scenes.normalize import Box, camera_box, fit_box, hull_box, move
 from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.pose_notes import convention_note, repeated_note
@@ -22,57 +21,8 @@ from nerfkit.schema import shown
 Color = tuple[float, float, float]
 Background = str | Sequence[float] | None
 
-AXES: dict[str, Color] = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
-AXES |= {f"-{name}": (-x, -y, -z) for name, (x, y, z) in AXES.items()}
 COLORS: dict[str, Color] = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
 MIN_TRAIN, MIN_TEST = 2, 1
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What the user says of a scene instead of what is found in it, in the scene's own units.
-
-    ``center`` of the region of interest and its ``radius``, half the side of the cube; ``up``, a unit vector.
-    """
-
-    center: tuple[float, float, float] | None = None
-    radius: float | None = None
-    up: tuple[float, float, float] | None = None
-
-    @classmethod
-    def of(cls, center: Any = None, radius: float | None = None, up: Any = None) -> "Frame":
-        """From the options ``scene.center``, ``scene.radius`` and ``scene.up``.
-
-        Raises:
-            ConfigError: no point, or no direction.
-        """
-        if isinstance(up, str) and up in AXES:
-            up = AXES[up]
-        axis = None if up is None else _three(up, "scene.up", "x, -x, y, -y, z, -z or three numbers, such as [0,0,1]")
-        if axis is not None:
-            length = math.hypot(*axis)
-            if length == 0:
-                raise ConfigError("scene.up=[0,0,0]: expected a direction")
-            axis = (axis[0] / length, axis[1] / length, axis[2] / length)
-        middle = None if center is None else _three(center, "scene.center", "three numbers, such as [0,0,0.5]")
-        return cls(middle, radius, axis)
-
-    def applied(self, box: Box) -> Box:
-        """The box, or the cube that the user asks for."""
-        if self.center is None and self.radius is None:
-            return box
-        low, high = box
-        center = (low + high) / 2 if self.center is None else np.array(self.center)
-        radius = float((high - low).max()) / 2 if self.radius is None else self.radius
-        return center - radius, center + radius
-
-
-def _three(value: Any, key: str, expected: str) -> Color:
-    listed = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
-    numbers = [float(v) for v in listed if isinstance(v, int | float) and math.isfinite(v)]
-    if len(listed) != 3 or len(numbers) != 3:
-        raise ConfigError(f"{key}={shown(listed or value)}: expected {expected}")
-    return numbers[0], numbers[1], numbers[2]
 
 
 def background_color(value: Background, default: str, key: str = "scene.background") -> Color:
@@ -205,14 +155,18 @@ def assemble(
     masks = [image[..., 3] for image in images]
     if has_masks:
         try:
-            box = _masked_box(own, masks, train, where, labels)
+            box, how = _masked_box(own, masks, train, where, labels), "what the masks leave"
         except SceneError as error:
             raise SceneError(" ".join([str(error), *wrong])) from None
     else:
         box = camera_box(own[train]) if region is None else region.box
+        how = "half of the mean distance to the cameras" if region is None else region.how
+    box = frame.applied(box)
+    if frame.center is None or frame.radius is None:
+        notes.append(region_note(box, frame.up or up, how))
     if images.folder is not None:
         notes.append(f"the photos, {images.pixels.numel() / 1e9:.1f} GB, are kept in a file in {images.folder}")
-    normalization = fit_box(frame.applied(box))
+    normalization = fit_box(box)
     ground = None
     if region is not None and region.ground is not None:
         normal, offset = region.ground
@@ -236,4 +190,5 @@ def assemble(
         sightings=sightings or Sightings(),
         ground=ground,
         unbounded=region is not None,
+        box=frame.box,
     )

@@ -20,8 +20,9 @@ import numpy as np
 
 from nerfkit.cameras.poses import rigid_transform
 from nerfkit.errors import problem
-from nerfkit.scenes.assemble import Background, Frame, assemble, background_color, check_split, hold_out
+from nerfkit.scenes.assemble import Background, assemble, background_color, check_split, hold_out
 from nerfkit.scenes.files import Source, is_safe_name, require, require_number
+from nerfkit.scenes.frame import Frame
 from nerfkit.scenes.images import decode, load_views, straight
 from nerfkit.scenes.photo_store import BUDGET
 from nerfkit.scenes.scene import Scene

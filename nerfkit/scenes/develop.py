@@ -10,9 +10,10 @@ from nerfkit.cameras.lens import Lens
 from nerfkit.cameras.poses import level_up
 from nerfkit.errors import problem
 from nerfkit.runs.pictures import orientation
-from nerfkit.scenes.assemble import Background, Frame, assemble, background_color, check_split, hold_out, size_note
+from nerfkit.scenes.assemble import Background, assemble, background_color, check_split, hold_out, size_note
 from nerfkit.scenes.capture import Capture, Photo
 from nerfkit.scenes.files import Source
+from nerfkit.scenes.frame import Frame
 from nerfkit.scenes.images import decode, in_threads, working_size
 from nerfkit.scenes.photo_store import BUDGET, PhotoStore
 from nerfkit.scenes.pose_notes import convention_note
@@ -99,8 +100,6 @@ def develop(
         )
         region = _region(capture, cameras[split[0]], frame, where)
         up = region.up
-        if frame.center is None or frame.radius is None:
-            notes.append(f"the region of interest: {region.how}; scene.center and scene.radius say otherwise")
     notes += size_note(full, images.sizes[0])
     return assemble(
         name=source.name,

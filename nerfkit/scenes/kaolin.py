@@ -17,8 +17,9 @@ import numpy as np
 
 from nerfkit.cameras.poses import inverse, rigid_transform
 from nerfkit.errors import problem
-from nerfkit.scenes.assemble import Background, Frame, assemble, background_color, hold_out
+from nerfkit.scenes.assemble import Background, assemble, background_color, hold_out
 from nerfkit.scenes.files import Source, require, require_number
+from nerfkit.scenes.frame import Frame
 from nerfkit.scenes.images import Picture, decode, load_views, straight
 from nerfkit.scenes.photo_store import BUDGET
 from nerfkit.scenes.scene import Scene

@@ -53,6 +53,7 @@ class Scene:
         unbounded: whether photos show more than the object, and nothing masks it.
         cameras_refined: whether the cameras are as a field stage has corrected them.
         meters: how long the scene's own unit is, where ``scene.length`` says; None: nobody knows.
+        box: two corners that the mesh is cropped to, in the scene's own units (``scene.box``); None for no crop.
         truth: path of the true mesh in the scene's own units, where it is known.
         points: (P,3) float64 that the poses were found with, in the scene's own units; (0,3) where none are kept.
         sightings: which photo saw which of them; empty where the format does not say.
@@ -73,6 +74,7 @@ class Scene:
     ground: tuple[float, float, float, float] | None = None
     unbounded: bool = False
     cameras_refined: bool = False
+    box: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
     points: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
     sightings: Sightings = field(default_factory=Sightings)
     meters: float | None = None

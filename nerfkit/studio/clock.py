@@ -20,8 +20,9 @@ from nerfkit.cameras import Cameras, look_at
 from nerfkit.errors import problem
 from nerfkit.runs.progress import track
 from nerfkit.scenes import kaolin
-from nerfkit.scenes.assemble import Background, Frame
+from nerfkit.scenes.assemble import Background
 from nerfkit.scenes.files import TRUTH, cache_folder
+from nerfkit.scenes.frame import Frame
 from nerfkit.scenes.photo_store import BUDGET
 from nerfkit.scenes.scene import Scene
 from nerfkit.studio import clock_model

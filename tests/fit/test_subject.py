@@ -7,7 +7,7 @@ import torch
 
 from nerfkit.fields.contracted import ContractedField
 from nerfkit.fields.field import Field
-from nerfkit.fit.extract import ExtractOptions, coarse_mesh
+from nerfkit.fit.extract import ExtractOptions, coarse_mesh, walls
 from nerfkit.fit.subject import BAND, above, alone, cells_around, footprint, masked, middle_part
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.scenes.photos import Photos
@@ -96,18 +96,18 @@ def test_the_part_in_the_middle() -> None:
 
 def test_cells_hold_the_thing_and_little_else() -> None:
     thing = ball((0.5, 0.5, 0.5))
-    cells = cells_around(thing, 32, None)
+    cells = cells_around(thing, 32)
     line = (torch.arange(32) + 0.5) / 16 - 1
     radius = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).norm(dim=-1)
     assert cells[radius < 0.5].all()
     assert not cells[radius > 0.5 + 5 / 16].any()
-    halved = cells_around(thing, 32, (0.0, 1.0, 0.0, 0.1))
+    halved = cells_around(thing, 32, [(0.0, -1.0, 0.0, -0.1)])
     assert torch.equal(halved, cells & (line > 0.1)[None, :, None])
 
 
 def test_masks_are_the_thing_s_outline(scene: Scene, model: RadianceModel) -> None:
     mesh = coarse_mesh(model, scene, ExtractOptions(resolution=96))
-    field = alone(model, mesh, PLANE)
+    field = alone(model, mesh, walls(scene, ExtractOptions(resolution=96)))
     found = masked(scene, lambda view: field.render_view(scene.cameras, view).alpha)
     assert found.has_masks
     assert not found.unbounded

@@ -122,7 +122,7 @@ def test_bad_words(tmp_path: Path, views: Path) -> None:
             run(name, tmp_path, f"recipe.mesh={line}")
     line.unlink()
     (tmp_path / "none.png").write_text("not a picture")
-    with pytest.raises(SceneError, match=r"none\.png: cannot be decoded as a picture \(no known"):
+    with pytest.raises(SceneError, match=r"none\.png: cannot be decoded"):
         run("nmr_vertices", tmp_path, f"recipe.target={tmp_path / 'none.png'}")
     (tmp_path / "none.png").unlink()
     with pytest.raises(ConfigError, match=r"recipe\.variants=\[smoth\]: unknown value smoth; did you mean smooth"):

@@ -8,7 +8,7 @@ import pytest
 
 from nerfkit.errors import ConfigError, SceneError
 from nerfkit.scenes import detect, open_scene
-from nerfkit.scenes.assemble import Frame
+from nerfkit.scenes.frame import Frame
 from nerfkit.studio import clock
 from tests.scenes.builders import ring, write_blender, write_kaolin
 from tests.scenes.captures import write_pictures
