@@ -65,8 +65,15 @@ def write_cameras(database: Path, shots: Sequence[Shot], lens: str) -> dict[str,
     return ids
 
 
-def extract(database: Path, images: Path, shots: Sequence[Shot], ids: dict[str, int], options: PrepareOptions) -> None:
-    """SIFT features of every photo that has none yet."""
+def extract(
+    database: Path,
+    images: Path,
+    shots: Sequence[Shot],
+    ids: dict[str, int],
+    options: PrepareOptions,
+    masks: Path | None = None,
+) -> None:
+    """SIFT features of every photo that has none yet; none where ``NAME.png`` in the folder ``masks`` is black."""
     colmap = pycolmap()
     extraction = colmap.FeatureExtractionOptions()
     extraction.max_image_size = options.size
@@ -86,6 +93,8 @@ def extract(database: Path, images: Path, shots: Sequence[Shot], ids: dict[str, 
     def one(portion: tuple[int, list[str]], token: Any) -> None:
         reader = colmap.ImageReaderOptions()
         reader.existing_camera_id, reader.camera_model = portion[0], options.lens
+        if masks is not None:
+            reader.mask_path = masks
         colmap.extract_features(
             database,
             images,

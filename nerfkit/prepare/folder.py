@@ -3,7 +3,7 @@
 OUT/.work/fingerprint    of the source's files and the options: another one starts anew
 OUT/.work/photos.json    the photos that were taken in, once all of them are
 OUT/.work/database.db    COLMAP's: features and matches
-OUT/.work/result/        images/, sparse/0 and the report, as they will stand in OUT
+OUT/.work/result/        images/, sparse/0, masks/ and the report, as they will stand in OUT
 OUT/.work/whole          there once result/ is: nothing is left to do but to move it
 """
 
@@ -17,13 +17,15 @@ from pathlib import Path
 
 from nerfkit.errors import problem
 from nerfkit.prepare.intake import Shot
+from nerfkit.prepare.masks import MASKS
 from nerfkit.prepare.options import PrepareOptions
 from nerfkit.prepare.report import JSON, MARKDOWN, PICTURE
 from nerfkit.prepare.source import IMAGES
 from nerfkit.runs.files import write_text
 
 WORK, SPARSE = ".work", "sparse"
-RESULT = (IMAGES, SPARSE, MARKDOWN, PICTURE, JSON)  # in the order in which they are moved: report.json says it is whole
+# In the order in which they are moved: report.json says that it is whole. Masks are there if some were given.
+RESULT = (IMAGES, SPARSE, MASKS, MARKDOWN, PICTURE, JSON)
 
 
 class Work:
@@ -32,7 +34,7 @@ class Work:
     def __init__(self, out: Path) -> None:
         self.out, self.root = out, out / WORK
         self.result, self.images = self.root / "result", self.root / "result" / IMAGES
-        self.sparse = self.root / "result" / SPARSE / "0"
+        self.sparse, self.masks = self.result / SPARSE / "0", self.result / MASKS
         self.database = self.root / "database.db"
         self._fingerprint, self._photos, self._whole = (
             self.root / name for name in ("fingerprint", "photos.json", "whole")

@@ -13,6 +13,7 @@ from nerfkit.prepare import doctor, features, mapping
 from nerfkit.prepare.coverage import coverage
 from nerfkit.prepare.folder import Work, check_empty, fingerprint_of, finished
 from nerfkit.prepare.intake import Shot, take_photos
+from nerfkit.prepare.masks import masks_of, take_masks
 from nerfkit.prepare.options import Prepared, PrepareOptions
 from nerfkit.prepare.report import Report, center_sentence, write_report
 from nerfkit.prepare.source import check_formats, check_place, is_video, photos_of
@@ -30,9 +31,10 @@ def prepare(
     A start that was stopped is gone on with; a finished ``out`` is left as it is. Not for two at a time in one ``out``.
 
     Args:
-        source: a folder with photos at its top or in ``images/``, or a video.
-        out: a new or empty folder. ``images/`` has the photos, upright, ``sparse/0`` the model, ``report.md``,
-            ``report.json`` and ``coverage.png`` what there is to say.
+        source: a folder with photos at its top or in ``images/``, and with ``masks/NAME.png`` where pixels are to be
+            ignored; or a video.
+        out: a new or empty folder. ``images/`` has the photos, upright, ``masks/`` the masks, ``sparse/0`` the model,
+            ``report.md``, ``report.json`` and ``coverage.png`` what there is to say.
         options: None takes their defaults.
         log: takes what is said on the way, a line at a time.
 
@@ -45,7 +47,8 @@ def prepare(
     origin, target = Path(os.path.expanduser(source)), Path(os.path.expanduser(out))
     files, notes = _files(origin)
     check_place(target, origin)
-    fingerprint = fingerprint_of(origin, files, o)
+    masks = masks_of(origin, files)
+    fingerprint = fingerprint_of(origin, [*files, *masks.values()], o)
     work = Work(target)
     work.finish_moving()
     done = finished(target)
@@ -55,7 +58,7 @@ def prepare(
     check_formats(files)
     features.pycolmap()
     try:
-        return _run(origin, files, work, fingerprint, notes, o, log)
+        return _run(origin, files, masks, work, fingerprint, notes, o, log)
     except UserError:  # another start would end in the same way
         work.discard()
         raise
@@ -89,7 +92,14 @@ def _again(target: Path, done: dict[str, Any], fingerprint: str, log: Log) -> Pr
 
 
 def _run(
-    origin: Path, files: list[Path], work: Work, fingerprint: str, notes: list[str], o: PrepareOptions, log: Log
+    origin: Path,
+    files: list[Path],
+    masks: dict[str, Path],
+    work: Work,
+    fingerprint: str,
+    notes: list[str],
+    o: PrepareOptions,
+    log: Log,
 ) -> Prepared:
     """All steps, each of which goes on where an earlier start stopped."""
     seconds: dict[str, float] = {}
@@ -103,13 +113,13 @@ def _run(
     if work.begin(fingerprint):
         log(f"{work.out}: going on with what an earlier start left")
     with step("photos"):
-        shots, found = work.photos() or _taken(origin, files, work, o)
+        shots, found = work.photos() or _taken(origin, files, masks, work, o)
     notes = notes + found
     for note in notes:
         log(note)
     with step("features"):
         ids = features.write_cameras(work.database, shots, o.lens)
-        features.extract(work.database, work.images, shots, ids, o)
+        features.extract(work.database, work.images, shots, ids, o, work.masks if work.masks.is_dir() else None)
     with step("matches"):
         many = is_video(origin) or len(shots) > features.EXHAUSTIVE
         features.match(work.database, shots, many if o.matching == "auto" else o.matching == "sequential", o)
@@ -143,9 +153,12 @@ def _run(
     return Prepared(work.out, report.placed, len(facts), notes + advice)
 
 
-def _taken(origin: Path, files: list[Path], work: Work, o: PrepareOptions) -> tuple[list[Shot], list[str]]:
-    """The photos, now in the work's folder, and notes."""
+def _taken(
+    origin: Path, files: list[Path], masks: dict[str, Path], work: Work, o: PrepareOptions
+) -> tuple[list[Shot], list[str]]:
+    """The photos and their masks, now in the work's folder, and notes."""
     shots, notes = take_frames(origin, work.images, o.frames) if is_video(origin) else take_photos(files, work.images)
+    notes += take_masks(masks, files, shots, work.masks)
     work.keep_photos(shots, notes)
     return shots, notes
 

@@ -32,7 +32,7 @@ def test_the_result_is_moved_whole(tmp_path: Path) -> None:
     assert finished(tmp_path / "out") == {"fingerprint": "abc"}
 
 
-@pytest.mark.parametrize("moved", range(6))
+@pytest.mark.parametrize("moved", range(len(RESULT) + 1))
 def test_stopped_while_moving(tmp_path: Path, moved: int) -> None:
     work = whole(tmp_path / "out")
     (work.root / "whole").touch()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nerfkit.errors import SceneError
 from nerfkit.prepare import Prepared, PrepareOptions, features, prepare, run
@@ -129,6 +130,44 @@ def test_focal_lengths_from_exif_are_priors(tmp_path: Path) -> None:
     one, two = cameras[ids["one"]], cameras[ids["two"]]
     assert one.has_prior_focal_length and one.focal_length == 50
     assert not two.has_prior_focal_length and two.focal_length == 1.2 * 40
+
+
+def test_no_features_where_a_mask_is_black(tmp_path: Path, photos: Path) -> None:
+    some_of(photos, tmp_path / "images", 1)
+    half = np.zeros((400, 400), np.uint8)
+    half[:, :200] = 255
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(half).save(tmp_path / "masks" / "view 00.png.png")
+    found = {}
+    for masks in (None, tmp_path / "masks"):
+        database = tmp_path / f"{masks is None}.db"
+        shots = [shot("view 00.png", width=400, height=400)]
+        ids = features.write_cameras(database, shots, OPTIONS.lens)
+        features.extract(database, tmp_path / "images", shots, ids, OPTIONS, masks)
+        with features.pycolmap().Database.open(database) as opened:
+            found[masks is None] = opened.read_keypoints(1)[:, 0]
+    assert (found[True] > 200).sum() > 50
+    assert found[False].max() <= 200 and len(found[False]) > 50
+
+
+def test_the_same_seed_gives_nearly_the_same_result(tmp_path: Path, photos: Path) -> None:
+    """The random choices are the same, the order in which COLMAP's threads sum up is not; cameras are 5 units away."""
+    some_of(photos, tmp_path / "in", 5)
+    found = []
+    for name in ("a", "b"):
+        with Source(prepare(tmp_path / "in", tmp_path / name, OPTIONS).folder) as source:
+            found.append(colmap.read(source).photos)
+    assert [photo.name for photo in found[0]] == [photo.name for photo in found[1]]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one.pose, other.pose, atol=0.02)
+        np.testing.assert_allclose(one.lens.params, other.lens.params, rtol=5e-3, atol=5e-3)
+
+
+def test_the_second_try_is_global_mapping(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where incremental mapping places less than half of the photos."""
+    monkeypatch.setattr(run.mapping, "_incremental", lambda *_: [])
+    found = prepare(some_of(photos, tmp_path / "in", 8), tmp_path / "out", OPTIONS)
+    assert found.placed >= 6
 
 
 def test_photos_that_share_nothing(tmp_path: Path) -> None:
