@@ -2,9 +2,12 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from torch import Tensor
 
 from nerfkit.config import TrainOptions
 from nerfkit.fit.extract import finished, surface_colors, walls
@@ -13,7 +16,7 @@ from nerfkit.fit.refine_measure import evaluate_mesh, picture
 from nerfkit.fit.refine_targets import field_depth
 from nerfkit.fit.specular import Specular
 from nerfkit.fit.specular_fit import fit_specular
-from nerfkit.fit.subject import alone, doubt, masked
+from nerfkit.fit.subject import alone, doubt, light_around, masked
 from nerfkit.fit.texels import texel_looks
 from nerfkit.fit.walls import cut_off
 from nerfkit.mesh.bake import texel_map
@@ -61,8 +64,9 @@ def refine_stage(
     coarse = finished(coarse, scene, config.extract)
     if scene.unbounded or (scene.has_masks and cut_off(closed, ends, config.extract.cell)):
         if isinstance(model.sampler, NestedSampler | OccupancySampler):
-            model = alone(model, closed, ends)
-            scene, masks = _with_masks(scene, model, coarse, config, record)
+            whole, model = model, alone(model, closed, ends)
+            around = partial(light_around, whole, model, scene)
+            scene, masks = _with_masks(scene, model, around, coarse, config, record)
         if masks == OUTLINE:
             o = replace(o, vertex_rate=0.0, geometry=0.0, depth_weight=0.0)
     before = evaluate_mesh(coarse, scene, scene.test)
@@ -107,7 +111,12 @@ def refine_stage(
 
 
 def _with_masks(
-    photos: Scene, model: RadianceModel, coarse: Mesh, config: TrainOptions, record: Run
+    photos: Scene,
+    model: RadianceModel,
+    around: Callable[[int, Tensor], Tensor],
+    coarse: Mesh,
+    config: TrainOptions,
+    record: Run,
 ) -> tuple[Scene, str]:
     """Photos with the masks that the field of the thing alone gives, and where these are from.
 
@@ -116,7 +125,7 @@ def _with_masks(
     why = "the mesh is cut off where the masks are not" if photos.has_masks else "the photos have no masks"
     record.log(f"{why}: the field's own opacity of the object takes their place")
     memory = config.scene.memory_gb
-    scene = masked(photos, lambda view: model.render_view(photos.cameras, view).alpha, memory)
+    scene = masked(photos, lambda view: model.render_view(photos.cameras, view).alpha, memory, around)
     wrong = doubt(photos, scene, coarse)
     if wrong is None:
         return scene, FIELD

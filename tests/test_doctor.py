@@ -1,5 +1,7 @@
 import builtins
 import importlib
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -90,3 +92,34 @@ def test_without_ffmpeg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     report, problems = doctor.diagnose()
     assert any("imageio-ffmpeg" in problem for problem in problems)
     assert any(line.startswith("ffmpeg") and "missing" in line for line in report)
+
+
+@pytest.mark.parametrize(("built", "said"), [(None, False), ("12.8", True)])
+def test_a_gpu_build_of_torch_without_a_gpu_is_noted(
+    monkeypatch: pytest.MonkeyPatch, built: str | None, said: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    found = lines()
+    assert ("CPU build of torch is several gigabytes smaller" in found.get("note", "")) == said
+    reason = "torch was built for 12.8, but finds no device" if said else "this torch is a CPU build"
+    assert found["gpu"] == f"none: {reason}"
+
+
+def test_a_read_only_installation_is_told_where_kernels_are_kept() -> None:
+    """Neither the package's folder nor the user's cache can be written; the report names the way out."""
+    code = (
+        "import numba.core.caching as caching\n"
+        "def refuse(self): raise PermissionError(13, 'read-only')\n"
+        "caching._CacheLocator.ensure_cache_path = refuse\n"
+        "from nerfkit import doctor\n"
+        "print('\\n'.join(doctor.diagnose()[0]))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    (line,) = [line for line in found.stdout.splitlines() if line.startswith("kernel cache")]
+    assert "none: each process compiles anew; set NUMBA_CACHE_DIR to a folder that can be written" in line

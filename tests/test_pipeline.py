@@ -21,6 +21,7 @@ from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import find
 from nerfkit.scenes import open_scene
 from nerfkit.scenes.record import recorded
+from nerfkit.scenes.scene import Scene
 from nerfkit.stages import Stages
 from tests.scenes.builders import Sphere, ring, write_kaolin
 from tests.scenes.test_develop import write
@@ -146,10 +147,25 @@ def test_later_stages_see_the_refined_cameras(views: Path, tmp_path: Path) -> No
     assert json.loads((folder / "metrics.json").read_text())["cameras"]["turned_degrees"] > 0
     pipeline.run(resume.resumed(folder, [f"resume={folder}", "stages=[extract]"]))
     assert torch.equal(recorded(folder).cameras.camera_to_world, kept.cameras.camera_to_world)  # type: ignore[union-attr]
+    _exports_hold(folder, kept)
     pipeline.run(resume.resumed(folder, [f"resume={folder}", "stages=[field]", "trainer.max_steps=32"]))
     after = recorded(folder)
     assert after is not None
     assert (after.cameras.camera_to_world - kept.cameras.camera_to_world).abs().max() < 0.05  # went on from there
+
+
+def _exports_hold(folder: Path, kept: Scene) -> None:
+    """Whether cameras that a run exports are those that it ``kept``, in the scene's own units."""
+    words = [f"resume={folder}", "stages=[export]", "export.formats=null", "export.cameras=[transforms,colmap]"]
+    pipeline.run(resume.resumed(folder, words))
+    wanted = kept.normalization.invert(kept.cameras.positions.double())
+    for name in ("transforms", "colmap"):
+        found = open_scene("auto", folder / "cameras" / name)
+        own = found.normalization.invert(found.cameras.positions.double())
+        order = [found.provenance["views"].index(view) for view in sorted(found.provenance["views"])]
+        torch.testing.assert_close(own[order], wanted, atol=1e-3, rtol=0)  # of cameras 60 units away
+        turned = found.cameras.camera_to_world[order][:, :, :3] - kept.cameras.camera_to_world[:, :, :3]
+        assert turned.abs().max() < 1e-5
 
 
 @pytest.mark.slow

@@ -36,6 +36,7 @@ CENTER = 0.4  # of the region's half side: surface that far from the middle has 
 THICK = 2  # cells around its surface that belong to the thing
 POINTS = 300_000  # on its surface, many to a cell
 UNSURE = (0.2, 0.8)  # opacities between which a pixel is neither the thing nor not
+OPAQUE = 254.5 / 255  # from here on, nothing of what is behind a pixel's surface is left in its bytes
 SURE = 0.5  # share of pixels that masks must be sure of
 
 
@@ -117,13 +118,21 @@ def alone(model: RadianceModel, mesh: Mesh, walls: Sequence[Plane] = ()) -> Radi
     return RadianceModel(model.field, OccupancySampler(grid.restricted(cells)))
 
 
-def masked(scene: Scene, opacity: Callable[[int], Tensor], memory_gb: float = BUDGET) -> Scene:
+def masked(
+    scene: Scene,
+    opacity: Callable[[int], Tensor],
+    memory_gb: float = BUDGET,
+    around: Callable[[int, Tensor], Tensor] | None = None,
+) -> Scene:
     """The scene with an opacity (H,W) in [0,1] of every view as its mask, as a rule that of the thing's field.
 
-    Masks that it has already are multiplied by it.
+    Pixels where it is between 0.2 and 0.8 are ignored: nobody knows. Where it is a, from 0.8 up, and c is what the
+    rest of the scene adds to the photo p, the thing's premultiplied color is p - c, within [0, a]; otherwise a p. With
+    masks, the photos are there a second time; what is more than ``memory_gb`` of both together goes into a file. Masks
+    that the scene has already are multiplied.
 
-    Pixels where it is between 0.2 and 0.8 are ignored: nobody knows. With masks, the photos are there a second time;
-    what is more than ``memory_gb`` of both together goes into a file.
+    Args:
+        around: c of those pixels of a view that (H,W) bool names, (P,3) in [0,1] (``light_around``); None: a p.
     """
     left = max(memory_gb - scene.images.pixels.nbytes / 1e9, 0.0) if scene.images.folder is None else 0.0
     store = PhotoStore(len(scene.images), left, f"{scene.name} with masks")
@@ -131,10 +140,26 @@ def masked(scene: Scene, opacity: Callable[[int], Tensor], memory_gb: float = BU
         alpha = opacity(view).cpu()[..., None]  # (H, W, 1)
         photo = scene.images[view].cpu()
         before = photo[..., 3:] if scene.has_masks else 255
-        picture = torch.cat([photo[..., :3] * alpha, before * alpha], -1).round().to(torch.uint8)
+        color, solid = photo[..., :3] * alpha, before * alpha
+        mixed = (alpha[..., 0] >= UNSURE[1]) & (alpha[..., 0] < OPAQUE)
+        if around is not None and mixed.any():
+            own = photo[mixed][:, :3] - 255 * around(view, mixed).cpu()
+            color[mixed] = own.clamp(min=0).minimum(solid[mixed])
+        picture = torch.cat([color, solid], -1).round().to(torch.uint8)
         unsure = (alpha[..., 0] > UNSURE[0]) & (alpha[..., 0] < UNSURE[1])
         store.add(picture.numpy(), (unsure | ~scene.images.known(view).cpu()).numpy())
     return replace(scene, images=store.photos(), has_masks=True, unbounded=False)
+
+
+@torch.no_grad()
+def light_around(whole: RadianceModel, thing: RadianceModel, scene: Scene, view: int, pixels: Tensor) -> Tensor:
+    """What a field paints at ``pixels`` (H,W) bool of a view besides the ``thing``, (P,3) in [0,1], premultiplied."""
+    origins, directions = (rays[pixels.flatten()].to(whole.device) for rays in scene.cameras.image_rays(view))
+    parts = []
+    for o, d in whole.pieces(origins, directions):
+        o, d = o.contiguous(), d.contiguous()
+        parts.append((whole.render_rays(o, d)[0].color - thing.render_rays(o, d)[0].color).clamp(0, 1))
+    return torch.cat(parts)
 
 
 @torch.no_grad()

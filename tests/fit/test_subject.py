@@ -1,6 +1,7 @@
 """The thing in the middle of unmasked photos: the table is cut off, the right part kept, and its masks are its own."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from nerfkit.fields.contracted import ContractedField
 from nerfkit.fields.field import Field
 from nerfkit.fit.extract import ExtractOptions, coarse_mesh, walls
-from nerfkit.fit.subject import BAND, above, alone, cells_around, footprint, masked, middle_part
+from nerfkit.fit.subject import BAND, above, alone, cells_around, footprint, light_around, masked, middle_part
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
@@ -119,3 +120,39 @@ def test_masks_are_the_thing_s_outline(scene: Scene, model: RadianceModel) -> No
         assert (mask[(across < 0.3) & known] > 0.8).float().mean() > 0.95
         assert (mask[(across > 0.75) & known] == 0).all()
     assert torch.equal(found.images[0][..., :3].max(), torch.tensor(200, dtype=torch.uint8))
+
+
+class Bright(Still):
+    """The ball is dark and soft, all else is white."""
+
+    def density(self, positions: torch.Tensor) -> torch.Tensor:
+        soft = 12.0 * ((positions - CENTER).norm(dim=-1) < 0.4)
+        return soft + 200.0 * (positions[:, 2].abs() > 1.6)
+
+    def forward(
+        self, positions: torch.Tensor, offsets: torch.Tensor, directions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        thing = (positions - CENTER).norm(dim=-1, keepdim=True) < 0.4
+        return self.density(positions), torch.where(thing, 0.1, 1.0).expand_as(positions)
+
+
+def test_what_shines_through_an_outline_is_taken_out(scene: Scene) -> None:
+    """Photos as a field paints them: what is left of each pixel is what the thing alone is painted as."""
+    whole = RadianceModel(ContractedField(Bright()), OccupancyOptions(resolution=64, step_size=0.02).build(scene))
+    thing = alone(whole, replace(ball((0.4, 0.4, 0.4)), vertices=ball((0.4, 0.4, 0.4)).vertices + CENTER))
+    views = [whole.render_view(scene.cameras, view) for view in range(len(scene.images))]
+    photos = [torch.cat([found.rgb, torch.ones_like(found.rgb[..., :1])], -1) for found in views]
+    there = replace(scene, images=Photos.of((255 * torch.stack(photos)).round().to(torch.uint8)))
+    drawn = [thing.render_view(scene.cameras, view) for view in range(len(views))]
+    found = masked(there, lambda view: drawn[view].alpha, around=partial(light_around, whole, thing, there))
+    plain = masked(there, lambda view: drawn[view].alpha)
+    errors = []
+    for view, own in enumerate(drawn):
+        mixed = (own.alpha >= 0.8) & (own.alpha < 0.97)
+        errors += [
+            ((pictures.images[view][..., :3] / 255)[mixed] - own.rgb[mixed]).abs() for pictures in (found, plain)
+        ]
+    taken_out, left_in = torch.cat(errors[::2]), torch.cat(errors[1::2])
+    assert taken_out.numel() > 60
+    assert taken_out.max() < 1.5 / 255
+    assert left_in.mean() > 5 / 255

@@ -21,6 +21,7 @@ from nerfkit.kernels import (
     harmonic_field,
     interpolate,
     march,
+    pixel_loss,
     rasterize,
     sample_rays,
     soft_mask,
@@ -112,6 +113,31 @@ def pixels_case(d: Dice) -> object:
     )
 
 
+def photos_case(d: Dice) -> object:
+    views, rays = d.size(), d.size()
+    if d.random.random() < 0.5:
+        color, opacity = d.floats(rays, 3).requires_grad_(), d.floats(rays).requires_grad_()
+        weight = d.random.choice((0.0, 0.5))
+        found = pixel_loss.pixel_loss(color, opacity, d.floats(rays, 4), d.floats(rays, 3), 0.1, weight)
+        terms = [found.color] if found.silhouette is None else [found.color, found.silhouette]
+        return torch.autograd.grad(sum(terms), (color, opacity), allow_unused=True)
+    sizes = [(d.random.choice((1, 2, 40)), d.random.choice((1, 3, 50))) for _ in range(views)]
+    counts = [height * width for height, width in sizes]
+    total, widths = sum(counts), torch.tensor([width for _, width in sizes], dtype=torch.int64)
+    offsets = torch.tensor([0, *counts]).cumsum(0)
+    for values in (offsets, widths):
+        if d.odd() and len(values):
+            values[d.random.randrange(len(values))] = d.random.choice(NASTY)
+    chosen = sample_rays.PixelSet(total + 1 if d.odd(0.05) else total)
+    chosen.add(d.random.choice((-1, 1, 10**7)) if d.odd() else 0, torch.rand(total, generator=d.generator) > 0.5)
+    part = (d.random.choice(NASTY), d.random.choice(NASTY)) if d.odd() else None
+    photos = d.numbers(256, total, 4).to(torch.uint8)
+    poses, lenses, count = d.floats(views, 3, 4), d.floats(views, 4), d.random.choice(NASTY) if d.odd() else rays
+    return sample_rays.sample_photos(
+        poses, lenses, photos, offsets, widths, chosen, min(count, 10**6), seed=1, step=2, among=part
+    )
+
+
 def mesh_case(d: Dice) -> object:
     views, vertices, count, height, width = d.random.choice((1, 2)), d.size(), d.size(), d.size(), d.size()
     points = d.floats(views, vertices, 3).requires_grad_()
@@ -143,7 +169,7 @@ def texture_case(d: Dice) -> object:
     return torch.autograd.grad(found.sum(), image)
 
 
-CASES = (rays_case, rays_case, pixels_case, mesh_case, mesh_case, texture_case)
+CASES = (rays_case, rays_case, pixels_case, photos_case, mesh_case, mesh_case, texture_case)
 
 
 def main(seed: int, tries: int) -> int:

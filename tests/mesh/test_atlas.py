@@ -1,5 +1,6 @@
 """Many pictures as one: what the faces see of each, once, with its repeats."""
 
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -75,3 +76,22 @@ def test_beyond_the_budget_the_picture_gets_coarser(monkeypatch: pytest.MonkeyPa
         texture, _ = pack(paints, np.array([0, 0, 1, 1]), uvs * times, None, notes)
         assert note in notes[0] and "'tiles'" in notes[0]
         assert texture.shape[0] * texture.shape[1] < 3 * 4096
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_many_materials_take_the_memory_of_their_atlas_and_one_of_them(shared: bool) -> None:
+    """A hundred tinted pictures: in floating point all together would take 150 MB."""
+    count, side = 100, 256
+    picture = np.random.default_rng(1).integers(0, 256, (side, side, 3)).astype(np.uint8)
+    looks = [
+        Paint(picture if shared else picture.copy(), (1.0, 1.0, (k + 1) / count), name=str(k)) for k in range(count)
+    ]
+    uvs = np.tile(PLANE[FACES][:2, :, :2].numpy().astype(float), (count, 1, 1))
+    tracemalloc.start()
+    try:
+        image, _ = pack(looks, np.arange(count).repeat(2), uvs, None, [])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert image.nbytes > count * side**2 * 3
+    assert peak < 2 * image.nbytes + 8 * picture.size * 8

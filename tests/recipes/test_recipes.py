@@ -10,6 +10,7 @@ import torch
 from nerfkit import options, pipeline, recipes
 from nerfkit.errors import ConfigError, SceneError
 from nerfkit.mesh.files.io import load_mesh
+from nerfkit.recipes import nmr
 from nerfkit.runs.files import write_png
 from nerfkit.runs.folder import find
 from tests.scenes.builders import ring, write_kaolin
@@ -104,6 +105,17 @@ def test_a_silhouette_is_one_however_its_picture_says_so(name: str, tmp_path: Pa
         for path in sorted(tmp_path.glob("*.png"))
     ]
     assert errors[0] == pytest.approx(errors[1])
+
+
+def test_the_camera_keeps_its_best_place(tmp_path: Path, shape: Path) -> None:
+    """It starts beside the true place, and Adam's first step leads some two units past it."""
+    true = nmr.ring(24, 48, nmr.DISTANCE, 30.0, nmr.VIEW_ANGLE).positions[23]
+    start = ",".join(f"{value:.6f}" for value in (true + 0.01).tolist())
+    words = [f"recipe.mesh={shape}", "recipe.size=48", f"recipe.start=[{start}]", "recipe.enough=0"]
+    found = run("nmr_camera", tmp_path, *words, "recipe.steps=3", "recipe.rate=1.0")[1]["nmr_camera"]
+    assert found["steps"] == 3
+    assert found["position_error"] < 0.02
+    assert found["silhouette_error"] < 0.5
 
 
 def test_bad_words(tmp_path: Path, views: Path) -> None:
