@@ -50,12 +50,13 @@ class Stages:
                 f"({before.normalization}, {self.scene.normalization}); keep scene.root, scene.center and scene.radius"
             )
         self._have_fit()
+        exports = "export" in stages and bool(self.config.export.formats)
         if "extract" not in stages:
             if "refine" in stages:
                 coarse_file(self.record)
             elif "export" in stages:
-                has_mesh(self.config.export, self.record)
-        if "video" in stages and "export" not in stages:
+                exports = has_mesh(self.config.export, self.record)
+        if "video" in stages and not exports:
             pick_source(folder, self.config.video.source)
 
     def run(self) -> Path:
