@@ -129,6 +129,7 @@ def _with_masks(
     wrong = doubt(photos, scene, coarse)
     if wrong is None:
         return scene, FIELD
+    del scene  # one set of masked photos at a time
     record.log(
         f"note: {wrong}. So the mesh keeps its shape, its own outline masks the photos, and only the texture is "
         "refined. A longer training (trainer.max_seconds) or more photos help"

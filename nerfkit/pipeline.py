@@ -95,8 +95,11 @@ def _check_stages(config: TrainOptions) -> None:
     for name, needed in needs.items():
         if needed and "extract" not in stages:
             raise ConfigError(f"stages: {name} needs the mesh that extract makes; add extract to stages")
-    if "video" in stages and config.video.source == "mesh" and not {"extract", "export"} <= {*stages}:
-        raise ConfigError("video.source=mesh: it needs a mesh; add extract and export to stages")
+    if "video" in stages and config.video.source == "mesh":
+        if not {"extract", "export"} <= {*stages}:
+            raise ConfigError("video.source=mesh: it needs a mesh; add extract and export to stages")
+        if not config.export.formats:
+            raise ConfigError("video.source=mesh: it needs a mesh, and export.formats=null writes none; name a format")
 
 
 def _find_photos(config: TrainOptions) -> None:

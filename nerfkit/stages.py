@@ -53,12 +53,13 @@ class Stages:
                 "and scene.box. To crop its mesh: extract.box=[[x,y,z],[x,y,z]], corners in the scene's own units"
             )
         self._have_fit()
+        exports = "export" in stages and bool(self.config.export.formats)
         if "extract" not in stages:
             if "refine" in stages:
                 coarse_file(self.record)
             elif "export" in stages:
-                has_mesh(self.config.export, self.record)
-        if "video" in stages and "export" not in stages:
+                exports = has_mesh(self.config.export, self.record)
+        if "video" in stages and not exports:
             pick_source(folder, self.config.video.source)
 
     def run(self) -> Path:

@@ -30,6 +30,7 @@ BALL = icosphere(1, 0.8).without_appearance()  # 3.2 of the scene's own units wi
 ROUND = icosphere(3, 1.0).without_appearance()
 CPU = torch.device("cpu")
 LENGTH = 0.25  # meters a unit, where it is known
+CAMERAS_ALONE = ("export.formats=null", "export.cameras=[colmap]")
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +175,10 @@ def test_nothing_to_write_is_refused(scene: Scene, record: Run) -> None:
         (["stages=[field,refine]"], "refine needs the mesh that extract makes; add extract"),
         (["stages=[field,export]"], "export needs the mesh that extract makes; add extract"),
         (["stages=[field,extract,video]", "video.source=mesh"], "add extract and export to stages"),
+        (
+            ["stages=[field,extract,export,video]", "video.source=mesh", *CAMERAS_ALONE],
+            "export.formats=null writes none",
+        ),
     ],
 )
 def test_a_new_run_whose_stages_lack_one_does_not_start(tmp_path: Path, words: list[str], message: str) -> None:

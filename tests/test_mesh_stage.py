@@ -1,12 +1,14 @@
 """The refine stage of photos without masks: the field's opacity masks them where it is sure, and only there."""
 
 import json
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from nerfkit import options
+from nerfkit import mesh_stage, options
 from nerfkit.fields.contracted import ContractedField
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.mesh_stage import refine_stage
@@ -35,6 +37,25 @@ class Dense(Room):
         self, positions: torch.Tensor, offsets: torch.Tensor, directions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         return self.density(positions), torch.full_like(positions, GRAY / 255)
+
+
+def test_one_set_of_masked_photos_is_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The field's, which will not do, is gone before the outline's is made: both keep to one budget of memory."""
+    photos = Photos.of(torch.full((1, 4, 4, 4), GRAY, dtype=torch.uint8))
+    scene = Scene("room", photos, ring()[:1], [0], [0], has_masks=False, unbounded=True)
+    made: list[weakref.ref[Scene]] = []
+
+    def masked(photos: Scene, *_: object) -> Scene:
+        assert all(earlier() is None for earlier in made)
+        found = replace(photos)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(mesh_stage, "masked", masked)
+    monkeypatch.setattr(mesh_stage, "doubt", lambda *_: "not sure")
+    config = options.compose("train", ["scene=clock"])
+    found = mesh_stage._with_masks(scene, None, None, config, Run(tmp_path))
+    assert found[1] == "outline" and len(made) == 2
 
 
 @pytest.mark.slow

@@ -248,6 +248,12 @@ def test_cameras_of_a_run_without_a_mesh(run_folder: Path, tmp_path: Path) -> No
     pipeline.run(resume.resumed(folder, [f"resume={folder}", "stages=[export]", "export.cameras=[colmap]"]))
     assert len(open_scene("auto", folder / "cameras" / "colmap").images) == 12
     assert not (folder / "mesh").exists()
+    for stages, asked in (("[export,video]", ""), ("[extract,export,video]", "export.formats=null")):
+        words = [f"resume={folder}", f"stages={stages}", "export.cameras=[colmap]", "video.source=mesh", asked]
+        before = (folder / "log.txt").read_text()
+        with pytest.raises(CheckpointError, match="has no mesh"):
+            pipeline.run(resume.resumed(folder, [word for word in words if word]))
+        assert (folder / "log.txt").read_text() == before, "it had begun"
 
 
 def test_resume_without_a_checkpoint(tmp_path: Path) -> None:

@@ -199,6 +199,8 @@ class FieldFit:
         o, callbacks = self.options, []
         if self.run is not None:
             self._say_what_is_outside(self.run)
+            if self.hints is not None:
+                self.run.log(f"{len(self.hints):,} sightings of points are hints of depth (trainer.depth_weight)")
             callbacks = [
                 Callback(lambda _: self.save(), seconds=o.checkpoint_every, first=False, stopped=True),
                 Callback(self._preview, share=o.preview_every, first=False),

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from scipy import ndimage
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
 from nerfkit.fit.walls import Density, Plane, outside
@@ -66,11 +66,15 @@ def above(density: Density, plane: Plane, footprint: ConvexHull | None = None) -
 def footprint(mesh: Mesh, plane: Plane) -> ConvexHull:
     """The convex hull of a mesh's lowest ``BAND`` seen along the plane's normal, in coordinates that ``_along`` gives.
 
-    What is higher may lean out over the table that it stands on.
+    What is higher may lean out over the table that it stands on. Of a mesh so coarse that its lowest vertices span no
+    area, it is that of all.
     """
     vertices = mesh.vertices.cpu()
-    height = vertices @ vertices.new_tensor(plane[:3])
-    return ConvexHull((vertices[height < height.min() + BAND] @ _along(plane)).numpy())
+    height, flat = vertices @ vertices.new_tensor(plane[:3]), (vertices @ _along(plane)).numpy()
+    try:
+        return ConvexHull(flat[(height < height.min() + BAND).numpy()])
+    except QhullError:
+        return ConvexHull(flat)
 
 
 def _along(plane: Plane) -> Tensor:

@@ -13,8 +13,8 @@ def interrupts_held_back() -> Iterator[Callable[[], None]]:
     """Yields a function to call where stopping is safe: it raises KeyboardInterrupt if Ctrl-C was pressed before.
 
     The end of the block is such a place too. A second Ctrl-C does not wait, and the first says so, as a step may take
-    minutes. Where Ctrl-C does not raise
-    KeyboardInterrupt to begin with (another thread, a handler of the caller's own) nothing changes.
+    minutes. Where Ctrl-C does not raise KeyboardInterrupt to begin with (another thread, a handler of the caller's own)
+    nothing changes.
     """
     pressed = False
 

@@ -31,7 +31,7 @@ def sightings(photos: list[int], seen_by: np.ndarray, point: np.ndarray, error: 
     """The sightings of tracks.
 
     A point's weight is exp(-(e / mean e)^2) for the reprojection error e, as the code of Deng et al., "Depth-supervised
-    NeRF", 2022 has it, and 1 where e is not positive, which is how files say that nobody measured it.
+    NeRF", 2022 has it, and 1 where nobody measured e: files have what is not positive there, or not finite.
 
     Args:
         photos: the id of each photo, in the order of the views; ids of no photo may occur in ``seen_by``.
@@ -44,8 +44,8 @@ def sightings(photos: list[int], seen_by: np.ndarray, point: np.ndarray, error: 
     place = np.searchsorted(ids[order], seen_by).clip(max=len(ids) - 1)
     view = order[place]
     here = ids[view] == seen_by
-    measured = error > 0
+    measured = (error > 0) & np.isfinite(error)
     mean = error[measured].mean() if measured.any() else 1.0
-    weight = np.where(measured, np.exp(-((error / mean) ** 2)), 1.0)
+    weight = np.exp(-((np.where(measured, error, 0.0) / mean) ** 2))
     view, point = view[here].astype(np.int32), point[here].astype(np.int32)
     return Sightings(view, point, weight[point].astype(np.float32))

@@ -18,7 +18,7 @@ class VideoOptions(Options):
 
     group: ClassVar[str] = "video"
 
-    source: str = option("auto", "auto: the mesh where the run has one", choices=("auto", "field", "mesh"))
+    source: str = option("auto", "auto: the mesh where the run has one with colors", choices=("auto", "field", "mesh"))
     path: str = option(
         "orbit",
         "orbit: a turntable; wave: one that also rises and falls; spiral: small circles near the mean camera",

@@ -152,12 +152,13 @@ def _stem(options: VideoOptions, name: str) -> str:
 
 
 def pick_source(folder: Path, wanted: str) -> str:
-    """``field`` or ``mesh``: what ``wanted`` asks for, with ``auto`` the mesh where the run has one.
+    """``field`` or ``mesh``: what ``wanted`` asks for, with ``auto`` the mesh where the run has one with colors.
 
     Raises:
         CheckpointError: the run does not have it.
     """
-    has_mesh = any((folder / "mesh" / f"mesh.{end}").exists() for end in FORMATS)
+    there = [end for end in FORMATS if (folder / "mesh" / f"mesh.{end}").exists()]
+    has_mesh, colored = bool(there), there != ["stl"]
     has_field = any((folder / "checkpoints").glob("step_*.pt"))
     if wanted == "mesh" and not has_mesh:
         raise CheckpointError(
@@ -168,7 +169,7 @@ def pick_source(folder: Path, wanted: str) -> str:
         raise CheckpointError(f"{folder}: this run has no checkpoint (checkpoints/step_*.pt), so no field to render")
     if not (has_mesh or has_field):
         raise CheckpointError(f"{folder}: this run has neither a mesh nor a checkpoint to render")
-    return wanted if wanted != "auto" else ("mesh" if has_mesh else "field")
+    return wanted if wanted != "auto" else ("mesh" if has_mesh and (colored or not has_field) else "field")
 
 
 def _array(value: Any) -> np.ndarray:

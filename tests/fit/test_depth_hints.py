@@ -19,6 +19,7 @@ from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.kernels.philox import Draw
 from nerfkit.options import compose
 from nerfkit.pipeline import run
+from nerfkit.runs.folder import Run
 from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene, Similarity
 from nerfkit.scenes.sightings import Sightings
@@ -203,6 +204,20 @@ def test_they_count_unless_told_otherwise_where_nothing_masks_the_photos() -> No
     terms = [small(gray(), max_steps=1, depth_weight=weight).step().terms for weight in (None, 0.02, 0.0)]
     assert terms[0]["depth"] * 2 == pytest.approx(terms[1]["depth"])
     assert "depth" not in terms[2]
+
+
+def test_that_they_count_is_said(tmp_path: Path) -> None:
+    for weight in (None, 0.0):
+        fit = small(gray(), max_steps=1, depth_weight=weight)
+        fit.run = Run(tmp_path / str(weight))
+        fit.run.folder.mkdir()
+        fit.train()
+        fit.run.close()
+        log = fit.run.folder / "log.txt"
+        said = log.read_text() if log.exists() else ""
+        assert (f"{len(DepthHints(gray(), 'cpu')):,} sightings of points are hints of depth" in said) == (
+            weight is None
+        )
 
 
 @pytest.mark.slow

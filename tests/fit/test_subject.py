@@ -88,6 +88,13 @@ def test_the_table_under_an_overhang_is_not_what_stands_on_it() -> None:
     assert cut(torch.stack([foot, foot + 0.2 * side, foot + 0.5 * side])).tolist() == [1, 1, 0]
 
 
+def test_the_footprint_of_a_coarse_mesh_that_stands_on_a_point_is_that_of_all() -> None:
+    thing = ball((0.6, 0.6, 0.6), 0)
+    height = thing.vertices @ UP
+    assert (height < height.min() + BAND).sum() < 3
+    assert footprint(thing, PLANE).volume > 0.5  # of a disk of radius 0.6, 1.1
+
+
 def test_the_part_in_the_middle() -> None:
     small, large = ball((0.2, 0.2, 0.2)), ball((0.6, 0.6, 0.6))
     vertices = torch.cat([small.vertices, large.vertices * 0.5 + torch.tensor([0.9, 0, 0])])

@@ -160,5 +160,7 @@ def test_auto_takes_the_mesh_where_there_is_one(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no mesh/mesh.glb; make one with resume=.*source=field"):
         pick_source(tmp_path, "mesh")
     (tmp_path / "mesh").mkdir()
+    (tmp_path / "mesh" / "mesh.stl").touch()
+    assert [pick_source(tmp_path, wanted) for wanted in ("auto", "mesh")] == ["field", "mesh"]  # it has no colors
     (tmp_path / "mesh" / "mesh.glb").touch()
     assert pick_source(tmp_path, "auto") == pick_source(tmp_path, "mesh") == "mesh"
