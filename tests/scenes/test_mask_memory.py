@@ -113,6 +113,6 @@ def test_a_field_s_masks_and_the_photos_keep_to_one_budget(
     """With masks the photos are there twice: in memory where the budget holds both."""
     monkeypatch.setenv("NERFKIT_CACHE", str(tmp_path / "cache"))
     size = scene.images.pixels.nbytes / 1e9
-    found = masked(scene, lambda view: torch.ones(SIZE), budget * size)
+    found = masked(replace(scene, has_masks=False), lambda view: torch.ones(SIZE), budget * size)
     assert (found.images.folder == str(tmp_path / "cache")) == kept
     assert torch.equal(found.images.pixels[..., 3], torch.full_like(found.images.pixels[..., 3], 255))
