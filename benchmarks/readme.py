@@ -104,12 +104,12 @@ PHOTOS = {
     "fox": "fox, 480",
     "cup": "cup, 400",
     "cup_as_given": "cup, 400: as given",
-    "cup_exposure": "exposure learned",
-    "cup_cameras": "exposure and cameras learned",
+    "cup_exposure": "cup, 400: exposure learned",
+    "cup_cameras": "cup, 400: exposure and cameras learned",
     "mouse": "mouse, 400",
     "mouse_as_given": "mouse, 400: as given",
-    "mouse_exposure": "exposure learned",
-    "mouse_cameras": "exposure and cameras learned",
+    "mouse_exposure": "mouse, 400: exposure learned",
+    "mouse_cameras": "mouse, 400: exposure and cameras learned",
 }
 
 

@@ -13,6 +13,9 @@ from nerfkit.config import TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.schema import literal
 
+BEFORE = {"trainer": {"depth_weight": 0.0, "exposure": "off"}}
+"""What keys did, before there were any: a run that is older than they are goes on as it was started."""
+
 
 def resumed(folder: Path, words: Sequence[str]) -> TrainOptions:
     """The options that a stopped run was started with, with the values of this command's ``words`` on top.
@@ -45,7 +48,8 @@ def resumed(folder: Path, words: Sequence[str]) -> TrainOptions:
 def load(folder: Path) -> TrainOptions:
     """The options saved in a run folder.
 
-    Keys that are younger than the run have their present defaults, and those that are gone are left out.
+    Keys that are younger than the run have their present defaults (but see ``BEFORE``), and those that are gone are left
+    out.
 
     Raises:
         CheckpointError: the folder has no readable config.yaml.
@@ -67,6 +71,9 @@ def _saved(folder: Path) -> DictConfig:
         for old, new in options.RENAMED.items():
             if OmegaConf.select(saved, old) is not None:
                 OmegaConf.update(saved, new, OmegaConf.select(saved, old))
+        for group, keys in BEFORE.items():
+            if group in saved:
+                saved[group] = OmegaConf.merge(keys, saved[group])
         known = _known(OmegaConf.to_container(saved, resolve=True), store.blank(TrainOptions, saved))
         return store.schema_of(TrainOptions, OmegaConf.create(literal(known)))
     except FileNotFoundError:

@@ -65,6 +65,19 @@ def test_a_run_from_before_a_key_was_there_gets_its_default(tmp_path: Path) -> N
     assert (config.timelapse, config.scene, config.sampler) == (fresh.timelapse, fresh.scene, fresh.sampler)
 
 
+def test_a_run_from_before_a_term_of_the_loss_goes_on_without_it(tmp_path: Path) -> None:
+    save(tmp_path)
+    assert (resume.load(tmp_path).trainer.depth_weight, resume.load(tmp_path).trainer.exposure) == (None, "auto")
+
+    def older(saved: DictConfig) -> None:
+        del saved.trainer.depth_weight, saved.trainer.exposure
+
+    edit(tmp_path, older)
+    assert (resume.load(tmp_path).trainer.depth_weight, resume.load(tmp_path).trainer.exposure) == (0.0, "off")
+    config = resume.resumed(tmp_path, [f"resume={tmp_path}", "trainer.depth_weight=0.1"])
+    assert config.trainer.depth_weight == 0.1
+
+
 def test_a_run_of_another_sampler_and_of_a_recipe(tmp_path: Path) -> None:
     save(tmp_path, "experiment=nerf_tutorial", "sampler.count=32")
     config = resume.load(tmp_path)
