@@ -36,6 +36,11 @@ LOG2_HIGH = np.float32(0.693359375)  # 9 bits: its product with a whole number i
 LOG2_LOW = np.float32(math.log(2) - 0.693359375)
 LOWEST, HIGHEST = np.float32(-87), np.float32(88)  # beyond, exp leaves the normal float32 numbers
 BIAS, MANTISSA = np.int32(127), np.int32(23)
+LOG2 = math.log(2)
+LOG2_FIRST = math.floor(LOG2 * 2**32) / 2**32  # 32 bits: its product with a whole number is exact
+LOG2_REST = 1.9082149292705877e-10  # log(2) - LOG2_FIRST
+# exp(r) - 1 = r + r^2 T(r) on |r| <= log(2) / 2: Taylor's terms, the first left out is below 1e-16 of r
+T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12 = (1 / math.factorial(k) for k in range(2, 13))
 
 
 @inline
@@ -77,3 +82,18 @@ def softplus_slope(h, beta):
 def sigmoid(x):
     """1 / (1 + exp(-x))."""
     return ONE / (ONE + exp(-x))
+
+
+@inline
+def expm1(x):
+    """exp(x) - 1 in float64, within a few units in the last place; x above 700 counts as 700. NaN stays."""
+    x = -700.0 if x < -700.0 else x
+    x = 700.0 if x > 700.0 else x
+    n = np.rint(x * (1 / LOG2))
+    r = (x - n * LOG2_FIRST) - n * LOG2_REST
+    q = r * r
+    p = (T2 + r * T3) + q * (
+        (T4 + r * T5) + q * ((T6 + r * T7) + q * ((T8 + r * T9) + q * ((T10 + r * T11) + q * T12)))
+    )
+    s = np.int64((np.int64(n if n == n else 0.0) + 1023) << 52).view(np.float64)
+    return s * (r + q * p) + (s - 1.0)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numba import get_num_threads, prange
 
+from ..elementary import expm1
 from ..jit import inline, jit
 from . import ENDLESS
 
@@ -49,7 +50,7 @@ def composite_ray(density, color, t_start, t_end, by_length, early_stop, begin, 
     while i < end and transmittance >= early_stop:
         step, middle = _step(t_start[i], t_end[i], by_length)
         tau = min(np.float64(density[i]), _LARGEST) * step
-        alpha = -np.expm1(-tau)
+        alpha = -expm1(-tau)
         weight = transmittance * alpha
         transmittance *= 1.0 - alpha
         weights[i] = weight

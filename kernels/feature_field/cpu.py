@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from ..jit import jit
 from ..products import LANES, total
-from .encoding import encode_backward, levels_of, scatter_level
+from .encoding import COUNT, FIRST, encode_backward, levels_of, scatter_level
 from .groups import backward_group, composite_group, composite_group_backward, forward_group
 from .harmonics import harmonics
 from .layout import COORDINATES, GROUP, TILE, groups_of, pack, padded, places_of, unpack
@@ -81,6 +81,8 @@ def _scatter(levels, pairs, offsets, rays, bases, columns, kept, by_features, gr
     for index in numba.prange(count):
         turn = np.int64(index)
         level = 2 * turn if turn < half else 2 * (turn - half) + 1
+        first_row, count_of_rows = levels[level, FIRST], levels[level, COUNT]
+        gradient[2 * pairs * first_row : 2 * pairs * (first_row + count_of_rows)] = 0
         rows, weights = np.empty(8 * TILE, np.int32), np.empty(8 * TILE, np.float32)
         for group in range(len(bases)):
             samples = offsets[rays[group + 1]] - offsets[rays[group]]
@@ -172,7 +174,7 @@ class _Call:
         columns = self.offsets, g.rays, g.base, g.columns, self.kept, by_features
         table = dx = None
         if to_table:
-            table = np.zeros(self.table.shape, np.float32)
+            table = np.empty(self.table.shape, np.float32)
             _scatter(*walked, *columns, table)
         if to_x:
             dx = np.empty(self.x.shape, np.float32)

@@ -11,15 +11,15 @@ from .layout import TILE
 from .reference import PRIMES
 from .spec import FeatureSpec, grids
 
-RESOLUTION, FIRST, MASK = range(3)  # columns of the table of levels; MASK 0: not hashed
+RESOLUTION, FIRST, MASK, COUNT = range(4)  # columns of the table of levels; MASK 0: not hashed
 PRIME_Y, PRIME_Z = (np.uint32(prime).view(np.int32) for prime in PRIMES[1:])
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
 @functools.lru_cache(maxsize=16)
 def levels_of(spec: FeatureSpec) -> np.ndarray:
-    """(L,3) int64: resolution, first row, mask."""
-    return np.array([(g.resolution, g.first, g.rows - 1 if g.hashed else 0) for g in grids(spec)], np.int64)
+    """(L,4) int64: resolution, first row, mask, number of rows."""
+    return np.array([(g.resolution, g.first, g.rows - 1 if g.hashed else 0, g.rows) for g in grids(spec)], np.int64)
 
 
 @rowwise

@@ -66,6 +66,22 @@ def test_elementary_functions(number: int, case: tuple[float, float, Callable]) 
         assert np.isnan(edge[0])
 
 
+@numba.njit
+def apply_expm1(x: np.ndarray, out: np.ndarray) -> None:
+    for i in range(len(x)):
+        out[i] = elementary.expm1(x[i])
+
+
+def test_expm1_in_float64() -> None:
+    x = np.concatenate([-(10 ** np.linspace(-300, 3, 100_001)), np.linspace(-1, 1, 100_001), np.linspace(0, 700, 101)])
+    found = np.empty_like(x)
+    apply_expm1(x, found)
+    np.testing.assert_allclose(found, np.expm1(x), rtol=2e-15)
+    edge = np.array([0.0, -np.inf, np.nan])
+    apply_expm1(edge.copy(), edge)
+    np.testing.assert_array_equal(edge, [0, -1, np.nan])
+
+
 @pytest.mark.parametrize("depth", [1, 7, DEPTH, 2 * DEPTH + 3])
 def test_panels_of_products(depth: int) -> None:
     """Both uses: x W^T from rows, and dz^T h from columns, each into a stretch of a larger array."""
