@@ -48,8 +48,8 @@ def resumed(folder: Path, words: Sequence[str]) -> TrainOptions:
 def load(folder: Path) -> TrainOptions:
     """The options saved in a run folder.
 
-    Keys that are younger than the run have their present defaults (but see ``BEFORE``), and those that are gone are left
-    out.
+    Keys that are younger than the run have their present defaults, but for those of ``BEFORE``; those that are gone are
+    left out.
 
     Raises:
         CheckpointError: the folder has no readable config.yaml.
