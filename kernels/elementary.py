@@ -39,7 +39,7 @@ BIAS, MANTISSA = np.int32(127), np.int32(23)
 LOG2 = math.log(2)
 LOG2_FIRST = math.floor(LOG2 * 2**32) / 2**32  # 32 bits: its product with a whole number is exact
 LOG2_REST = 1.9082149292705877e-10  # log(2) - LOG2_FIRST
-# exp(r) - 1 = r + r^2 T(r) on |r| <= log(2) / 2: Taylor's terms, the first left out is below 1e-16 of r
+# exp(r) - 1 = r + r^2 T(r) on |r| <= log(2) / 2: Taylor's terms, the first left out is below 5e-16 of r
 T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12 = (1 / math.factorial(k) for k in range(2, 13))
 
 

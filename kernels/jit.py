@@ -17,12 +17,14 @@ numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
 
 
 def _drop_stale(folder: Path) -> None:
-    """Removes the compiled kernels below ``folder`` that are older than a source beside them or in ``folder`` itself.
+    """Removes the compiled kernels below ``folder`` that are older than a source they may be made of.
+
+    These are the ones beside them, in ``folder`` itself, and of the operations that others compile in.
 
     Numba looks only at the file of the function that it caches: a change in a module which that function calls would
     go unnoticed.
     """
-    shared = list(folder.glob("*.py"))
+    shared = [*folder.glob("*.py"), *folder.glob("composite/*.py"), *folder.glob("philox/*.py")]
     for cache in folder.glob("*/__pycache__"):
         changed = max((path.stat().st_mtime for path in (*shared, *cache.parent.glob("*.py"))), default=0.0)
         for index in cache.glob("*.nbi"):

@@ -54,7 +54,7 @@ def test_one_set_of_masked_photos_is_held_at_a_time(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(mesh_stage, "masked", masked)
     monkeypatch.setattr(mesh_stage, "doubt", lambda *_: "not sure")
     config = options.compose("train", ["scene=clock"])
-    found = mesh_stage._with_masks(scene, None, None, config, Run(tmp_path))
+    found = mesh_stage._with_masks(scene, None, None, None, config, Run(tmp_path))
     assert found[1] == "outline" and len(made) == 2
 
 

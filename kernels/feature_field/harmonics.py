@@ -36,11 +36,12 @@ _TERMS: list[tuple[float, dict[str, float]]] = [
 @functools.cache
 def _coefficients(dtype: torch.dtype, device: torch.device) -> Tensor:
     """(20, 16)."""
-    matrix = torch.zeros(len(_MONOMIALS), HARMONICS, dtype=torch.float64)
-    for column, (square, terms) in enumerate(_TERMS):
-        for name, factor in terms.items():
-            matrix[_MONOMIALS.index(name), column] = factor * math.sqrt(square / math.pi)
-    return matrix.to(device, dtype)
+    with torch.inference_mode(False):  # it is kept, for training as well
+        matrix = torch.zeros(len(_MONOMIALS), HARMONICS, dtype=torch.float64)
+        for column, (square, terms) in enumerate(_TERMS):
+            for name, factor in terms.items():
+                matrix[_MONOMIALS.index(name), column] = factor * math.sqrt(square / math.pi)
+        return matrix.to(device, dtype)
 
 
 def harmonics(directions: Tensor) -> Tensor:

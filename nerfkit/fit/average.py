@@ -48,5 +48,7 @@ class RunningAverage(Generic[Model]):
         Raises:
             KeyError, RuntimeError: a name is missing, or a shape is another one.
         """
+        if not self.decay:
+            return  # the weights themselves, which are loaded as such
         for name, parameter in self.model.named_parameters():
             parameter.copy_(state[name])

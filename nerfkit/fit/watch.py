@@ -32,7 +32,8 @@ class FiniteWatch:
         # On a CPU a maximum takes 25 times as long as a sum, which tells as much, short of an overflow.
         large = [(name, g) for name, g in gradients if g.numel() > LARGE and not g.is_cuda]
         others = [(name, g) for name, g in gradients if g.numel() <= LARGE or g.is_cuda]
-        sizes = [*torch._foreach_norm([g for _, g in others], math.inf), *(g.sum() for _, g in large)]
+        norms = torch._foreach_norm([g for _, g in others], math.inf) if others else ()
+        sizes = [*norms, *(g.sum() for _, g in large)]
         values = torch.stack([*(t.detach() for t in terms.values()), *sizes])  # (K,)
         now = (values - values != 0) * (step + 1)  # (K,), 0 where finite
         if not self._names:

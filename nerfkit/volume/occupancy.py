@@ -1,6 +1,7 @@
 """Where the density is not zero: a grid over [-1,1]^3 that lets rays skip empty space and stop inside solids."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,4 +111,8 @@ class OccupancyGrid(nn.Module):
             self.occupied.view(-1)[cells] = bound * self.step_size > self.threshold
         elif prune:
             torch.logical_and(self.allowed, self.density * self.step_size > self.threshold, out=self.occupied)
-            self._marked = True
+        self._marked = prune
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        self._marked = False
+        super()._load_from_state_dict(*arguments)

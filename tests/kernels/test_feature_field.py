@@ -19,7 +19,7 @@ from nerfkit.kernels.feature_field import (
     feature_render,
     reference,
 )
-from nerfkit.kernels.feature_field.harmonics import harmonics
+from nerfkit.kernels.feature_field.harmonics import _coefficients, harmonics
 from nerfkit.kernels.feature_field.spec import grids
 from nerfkit.kernels.march import Samples
 from tests.kernels.test_harmonic_field import make_samples
@@ -269,3 +269,12 @@ def test_what_does_not_fit_is_named(name: str) -> None:
     change(call)
     with pytest.raises(ValueError, match=f"^{re.escape(argument)}"):
         feature_field(**call)  # type: ignore[arg-type]
+
+
+def test_harmonics_that_were_first_asked_for_in_inference_mode_can_be_trained_through() -> None:
+    _coefficients.cache_clear()
+    with torch.inference_mode():
+        harmonics(torch.ones(1, 3))
+    directions = torch.ones(1, 3, requires_grad=True)
+    harmonics(directions).sum().backward()
+    assert directions.grad is not None

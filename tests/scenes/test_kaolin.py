@@ -203,7 +203,7 @@ BAD = {
         ["4_metadata.json", "aspect"],
     ),
     "truncated PNG": (lambda d: _truncate(d / "4_rgb.png"), ["4_rgb.png", "cannot be decoded"]),
-    "empty PNG": (lambda d: (d / "0_rgb.png").write_bytes(b""), ["0_rgb.png", "cannot be decoded"]),
+    "empty PNG": (lambda d: (d / "0_rgb.png").write_bytes(b""), ["0_rgb.png", "is empty"]),
     "truncated mask": (lambda d: _truncate(d / "4_semantic.npy"), ["4_semantic.npy", "not a readable array"]),
     "pickled mask": (
         lambda d: np.save(d / "4_semantic.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True),

@@ -118,3 +118,18 @@ def test_planes_are_in_the_tutorial_s_units() -> None:
     assert (sampler.near, sampler.far, sampler.count) == pytest.approx((0.5, 5.0, 7))
     assert options.scale(scene(255, 255)) == pytest.approx(0.6)
     assert (options.build().near, options.build().far) == (0.3, 3.0)
+
+
+def test_what_is_occupied_follows_from_the_bounds_however_it_was_visited() -> None:
+    found, haze = grid(share=4), Haze()
+    for visit, (sigma, prune) in enumerate([(1.0, True), (0.0, True), (2.0, False), (0.0, True), (0.0, True)]):
+        haze.sigma = sigma
+        found.update(haze, Draw(0, visit), visit, prune=prune)
+        if prune:
+            assert torch.equal(found.occupied, found.allowed & (found.density * found.step_size > found.threshold))
+    fresh = grid(share=4)
+    earlier = {name: value.clone() for name, value in fresh.state_dict().items()}
+    for used in (found, fresh):
+        used.load_state_dict(earlier)
+        used.update(haze, Draw(0, 9), 0, prune=True)
+    assert torch.equal(found.occupied, fresh.occupied)
