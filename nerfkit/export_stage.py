@@ -52,11 +52,12 @@ def has_mesh(options: ExportOptions, record: Run) -> bool:
     if not options.formats or exported(record) is not None:
         return bool(options.formats)
     try:
-        return coarse_file(record).exists()
+        coarse_file(record)
     except CheckpointError as error:
         if not options.cameras:
             raise CheckpointError(f"{error}, or ask for cameras alone, such as export.cameras=[transforms]") from None
-    return False
+        return False
+    return True
 
 
 def export_mesh(

@@ -57,6 +57,8 @@ def _expected(spec: FeatureSpec, width: int) -> list[tuple[str, tuple[int, ...]]
             raise ValueError(f"spec.{name}: expected {least} to {most}, got {getattr(spec, name)}")
     if spec.features not in (2, 4, 8):
         raise ValueError(f"spec.features: expected 2, 4 or 8, got {spec.features}")
+    if width < 1:
+        raise ValueError("weights.hidden[1]: expected at least one column, got none")
     shapes = {
         "table": (spec.rows, spec.features),
         "hidden[0]": (width, spec.size),

@@ -14,11 +14,26 @@ class LazyAdam(torch.optim.Adam):
     A table of a million rows of which a step reaches a tenth would otherwise cost as much as the field. State and
     checkpoints are those of Adam: ``step``, ``exp_avg``, ``exp_avg_sq``. On a GPU, where a pass over the table is
     nothing, all groups are dense.
+
+    Raises:
+        ValueError: on creation, where a lazy group asks for ``weight_decay``, ``amsgrad`` or ``maximize``.
     """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As Adam's."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        asked = [key for key in ("weight_decay", "amsgrad", "maximize") if group.get("lazy") and group[key]]
+        if asked:
+            raise ValueError(f"{asked[0]}: a lazy group has none; expected lazy=False, or {asked[0]} left out")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; as Adam's, ``found_inf`` of 1 leaves everything as it is."""
+        """One step; as Adam's, ``found_inf`` of 1 leaves everything as it is. Returns what ``closure`` does."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         lazy = [(p, g) for g in self.param_groups if g.get("lazy") for p in g["params"] if p.grad is not None]
         lazy = [(p, group) for p, group in lazy if p.device.type == "cpu"]
         found = getattr(self, "found_inf", None)
@@ -29,10 +44,11 @@ class LazyAdam(torch.optim.Adam):
         for p, _ in lazy:
             p.grad = None  # hidden from the dense step
         try:
-            return super().step(closure)
+            super().step()
         finally:
             for (p, _), gradient in zip(lazy, gradients, strict=True):
                 p.grad = gradient
+        return loss
 
     def _lazy_step(self, p: torch.nn.Parameter, group: dict[str, Any]) -> None:
         state = self.state[p]

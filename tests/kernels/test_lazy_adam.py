@@ -120,3 +120,23 @@ def test_what_was_not_finite_changes_nothing() -> None:
     steps(optimizer, made, 0, 1, 1.1)
     assert all(torch.equal(a, b) for a, b in zip(made, before, strict=True))
     assert made[1].grad is not None
+
+
+def test_a_closure_is_asked_before_the_step() -> None:
+    weight = torch.nn.Parameter(torch.ones(4))
+    optimizer = LazyAdam([{"params": [weight], "lazy": True}], lr=0.1)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = weight.square().sum()
+        loss.backward()
+        return loss
+
+    assert [optimizer.step(closure).item() for _ in range(2)] == pytest.approx([4.0, 4 * 0.9**2], rel=1e-5)
+    assert optimizer.state[weight]["step"] == 2
+
+
+@pytest.mark.parametrize("asked", [{"weight_decay": 0.1}, {"amsgrad": True}, {"maximize": True}])
+def test_what_a_lazy_step_has_not_is_refused(asked: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(asked))):
+        LazyAdam([{"params": [torch.nn.Parameter(torch.ones(2))], "lazy": True, **asked}])
