@@ -102,11 +102,13 @@ def scene_table(folder: Path) -> list[str]:
 
 PHOTOS = {
     "fox": "fox, 480",
+    "fox_prepared": "fox, 480: cameras by `prepare`",
     "cup": "cup, 400",
     "cup_as_given": "cup, 400: as given",
     "cup_exposure": "cup, 400: exposure learned",
     "cup_cameras": "cup, 400: exposure and cameras learned",
     "mouse": "mouse, 400",
+    "mouse_prepared": "mouse, 400: cameras by `prepare`",
     "mouse_as_given": "mouse, 400: as given",
     "mouse_exposure": "mouse, 400: exposure learned",
     "mouse_cameras": "mouse, 400: exposure and cameras learned",
