@@ -1,8 +1,8 @@
 """Photos without masks: ``train.py`` on real data, with budgets of steps, so that results do not depend on the machine.
 
 The object's mesh is made, too, and seen from six sides in docs/pictures. With the ending ``prepared``, the cameras are
-those that ``prepare`` finds, not the data's own, and a turntable is filmed. With another ending, the field alone is trained: with the photos as
-they are, with each photo's exposure learned, or with exposure and cameras learned.
+those that ``prepare`` finds, not the data's own, and a turntable is filmed. With another ending, the field alone is
+trained: with the photos as they are, with each photo's exposure learned, or with exposure and cameras learned.
 Real data is looked for in the folder that NERFKIT_DATA names; a scene that is not there is left out and said so.
 """
 
