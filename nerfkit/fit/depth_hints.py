@@ -96,7 +96,7 @@ def hints_of(scene: Scene, weight: float | None, device: torch.device | str) -> 
         why = f"none of {len(scene.sightings)} sightings of points is in a training photo's pixel that counts"
     raise ConfigError(
         f"trainer.depth_weight={weight:g}: {why}; expected a COLMAP model with its points' tracks, such as "
-        "`python -m nerfkit prepare` makes, or trainer.depth_weight=0"
+        "`python -m nerfkit prepare` makes, a transforms.json with depth files, or trainer.depth_weight=0"
     )
 
 

@@ -34,7 +34,7 @@ class TrainerOptions(Options):
     mask_weight: float = option(0.1, "of the silhouette loss, where the scene has masks", least=0)
     depth_weight: float | None = option(
         None,
-        "of the loss of depth at points that COLMAP says a photo saw; 0: none; null: 0.01 without masks, if it says so",
+        "of the loss of depth at points that a photo saw, by COLMAP or depth files; 0: none; null: 0.01 without masks",
         least=0,
     )
     exposure: str = option(

@@ -10,11 +10,12 @@ from nerfkit.scenes.files import Source
 REMEDY = "Copy or export the file again."
 
 
-def npy(source: Source, name: str) -> np.ndarray:
+def npy(source: Source, name: str, finite: bool = True) -> np.ndarray:
     """The array of a .npy file, float64.
 
     Raises:
-        SceneError: the file is missing or damaged, or holds anything but finite numbers.
+        SceneError: the file is missing or damaged, or holds anything but numbers, or not ``finite`` ones where they are
+            to be.
     """
     where = source.where(name)
     try:
@@ -23,7 +24,7 @@ def npy(source: Source, name: str) -> np.ndarray:
         raise
     except Exception as error:  # a damaged header raises a dozen unrelated types
         raise _unreadable(where, error, "an intact .npy file") from error
-    return _numbers(content, where)
+    return _numbers(content, where, finite)
 
 
 def npz(source: Source, name: str, prefixes: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -50,12 +51,12 @@ def _unreadable(where: str, error: Exception, expected: str) -> SceneError:
     return problem(where, f"cannot be read ({reason})", expected, REMEDY)
 
 
-def _numbers(value: object, where: str) -> np.ndarray:
-    """An array of finite numbers, float64."""
+def _numbers(value: object, where: str, finite: bool = True) -> np.ndarray:
+    """An array of numbers, float64, which are to be ``finite``."""
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
         kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
         raise problem(where, f"holds {kind}", "an array of numbers", REMEDY)
     array = value.astype(np.float64)
-    if not np.isfinite(array).all():
+    if finite and not np.isfinite(array).all():
         raise problem(where, "contains NaN or infinity", "finite numbers", REMEDY)
     return array

@@ -32,7 +32,8 @@ class Capture:
 
     Attributes:
         photos: sorted by name; no file is missing.
-        points: (P,3) float64 that the poses were found with, in the same units; (0,3) where none are kept.
+        points: (P,3) float64 on what the photos show, in the poses' units: those that the poses were found with, or of
+            depth files; (0,3) where there are none.
         sightings: which photo saw which of the points, where the format says so.
         split: training and test photos; None where the format has none. A photo may be in neither.
         up: the world's up axis where the format fixes it; else it is found from the cameras.

@@ -21,6 +21,37 @@ def photos_in(source: Source, folder: str, deep: bool = False) -> list[str]:
     return [name for name in source.under(folder, deep) if name.lower().endswith(SUFFIXES)]
 
 
+def files_like(source: Source, folder: PurePosixPath, names: Iterable[str]) -> dict[str, str]:
+    """{name: file} of the pictures in ``folder`` or below that are there, under that name or one that is alike.
+
+    Alike is a name in other letters, upper or lower case, or with another extension or none, if it leaves one picture.
+    """
+    files = {name: name for name in names if source.exists(name)}
+    lacking = [name for name in names if name not in files]
+    if not lacking:
+        return files
+    parents = {str(PurePosixPath(name).parent) for name in lacking}  # links that a walk through the folder leaves out
+    pictures = set(photos_in(source, str(folder), deep=True)).union(*(photos_in(source, place) for place in parents))
+    alike: dict[str, list[str]] = {}
+    for picture in pictures:
+        alike.setdefault(_stem(picture), []).append(picture)
+    taken = set(files)
+    for name in lacking:
+        bare = _stem(name) == name.lower()
+        found = [picture for picture in alike.get(_stem(name), []) if bare or picture not in taken]
+        if f"{name}.png" in found:
+            files[name] = f"{name}.png"
+        elif len(found) == 1:
+            files[name] = found[0]
+    return files
+
+
+def _stem(name: str) -> str:
+    """What alike names share."""
+    lower = name.lower()
+    return next((lower.removesuffix(suffix) for suffix in SUFFIXES if lower.endswith(suffix)), lower)
+
+
 def data_folder(source: Source, patterns: Iterable[str], what: str) -> str:
     """The folder of the one data set inside, known by a file that matches one of ``patterns``; "." before others.
 

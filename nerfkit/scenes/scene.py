@@ -55,7 +55,7 @@ class Scene:
         meters: how long the scene's own unit is, where ``scene.length`` says; None: nobody knows.
         box: two corners that the mesh is cropped to, in the scene's own units (``scene.box``); None for no crop.
         truth: path of the true mesh in the scene's own units, where it is known.
-        points: (P,3) float64 that the poses were found with, in the scene's own units; (0,3) where none are kept.
+        points: (P,3) float64 on what the photos show, in the scene's own units, as ``Capture`` has them; may be (0,3).
         sightings: which photo saw which of them; empty where the format does not say.
     """
 

@@ -1,6 +1,6 @@
-"""Which photo saw which of the points that the poses were found with: COLMAP's tracks."""
+"""Which photo saw which of the points: COLMAP's tracks, or pixels of known depth."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,6 +25,10 @@ class Sightings:
 
     def __len__(self) -> int:
         return len(self.view)
+
+    def after(self, count: int) -> "Sightings":
+        """The same of points before which ``count`` others stand."""
+        return replace(self, point=self.point + np.int32(count))
 
 
 def sightings(photos: list[int], seen_by: np.ndarray, point: np.ndarray, error: np.ndarray) -> Sightings:

@@ -14,6 +14,9 @@ What is black in the mask of ``mask_path`` is ignored, and what is not black in 
 beside the photo STEM. Where instant-ngp's ``NAME.alpha.EXT`` lies beside a photo, NAME its ``file_path`` or STEM, the
 brightness of that is the photo's alpha; gray edges are taken as they are stored.
 
+Pixels of depth files (``transforms_depth``) become points that their photos see, beside those of ``ply_file_path``,
+which no photo is said to see.
+
 Test photos are those of ``test_filenames``, else of ``val_filenames``. Training photos are those of
 ``train_filenames`` that are not test photos; without it, those in no list. Photos in none of the lists that are used
 neither train nor test, as in nerfstudio; if there is only ``train_filenames``, they are the test photos.
@@ -21,7 +24,7 @@ neither train nor test, as in nerfstudio; if there is only ``train_filenames``, 
 Source: nerfstudio, data/dataparsers/nerfstudio_dataparser.py; instant-ngp, src/nerf_loader.cu.
 """
 
-from collections.abc import Iterable
+from functools import partial
 from pathlib import PurePosixPath
 from reprlib import repr as brief
 from typing import Any, NamedTuple
@@ -32,16 +35,9 @@ from nerfkit.cameras.poses import rigid_transform
 from nerfkit.errors import problem
 from nerfkit.scenes.capture import Capture, Photo
 from nerfkit.scenes.files import Source, require
-from nerfkit.scenes.photo_files import (
-    SMALLER,
-    SUFFIXES,
-    data_folder,
-    missing_note,
-    photos_in,
-    picture_size,
-    relative_name,
-)
+from nerfkit.scenes.photo_files import SMALLER, data_folder, files_like, missing_note, picture_size, relative_name
 from nerfkit.scenes.point_cloud import ply_points
+from nerfkit.scenes.transforms_depth import DepthFile, depth_points, stated_depth
 from nerfkit.scenes.transforms_lens import Keys, read_lens
 from nerfkit.scenes.transforms_notes import key_notes
 
@@ -75,17 +71,21 @@ def read(source: Source) -> Capture:
 
     Raises:
         SceneError: no such file or several, a value that cannot be used, a path that leaves the folder, two poses of
-            one photo, no photo found.
+            one photo, no photo found, a depth file that cannot be used.
     """
     folder = PurePosixPath(data_folder(source, SIGNS, FILE))
     table = _table(source, folder)
-    photos, notes = _photos(table)
+    found, notes = _photos(table)
+    photos = [photo for photo, _ in found]
     split, split_notes = _split(table, [photo.name for photo in photos])
     points, point_notes = _points(table)
-    notes += split_notes + point_notes
+    depths = [_depth(table, frame) for _, frame in found]
+    shown, seen, depth_notes = depth_points(source, photos, depths, table.where)
+    notes += split_notes + point_notes + depth_notes
     return Capture(
         photos,
-        points=points,
+        points=np.concatenate([points, shown]),
+        sightings=seen.after(len(points)),
         split=split,
         up=_up(table),
         notes=notes + key_notes(table.top, [frame.keys for frame in table.frames], table.where),
@@ -107,12 +107,12 @@ def _table(source: Source, folder: PurePosixPath) -> _Table:
         keys = _stated(frame)
         frames.append(_Frame(keys, _path(source, folder, require(keys, "file_path", label), label), label))
     names = [frame.name for frame in frames]
-    files = _files(source, folder, names)
+    files = files_like(source, folder, names)
     sized = all({"w", "h"} <= {*top, *frame.keys} for frame in frames)
     for smaller in SMALLER if sized else ():
         if not files:
             copies = {name: str(folder / smaller / PurePosixPath(name).name) for name in names}
-            found = _files(source, folder, copies.values())
+            found = files_like(source, folder, copies.values())
             files = {name: found[copy] for name, copy in copies.items() if copy in found}
     if not files:
         raise problem(
@@ -138,40 +138,12 @@ def _path(source: Source, folder: PurePosixPath, stated: Any, where: str) -> str
     return name if absolute else str(folder / name)
 
 
-def _files(source: Source, folder: PurePosixPath, names: Iterable[str]) -> dict[str, str]:
-    """{name: file} of the pictures that are there, under that name or one that is alike."""
-    files = {name: name for name in names if source.exists(name)}
-    lacking = [name for name in names if name not in files]
-    if not lacking:
-        return files
-    parents = {str(PurePosixPath(name).parent) for name in lacking}  # links that a walk through the folder leaves out
-    pictures = set(photos_in(source, str(folder), deep=True)).union(*(photos_in(source, place) for place in parents))
-    alike: dict[str, list[str]] = {}
-    for picture in pictures:
-        alike.setdefault(_stem(picture), []).append(picture)
-    taken = set(files)
-    for name in lacking:
-        bare = _stem(name) == name.lower()
-        found = [picture for picture in alike.get(_stem(name), []) if bare or picture not in taken]
-        if f"{name}.png" in found:
-            files[name] = f"{name}.png"
-        elif len(found) == 1:
-            files[name] = found[0]
-    return files
-
-
-def _stem(name: str) -> str:
-    """What alike names share."""
-    lower = name.lower()
-    return next((lower.removesuffix(suffix) for suffix in SUFFIXES if lower.endswith(suffix)), lower)
-
-
-def _photos(table: _Table) -> tuple[list[Photo], list[str]]:
-    """The photos, sorted by name, and lines on missing ones, repeated frames and masks."""
+def _photos(table: _Table) -> tuple[list[tuple[Photo, _Frame]], list[str]]:
+    """The photos and their frames, sorted by name, and lines on missing ones, repeated frames and masks."""
     frames = [frame for frame in table.frames if frame.name in table.files]
     missing = [frame.name for frame in table.frames if frame.name not in table.files]
     named = [_mask(table, frame) for frame in frames]
-    masks = _files(table.source, table.folder, [mask for mask in named if mask is not None])
+    masks = files_like(table.source, table.folder, [mask for mask in named if mask is not None])
     first: dict[str, tuple[Photo, _Frame]] = {}
     repeats = []
     for frame, mask in zip(frames, named, strict=True):
@@ -189,13 +161,18 @@ def _photos(table: _Table) -> tuple[list[Photo], list[str]]:
     notes = missing_note(missing, len(table.frames), table.where)
     if repeats:
         notes.append(f"{table.where}: {len(repeats)} frames repeat an earlier one, the first that of {repeats[0]}")
-    return [first[name][0] for name in sorted(first)], notes + _mask_notes(named, masks, table.where)
+    return [first[name] for name in sorted(first)], notes + _mask_notes(named, masks, table.where)
 
 
 def _mask(table: _Table, frame: _Frame) -> str | None:
     """The mask that a frame names."""
     stated = frame.keys.get("mask_path")
     return None if stated is None else _path(table.source, table.folder, stated, f"{frame.where}, mask_path")
+
+
+def _depth(table: _Table, frame: _Frame) -> DepthFile | None:
+    """The depth file that a frame names."""
+    return stated_depth(table.top, frame.keys, partial(_path, table.source, table.folder), frame.where)
 
 
 def _photo(table: _Table, frame: _Frame, mask: str | None) -> Photo:
@@ -240,7 +217,7 @@ def _split(table: _Table, photos: list[str]) -> tuple[tuple[list[int], list[int]
         if not isinstance(listed, list):
             raise problem(table.where, f"{key} is {brief(listed)}", "a list of file names", "Export it again.")
         names = [_path(table.source, table.folder, name, f"{table.where}, {key}") for name in listed]
-        files = _files(table.source, table.folder, names) | table.files
+        files = files_like(table.source, table.folder, names) | table.files
         lists[key] = {files[name] for name in names if name in files} & {*photos}
         stated = {frame.name for frame in table.frames}
         unknown += [name for name in names if name not in stated and files.get(name) not in lists[key]]

@@ -5,22 +5,24 @@ from typing import Any
 import numpy as np
 
 from nerfkit.cameras.poses import TOLERANCE
+from nerfkit.scenes.transforms_depth import reads_depth_path
 from nerfkit.scenes.transforms_lens import KEYS, Keys
 
 USED = KEYS | {
     *("file_path", "transform_matrix", "mask_path", "ply_file_path", "up"),
+    *("depth_file_path", "depth_unit_scale_factor", "integer_depth_scale", "enable_depth_loading"),
     *("train_filenames", "val_filenames", "test_filenames", "applied_transform", "applied_scale"),
 }
 
 # What only steers another program's training or display, or names things: nothing of it changes photos or cameras.
 HARMLESS = {
     *("aabb_scale", "scale", "offset", "orientation_override", "sharpness", "importance_sampling", "version"),
-    *("enable_ray_loading", "enable_depth_loading", "colmap_im_id", "colmap_image_id", "rotation"),
+    *("enable_ray_loading", "colmap_im_id", "colmap_image_id", "rotation"),
 }
 
 # What is not used -> the keys that state it.
 KINDS = {
-    "depth": ("depth_file_path", "depth_path", "integer_depth_scale"),
+    "depth without integer_depth_scale": ("depth_path",),
     "normals": ("normal_file_path",),
     "crop boxes": ("aabb", "render_aabb"),
     "a circle to crop to": ("fisheye_crop_radius",),
@@ -39,6 +41,8 @@ def key_notes(top: Keys, frames: list[Keys], where: str) -> list[str]:
         present |= {key: None for key, value in content.items() if not _is_idle(value)}
     if top.get("n_frames") == len(frames):
         present.pop("n_frames", None)
+    if reads_depth_path(top) or not top.get("enable_depth_loading", True):
+        present.pop("depth_path", None)
     notes = []
     for kind, keys in KINDS.items():
         stated = [key for key in keys if key in present]

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 
@@ -107,8 +108,12 @@ def _places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def test_random_damage_raises_nothing_but_scene_errors(tmp_path: Path) -> None:
     write_pictures(tmp_path, [*(f"images/{name}" for name in NAMES), "m.png"])
     frames = [{"file_path": f"images/{name}", "transform_matrix": MATRIX, "mask_path": "m.png"} for name in NAMES]
+    iio.imwrite(tmp_path / "d.png", np.full((30, 40), 3000, np.uint16))
+    frames[0] |= {"depth_file_path": "d.png", "depth_unit_scale_factor": 0.001}
+    frames[1] |= {"depth_path": "d.png"}
     valid = {**LENS, "frames": frames, "k1": 0.1, "distortion_params": [0.1] * 6, "camera_model": "OPENCV_FISHEYE"}
     valid |= {"up": [0, 0, 1], "applied_transform": MATRIX, "train_filenames": ["images/a"], "ply_file_path": "p.ply"}
+    valid |= {"applied_scale": 1, "integer_depth_scale": 0.001, "enable_depth_loading": True}
     deep: list[Any] = []
     for _ in range(200):
         deep = [deep]
@@ -117,7 +122,7 @@ def test_random_damage_raises_nothing_but_scene_errors(tmp_path: Path) -> None:
     places = _places(valid)[1:]
     generator = random.Random(0)
     outcomes = []
-    for _ in range(150):
+    for _ in range(200):
         content = copy.deepcopy(valid)
         *path, last = generator.choice(places)
         inner: Any = content
