@@ -179,13 +179,12 @@ def _first_octave(database: Path, images: Path, shots: Sequence[Shot], extractio
     trial = database.with_name("probe.db")
     trial.unlink(missing_ok=True)
     extraction.sift.first_octave = 0
-    names = [shots[k].name for k in chosen]
-    token = colmap.CancellationToken()
-    watched(
-        lambda: colmap.extract_features(trial, images, names, extraction_options=extraction, cancellation_token=token),
-        "texture",
-        cancel=token.cancel,
-    )
+
+    def one(names: list[str], token: Any) -> None:
+        colmap.extract_features(trial, images, names, extraction_options=extraction, cancellation_token=token)
+
+    portions = [[shots[k].name for k in some] for some in _portions(chosen, os.cpu_count() or 1)]
+    _in_portions(one, portions, [len(names) for names in portions], len(chosen), "texture")
     with colmap.Database.open(trial) as opened:
         counts = sorted(opened.num_keypoints_for_image(image.image_id) for image in opened.read_all_images())
     enough = counts and counts[len(counts) // 2] >= extraction.sift.max_num_features / 2

@@ -131,7 +131,7 @@ def _run(
         why = doctor.nothing_placed(facts)
         raise problem(str(origin), f"none of the {len(shots)} photos can be placed", "photos that overlap", f"{why}.")
     with step("principal point"):
-        model, center = mapping.free_centers(models[0])
+        model, center = mapping.free_centers(models[0], seconds["poses"])
     if center is not None:
         notes.append(center_sentence(center))
         log(notes[-1])

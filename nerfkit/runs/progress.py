@@ -47,7 +47,7 @@ class Progress:
         """``share`` (0 to 1) is done, ``before`` of which was done when the work began; ``text`` says more."""
         now = time.monotonic()
         gone = share - before
-        left = f"{_clock((now - self.start) * (1 - share) / gone)} left" if gone > 0 else ""
+        left = f"{clock((now - self.start) * (1 - share) / gone)} left" if gone > 0 else ""
         shown = "  ".join(part for part in (text, left) if part)
         if self.bar is not None:
             self.bar.set_description_str(shown, refresh=False)
@@ -67,7 +67,8 @@ def track(
             yield item
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Minutes and seconds, such as 0:07, with hours from one hour on."""
     seconds = min(round(seconds), 359999)
     hours, minutes = divmod(seconds // 60, 60)
     return f"{hours}:{minutes:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{seconds % 60:02d}"

@@ -3,11 +3,13 @@
 import json
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from nerfkit.__main__ import main
+from nerfkit.prepare import steps
 from nerfkit.prepare.features import OVERLAP, pairs_of
 from nerfkit.prepare.folder import RESULT, Work, fingerprint_of, finished
 from nerfkit.prepare.options import PrepareOptions
@@ -83,6 +85,19 @@ def test_watched_passes_results_and_errors_on() -> None:
     assert watched(lambda: 4, "thing", lambda: 0.5) == 4
     with pytest.raises(ValueError, match="wrong"):
         watched(lambda: int("wrong"), "thing")
+
+
+def test_what_a_call_is_likely_to_take_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    """Where there is no terminal: at the start, unless it is short, and in the lines that follow."""
+    watched(lambda: 3, "thing", likely=(1.0, 9.0))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(steps, "SECONDS_BETWEEN_LINES", 0.0)
+    watched(lambda: time.sleep(0.1), "thing", likely=(3.0, 70.0))
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert first == "thing: begins; likely to take 0:03 to 1:10, how far it is cannot be seen"
+    assert second == "thing: 0:00 of likely 0:03 to 1:10"
+    watched(lambda: time.sleep(0.1), "thing")
+    assert capsys.readouterr().err.splitlines()[0] == "thing: 0:00"
 
 
 def test_an_interrupt_asks_the_call_to_stop() -> None:

@@ -45,3 +45,5 @@ def test_global_mapping_is_the_second_try(
     found = mapping.map_photos(tmp_path / "database.db", tmp_path, tmp_path, 10, PrepareOptions())
     assert [model.placed for model in found] == kept
     assert bool(calls) == tried
+    for *_, (least, most) in calls:
+        assert 0 <= least <= most
