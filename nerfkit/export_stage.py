@@ -1,19 +1,22 @@
 """The export stage of a run: the mesh and the cameras as files for other programs."""
 
+from pathlib import Path
+
 from nerfkit.config import ExportOptions
 from nerfkit.errors import CheckpointError
 from nerfkit.fit.extract import ExtractOptions, finished
 from nerfkit.fit.specular import Specular
-from nerfkit.mesh.files.io import FORMATS, described, load_mesh, save_mesh
+from nerfkit.mesh.files.io import FORMATS, described, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.topology import is_watertight
-from nerfkit.results import SPECULAR, coarse_file, exported, exported_units, load_coarse
+from nerfkit.results import SPECULAR, coarse_file, exported_units, finished_file, load_coarse, load_finished
 from nerfkit.runs.files import replacing_folder
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 from nerfkit.scenes.writers import WRITERS
+from nerfkit.view.show import REFINED
 
-EXPORTS = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply", "mesh.stl", SPECULAR)
+EXPORTS = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply", "mesh.stl")
 """What an export of every format leaves in a run's folder ``mesh``."""
 
 
@@ -28,7 +31,8 @@ def export(
     """Writes the mesh, where one is asked for and there, and the cameras that are asked for.
 
     Args:
-        new: made by this run's stages, in normalized units; None: the run's exported mesh, else its coarse one.
+        new: made by this run's stages, in normalized units; None: the run's refined mesh, else what was exported
+            before, else its coarse one.
         specular: the highlights of ``new``.
         extract: whether the run's coarse mesh, where that is written, stays closed; None: it does.
 
@@ -49,7 +53,7 @@ def has_mesh(options: ExportOptions, record: Run) -> bool:
     Raises:
         CheckpointError: it has made none, and no cameras are asked for either.
     """
-    if not options.formats or exported(record) is not None:
+    if not options.formats or finished_file(record) is not None:
         return bool(options.formats)
     try:
         coarse_file(record)
@@ -77,22 +81,24 @@ def export_mesh(
     units, before = scene.normalization.enlarged(scale), exported_units(record, scene)
     folder = record.folder / "mesh"
     if mesh is None:
-        path = exported(record)
+        path = _finished_with_colors(record)
         if path is not None:
-            mesh = load_mesh(path).transformed(before.apply)
+            mesh, specular = load_finished(path, record, scene)
         else:
-            mesh = load_coarse(record, scene)
+            path, mesh = coarse_file(record), load_coarse(record, scene)
             mesh = mesh if extract is None else finished(mesh, scene, extract)
+        if mesh.texture is None and {"glb", "obj"} & set(formats):
+            record.log(
+                f"note: no texture is written: {path}, which has none, is what there is of the mesh; "
+                f"resume={record.folder} stages=[refine,export] makes one"
+            )
         if units != before:  # the files of one mesh have one scale
             there = [end for end in FORMATS if (folder / f"mesh.{end}").exists()]
             formats = tuple(dict.fromkeys([*formats, *there]))
     roughness = None
-    if specular is not None and {"glb", "obj"} & set(formats):
+    if specular is not None and "glb" in formats:
         roughness = specular.roughness()
     written = save_mesh(mesh.transformed(units.invert), folder / "mesh", formats, roughness, scene.up)
-    if specular is not None and roughness is not None:
-        written.append(folder / SPECULAR)
-        specular.save(written[-1])
     record.update_metrics({"export": {"scale": scale, "meters_per_unit": scene.meters}})
     for path in written:
         record.log(f"wrote {described(path)}")
@@ -100,10 +106,23 @@ def export_mesh(
         asked = f"resume={record.folder} stages=[refine,export] extract.closed=true"
         record.log(f"note: the mesh is open where it is cut off; with a floor there, to print it: {asked}")
     if new is not None:  # files of the mesh before would pass for it
-        for path in {folder / name for name in EXPORTS} - set(written):
+        others = {folder / name for name in EXPORTS} - set(written)
+        for path in others if (folder / REFINED).exists() else {*others, folder / SPECULAR}:
             if path.exists():
                 path.unlink()
                 record.log(f"removed {path}, an earlier mesh")
+
+
+def _finished_with_colors(record: Run) -> Path | None:
+    """The file of the run's finished mesh; None for the coarse one, also where that was only written without colors."""
+    path = finished_file(record)
+    if path is None or path.suffix != ".stl" or record.metrics().get("mesh"):
+        return path
+    try:
+        coarse_file(record)
+    except CheckpointError:
+        return path
+    return None
 
 
 def export_cameras(options: ExportOptions, scene: Scene, record: Run) -> None:

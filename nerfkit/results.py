@@ -11,13 +11,13 @@ from nerfkit.errors import CheckpointError
 from nerfkit.fit.build import model_of
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.specular import Specular, SpecularSource
-from nerfkit.mesh.files.io import FORMATS, load_mesh
+from nerfkit.mesh.files.io import FORMATS, load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster.shade import MeshSource
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene, Similarity
-from nerfkit.view.show import Source
+from nerfkit.view.show import REFINED, Source
 from nerfkit.volume.model import FieldSource
 
 SPECULAR = "specular.npz"
@@ -62,10 +62,37 @@ def load_coarse(record: Run, scene: Scene) -> Mesh:
     return load_mesh(coarse_file(record)).transformed(scene.normalization.apply)
 
 
-def exported(record: Run) -> Path | None:
-    """The run's exported mesh, in the format that holds most of it; None where there is none."""
+def keep_refined(mesh: Mesh, specular: Specular | None, record: Run, scene: Scene) -> None:
+    """Leaves a refined mesh whole, whatever formats are exported: ``mesh/refined.glb``, and ``specular.npz`` beside it.
+
+    Args:
+        mesh: in normalized units; the file is in the scene's own.
+        specular: its highlights, where it has some.
+    """
     folder = record.folder / "mesh"
-    return next((p for p in (folder / f"mesh.{end}" for end in FORMATS) if p.exists()), None)
+    (folder / SPECULAR).unlink(missing_ok=True)  # it would be taken for this mesh's
+    save_mesh(mesh.transformed(scene.normalization.invert), folder / Path(REFINED).stem, ("glb",), up=scene.up)
+    if specular is not None:
+        specular.save(folder / SPECULAR)
+
+
+def drop_refined(record: Run) -> None:
+    """Removes what ``keep_refined`` left, for the run has another coarse mesh; exported files stay as they are."""
+    (record.folder / "mesh" / REFINED).unlink(missing_ok=True)
+
+
+def finished_file(record: Run) -> Path | None:
+    """The file that holds most of the run's finished mesh: refined, else exported; None where there is none."""
+    folder = record.folder / "mesh"
+    names = [REFINED, *(f"mesh.{end}" for end in FORMATS)]
+    return next((path for path in (folder / name for name in names) if path.exists()), None)
+
+
+def load_finished(path: Path, record: Run, scene: Scene) -> tuple[Mesh, Specular | None]:
+    """The mesh of ``finished_file`` in normalized units, and its highlights where it has some and a texture."""
+    units = scene.normalization if path.name == REFINED else exported_units(record, scene)
+    mesh, highlights = load_mesh(path).transformed(units.apply), path.with_name(SPECULAR)
+    return mesh, Specular.load(highlights) if mesh.texture is not None and highlights.exists() else None
 
 
 def exported_units(record: Run, scene: Scene) -> Similarity:
@@ -84,13 +111,12 @@ def source_of(
 
 
 def mesh_source(record: Run, scene: Scene, device: torch.device) -> tuple[Source, str]:
-    """The exported mesh, back in normalized units, with its highlights where it has some, and when it was written."""
-    path = exported(record)
+    """The finished mesh, in normalized units, with its highlights where it has some, and when it was written."""
+    path = finished_file(record)
     assert path is not None  # ``pick_source`` has seen it
-    mesh = load_mesh(path).transformed(exported_units(record, scene).apply).to(device)
+    mesh, specular = load_finished(path, record, scene)
     identity = f"{path.name} {path.stat().st_mtime_ns}"
-    highlights = path.with_name(SPECULAR)
-    if highlights.exists() and mesh.texture is not None:
-        identity += f" {highlights.stat().st_mtime_ns}"
-        return SpecularSource(mesh, Specular.load(highlights).to(device), scene.background), identity
-    return MeshSource(mesh, scene.background), identity
+    if specular is not None:
+        identity += f" {path.with_name(SPECULAR).stat().st_mtime_ns}"
+        return SpecularSource(mesh.to(device), specular.to(device), scene.background), identity
+    return MeshSource(mesh.to(device), scene.background), identity

@@ -20,7 +20,7 @@ from nerfkit.mesh.files.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import refine_stage
 from nerfkit.prepare.residuals import MARKDOWN as CAPTURE, write_capture
-from nerfkit.results import coarse_file, load_coarse, load_fit, new_fit, source_of
+from nerfkit.results import coarse_file, drop_refined, keep_refined, load_coarse, load_fit, new_fit, source_of
 from nerfkit.runs.folder import Run, has_checkpoint
 from nerfkit.scenes.record import record as record_scene, recorded
 from nerfkit.scenes.scene import Scene
@@ -150,6 +150,7 @@ class Stages:
         fit = self._have_fit()
         self.coarse = coarse_mesh(fit.average, self.scene, self.config.extract)
         own = self.coarse.transformed(self.scene.normalization.invert)
+        drop_refined(self.record)
         save_mesh(own, self.record.folder / "mesh" / "coarse", ("ply",))
         self.record.log(f"coarse mesh: {len(self.coarse.vertices)} vertices, {len(self.coarse.faces)} faces")
 
@@ -158,6 +159,7 @@ class Stages:
             self.coarse = load_coarse(self.record, self.scene)
         fit = self._have_fit()
         self.refined, self.specular = refine_stage(self.coarse, fit.average, self.config, self.scene, self.record)
+        keep_refined(self.refined, self.specular, self.record, self.scene)
 
     def _export(self) -> None:
         o, new = self.config, self.refined

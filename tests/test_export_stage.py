@@ -12,12 +12,13 @@ from nerfkit.config import ExportOptions
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.export_stage import export
 from nerfkit.fit.extract import ExtractOptions
+from nerfkit.fit.specular import Specular, SpecularSource
 from nerfkit.mesh.files.io import FORMATS, load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.mesh.topology import is_watertight
 from nerfkit.pipeline import run
-from nerfkit.results import exported, source_of
+from nerfkit.results import SPECULAR, drop_refined, finished_file, keep_refined, load_finished, source_of
 from nerfkit.runs.folder import Run
 from nerfkit.scenes import Scene, open_scene
 from nerfkit.scenes.scene import Similarity
@@ -137,13 +138,82 @@ def test_a_coarse_mesh_is_opened_when_it_is_written(scene: Scene, record: Run) -
 
 def test_a_run_with_an_stl_alone_goes_on_from_it(scene: Scene, record: Run) -> None:
     export(BALL, None, ExportOptions(formats=["stl"], scale=10.0), scene, record)
-    assert exported(record) == record.folder / "mesh" / "mesh.stl"
+    assert finished_file(record) == record.folder / "mesh" / "mesh.stl"
     shown, _ = source_of("mesh", record, scene, lambda: pytest.fail("no field is asked for"), CPU)
     assert (shown.mesh.vertices[shown.mesh.faces] - BALL.vertices[BALL.faces]).abs().max() < 1e-5
     export(None, None, ExportOptions(formats=["ply"]), scene, record)
     for end in ("ply", "stl"):
         mesh = load_mesh(record.folder / "mesh" / f"mesh.{end}")
         assert mesh.vertices[mesh.faces].amax().item() == pytest.approx(1.6, rel=0.05)
+
+
+def highlights(mesh: Mesh) -> Specular:
+    """One lamp above, stronger to one side of the texture."""
+    assert mesh.texture is not None
+    strength = torch.linspace(0, 1, 64).view(8, 8)
+    return Specular(mesh.texture, strength, torch.eye(3)[1:2], torch.tensor([20.0]), torch.ones(1, 3))
+
+
+def painted() -> Mesh:
+    """The ball with a texture that holds every 8-bit red."""
+    texture = torch.arange(256).view(16, 16, 1) * torch.tensor([1.0, 0.5, 0.25])
+    return replace(icosphere(1, 0.8), texture=texture.round() / 255)
+
+
+@pytest.mark.parametrize("formats", [["stl"], ["ply"], None])
+@pytest.mark.parametrize("shiny", [False, True])
+def test_texture_and_highlights_are_there_for_a_later_export(
+    scene: Scene, record: Run, formats: list[str] | None, shiny: bool
+) -> None:
+    """Whatever was written before, at any scale, and twice."""
+    ball = painted()
+    specular = highlights(ball) if shiny else None
+    there, cameras = replace(scene, meters=LENGTH, up=(0.0, 0.0, 1.0)), [] if formats else ["colmap"]
+    keep_refined(ball, specular, record, there)
+    export(ball, specular, ExportOptions(formats=formats, cameras=cameras), there, record)
+    shown, _ = source_of("mesh", record, there, lambda: pytest.fail("no field is asked for"), CPU)
+    assert isinstance(shown, SpecularSource) == shiny
+    for scale in (1.0, 10.0):
+        export(None, None, ExportOptions(formats=["glb", "obj"], scale=scale), there, record)
+        for end in ("glb", "obj"):
+            mesh = load_mesh(record.folder / "mesh" / f"mesh.{end}")
+            assert mesh.texture is not None and mesh.corner_uvs is not None
+            torch.testing.assert_close(mesh.texture, ball.texture, rtol=0, atol=1e-6)
+            expected = UNITS.invert(ball.positions) * LENGTH * scale
+            torch.testing.assert_close(mesh.positions[mesh.faces], expected[ball.faces], rtol=1e-5, atol=1e-5)
+        assert (b"metallicRoughnessTexture" in (record.folder / "mesh" / "mesh.glb").read_bytes()) == shiny
+    mesh, found = load_finished(record.folder / "mesh" / "refined.glb", record, there)
+    torch.testing.assert_close(mesh.positions[mesh.faces], ball.positions[ball.faces], rtol=1e-5, atol=1e-5)
+    assert (found is not None) == shiny and "no texture is written" not in log(record)
+
+
+def test_what_is_kept_goes_with_its_mesh(scene: Scene, record: Run) -> None:
+    """Highlights of an earlier refinement, and a refined mesh whose coarse one was replaced, are taken for nothing."""
+    ball, folder = painted(), record.folder / "mesh"
+    keep_refined(ball, highlights(ball), record, scene)
+    keep_refined(ball, None, record, scene)
+    assert not (folder / SPECULAR).exists()
+    keep_refined(ball, highlights(ball), record, scene)
+    drop_refined(record)
+    export(BALL, None, ExportOptions(formats=["glb"]), scene, record)
+    assert {path.name for path in folder.iterdir()} == {"mesh.glb"}
+
+
+@pytest.mark.parametrize("before", ["stl", "ply", "coarse"])
+def test_a_texture_that_is_not_there_is_said(scene: Scene, record: Run, before: str) -> None:
+    """Of runs of earlier versions, and where the mesh was never refined."""
+    if before == "coarse":
+        colored = replace(BALL, colors=(BALL.vertices + 1) / 2)
+        save_mesh(colored.transformed(UNITS.invert), record.folder / "mesh" / "coarse", ("ply",))
+    else:
+        export(painted(), None, ExportOptions(formats=[before]), scene, record)
+    export(None, None, ExportOptions(formats=["stl"]), scene, record)
+    assert "no texture is written" not in log(record)
+    export(None, None, ExportOptions(formats=["glb"]), scene, record)
+    name = "coarse.ply" if before == "coarse" else f"mesh.{before}"
+    assert (load_mesh(record.folder / "mesh" / "mesh.glb").colors is None) == (before == "stl")
+    assert f"no texture is written: {record.folder / 'mesh' / name}, which has none" in log(record)
+    assert f"resume={record.folder} stages=[refine,export] makes one" in log(record)
 
 
 @pytest.mark.parametrize("formats", [["glb"], None])

@@ -51,8 +51,10 @@ def run_folder(views: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_run_leaves_what_the_contract_promises(run_folder: Path) -> None:
-    for name in ("config.yaml", "overrides.yaml", "log.txt", "mesh/coarse.ply", "mesh/mesh.mtl", "mesh/mesh.png"):
+    for name in ("config.yaml", "overrides.yaml", "log.txt"):
         assert (run_folder / name).is_file(), name
+    for name in ("coarse.ply", "refined.glb", "mesh.mtl", "mesh.png"):
+        assert (run_folder / "mesh" / name).is_file(), name
     assert find(run_folder.parent / "latest") == run_folder.resolve()
     assert len(list(run_folder.glob("events.out.tfevents.*"))) == 1
     metrics = json.loads((run_folder / "metrics.json").read_text())
@@ -81,7 +83,7 @@ def test_few_steps_in_the_given_seconds_are_noted(
 @pytest.mark.slow
 def test_meshes_are_in_the_scene_s_own_units(run_folder: Path) -> None:
     sphere = Sphere()
-    for name in ("mesh.glb", "mesh.obj", "mesh.ply", "coarse.ply"):
+    for name in ("mesh.glb", "mesh.obj", "mesh.ply", "coarse.ply", "refined.glb"):
         mesh = trimesh.load(run_folder / "mesh" / name, force="mesh")
         assert mesh.bounds.mean(0) == pytest.approx(sphere.center, abs=0.1 * sphere.radius), name
         assert mesh.extents / 2 == pytest.approx([sphere.radius] * 3, rel=0.15), name
@@ -173,6 +175,7 @@ def test_later_stages_alone(run_folder: Path) -> None:
     words = [f"resume={run_folder}", "stages=[extract,export]", "export.formats=[ply]", "extract.faces=300"]
     pipeline.run(resume.resumed(run_folder, words))
     assert len(trimesh.load(run_folder / "mesh" / "mesh.ply", force="mesh").faces) <= 300
+    assert not (run_folder / "mesh" / "refined.glb").exists()  # of another coarse mesh
 
 
 def exported(folder: Path) -> set[str]:

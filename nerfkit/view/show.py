@@ -22,6 +22,7 @@ from nerfkit.view.options import TRANSPARENT, VideoOptions
 from nerfkit.view.paths import PATHS, all_around
 from nerfkit.view.video import write_video
 
+REFINED = "refined.glb"  # in a run's folder ``mesh``: what its refine stage has left
 UNNAMED = ("source", "path", "channels", "format")
 """Options that a video's name holds in a way of its own; of the others it holds those that are not the default."""
 
@@ -158,7 +159,7 @@ def pick_source(folder: Path, wanted: str) -> str:
         CheckpointError: the run does not have it.
     """
     there = [end for end in FORMATS if (folder / "mesh" / f"mesh.{end}").exists()]
-    has_mesh, colored = bool(there), there != ["stl"]
+    has_mesh, colored = bool(there), there != ["stl"] or (folder / "mesh" / REFINED).exists()
     has_field = any((folder / "checkpoints").glob("step_*.pt"))
     if wanted == "mesh" and not has_mesh:
         raise CheckpointError(

@@ -162,5 +162,8 @@ def test_auto_takes_the_mesh_where_there_is_one(tmp_path: Path) -> None:
     (tmp_path / "mesh").mkdir()
     (tmp_path / "mesh" / "mesh.stl").touch()
     assert [pick_source(tmp_path, wanted) for wanted in ("auto", "mesh")] == ["field", "mesh"]  # it has no colors
+    (tmp_path / "mesh" / "refined.glb").touch()
+    assert pick_source(tmp_path, "auto") == "mesh"  # the same mesh, with a texture
+    (tmp_path / "mesh" / "refined.glb").unlink()
     (tmp_path / "mesh" / "mesh.glb").touch()
     assert pick_source(tmp_path, "auto") == pick_source(tmp_path, "mesh") == "mesh"
