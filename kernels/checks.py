@@ -54,6 +54,18 @@ def _text(shape: Sequence[int | str]) -> str:
     return f"({','.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
+def refuse_again(operation: str, inputs: bool) -> None:
+    """Raise ``RuntimeError`` in a backward that is to be differentiated again, where ``inputs`` have gradients.
+
+    Autograd would notice only a second derivative through what comes in, and leave out those through the inputs.
+    """
+    if inputs and torch.is_grad_enabled():
+        raise RuntimeError(
+            f"gradients of the {operation} by positions or directions are not differentiable again "
+            "(create_graph=True); nerfkit.kernels.use('reference') has second derivatives"
+        )
+
+
 def trust(numbers: Tensor, *below: int) -> None:
     """Notes that ``numbers`` are what an operation expects, below these bounds, so that no look at them need wait."""
     if numbers.is_cuda:

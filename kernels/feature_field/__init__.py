@@ -12,7 +12,7 @@ row each; the nodes of a finer one share rows,
     row = (x xor 2654435761 y xor 805459861 z) mod 2^log2_table.
 
 A position outside of the box has the features of the nearest one inside. sh are the 16 real spherical harmonics of the
-degrees 0 to 3.
+degrees 0 to 3; where W_v has 32 columns, those of two directions, such as that of the view and its mirror image.
 
 Gradients: dL/df goes to the 8 nodes of each level with the weights that made f, and to the position by the cell's
 differences, N_l / 2 sum over edges along the axis of (v_1 - v_0), v = dL/df . feature of the node, interpolated by the
@@ -30,13 +30,14 @@ from ..backend import backend_for, implementation
 from ..checks import FLOATS, expect, expect_offsets
 from ..composite import Rendered, composite_unchecked, counts_length
 from ..march import Samples, expect_samples
-from .spec import HARMONICS, FeatureSpec, FeatureWeights
+from .spec import HARMONICS, MOST_WIDTH, FeatureSpec, FeatureWeights
 
 __all__ = [
     "HARMONICS",
     "MOST_CELLS",
     "MOST_LEVELS",
     "MOST_ROWS",
+    "MOST_WIDTH",
     "FeatureSpec",
     "FeatureWeights",
     "feature_density",
@@ -49,7 +50,7 @@ MOST_ROWS = 24  # log2: places in a level are numbers of 32 bits
 
 
 @functools.lru_cache(maxsize=16)
-def _expected(spec: FeatureSpec, width: int) -> list[tuple[str, tuple[int, ...]]]:
+def _expected(spec: FeatureSpec, width: int, directions: int) -> list[tuple[str, tuple[int, ...]]]:
     """Name and shape of each of ``FeatureWeights.flat``; ``ValueError`` where the spec names what there is not."""
     bounds = {"levels": (1, MOST_LEVELS), "log2_table": (1, MOST_ROWS), "coarsest": (1, MOST_CELLS)}
     for name, (least, most) in (bounds | {"finest": (spec.coarsest, MOST_CELLS)}).items():
@@ -67,17 +68,20 @@ def _expected(spec: FeatureSpec, width: int) -> list[tuple[str, tuple[int, ...]]
         "density[1]": (1,),
         "feature[0]": (width, width),
         "feature[1]": (width,),
-        "direction": (width, HARMONICS),
+        "direction": (width, HARMONICS * directions),
         "color[0]": (3, width),
         "color[1]": (3,),
     }
     return [(f"weights.{name}", shape) for name, shape in shapes.items()]
 
 
-def _check(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> None:
+def _check(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> int:
+    """How many directions a ray has."""
     expect("x", x, ("S", 3), dtype=FLOATS)
-    for (name, shape), tensor in zip(_expected(spec, len(weights.hidden[1])), weights.flat(), strict=True):
+    count = 2 if weights.direction.shape[-1] == 2 * HARMONICS else 1
+    for (name, shape), tensor in zip(_expected(spec, len(weights.hidden[1]), count), weights.flat(), strict=True):
         expect(name, tensor, shape, like=x)
+    return count
 
 
 def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Tensor:
@@ -101,7 +105,7 @@ def feature_field(
     Args:
         x: (S,3) positions, sorted by ray.
         offsets: (R+1,) int64 from 0 to S, ray r owns samples offsets[r] to offsets[r+1] - 1.
-        directions: (R,3) unit directions.
+        directions: (R,3) unit directions, or (R,6), two a ray.
         weights, spec: the field.
 
     Returns:
@@ -111,8 +115,7 @@ def feature_field(
     Raises:
         ValueError: shapes or dtypes that do not fit together, or sizes that there are not.
     """
-    _check(x, weights, spec)
-    expect("directions", directions, ("R", 3), like=x)
+    expect("directions", directions, ("R", 3 * _check(x, weights, spec)), like=x)
     expect_offsets(offsets, len(directions), len(x), x)
     with implementation(__name__, x, float32="x") as kernels:
         return kernels.packed_field(x, offsets, directions, weights, spec)
@@ -133,7 +136,7 @@ def feature_render(
     Args:
         x: (S,3) positions of the samples, as ``march.positions`` gives them.
         samples: where they lie on their R rays.
-        directions: (R,3) unit directions.
+        directions: (R,3) unit directions, or (R,6), two a ray.
         weights, spec: the field.
         opacity, early_stop: as ``composite`` takes them.
 
@@ -143,8 +146,7 @@ def feature_render(
     Raises:
         ValueError: shapes or dtypes that do not fit together, or sizes that there are not.
     """
-    _check(x, weights, spec)
-    expect("directions", directions, ("R", 3), like=x)
+    expect("directions", directions, ("R", 3 * _check(x, weights, spec)), like=x)
     expect_samples(samples, len(directions), len(x), x)
     by_length, stop = counts_length(opacity), float(early_stop)
     with implementation(__name__, x, float32="x") as kernels:

@@ -13,14 +13,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from ..checks import refuse_again
 from ..jit import jit
 from ..products import LANES, total
 from .encoding import COUNT, FIRST, encode_backward, levels_of, scatter_level
 from .groups import backward_group, composite_group, composite_group_backward, forward_group
 from .harmonics import harmonics
 from .layout import COORDINATES, GROUP, TILE, groups_of, pack, padded, places_of, unpack
+from .rays import OfRays
 from .spec import FeatureSpec, FeatureWeights
-from .tiles import of_rays, of_rays_backward
 
 PARTS = 32  # of the groups at most, each with sums of its own
 LEAST = 4  # groups of a part
@@ -202,12 +203,7 @@ class _FeatureField(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *incoming):
-        # Autograd would only notice a second derivative through ``incoming``, and leave out those through the inputs.
-        if ctx.call.inputs and torch.is_grad_enabled():
-            raise RuntimeError(
-                "gradients of the feature field by positions or directions are not differentiable again "
-                "(create_graph=True); nerfkit.kernels.use('reference') has second derivatives"
-            )
+        refuse_again("feature field", ctx.call.inputs)
         return _FeatureField._backward(ctx, *incoming)
 
     @staticmethod
@@ -219,30 +215,10 @@ class _FeatureField(torch.autograd.Function):
         return None, dx, du if to_u else None, *layers
 
 
-class _OfRays(torch.autograd.Function):
-    """u = W_v sh(d) + b_c (R, w) from sh (R,16), W_v and b_c; sums in the order of the rays, whatever the threads."""
-
-    @staticmethod
-    def forward(ctx, sh, matrix, bias):
-        u = torch.empty(len(sh), len(bias))
-        transposed = matrix.detach().t().contiguous()
-        of_rays(sh.detach().contiguous().numpy(), transposed.numpy(), bias.detach().numpy(), u.numpy())
-        ctx.save_for_backward(sh, matrix)
-        return u
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, du):
-        sh, matrix = ctx.saved_tensors
-        transposed, bias = torch.zeros(matrix.shape[::-1]), torch.zeros(len(matrix))
-        of_rays_backward(sh.contiguous().numpy(), du.contiguous().numpy(), transposed.numpy(), bias.numpy())
-        return du @ matrix if ctx.needs_input_grad[0] else None, transposed.t().contiguous(), bias
-
-
 def _evaluate(x, offsets, directions, weights, spec, color, interval=None):
     u = x.detach()[:0]
     if color:
-        u = _OfRays.apply(harmonics(directions), weights.direction, weights.feature[1])
+        u = OfRays.apply(harmonics(directions), weights.direction, weights.feature[1])
     layers = (weights.table, *weights.hidden, *weights.density, weights.feature[0], *weights.color)
     call = _Call(x, offsets, u, weights, spec, color, x.requires_grad or directions.requires_grad, interval)
     call.forward(keep=torch.is_grad_enabled() and any(t.requires_grad for t in (x, u, *layers)))

@@ -45,10 +45,12 @@ def _coefficients(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def harmonics(directions: Tensor) -> Tensor:
-    """The 16 functions (R,16) of unit directions (R,3), degree by degree, order -l to l."""
+    """The 16 functions (R,16 n) of n unit directions a row (R,3 n), degree by degree, order -l to l."""
+    shape = len(directions), HARMONICS * (directions.shape[1] // 3)
+    directions = directions.reshape(-1, 3)
     squares = directions * directions  # (R, 3)
     mixed = directions * directions.roll(-1, 1)  # (R, 3): xy, yz, zx
     every = mixed[:, :1] * directions[:, 2:]  # (R, 1): xyz
     cubes = (squares[:, :, None] * directions[:, None]).flatten(1)  # (R, 9)
     monomials = torch.cat([torch.ones_like(every), directions, squares, mixed, every, cubes], 1)
-    return monomials @ _coefficients(directions.dtype, directions.device)
+    return (monomials @ _coefficients(directions.dtype, directions.device)).view(shape)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+MOST_WIDTH = 128  # of a layer in the Triton kernels
 HARMONICS = 16  # real spherical harmonics of a direction: degrees 0 to 3
 
 
@@ -64,8 +65,8 @@ class FeatureWeights(NamedTuple):
     """Weights of a feature field of width w, matrices as (out, in).
 
     table: (rows,F) the features at the nodes of all levels; hidden: ((w,L F), (w,)); density: ((1,w), (1,)); feature:
-    ((w,w), (w,)) into the color layer; direction: (w,16), the same layer's part for the direction; color:
-    ((3,w), (3,)).
+    ((w,w), (w,)) into the color layer; direction: (w,16), the same layer's part for the direction, or (w,32), for two;
+    color: ((3,w), (3,)).
     """
 
     table: Tensor

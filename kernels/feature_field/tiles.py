@@ -158,28 +158,3 @@ def by_rays(d, width, ray, offsets, first, end, du):
         for j in range(width):
             du[ray, j] += total(d, j * STRIDE + s - first, stop - s)
         s = stop
-
-
-@rowwise
-def of_rays(sh, transposed, bias, u):
-    """u (R, w) = sh (R, 16) transposed (16, w) + bias."""
-    for ray in range(u.shape[0]):
-        row = u[ray]
-        row[:] = bias
-        for k in range(transposed.shape[0]):
-            factor, column = sh[ray, k], transposed[k]
-            for j in range(row.shape[0]):
-                row[j] += factor * column[j]
-
-
-@rowwise
-def of_rays_backward(sh, du, transposed, bias):
-    """Add the gradients by the matrix (16, w) and the bias, ray by ray."""
-    for ray in range(du.shape[0]):
-        row = du[ray]
-        for j in range(row.shape[0]):
-            bias[j] += row[j]
-        for k in range(transposed.shape[0]):
-            factor, column = sh[ray, k], transposed[k]
-            for j in range(row.shape[0]):
-                column[j] += factor * row[j]

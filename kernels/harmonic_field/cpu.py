@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..checks import refuse_again
 from ..jit import jit
 from . import reference
 from .embedding import waves
@@ -144,12 +145,7 @@ class _HarmonicField(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *incoming):
-        # Autograd would only notice a second derivative through ``incoming``, and leave out those through the inputs.
-        if ctx.call.inputs and torch.is_grad_enabled():
-            raise RuntimeError(
-                "gradients of the harmonic field by positions or directions are not differentiable again on a CPU "
-                "(create_graph=True); nerfkit.kernels.use('reference') has second derivatives"
-            )
+        refuse_again("harmonic field", ctx.call.inputs)
         return _HarmonicField._backward(ctx, *incoming)
 
     @staticmethod

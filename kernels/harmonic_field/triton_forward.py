@@ -151,12 +151,12 @@ def _field(
 
 
 @triton.jit
-def _density(raw, EXP_DENSITY: tl.constexpr, BETA: tl.constexpr):
+def density_of(raw, EXP_DENSITY: tl.constexpr, BETA: tl.constexpr):
     return tl.exp(tl.where(raw > 15.0, 15.0, raw)) if EXP_DENSITY else softplus(raw, BETA)
 
 
 @triton.jit
-def _sigmoid(z):
+def sigmoid(z):
     y = tl.exp(-tl.abs(z))
     return tl.where(z < 0, y, 1.0) / (1.0 + y)
 
@@ -183,11 +183,11 @@ def field_kernel(
         rows, W, D, SKIP, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, SOFTPLUS, BETA, COLOR, STORE, PRECISION, M, BN,
     )  # fmt: skip
     if SAVE:
-        tl.store(density_ptr + sample, _density(raw, EXP_DENSITY, BETA), inside)
+        tl.store(density_ptr + sample, density_of(raw, EXP_DENSITY, BETA), inside)
         if COLOR:
-            tl.store(color_ptr + sample * 3, _sigmoid(red), inside)
-            tl.store(color_ptr + sample * 3 + 1, _sigmoid(green), inside)
-            tl.store(color_ptr + sample * 3 + 2, _sigmoid(blue), inside)
+            tl.store(color_ptr + sample * 3, sigmoid(red), inside)
+            tl.store(color_ptr + sample * 3 + 1, sigmoid(green), inside)
+            tl.store(color_ptr + sample * 3 + 2, sigmoid(blue), inside)
 
 
 @triton.jit
@@ -278,8 +278,8 @@ def render_kernel(
                 layers_ptr, sample, rows,
                 W, D, SKIP, OMEGA, OCTAVES, EXACT, CHUNKS, CHUNK, SOFTPLUS, BETA, True, STORE, PRECISION, M, BN,
             )  # fmt: skip
-            density = _density(raw, EXP_DENSITY, BETA)
-            red, green, blue = _sigmoid(red), _sigmoid(green), _sigmoid(blue)
+            density = density_of(raw, EXP_DENSITY, BETA)
+            red, green, blue = sigmoid(red), sigmoid(green), sigmoid(blue)
             near = tl.load(near_ptr + sample, inside, other=0.0)
             far = tl.load(far_ptr + sample, inside, other=0.0)
             length, middle = interval(near, far, BY_LENGTH)

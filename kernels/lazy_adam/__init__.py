@@ -22,7 +22,7 @@ __all__ = ["lazy_adam"]
 @torch.no_grad()
 def lazy_adam(
     parameter: Tensor, gradient: Tensor, mean: Tensor, square: Tensor,
-    step: int, rate: float, betas: tuple[float, float], eps: float,
+    step: int, rate: float, betas: tuple[float, float], eps: float, found: Tensor | None = None,
 ) -> None:  # fmt: skip
     """One step in place; the formula heads this module.
 
@@ -30,6 +30,8 @@ def lazy_adam(
         parameter, gradient, mean, square: p, g, m, v of one shape, contiguous.
         step: t, from 1.
         rate, betas, eps: of Adam.
+        found: (), where it is not 0 nothing is done: as ``found_inf`` of PyTorch's fused optimizers, it is not waited
+            for on a GPU.
 
     Raises:
         ValueError: a shape, a dtype or a layout does not fit, or ``step`` is below 1.
@@ -40,7 +42,9 @@ def lazy_adam(
         expect(name, tensor, parameter.shape, like=parameter)
         if not tensor.is_contiguous():
             raise ValueError(f"{name}: expected it contiguous, got strides {tensor.stride()}")
+    if found is not None:
+        expect("found", found, (), like=parameter)
     if step < 1:
         raise ValueError(f"step: expected at least 1, got {step}")
     with implementation(__name__, parameter, float32="parameter") as kernels:
-        kernels.lazy_adam(parameter, gradient, mean, square, step, rate, *betas, eps)
+        kernels.lazy_adam(parameter, gradient, mean, square, step, rate, *betas, eps, found)

@@ -75,8 +75,10 @@ def _step_rest(p, g, m, v, first, numbers):
     v[first:] = ends[3 * LANES : 3 * LANES + left]
 
 
-def lazy_adam(parameter, gradient, mean, square, step, rate, beta1, beta2, eps):
+def lazy_adam(parameter, gradient, mean, square, step, rate, beta1, beta2, eps, found):
     """See the package for the formula."""
+    if found is not None and found.item() != 0:
+        return
     arrays = (t.detach().view(-1).numpy() for t in (parameter, gradient, mean, square))
     numbers = (1 - beta1, beta2, 1 - beta2, rate / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step), eps)
     _step(*arrays, tuple(map(np.float32, numbers)))

@@ -33,6 +33,12 @@ class ContractedField(Field):
     def parameter_groups(self) -> list[dict[str, Any]]:
         return self.inner.parameter_groups()
 
+    def before_step(self, share: float) -> None:
+        self.inner.before_step(share)
+
+    def penalties(self, step: int) -> dict[str, Tensor]:
+        return self.inner.penalties(step)
+
     def density(self, positions: Tensor) -> Tensor:
         return self.inner.density(contract(positions))
 

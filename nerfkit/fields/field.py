@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nerfkit.kernels.composite import Rendered, composite
 from nerfkit.kernels.march import Samples
-from nerfkit.schema import Options, Registry
+from nerfkit.schema import Options, Registry, option
 
 FIELDS = Registry("field")
 """Name of a field -> its options, whose ``build`` makes it. A new field is one module with ``@FIELDS.register``."""
@@ -23,6 +23,10 @@ class FieldOptions(Options):
     """
 
     trainer: ClassVar[dict[str, Any]] = {}
+
+    surface: str = option(
+        "density", "where it ends: density, its own, or sdf, a signed distance beside it", choices=("density", "sdf")
+    )
 
     def check_device(self, device: torch.device | str) -> None:
         """Checks what ``device`` can compute.
@@ -51,7 +55,13 @@ class Field(nn.Module):
 
     A field has ``density`` and ``forward``. Where it knows a shorter way from positions to pixels than through the
     density and the color of every sample, it has a ``render`` of its own.
+
+    Attributes:
+        directions: unit directions that ``forward`` takes for each ray, one beside the other; 2 are that of the view
+            and the one in which a surface mirrors it (see ``SurfaceField``).
     """
+
+    directions = 1
 
     def density(self, positions: Tensor) -> Tensor:
         """sigma (S,) per unit length at positions (S,3)."""
@@ -60,6 +70,21 @@ class Field(nn.Module):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The trained parameters as an optimizer takes them; ``lazy`` marks tables of which a step touches few rows."""
         return [{"params": list(self.parameters())}]
+
+    def before_step(self, share: float) -> None:
+        """Called before the optimizer's step, ``share`` of the budget being used."""
+
+    def penalties(self, step: int) -> dict[str, Tensor]:
+        """Weighted terms () of the loss that need no rays; the same names in every step."""
+        return {}
+
+    def thinned(self, positions: Tensor, samples: Samples) -> tuple[Tensor, Samples]:
+        """The samples that anything is to be seen of, and their positions; all, unless a field knows cheaply."""
+        return positions, samples
+
+    def density_bounds(self, resolution: int) -> tuple[Tensor, Tensor] | None:
+        """The least and the greatest density (G,G,G) in the cells of a grid over [-1,1]^3; None where not known."""
+        return None
 
     def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Density (S,) and color (S,3) of packed samples.

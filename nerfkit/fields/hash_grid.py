@@ -13,6 +13,7 @@ from nerfkit.kernels.feature_field import (
     MOST_CELLS,
     MOST_LEVELS,
     MOST_ROWS,
+    MOST_WIDTH,
     FeatureSpec,
     FeatureWeights,
     feature_density,
@@ -48,10 +49,9 @@ class HashGridOptions(FieldOptions):
         self.expect("finest", self.finest >= self.coarsest, f"at least field.coarsest={self.coarsest}")
 
     def check_device(self, device: torch.device | str) -> None:
-        """As ``FieldOptions.check_device``: its kernels are made for a CPU."""
-        self.expect(
-            "name", torch.device(device).type == "cpu", "device=cpu, or another field: it has no GPU kernels yet"
-        )
+        """As ``FieldOptions.check_device``: a width that the GPU's kernels are not made for is refused."""
+        if torch.device(device).type != "cpu":
+            self.expect("width", self.width <= MOST_WIDTH, f"{MOST_WIDTH} at most on a GPU, or device=cpu")
 
     def build(self, *, scale: float = 1.0, seed: int = 0, device: torch.device | str = "cpu") -> "HashGridField":
         """As ``FieldOptions.build``."""
@@ -72,7 +72,7 @@ class HashGridField(Field):
     def __init__(self, options: HashGridOptions | None = None, *, scale: float = 1.0, seed: int = 0) -> None:
         super().__init__()
         o = HashGridOptions() if options is None else options
-        self.scale = scale
+        self.scale, self.directions = scale, 2 if o.surface == "sdf" else 1
         self.spec = FeatureSpec(o.levels, o.features, o.log2_table, o.coarsest, o.finest)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -80,7 +80,7 @@ class HashGridField(Field):
             self.hidden = nn.Linear(self.spec.size, o.width)
             self.density_head = nn.Linear(o.width, 1)
             self.feature = nn.Linear(o.width, o.width)
-            self.direction = nn.Linear(HARMONICS, o.width, bias=False)
+            self.direction = nn.Linear(HARMONICS * self.directions, o.width, bias=False)
             self.color = nn.Linear(o.width, 3)
             for layer in (self.hidden, self.feature):
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
@@ -88,7 +88,7 @@ class HashGridField(Field):
         nn.init.constant_(self.density_head.bias, o.density_bias)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The table apart: a step of a CPU reaches few of its rows."""
+        """The table apart: a step reaches few of its rows."""
         layers = [p for name, p in self.named_parameters() if name != "table"]
         return [{"params": layers, "betas": BETAS}, {"params": [self.table], "betas": BETAS, "lazy": True}]
 
@@ -104,7 +104,7 @@ class HashGridField(Field):
         return feature_density(self._scaled(positions), self.weights(), self.spec)
 
     def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Density (S,) and color (S,3) of packed samples: positions (S,3), offsets (R+1,), directions (R,3)."""
+        """Density (S,), color (S,3) of packed samples: positions (S,3), offsets (R+1,), directions (R,3) or (R,6)."""
         return feature_field(self._scaled(positions), offsets, directions, self.weights(), self.spec)
 
     def render(

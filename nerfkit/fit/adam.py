@@ -9,11 +9,11 @@ from nerfkit.kernels.lazy_adam import lazy_adam
 
 
 class LazyAdam(torch.optim.Adam):
-    """``torch.optim.Adam``, but for groups with ``lazy=True`` on a CPU, which take ``lazy_adam``'s steps.
+    """``torch.optim.Adam``, but for groups with ``lazy=True``, which take ``lazy_adam``'s steps.
 
-    A table of a million rows of which a step reaches a tenth would otherwise cost as much as the field. State and
-    checkpoints are those of Adam: ``step``, ``exp_avg``, ``exp_avg_sq``. On a GPU, where a pass over the table is
-    nothing, all groups are dense.
+    On a CPU a table of a million rows of which a step reaches a tenth would otherwise cost as much as the field. State
+    and checkpoints are those of Adam: ``step``, ``exp_avg``, ``exp_avg_sq``. ``step`` of a lazy group lies on the CPU,
+    so that a GPU is not waited for; it counts there what ``found_inf`` has left out.
 
     Raises:
         ValueError: on creation, where a lazy group asks for ``weight_decay``, ``amsgrad`` or ``maximize``.
@@ -35,11 +35,10 @@ class LazyAdam(torch.optim.Adam):
             with torch.enable_grad():
                 loss = closure()
         lazy = [(p, g) for g in self.param_groups if g.get("lazy") for p in g["params"] if p.grad is not None]
-        lazy = [(p, group) for p, group in lazy if p.device.type == "cpu"]
         found = getattr(self, "found_inf", None)
-        if lazy and (found is None or not found.item()):
+        if lazy and (found is None or found.is_cuda or not found.item()):
             for p, group in lazy:
-                self._lazy_step(p, group)
+                self._lazy_step(p, group, found)
         gradients = [p.grad for p, _ in lazy]
         for p, _ in lazy:
             p.grad = None  # hidden from the dense step
@@ -50,12 +49,12 @@ class LazyAdam(torch.optim.Adam):
                 p.grad = gradient
         return loss
 
-    def _lazy_step(self, p: torch.nn.Parameter, group: dict[str, Any]) -> None:
+    def _lazy_step(self, p: torch.nn.Parameter, group: dict[str, Any], found: torch.Tensor | None) -> None:
         state = self.state[p]
         if not state:
             state["step"] = torch.zeros(())
             state["exp_avg"], state["exp_avg_sq"] = (torch.zeros_like(p) for _ in range(2))
-        state["step"] += 1
+        state["step"] = state["step"].cpu() + 1  # a fused Adam's ``load_state_dict`` has moved it
         assert p.grad is not None
         step, rate = int(state["step"].item()), float(group["lr"])
         lazy_adam(
@@ -67,4 +66,5 @@ class LazyAdam(torch.optim.Adam):
             rate,
             group["betas"],
             group["eps"],
+            found,
         )

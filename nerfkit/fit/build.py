@@ -6,6 +6,7 @@ import torch
 
 from nerfkit.fields.contracted import ContractedField
 from nerfkit.fields.harmonic import HarmonicOptions
+from nerfkit.fields.surface import CELLS, SurfaceField
 from nerfkit.scenes import open_scene
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
@@ -28,10 +29,26 @@ def build_model(
     """
     field = HarmonicOptions() if field is None else field
     sampler = OccupancyOptions() if sampler is None else sampler
-    made = field.build(scale=sampler.scale(scene), seed=seed, device=device)
+    check_surface(field, sampler, scene, device)
+    made, around = field.build(scale=sampler.scale(scene), seed=seed, device=device), sampler.build(scene)
+    if field.surface == "sdf":
+        made = SurfaceField(made, around.occupied, min(CELLS, len(around.occupied) // 4 * 4))
     if scene.unbounded and isinstance(sampler, OccupancyOptions):
         made = ContractedField(made)
-    return RadianceModel(made, sampler.build(scene)).to(device)
+    return RadianceModel(made, around).to(device)
+
+
+def check_surface(field: Any, sampler: Any, scene: Scene, device: torch.device | str) -> None:
+    """Whether the field can have the surface that its options ask for.
+
+    Raises:
+        ConfigError: nothing says where the object ends, the density is not one per unit length, or there is no kernel.
+    """
+    if field.surface == "sdf":
+        on_cpu = torch.device(device).type == "cpu"
+        field.expect("surface", on_cpu, "device=cpu, or density: it has no GPU kernels yet")
+        field.expect("surface", not scene.unbounded, "density for photos without masks")
+        field.expect("surface", isinstance(sampler, OccupancyOptions), "density, or sampler=occupancy")
 
 
 def model_of(config: Any, scene: Scene, device: torch.device | str = "cpu", rendering: bool = False) -> RadianceModel:

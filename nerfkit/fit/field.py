@@ -134,6 +134,7 @@ class FieldFit:
         terms: dict[str, Tensor] = {}
         errors: list[Tensor] = []
         self.optimizer.zero_grad()
+        self.model.before_step(share)
         at_once = self.model.sampler.rays_at_once(count, self.model.device)
         for first in range(0, count, at_once):
             piece = TrainingRays(*(t[first : first + at_once] for t in rays))
@@ -146,6 +147,10 @@ class FieldFit:
             samples += taken
         if cameras is not None:
             torch.autograd.backward(drawn[:2], [rays.origins.grad, rays.directions.grad])
+        penalties = self.model.penalties(number)
+        if any(term.requires_grad for term in penalties.values()):
+            torch.stack(list(penalties.values())).sum().backward()
+        terms |= {name: term.detach() for name, term in penalties.items()}
         if self.hints is not None:
             hinted = min(max(1, count // SHARE), at_once)
             depth, taken = self.hints.loss(self.model, Draw(self.seed, number), hinted, cameras)

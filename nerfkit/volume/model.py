@@ -105,7 +105,7 @@ class RadianceModel(nn.Module):
         self, draw: Draw | None, capacity: int | None, origins: Tensor, directions: Tensor
     ) -> tuple[Rendered, int]:
         samples = self.sampler.sample(origins, directions, draw, capacity)
-        points = positions(samples, origins, directions)  # (S, 3)
+        points, samples = self.field.thinned(positions(samples, origins, directions), samples)  # (S, 3)
         return self.field.render(points, samples, directions, self.sampler.opacity, EARLY_STOP), len(points)
 
     def termination(self, origins: Tensor, directions: Tensor, draw: Draw | None = None) -> tuple[Samples, Tensor]:
@@ -130,6 +130,7 @@ class RadianceModel(nn.Module):
         for o, d in self.pieces(origins, directions, at_once=at_once):
             o, d = o.contiguous(), d.contiguous()
             samples, opacity = self.sampler.sample(o, d, None), self.sampler.opacity
+            _, samples = self.field.thinned(positions(samples, o, d), samples)
             pieces.append(render_waves(self.field, samples, o, d, opacity, EARLY_STOP)[0])
         rgb, alpha, depth = (torch.cat(parts) for parts in zip(*pieces, strict=True))  # (H*W, 3), (H*W,), (H*W,)
         normal = torch.zeros_like(rgb)
@@ -142,6 +143,14 @@ class RadianceModel(nn.Module):
     def density(self, positions: Tensor) -> Tensor:
         """sigma (S,) per unit length at positions (S,3)."""
         return self.field.density(positions)
+
+    def before_step(self, share: float) -> None:
+        """What precedes the optimizer's step, ``share`` of the budget being used."""
+        self.field.before_step(share)
+
+    def penalties(self, step: int) -> dict[str, Tensor]:
+        """Terms of the loss that the field itself asks for."""
+        return self.field.penalties(step)
 
     def after_step(self, seed: int, step: int) -> None:
         """What follows the optimizer's step number ``step``, counted from 1: the grid follows the field."""

@@ -94,6 +94,9 @@ class OccupancyGrid(nn.Module):
     @torch.no_grad()
     def update(self, field: Field, draw: philox.Draw, visit: int, *, prune: bool) -> None:
         """Visits the cells whose number is ``visit`` modulo ``share``; marks anew which are occupied if ``prune``."""
+        bounds = field.density_bounds(self.resolution)
+        if bounds is not None:
+            return self._bounded(*bounds)
         cells = kept(self.allowed, _numbers)[visit % self.share :: self.share]  # (C,)
         if prune and self.rest > 1:
             turn = torch.arange(len(cells), device=cells.device) % self.rest == visit // self.share % self.rest
@@ -112,6 +115,12 @@ class OccupancyGrid(nn.Module):
         elif prune:
             torch.logical_and(self.allowed, self.density * self.step_size > self.threshold, out=self.occupied)
         self._marked = prune
+
+    def _bounded(self, lower: Tensor, upper: Tensor) -> None:
+        """What bounds (G,G,G) that are known mean: no cell need wait for its visit, nor may a ray look further."""
+        torch.mul(upper, self.allowed, out=self.density)
+        self.solid.copy_(lower)
+        torch.logical_and(self.allowed, upper * self.step_size > self.threshold, out=self.occupied)
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
         self._marked = False

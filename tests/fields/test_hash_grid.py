@@ -82,9 +82,12 @@ def test_sizes_that_there_are_not(words: dict, message: str) -> None:
         HashGridOptions(**words)
 
 
-def test_a_gpu_is_refused_in_one_message() -> None:
-    with pytest.raises(ConfigError, match=r"field.name=hash_grid: expected device=cpu"):
-        HashGridOptions().build(device="cuda")
+def test_a_width_that_the_gpu_kernels_have_not_is_refused() -> None:
+    for width in (1, 128):
+        HashGridOptions(width=width).build(device="cuda")
+    HashGridOptions(width=129).check_device("cpu")
+    with pytest.raises(ConfigError, match=r"field.width=129: expected 128 at most on a GPU, or device=cpu"):
+        HashGridOptions(width=129).build(device="cuda")
 
 
 def test_the_command_takes_the_trainer_that_suits_it() -> None:

@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from nerfkit.fields.hash_grid import HashGridOptions
+from nerfkit.fit.build import build_model
 from nerfkit.fit.field import FieldFit
+from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.kernels import use
 from nerfkit.scenes import Scene, open_scene
+from nerfkit.volume.samplers import OccupancyOptions
 from tests.dry_run import dry_run
 from tests.fit.test_field import new_fit, weights
 from tests.scenes.builders import ring, write_kaolin
@@ -95,3 +99,37 @@ def test_a_step_asks_little_of_a_gpu_and_waits_once(scene: Scene, tmp_path: Path
             assert [wait.split(" at ")[1].partition(":")[0] for wait in counts.waits] == [MARCH], counts.waits
             assert sum(counts.aten.values()) <= 45, counts.aten
             assert sum(counts.triton.values()) <= 19, counts.triton
+
+
+def features_fit(scene: Scene, device: str = "cpu") -> FieldFit:
+    field = HashGridOptions(levels=3, log2_table=7, coarsest=4, finest=16, width=16)
+    sampler = OccupancyOptions(resolution=8, step_size=0.5, update_every=16)
+    options = TrainerOptions(max_seconds=None, max_steps=20, rays=4, **HashGridOptions.trainer)
+    return FieldFit(build_model(scene, field, sampler, device=device), scene, options)
+
+
+@pytest.mark.interpreted
+def test_some_steps_of_the_field_of_features_equal_the_cpu(scene: Scene) -> None:
+    """Field, compositing and the lazy step of its table."""
+    fits = {backend: features_fit(scene) for backend in ("triton", "cpu")}
+    start = weights(fits["cpu"])
+    found = {backend: losses(fit, backend) for backend, fit in fits.items()}
+    torch.testing.assert_close(found["triton"], found["cpu"], rtol=1e-4, atol=1e-6)
+    ours, cpu = (weights(fit) for fit in fits.values())
+    assert (ours - cpu).norm() <= 1e-3 * (cpu - start).norm()
+
+
+@pytest.mark.interpreted
+def test_a_step_of_the_field_of_features_waits_once(scene: Scene) -> None:
+    """As the harmonic field's. Its table's gradient is sorted: more of PyTorch's kernels, but none that waits."""
+    with dry_run() as counts:
+        fit = features_fit(scene, "cuda")
+        before = [p.detach().clone() for p in fit.model.parameters()]
+        fit.step()
+        assert all((p != old).any() for p, old in zip(fit.model.parameters(), before, strict=True))
+        for _ in range(2):
+            counts.clear()
+            fit.step()
+            assert [wait.split(" at ")[1].partition(":")[0] for wait in counts.waits] == [MARCH], counts.waits
+            assert sum(counts.aten.values()) <= 48, counts.aten
+            assert sum(counts.triton.values()) <= 24, counts.triton

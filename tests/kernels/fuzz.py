@@ -18,8 +18,10 @@ from nerfkit.kernels import (
     antialias,
     composite,
     edge_gradient,
+    feature_field,
     harmonic_field,
     interpolate,
+    lazy_adam,
     march,
     pixel_loss,
     rasterize,
@@ -81,6 +83,37 @@ def field_weights(d: Dice, spec: harmonic_field.FieldSpec) -> harmonic_field.Fie
     return harmonic_field.FieldWeights(
         hidden, layer(1, 32), layer(32, 32), d.floats(32, spec.direction_size), layer(3, 32)
     )
+
+
+def features_case(d: Dice) -> object:
+    rays, samples, packs = packed(d)
+    spec = feature_field.FeatureSpec(2, 2, d.random.choice((2, 5)), 2, d.random.choice(NASTY) if d.odd(0.1) else 4)
+    width = d.random.choice((1, 16, 20))
+    rows = spec.rows if 2 <= spec.finest <= 4096 else 8
+    hidden, heads = (d.floats(width, spec.size), d.floats(width)), (d.floats(1, width), d.floats(1))
+    feature, color = (d.floats(width, width), d.floats(width)), (d.floats(3, width), d.floats(3))
+    table = d.floats(rows, 2)
+    weights = feature_field.FeatureWeights(table, hidden, heads, feature, d.floats(width, 16), color)
+    x, directions = d.floats(samples, 3), d.floats(rays, 3)
+    inputs = [t for t in (x, directions, *weights.flat()) if d.random.random() < 0.7]
+    for tensor in inputs:
+        tensor.requires_grad_()
+    found: Any = [
+        lambda: (feature_field.feature_density(x, weights, spec),),
+        lambda: feature_field.feature_field(x, packs.offsets, directions, weights, spec),
+        lambda: feature_field.feature_render(x, packs, directions, weights, spec, early_stop=0.1),
+    ][d.random.randrange(3)]()
+    wanted = [t.sum() for t in found if t.requires_grad]
+    return torch.autograd.grad(wanted, inputs, allow_unused=True) if wanted else found
+
+
+def optimizer_case(d: Dice) -> object:
+    size = d.random.choice((0, 1, 15, 40))
+    state = [d.floats(size) for _ in range(3)] + [d.floats(size).abs()]
+    if d.odd(0.1):
+        state[d.random.randrange(4)] = d.floats(2 * size)[::2]
+    lazy_adam.lazy_adam(*state, d.random.choice(NASTY) if d.odd() else 1, 0.1, (0.9, 0.99), 1e-15)
+    return state
 
 
 def rays_case(d: Dice) -> object:
@@ -169,7 +202,19 @@ def texture_case(d: Dice) -> object:
     return torch.autograd.grad(found.sum(), image)
 
 
-CASES = (rays_case, rays_case, pixels_case, photos_case, mesh_case, mesh_case, texture_case)
+CASES = (
+    *(
+        rays_case,
+        rays_case,
+        features_case,
+        pixels_case,
+        photos_case,
+        mesh_case,
+        mesh_case,
+        texture_case,
+        optimizer_case,
+    ),
+)
 
 
 def main(seed: int, tries: int) -> int:

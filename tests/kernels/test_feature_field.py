@@ -33,9 +33,13 @@ SPECS = {
 }
 COUNTS = [5, 0, 1500, 3, 900, 1, 40, 0]  # rays within groups and tiles, and one that fills some
 MODES = ("render", "field", "density")
+TWO = ("padded",)  # cases of two directions a ray
+COMPILED = ["cpu", pytest.param("triton", marks=pytest.mark.interpreted)]
 
 
-def make_weights(spec: FeatureSpec, width: int, dtype: torch.dtype = torch.float32) -> FeatureWeights:
+def make_weights(
+    spec: FeatureSpec, width: int, dtype: torch.dtype = torch.float32, directions: int = 1
+) -> FeatureWeights:
     generator = torch.Generator().manual_seed(3)
 
     def matrix(outputs: int, inputs: int) -> torch.Tensor:
@@ -45,7 +49,7 @@ def make_weights(spec: FeatureSpec, width: int, dtype: torch.dtype = torch.float
         return matrix(outputs, inputs), 0.1 * torch.randn(outputs, generator=generator, dtype=dtype)
 
     table = torch.randn(spec.rows, spec.features, generator=generator, dtype=dtype)
-    heads = layer(1, width), layer(width, width), matrix(width, 16), layer(3, width)
+    heads = layer(1, width), layer(width, width), matrix(width, 16 * directions), layer(3, width)
     return FeatureWeights(table, layer(width, spec.size), *heads)
 
 
@@ -64,27 +68,33 @@ def run(
     dtype: torch.dtype = torch.float32,
     wanted: str = "xdw",
     change: Any = None,
+    device: str = "cpu",
     **options: Any,
 ) -> dict[str, Tensors]:
     """Outputs, and the gradients of a fixed random loss by what is ``wanted``: "x", "d", "w"."""
     spec, width = SPECS[case]
     x, offsets, directions = make_samples(counts)
-    x, weights = 1.05 * x, make_weights(spec, width)  # some positions lie outside of the box
+    x, weights = 1.05 * x, make_weights(spec, width, directions=1 + (case in TWO))  # some are outside of the box
+    if case in TWO:
+        directions = torch.cat([directions, directions.roll(1, -1)], 1)
     if change is not None:
         change(x, weights)
-    samples = Samples(*(t.to(dtype) if t.is_floating_point() else t for t in make_intervals(offsets)))
+    samples = make_intervals(offsets)
+    samples = Samples(*(t.to(device, dtype if t.is_floating_point() else t.dtype) for t in samples))
     tensors = {"x": (x,), "d": (directions,), "w": weights.flat()}
-    tensors = {k: tuple(t.to(dtype, copy=True).requires_grad_(k in wanted) for t in ts) for k, ts in tensors.items()}
+    tensors = {
+        k: tuple(t.to(device, dtype, copy=True).requires_grad_(k in wanted) for t in ts) for k, ts in tensors.items()
+    }
     x, directions, weights = tensors["x"][0], tensors["d"][0], FeatureWeights.unflatten(tensors["w"])
     with use(backend):
         if mode == "render":
             outputs = tuple(feature_render(x, samples, directions, weights, spec, **options))
         elif mode == "field":
-            outputs = feature_field(x, offsets, directions, weights, spec)
+            outputs = feature_field(x, samples.offsets, directions, weights, spec)
         else:
             outputs = (feature_density(x, weights, spec),)
     generator = torch.Generator().manual_seed(13)
-    loss = sum((output * torch.randn(output.shape, generator=generator)).sum() for output in outputs)
+    loss = sum((output * torch.randn(output.shape, generator=generator).to(device)).sum() for output in outputs)
     inputs = [t for name in wanted for t in tensors[name]]
     found = iter(torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True))  # type: ignore[arg-type]
     return {"out": outputs} | {name: tuple(next(found) for _ in tensors[name]) for name in wanted}
@@ -184,7 +194,8 @@ def test_neither_threads_nor_what_is_wanted_change_the_bits(mode: str) -> None:
         numba.set_num_threads(threads)
 
 
-def test_densities_that_saturate() -> None:
+@pytest.mark.parametrize("backend", COMPILED)
+def test_densities_that_saturate(backend: str) -> None:
     """exp(15) at most, without a gradient beyond; never infinity or NaN."""
     for bias, density in ((300.0, math.exp(15)), (-300.0, 0.0)):
 
@@ -192,53 +203,58 @@ def test_densities_that_saturate() -> None:
             weights.density[1].fill_(bias)
 
         for mode in MODES:
-            found = run("cpu", "default", mode, [70], change=change)
+            found = run(backend, "padded", mode, [70], change=change)
             assert all(torch.isfinite(t).all() for tensors in found.values() for t in tensors), (bias, mode)
             if mode == "density":
                 torch.testing.assert_close(found["out"][0], torch.full((70,), density), rtol=1e-6, atol=1e-37)
             assert not found["w"][3].any() if bias > 0 else True
 
 
-def test_huge_features_and_positions() -> None:
+@pytest.mark.parametrize("backend", COMPILED)
+def test_huge_features_and_positions(backend: str) -> None:
     """A position beyond any float's cells is that at the border; features near the largest numbers do not crash."""
 
     def change(x: torch.Tensor, weights: FeatureWeights) -> None:
         x[0], x[1] = 1e38, -math.inf
 
     found, expected = (
-        run("cpu", "default", "field", [3], change=change),
-        run("reference", "default", "field", [3], change=change),
+        run(backend, "padded", "field", [3], change=change),
+        run("reference", "padded", "field", [3], change=change),
     )
     assert_same(found, expected, 1e-4)
     assert not found["x"][0][:2].any()
 
 
+@pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.parametrize("tensor", range(10))
-def test_nan_weights_come_out(tensor: int) -> None:
+def test_nan_weights_come_out(backend: str, tensor: int) -> None:
     def change(x: torch.Tensor, weights: FeatureWeights) -> None:
         weights.flat()[tensor].fill_(math.nan)
 
-    found = run("cpu", "padded", "field", [5, 0, 200], change=change)
+    found = run(backend, "padded", "field", [5, 0, 200], change=change)
     assert found["out"][0].isnan().any() or found["out"][1].isnan().any()
     assert any(gradient.isnan().any() for gradient in found["w"])
 
 
-def test_nan_positions_stay_with_their_sample() -> None:
+@pytest.mark.parametrize("backend", COMPILED)
+def test_nan_positions_stay_with_their_sample(backend: str) -> None:
     def change(x: torch.Tensor, weights: FeatureWeights) -> None:
         x[2, 1] = math.nan
 
-    found = run("cpu", "default", "field", [3, 4], change=change)
+    found = run(backend, "padded", "field", [3, 4], change=change)
     density, color = found["out"]
     assert density.isnan().tolist() == color.isnan().any(1).tolist() == [i == 2 for i in range(7)]
     assert found["x"][0].isnan().any(1).tolist() == [i == 2 for i in range(7)]
     assert found["d"][0].isnan().any(1).tolist() == [True, False]
 
 
-def test_a_graph_is_not_differentiable_again() -> None:
+@pytest.mark.parametrize("backend", COMPILED)
+def test_a_graph_is_not_differentiable_again(backend: str) -> None:
     """A second derivative that were left out in silence would be a wrong gradient."""
     spec, width = SPECS["padded"]
     x, weights = make_samples([9])[0].requires_grad_(), make_weights(spec, width)
-    density = feature_density(x, weights, spec)
+    with use(backend):
+        density = feature_density(x, weights, spec)
     first, again = (torch.autograd.grad(density.sum(), x, retain_graph=True)[0] for _ in range(2))
     assert torch.equal(first, again)
     with pytest.raises(RuntimeError, match="not differentiable again"):

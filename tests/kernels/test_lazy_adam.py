@@ -7,6 +7,8 @@ import torch
 from nerfkit.fit.adam import LazyAdam
 from nerfkit.kernels import use
 from nerfkit.kernels.lazy_adam import lazy_adam
+from tests.dry_run import dry_run
+from tests.kernels import ladder
 
 NUMBERS = {"step": 7, "rate": 0.02, "betas": (0.9, 0.99), "eps": 1e-15}
 
@@ -19,12 +21,17 @@ def make_state(size: int, share: float, dtype: torch.dtype = torch.float32) -> l
     return [t.to(dtype) for t in state]
 
 
+COMPILED = ["cpu", pytest.param("triton", marks=pytest.mark.interpreted)]
+
+
+@pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 33, 100_003])
 @pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
-def test_cpu_equals_reference(size: int, share: float) -> None:
+def test_compiled_equals_reference(backend: str, size: int, share: float) -> None:
     found, expected = make_state(size, share), make_state(size, share, torch.float64)
     before = make_state(size, share)
-    lazy_adam(*found, **NUMBERS)  # type: ignore[arg-type]
+    with use(backend):
+        lazy_adam(*found, **NUMBERS)  # type: ignore[arg-type]
     with use("reference"):
         lazy_adam(*expected, **NUMBERS)  # type: ignore[arg-type]
     still = before[1] == 0
@@ -35,11 +42,23 @@ def test_cpu_equals_reference(size: int, share: float) -> None:
         assert all(not torch.equal(found[i], before[i]) for i in (0, 2, 3))
 
 
-def test_nan_and_infinity_go_where_they_belong() -> None:
+@pytest.mark.parametrize("backend", COMPILED)
+def test_nan_and_infinity_go_where_they_belong(backend: str) -> None:
     state = make_state(40, 1.0)
     state[1][3], state[1][20] = torch.nan, torch.inf
-    lazy_adam(*state, **NUMBERS)  # type: ignore[arg-type]
+    with use(backend):
+        lazy_adam(*state, **NUMBERS)  # type: ignore[arg-type]
     assert (~state[0].isfinite()).nonzero()[:, 0].tolist() == [3, 20]
+
+
+@pytest.mark.parametrize("backend", [*COMPILED, "reference"])
+def test_nothing_is_done_where_something_was_found(backend: str) -> None:
+    before = make_state(40, 1.0)
+    for value, same in ((1.0, True), (0.0, False)):
+        state = make_state(40, 1.0)
+        with use(backend):
+            lazy_adam(*state, **NUMBERS, found=torch.tensor(value))  # type: ignore[arg-type]
+        assert all(torch.equal(state[i], before[i]) == same for i in (0, 2, 3))
 
 
 @pytest.mark.usefixtures("all_threads")
@@ -57,7 +76,10 @@ def test_threads_do_not_change_the_bits() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("gradient", torch.zeros(3)), ("mean", torch.zeros(4).double()), ("square", torch.zeros(8)[::2]), ("step", 0)],
+    [
+        *(("gradient", torch.zeros(3)), ("mean", torch.zeros(4).double()), ("square", torch.zeros(8)[::2])),
+        *(("step", 0), ("found", torch.zeros(1))),
+    ],
 )
 def test_what_does_not_fit_is_named(name: str, value: object) -> None:
     call = dict(zip(("parameter", "gradient", "mean", "square"), make_state(4, 1.0), strict=True), **NUMBERS)
@@ -140,3 +162,64 @@ def test_a_closure_is_asked_before_the_step() -> None:
 def test_what_a_lazy_step_has_not_is_refused(asked: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(asked))):
         LazyAdam([{"params": [torch.nn.Parameter(torch.ones(2))], "lazy": True, **asked}])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ladder.TARGETS)
+def test_budget(target: str) -> None:
+    from nerfkit.kernels.lazy_adam import triton
+
+    pointers = ("parameter", "gradient", "mean", "square", "found")
+    signature = {f"{name}_ptr": "*fp32" for name in pointers} | {"size": "i32"}
+    signature |= dict.fromkeys(("rest1", "keep2", "rest2", "rate", "scale", "eps"), "fp32")
+    constants = {"FOUND": True, "BLOCK": triton.BLOCK}
+    ladder.check_budget(
+        "lazy_adam.step", target, triton.step_kernel, signature, constants, num_warps=4, **triton.AS_WRITTEN
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("size", [0, 1, 1000, 100_003])
+def test_gpu_error_against_float64(size: int) -> None:
+    exact, same = make_state(size, 0.3, torch.float64), make_state(size, 0.3)
+    found, again = ([t.to("cuda") for t in make_state(size, 0.3)] for _ in range(2))
+    for state in (exact, same):
+        with use("reference"):
+            lazy_adam(*state, **NUMBERS)  # type: ignore[arg-type]
+    for state in (found, again):
+        lazy_adam(*state, **NUMBERS, found=torch.zeros((), device="cuda"))  # type: ignore[arg-type]
+    for one, other, peer, truth in zip(found, again, same, exact, strict=True):
+        assert torch.equal(one, other)
+        ladder.assert_error_at_most_twice(one, peer, truth)
+
+
+@pytest.mark.interpreted
+def test_a_lazy_step_on_a_gpu_is_the_cpus_also_after_loading_and_waits_for_nothing() -> None:
+    whole, parts = parameters(), parameters()
+    steps(lazy(whole), whole, 0, 6, 0.3)
+    with dry_run() as counts:
+        made = [torch.nn.Parameter(p.detach().to("cuda")) for p in parts]
+        first = lazy(made)
+        gpu_steps(first, made, 0, 3)
+        second = lazy(made)
+        second.load_state_dict(first.state_dict())
+        gpu_steps(second, made, 3, 6)
+        found = made[1].detach().cpu()
+        counts.clear()
+        assert second.state[made[1]]["step"].device.type == "cpu"
+        for p in made:
+            p.grad = torch.zeros_like(p)
+        second.found_inf = torch.zeros((), device="cuda")  # type: ignore[attr-defined]
+        second.step()
+        assert not counts.waits and counts.triton["step_kernel"] == 1
+    torch.testing.assert_close(found, whole[1].detach(), rtol=1e-5, atol=1e-6)
+
+
+def gpu_steps(optimizer: torch.optim.Optimizer, made: list[torch.nn.Parameter], first: int, last: int) -> None:
+    """As ``steps``, with gradients from the CPU's generator."""
+    for step in range(first, last):
+        generator = torch.Generator().manual_seed(step)
+        for p in made:
+            rows = torch.rand(50, 1, generator=generator) < 0.3
+            p.grad = (torch.randn(50, 2, generator=generator) * rows).to("cuda")
+        optimizer.step()

@@ -1,0 +1,125 @@
+"""A field with a surface: its density comes from a signed distance, its colors from another field.
+
+The distance is the sum of three dense grids of CELLS / 4, CELLS / 2 and CELLS cells along a side; the coarse ones let a
+step move much of the surface at once. ``nerfkit.kernels.distance_grid`` has the density, beta falls from WIDE to SHARP
+over the first SHARPENED of the fit, and two terms of the loss keep the distance one and the surface smooth (Yariv et
+al. 2021; the Laplacian as in Rosu and Behnke, "PermutoSDF", 2023, in its simplest form). Colors are asked for along
+the direction in which the surface mirrors the view, d - 2 (d . n) n with n the direction of the distance's gradient
+(Verbin et al., "Ref-NeRF", 2022), beside the view's own where the field takes two: then a highlight need not be a dent.
+Through n no gradient flows, and the colors' features do not touch the density.
+"""
+
+import functools
+import math
+from typing import Any
+
+import torch
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nerfkit.fields.field import Field
+from nerfkit.kernels.composite import composite
+from nerfkit.kernels.distance_grid import distance_bounds, distance_density, distance_roughness, nested_nodes
+from nerfkit.kernels.march import Samples, trust_samples
+
+CELLS = 64
+WIDE, SHARP, SHARPENED = 0.64, 0.048, 0.8  # the first two in cells
+BAND = 3.2  # cells from the surface within which the two terms look
+EIKONAL, LAPLACIAN = 0.1, 0.03  # their weights, against a loss of colors in [0,1]
+SEEN = 1e-4  # of a pixel: samples of less are left out
+EVERY = 2  # steps
+RATE, BETAS = 0.3, (0.9, 0.99)  # of the optimizer; the rate is a factor on the trainer's
+
+
+class SurfaceField(Field):
+    """Density of a distance, colors of ``inner``, whose own density is not asked for.
+
+    Args:
+        inner: a field of [-1,1]^3.
+        occupied: (G,G,G) bool, index [x,y,z]: what the distance starts from; a ball where all of it is set.
+        cells: along a side of the finest grid, a multiple of 4.
+    """
+
+    beta: Tensor
+
+    def __init__(self, inner: Field, occupied: Tensor, cells: int = CELLS) -> None:
+        super().__init__()
+        self.inner, self.cell = inner, 2 / cells
+        self.register_buffer("beta", torch.tensor(WIDE * self.cell, dtype=torch.float64))
+        coarse = [torch.zeros((cells // step + 1,) * 3) for step in (4, 2)]
+        self.grids = nn.ParameterList([*coarse, distance_to(occupied, cells)])
+
+    def nodes(self) -> Tensor:
+        """The distance (N+1,N+1,N+1) at the nodes of the finest grid."""
+        return functools.reduce(nested_nodes, self.grids)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        own = {"params": list(self.grids), "scale": RATE, "betas": BETAS}
+        return [*self.inner.parameter_groups(), own]
+
+    def before_step(self, share: float) -> None:
+        self.beta.fill_(self.cell * WIDE * (SHARP / WIDE) ** min(1.0, share / SHARPENED))
+
+    def penalties(self, step: int) -> dict[str, Tensor]:
+        if step % EVERY:
+            nothing = self.beta.new_zeros((), dtype=torch.float32)
+            return {"eikonal": nothing, "laplacian": nothing}
+        eikonal, laplacian = distance_roughness(self.nodes(), BAND * self.cell)
+        return {"eikonal": EIKONAL * eikonal, "laplacian": LAPLACIAN * laplacian}
+
+    def density(self, positions: Tensor) -> Tensor:
+        return distance_density(positions, self.nodes(), self.beta.item())[0]
+
+    def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        density, gradient = distance_density(positions, self.nodes(), self.beta.item())
+        normal = functional.normalize(gradient, dim=-1)
+        view = directions.repeat_interleave(offsets.diff(), 0, output_size=len(positions))  # (S, 3)
+        reflected = view - 2 * (view * normal).sum(-1, keepdim=True) * normal
+        each = torch.arange(len(positions) + 1, device=offsets.device)  # every sample is a ray of its own
+        asked = reflected if self.inner.directions == 1 else torch.cat([view, reflected], 1)
+        return density, self.inner(positions, each, asked)[1]
+
+    @torch.no_grad()
+    def thinned(self, positions: Tensor, samples: Samples) -> tuple[Tensor, Samples]:
+        """Those whose weight in their ray's pixel is above ``SEEN``: distances cost little, colors much."""
+        density = self.density(positions)
+        weights = composite(density, density.new_zeros(len(density), 3), *samples[1:]).weights
+        seen = weights > SEEN
+        kept = seen.nonzero()[:, 0]
+        before = torch.cat([kept.new_zeros(1), seen.cumsum(0)])  # (S + 1,)
+        ray, start, end = (t[kept] for t in samples[:3])
+        return positions[kept], trust_samples(Samples(ray, start, end, before[samples.offsets]))
+
+    def normals(self, positions: Tensor) -> Tensor:
+        """The direction of the distance's gradient at positions (S,3)."""
+        return functional.normalize(distance_density(positions.detach(), self.nodes(), self.beta.item())[1], dim=-1)
+
+    def density_bounds(self, resolution: int) -> tuple[Tensor, Tensor] | None:
+        """As ``Field.density_bounds``: a distance has its extremes over a cell at the cell's nodes."""
+        nodes = self.nodes()
+        times, rest = divmod(resolution, len(nodes) - 1)
+        if rest:
+            return None
+        least, greatest = distance_bounds(nodes, self.beta.item())
+        return repeated(least, times), repeated(greatest, times)
+
+
+def repeated(cells: Tensor, times: int) -> Tensor:
+    """A grid whose cells are divided into ``times``^3 each."""
+    side = len(cells)
+    whole = cells[:, None, :, None, :, None].expand(side, times, side, times, side, times)
+    return whole.reshape((side * times,) * 3)
+
+
+def distance_to(occupied: Tensor, cells: int) -> Tensor:
+    """The signed distance (N+1,N+1,N+1) from the border of what is ``occupied``; a ball's where that is everything."""
+    line = torch.linspace(-1, 1, cells + 1)
+    nodes = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1)  # (N+1, N+1, N+1, 3)
+    inside = occupied.cpu().numpy()
+    if inside.all() or not inside.any():
+        return nodes.norm(dim=-1) - 0.5 * math.sqrt(3) * 0.5
+    apart = torch.from_numpy(distance_transform_edt(~inside) - distance_transform_edt(inside)).float()
+    middles = (apart * (2 / len(inside)))[None, None]
+    places = nodes.flip(-1)[None]  # grid_sample wants z, y, x
+    return functional.grid_sample(middles, places, padding_mode="border", align_corners=False)[0, 0]

@@ -1,0 +1,174 @@
+"""A field of a signed distance: what it starts from, shows, and asks of grid and optimizer, and that it learns."""
+
+from dataclasses import replace
+
+import numba
+import pytest
+import torch
+
+from nerfkit.errors import ConfigError
+from nerfkit.fields.harmonic import HarmonicOptions
+from nerfkit.fields.hash_grid import HashGridField, HashGridOptions
+from nerfkit.fields.surface import EVERY, SHARP, SHARPENED, WIDE, SurfaceField, distance_to
+from nerfkit.fit.build import build_model
+from nerfkit.fit.evaluate import evaluate_field
+from nerfkit.fit.field import FieldFit
+from nerfkit.fit.field_options import TrainerOptions
+from nerfkit.kernels.philox import Draw
+from nerfkit.options import compose
+from nerfkit.scenes import Scene
+from nerfkit.volume.occupancy import OccupancyGrid
+from nerfkit.volume.samplers import OccupancyOptions, StratifiedOptions
+from tests.fields.test_harmonic import scene
+from tests.fields.test_hash_grid import SMALL, photos, same
+
+__all__ = ["photos"]
+
+SURFACE = HashGridOptions(**{**vars(SMALL), "surface": "sdf"})
+
+
+def ball(radius: float, resolution: int = 32) -> torch.Tensor:
+    """Cells (G,G,G) whose middle is inside."""
+    line = (torch.arange(resolution) + 0.5) * 2 / resolution - 1
+    x, y, z = torch.meshgrid(line, line, line, indexing="ij")
+    return x**2 + y**2 + z**2 < radius**2
+
+
+def points(count: int = 200) -> torch.Tensor:
+    return torch.rand(count, 3, generator=torch.Generator().manual_seed(5)) * 1.6 - 0.8
+
+
+def test_it_starts_from_what_is_occupied() -> None:
+    """From a ball: its distance to half a cell; a larger one of its own where everything is occupied."""
+    nodes = distance_to(ball(0.6), 16)
+    line = torch.linspace(-1, 1, 17)
+    length = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).norm(dim=-1)
+    inside = length < 1
+    assert (nodes - (length - 0.6))[inside].abs().max() < 1.5 * 2 / 32
+    field = SurfaceField(HashGridField(SMALL), ball(0.6), 16)
+    out = torch.nn.functional.normalize(points(), dim=-1)
+    assert (field.normals(0.6 * out) * out).sum(-1).min() > 0.8
+    everything = distance_to(torch.ones(8, 8, 8, dtype=torch.bool), 16)
+    assert everything[8, 8, 8] < 0 < everything[0, 0, 0]
+
+
+@pytest.mark.parametrize("options", [SMALL, SURFACE], ids=["mirrored", "both"])
+def test_colors_are_the_inner_field_s_along_the_mirrored_view(options: HashGridOptions) -> None:
+    positions, samples, directions = scene(1)
+    inner = HashGridField(options, seed=7)
+    torch.nn.init.uniform_(inner.table, -1, 1, generator=torch.Generator().manual_seed(7))
+    field = SurfaceField(inner, ball(0.6), 16)
+    density, color = field(positions, samples.offsets, directions)
+    assert torch.equal(density, field.density(positions))
+    for ray in range(len(directions)):
+        for s in range(int(samples.offsets[ray]), int(samples.offsets[ray + 1])):
+            n, d = field.normals(positions[s : s + 1]), directions[ray : ray + 1]
+            mirrored = d - 2 * (d * n).sum() * n
+            asked = mirrored if options is SMALL else torch.cat([d, mirrored], 1)
+            expected = inner(positions[s : s + 1], torch.tensor([0, 1]), asked)[1]
+            torch.testing.assert_close(color[s : s + 1], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_go_to_distance_and_colors_apart() -> None:
+    positions, samples, directions = scene(1)
+    field = SurfaceField(HashGridField(SMALL), ball(0.6), 16)
+    density, color = field(positions, samples.offsets, directions)
+    names = [name for name, _ in field.named_parameters()]
+    by_color = torch.autograd.grad(color.sum(), list(field.parameters()), allow_unused=True, retain_graph=True)
+    by_density = torch.autograd.grad(density.sum(), list(field.parameters()), allow_unused=True)
+    reached = {name for name, g in zip(names, by_color, strict=True) if g is not None and g.any()}
+    assert not any(name.startswith("grids") for name in reached) and "inner.table" in reached
+    assert {name for name, g in zip(names, by_density, strict=True) if g is not None} == {
+        f"grids.{k}" for k in range(3)
+    }
+
+
+def test_it_sharpens_with_the_budget() -> None:
+    field = SurfaceField(HashGridField(SMALL), ball(0.6), 16)
+    found = []
+    for share in (0.0, SHARPENED / 2, SHARPENED, 1.0):
+        field.before_step(share)
+        found.append(field.beta.item())
+    assert found == pytest.approx([field.cell * cells for cells in (WIDE, (WIDE * SHARP) ** 0.5, SHARP, SHARP)])
+    assert "beta" in field.state_dict()
+
+
+def test_terms_of_the_loss_have_the_same_names_in_every_step() -> None:
+    field = SurfaceField(HashGridField(SMALL), ball(0.6), 16)
+    every, other = field.penalties(EVERY), field.penalties(EVERY + 1)
+    assert list(every) == list(other) == ["eikonal", "laplacian"]
+    assert every["eikonal"].requires_grad and not other["eikonal"].requires_grad
+
+
+def test_the_grid_takes_bounds_that_are_known() -> None:
+    """No cell that holds any of the density is dropped, and no ray stops before what is opaque."""
+    field = SurfaceField(HashGridField(SMALL), ball(0.6), 16)
+    field.before_step(1.0)
+    allowed = torch.ones(32, 32, 32, dtype=torch.bool)
+    allowed[:4] = False
+    grid = OccupancyGrid(allowed, 0.02, threshold=0.01, decay=0.8, share=4, min_transmittance=1e-3)
+    grid.update(field, Draw(0, 0), 0, prune=False)
+    x = torch.rand(20_000, 3, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    cell = ((x + 1) * 16).long().unbind(-1)
+    sigma = field.density(x)
+    assert not (grid.occupied & ~allowed).any() and 0.05 < grid.fraction < 0.5
+    assert grid.occupied[cell][(sigma * 0.02 > 0.01) & allowed[cell]].all()
+    assert (grid.solid[cell] <= sigma * (1 + 1e-5)).all()
+    assert field.density_bounds(24) is None
+
+
+@pytest.mark.parametrize(
+    ("sampler", "device", "unbounded", "says"),
+    [
+        (StratifiedOptions(), "cpu", False, "density, or sampler=occupancy"),
+        (OccupancyOptions(resolution=16), "cuda", False, "device=cpu, or density"),
+        (OccupancyOptions(resolution=16), "cpu", True, "density for photos without masks"),
+    ],
+)
+def test_where_there_is_no_surface(photos: Scene, sampler, device: str, unbounded: bool, says: str) -> None:
+    scene = replace(photos, unbounded=True, has_masks=False) if unbounded else photos
+    with pytest.raises(ConfigError, match=rf"field.surface=sdf: expected {says}"):
+        build_model(scene, HarmonicOptions(surface="sdf"), sampler, device=device)
+
+
+def test_the_command_takes_it_for_every_field() -> None:
+    for field in ("harmonic", "hash_grid"):
+        assert compose("train", [f"field={field}", "field.surface=sdf"]).field.surface == "sdf"
+    with pytest.raises(ConfigError, match=r"field\.surface"):
+        compose("train", ["field.surface=mesh"])
+
+
+def surface_fit(photos: Scene) -> FieldFit:
+    trainer = TrainerOptions(max_seconds=None, max_steps=150, samples=2048, warmup=10, **HashGridOptions.trainer)
+    sampler = OccupancyOptions(resolution=16, step_size=0.06, update_every=4, warmup=8, share=2)
+    return FieldFit(build_model(photos, SURFACE, sampler), photos, trainer)
+
+
+@pytest.mark.slow
+def test_it_learns_a_sphere_and_goes_on_to_the_bit(photos: Scene) -> None:
+    whole, first, second = (surface_fit(photos) for _ in range(3))
+    before = evaluate_field(whole.average, photos)["psnr"]
+    whole.train()
+    assert evaluate_field(whole.average, photos)["psnr"] > before + 5
+    for _ in range(60):
+        first.step()
+    second.load_state_dict(first.state_dict())
+    second.train()
+    assert same(whole, second)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("all_threads")
+def test_training_does_not_depend_on_threads(photos: Scene) -> None:
+    threads, fits = (numba.get_num_threads(), torch.get_num_threads()), []
+    try:
+        for count in (1, threads[0]):
+            numba.set_num_threads(count)
+            torch.set_num_threads(count)
+            fits.append(surface_fit(photos))
+            for _ in range(40):
+                fits[-1].step()
+    finally:
+        numba.set_num_threads(threads[0])
+        torch.set_num_threads(threads[1])
+    assert same(*fits)
