@@ -46,12 +46,12 @@ def device_name(device: str = "auto") -> str:
 def git_commit() -> str | None:
     """The commit of the checkout of this code, with ``-dirty`` where files changed; None for an installed wheel.
 
-    Text and saved results run nothing: where only they changed, the commit still says what ran.
+    Text, pictures of the docs and saved results run nothing: where only they changed, the commit still says what ran.
     """
     root = Path(nerfkit.__file__).parent.parent
     if not (root / ".git").exists():
         return None
-    inert = [":(exclude)*.md", ":(exclude)benchmarks/results"]
+    inert = [":(exclude)*.md", ":(exclude)benchmarks/results", ":(exclude)docs/pictures"]
     try:
         commit = _git(root, "rev-parse", "--short=12", "HEAD")
         changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *inert)

@@ -12,7 +12,13 @@ from nerfkit.runs import environment
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with one commit, in place of the one that holds this code."""
-    for name in ("nerfkit/__init__.py", "benchmarks/results/speed.json", "README.md", "docs/page.md"):
+    for name in (
+        "nerfkit/__init__.py",
+        "benchmarks/results/speed.json",
+        "docs/pictures/cup.png",
+        "README.md",
+        "docs/page.md",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("first")
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
@@ -32,6 +38,7 @@ def test_a_clean_checkout_is_its_commit(checkout: Path) -> None:
     [
         ("nerfkit/__init__.py", True),
         ("benchmarks/results/speed.json", False),  # what the benchmark before this one wrote
+        ("docs/pictures/cup.png", False),
         ("README.md", False),
         ("docs/page.md", False),
         ("notes.txt", False),  # a new file that nobody has added
