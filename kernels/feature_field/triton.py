@@ -99,6 +99,11 @@ class _Field(NamedTuple):
         return {**sizes, "M": SAMPLES, "BLOCK": BLOCK, "num_warps": 4}
 
     @property
+    def derivatives(self) -> dict[str, Any]:
+        """Constants of ``derivatives_kernel``."""
+        return {**self.layers, "HEADS": HEADS}
+
+    @property
     def blocks(self) -> int:
         """Of the features' columns."""
         return padded(self.spec.size) // BLOCK
@@ -180,7 +185,7 @@ def _gradients(
         derivatives_kernel[(triton.cdiv(count, SAMPLES), field.blocks)](
             d_sigma[here], colors[2], sigma[here], colors[1], rows["z"], rows["h"],
             field.hidden, field.density, field.feature, field.rgb,
-            rows["d_heads"], rows["d_h"], rows["d_z"], rows["d_features"], count, HEADS=HEADS, **field.layers,
+            rows["d_heads"], rows["d_h"], rows["d_z"], rows["d_features"], count, **field.derivatives,
         )  # fmt: skip
         sums += products.of(rows, count)
         if field.color:
