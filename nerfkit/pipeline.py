@@ -44,7 +44,7 @@ def run(config: TrainOptions) -> Path:
     scene = load_scene(config)
     if scene.unbounded and config.trainer.capacity is not None:
         raise ConfigError(f"trainer.capacity={config.trainer.capacity}: not for photos without masks; expected null")
-    check_surface(config.field, config.sampler, scene, device)
+    check_surface(config.field, config.sampler, scene)
     crop_of(scene, config.extract.crop())  # before hours of training
     if config.trainer.poses == "on":
         config.sampler.for_moving_cameras(scene)

@@ -11,7 +11,8 @@ Through n no gradient flows, and the colors' features do not touch the density.
 
 import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import torch
 from scipy.ndimage import distance_transform_edt
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nerfkit.fields.field import Field
+from nerfkit.kernels.checks import trust
 from nerfkit.kernels.composite import composite
 from nerfkit.kernels.distance_grid import distance_bounds, distance_density, distance_roughness, nested_nodes
 from nerfkit.kernels.march import Samples, trust_samples
@@ -58,12 +60,19 @@ class SurfaceField(Field):
         own = {"params": list(self.grids), "scale": RATE, "betas": BETAS}
         return [*self.inner.parameter_groups(), own]
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Moves all but beta, which stays with the host: a kernel takes it as a number, and no step waits for it."""
+        beta = self.beta
+        super()._apply(fn, recurse)
+        self.beta = beta
+        return self
+
     def before_step(self, share: float) -> None:
         self.beta.fill_(self.cell * WIDE * (SHARP / WIDE) ** min(1.0, share / SHARPENED))
 
     def penalties(self, step: int) -> dict[str, Tensor]:
         if step % EVERY:
-            nothing = self.beta.new_zeros((), dtype=torch.float32)
+            nothing = self.grids[0].new_zeros(())
             return {"eikonal": nothing, "laplacian": nothing}
         eikonal, laplacian = distance_roughness(self.nodes(), BAND * self.cell)
         return {"eikonal": EIKONAL * eikonal, "laplacian": LAPLACIAN * laplacian}
@@ -77,6 +86,7 @@ class SurfaceField(Field):
         view = directions.repeat_interleave(offsets.diff(), 0, output_size=len(positions))  # (S, 3)
         reflected = view - 2 * (view * normal).sum(-1, keepdim=True) * normal
         each = torch.arange(len(positions) + 1, device=offsets.device)  # every sample is a ray of its own
+        trust(each, len(positions))
         asked = reflected if self.inner.directions == 1 else torch.cat([view, reflected], 1)
         return density, self.inner(positions, each, asked)[1]
 

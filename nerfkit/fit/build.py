@@ -29,7 +29,7 @@ def build_model(
     """
     field = HarmonicOptions() if field is None else field
     sampler = OccupancyOptions() if sampler is None else sampler
-    check_surface(field, sampler, scene, device)
+    check_surface(field, sampler, scene)
     made, around = field.build(scale=sampler.scale(scene), seed=seed, device=device), sampler.build(scene)
     if field.surface == "sdf":
         made = SurfaceField(made, around.occupied, min(CELLS, len(around.occupied) // 4 * 4))
@@ -38,15 +38,13 @@ def build_model(
     return RadianceModel(made, around).to(device)
 
 
-def check_surface(field: Any, sampler: Any, scene: Scene, device: torch.device | str) -> None:
+def check_surface(field: Any, sampler: Any, scene: Scene) -> None:
     """Whether the field can have the surface that its options ask for.
 
     Raises:
-        ConfigError: nothing says where the object ends, the density is not one per unit length, or there is no kernel.
+        ConfigError: nothing says where the object ends, or the density is not one per unit length.
     """
     if field.surface == "sdf":
-        on_cpu = torch.device(device).type == "cpu"
-        field.expect("surface", on_cpu, "device=cpu, or density: it has no GPU kernels yet")
         field.expect("surface", not scene.unbounded, "density for photos without masks")
         field.expect("surface", isinstance(sampler, OccupancyOptions), "density, or sampler=occupancy")
 

@@ -19,6 +19,7 @@ from nerfkit.options import compose
 from nerfkit.scenes import Scene
 from nerfkit.volume.occupancy import OccupancyGrid
 from nerfkit.volume.samplers import OccupancyOptions, StratifiedOptions
+from tests.dry_run import dry_run
 from tests.fields.test_harmonic import scene
 from tests.fields.test_hash_grid import SMALL, photos, same
 
@@ -90,7 +91,21 @@ def test_it_sharpens_with_the_budget() -> None:
         field.before_step(share)
         found.append(field.beta.item())
     assert found == pytest.approx([field.cell * cells for cells in (WIDE, (WIDE * SHARP) ** 0.5, SHARP, SHARP)])
-    assert "beta" in field.state_dict()
+    other = SurfaceField(HashGridField(SMALL), ball(0.6), 16)
+    other.load_state_dict(field.state_dict())
+    assert other.beta.item() == found[-1]
+
+
+def test_its_sharpness_stays_with_the_host() -> None:
+    """As a kernel takes it as a number: read from a device, it would be waited for in every step."""
+    with dry_run() as counts:
+        field = SurfaceField(HashGridField(SMALL), ball(0.6), 16).to("cuda").float()
+        assert all(grid.is_cuda for grid in field.grids) and not field.beta.is_cuda
+        assert field.beta.dtype == torch.float64
+        counts.clear()
+        field.before_step(0.5)
+        assert field.beta.item() > 0 and field.penalties(EVERY + 1)["eikonal"].is_cuda
+        assert not counts.waits
 
 
 def test_terms_of_the_loss_have_the_same_names_in_every_step() -> None:
@@ -118,17 +133,16 @@ def test_the_grid_takes_bounds_that_are_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sampler", "device", "unbounded", "says"),
+    ("sampler", "unbounded", "says"),
     [
-        (StratifiedOptions(), "cpu", False, "density, or sampler=occupancy"),
-        (OccupancyOptions(resolution=16), "cuda", False, "device=cpu, or density"),
-        (OccupancyOptions(resolution=16), "cpu", True, "density for photos without masks"),
+        (StratifiedOptions(), False, "density, or sampler=occupancy"),
+        (OccupancyOptions(resolution=16), True, "density for photos without masks"),
     ],
 )
-def test_where_there_is_no_surface(photos: Scene, sampler, device: str, unbounded: bool, says: str) -> None:
+def test_where_there_is_no_surface(photos: Scene, sampler, unbounded: bool, says: str) -> None:
     scene = replace(photos, unbounded=True, has_masks=False) if unbounded else photos
     with pytest.raises(ConfigError, match=rf"field.surface=sdf: expected {says}"):
-        build_model(scene, HarmonicOptions(surface="sdf"), sampler, device=device)
+        build_model(scene, HarmonicOptions(surface="sdf"), sampler)
 
 
 def test_the_command_takes_it_for_every_field() -> None:

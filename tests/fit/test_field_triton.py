@@ -101,8 +101,8 @@ def test_a_step_asks_little_of_a_gpu_and_waits_once(scene: Scene, tmp_path: Path
             assert sum(counts.triton.values()) <= 19, counts.triton
 
 
-def features_fit(scene: Scene, device: str = "cpu") -> FieldFit:
-    field = HashGridOptions(levels=3, log2_table=7, coarsest=4, finest=16, width=16)
+def features_fit(scene: Scene, device: str = "cpu", surface: str = "density") -> FieldFit:
+    field = HashGridOptions(levels=3, log2_table=7, coarsest=4, finest=16, width=16, surface=surface)
     sampler = OccupancyOptions(resolution=8, step_size=0.5, update_every=16)
     options = TrainerOptions(max_seconds=None, max_steps=20, rays=4, **HashGridOptions.trainer)
     return FieldFit(build_model(scene, field, sampler, device=device), scene, options)
@@ -133,3 +133,31 @@ def test_a_step_of_the_field_of_features_waits_once(scene: Scene) -> None:
             assert [wait.split(" at ")[1].partition(":")[0] for wait in counts.waits] == [MARCH], counts.waits
             assert sum(counts.aten.values()) <= 48, counts.aten
             assert sum(counts.triton.values()) <= 24, counts.triton
+
+
+@pytest.mark.interpreted
+def test_some_steps_of_a_surface_equal_the_cpu(scene: Scene) -> None:
+    """The sum of grids, the density of their distance, the two terms, and bounds that the grid takes."""
+    fits = {backend: features_fit(scene, surface="sdf") for backend in ("triton", "cpu")}
+    start = weights(fits["cpu"])
+    found = {backend: losses(fit, backend) for backend, fit in fits.items()}
+    torch.testing.assert_close(found["triton"], found["cpu"], rtol=1e-4, atol=1e-6)
+    ours, cpu = (weights(fit) for fit in fits.values())
+    assert (ours - cpu).norm() <= 1e-3 * (cpu - start).norm()
+
+
+@pytest.mark.interpreted
+def test_a_step_of_a_surface_waits_for_its_samples_alone(scene: Scene) -> None:
+    """For how many they are, and how many colors are asked for: not for beta, nor the nodes in the band."""
+    with dry_run() as counts:
+        fit = features_fit(scene, "cuda", "sdf")
+        before = [p.detach().clone() for p in fit.model.field.grids]
+        fit.step()
+        assert all((p != old).any() for p, old in zip(fit.model.field.grids, before, strict=True))
+        for _ in range(2):
+            counts.clear()
+            fit.step()
+            places = [wait.split(" at ")[1].partition(":")[0] for wait in counts.waits]
+            assert places == [MARCH, "nerfkit/fields/surface.py"], counts.waits
+            assert sum(counts.aten.values()) <= 108, counts.aten
+            assert sum(counts.triton.values()) <= 43, counts.triton

@@ -19,13 +19,15 @@ def make(side: int, count: int = 700) -> tuple[torch.Tensor, torch.Tensor, torch
     generator = torch.Generator().manual_seed(side)
     nodes = 0.1 * torch.randn(side, side, side, generator=generator)
     x = torch.rand(count, 3, generator=generator) * 2.4 - 1.2
-    x[:4] = torch.tensor([[-1.0, -1, -1], [1, 1, 1], [0, 0, 0], [1, -1, 0]])
+    x[:4] = torch.tensor([[-1.0, -1, -1], [1, 1, 1], [0, 0, 0], [1, -1, 0]])[:count]
     return nodes, x, torch.rand(count, generator=generator)
 
 
-def results(backend: str, side: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+def results(
+    backend: str, side: int, dtype: torch.dtype = torch.float32, count: int = 700, device: str = "cpu"
+) -> list[torch.Tensor]:
     """What ``NAMES`` names."""
-    nodes, x, weights = (t.to(dtype) for t in make(side))
+    nodes, x, weights = (t.to(device, dtype) for t in make(side, count))
     nodes.requires_grad_()
     x.requires_grad_()
     with use(backend):
@@ -37,6 +39,15 @@ def results(backend: str, side: int, dtype: torch.dtype = torch.float32) -> list
             found += torch.autograd.grad(2 * terms[0] + 3 * terms[1], nodes)
         found += distance_bounds(nodes.detach(), 0.05)
     return found
+
+
+def nested(backend: str, side: int, dtype: torch.dtype = torch.float32, device: str = "cpu") -> list[torch.Tensor]:
+    """A sum of two grids, and its gradients."""
+    coarse, fine, weights = (make(n)[0].to(device, dtype) for n in (side, 2 * side - 1, 2 * side - 1))
+    leaves = coarse.requires_grad_(), fine.requires_grad_()
+    with use(backend):
+        total = nested_nodes(*leaves)
+        return [total.detach(), *torch.autograd.grad((total * weights).sum(), leaves)]
 
 
 def test_by_hand() -> None:
@@ -77,19 +88,14 @@ def test_nested_grids_are_their_sum(side: int) -> None:
     """Interpolated in the grid of the sum, or in each of the two, a position has the same distance."""
     coarse, fine = make(side)[0], make(2 * side - 1)[0]
     x = make(2)[1]
-    with use("reference"):
-        peer = nested_nodes(coarse, fine)
-    leaves = coarse.clone().requires_grad_(), fine.clone().requires_grad_()
-    total = nested_nodes(*leaves)
+    total, *gradients = nested("cpu", side)
+    peer, *expected = nested("reference", side)
     torch.testing.assert_close(total, peer)
     summed = distance_density(x, total, 1e3)[1]
     torch.testing.assert_close(
         summed, distance_density(x, coarse, 1e3)[1] + distance_density(x, fine, 1e3)[1], atol=1e-4, rtol=1e-4
     )
-    weights = make(2 * side - 1)[0]
-    with use("reference"):
-        expected = torch.autograd.grad((nested_nodes(*leaves) * weights).sum(), leaves)
-    for mine, other in zip(torch.autograd.grad((total * weights).sum(), leaves), expected, strict=True):
+    for mine, other in zip(gradients, expected, strict=True):
         torch.testing.assert_close(mine, other)
 
 
