@@ -103,7 +103,7 @@ def _roughness(nodes, band, h, floor, sums):
         count, eikonal, laplacian = 0.0, 0.0, 0.0
         for j in range(1, side - 1):
             for k in range(1, side - 1):
-                if abs(nodes[i, j, k]) < band:
+                if not abs(nodes[i, j, k]) >= band:
                     x, y, z, curved = _differences(nodes, i, j, k, h)
                     off = np.sqrt(x * x + y * y + z * z + floor) - ONE
                     count += 1
@@ -122,7 +122,7 @@ def _roughness_backward(nodes, band, h, floor, by_eikonal, by_laplacian, d_nodes
         for i in range(max(first, 2) - 1, min(end + 1, side - 1)):
             for j in range(1, side - 1):
                 for k in range(1, side - 1):
-                    if not abs(nodes[i, j, k]) < band:
+                    if abs(nodes[i, j, k]) >= band:
                         continue
                     x, y, z, curved = _differences(nodes, i, j, k, h)
                     factor = by_eikonal * (ONE - ONE / np.sqrt(x * x + y * y + z * z + floor)) * scale

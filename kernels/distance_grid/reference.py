@@ -40,7 +40,7 @@ def distance_roughness(nodes: Tensor, band: float) -> tuple[Tensor, Tensor]:
     upper = [nodes.narrow(axis, 2, count) for axis in range(3)]
     inner = [tuple(slice(None) if i == axis else slice(1, -1) for i in range(3)) for axis in range(3)]
     lower, upper = ([t[cut] for t, cut in zip(side, inner, strict=True)] for side in (lower, upper))
-    near = middle.detach().abs() < band
+    near = ~(middle.detach().abs() >= band)  # what is not a number counts
     number = near.sum().clamp_min(1)
     slope = (torch.stack(upper) - torch.stack(lower)) / (2 * h)
     off = (slope.square().sum(0) + FLOOR).sqrt() - 1

@@ -37,7 +37,7 @@ def _differences(nodes_ptr, side, i, j, k, band, h):
     row = side.to(tl.int64)
     node_ptr = nodes_ptr + (i * row + j) * row + k
     middle = tl.load(node_ptr, inner, other=0.0)
-    counts = inner & (tl.abs(middle) < band)
+    counts = inner & ~(tl.abs(middle) >= band)
     x0, x1 = tl.load(node_ptr - row * row, counts, other=0.0), tl.load(node_ptr + row * row, counts, other=0.0)
     y0, y1 = tl.load(node_ptr - row, counts, other=0.0), tl.load(node_ptr + row, counts, other=0.0)
     z0, z1 = tl.load(node_ptr - 1, counts, other=0.0), tl.load(node_ptr + 1, counts, other=0.0)

@@ -43,7 +43,7 @@ def lazy_adam(
         if not tensor.is_contiguous():
             raise ValueError(f"{name}: expected it contiguous, got strides {tensor.stride()}")
     if found is not None:
-        expect("found", found, (), like=parameter)
+        expect("found", found, (), dtype=FLOATS, like=parameter)
     if step < 1:
         raise ValueError(f"step: expected at least 1, got {step}")
     with implementation(__name__, parameter, float32="parameter") as kernels:

@@ -10,7 +10,6 @@ Through n no gradient flows, and the colors' features do not touch the density.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -28,14 +27,15 @@ from nerfkit.kernels.march import Samples, trust_samples
 CELLS = 64
 WIDE, SHARP, SHARPENED = 0.64, 0.048, 0.8  # the first two in cells
 BAND = 3.2  # cells from the surface within which the two terms look
-EIKONAL, LAPLACIAN = 0.1, 0.03  # their weights, against a loss of colors in [0,1]
+EIKONAL, LAPLACIAN = 0.1, 0.03  # their weights, against a loss of colors in [0,1], in the steps in which they count
+EVERY = 2  # steps: they count in every second one
+BALL = 0.433  # radius of what the distance starts from where nothing is known: half the unit cube's diagonal, halved
 SEEN = 1e-4  # of a pixel: samples of less are left out
-EVERY = 2  # steps
 RATE, BETAS = 0.3, (0.9, 0.99)  # of the optimizer; the rate is a factor on the trainer's
 
 
 class SurfaceField(Field):
-    """Density of a distance, colors of ``inner``, whose own density is not asked for.
+    """Density of a distance, colors of ``inner``, whose own density does not count.
 
     Args:
         inner: a field of [-1,1]^3.
@@ -47,10 +47,13 @@ class SurfaceField(Field):
 
     def __init__(self, inner: Field, occupied: Tensor, cells: int = CELLS) -> None:
         super().__init__()
+        if cells < 4 or cells % 4:
+            raise ValueError(f"cells: expected a multiple of 4, got {cells}")
         self.inner, self.cell = inner, 2 / cells
         self.register_buffer("beta", torch.tensor(WIDE * self.cell, dtype=torch.float64))
         coarse = [torch.zeros((cells // step + 1,) * 3) for step in (4, 2)]
         self.grids = nn.ParameterList([*coarse, distance_to(occupied, cells)])
+        self._shown: dict[str, Tensor] = {}
 
     def nodes(self) -> Tensor:
         """The distance (N+1,N+1,N+1) at the nodes of the finest grid."""
@@ -68,14 +71,19 @@ class SurfaceField(Field):
         return self
 
     def before_step(self, share: float) -> None:
+        self.inner.before_step(share)
         self.beta.fill_(self.cell * WIDE * (SHARP / WIDE) ** min(1.0, share / SHARPENED))
 
     def penalties(self, step: int) -> dict[str, Tensor]:
-        if step % EVERY:
-            nothing = self.grids[0].new_zeros(())
-            return {"eikonal": nothing, "laplacian": nothing}
-        eikonal, laplacian = distance_roughness(self.nodes(), BAND * self.cell)
-        return {"eikonal": EIKONAL * eikonal, "laplacian": LAPLACIAN * laplacian}
+        """As ``Field.penalties``; between the steps in which they count they are shown as they were."""
+        own = self._shown
+        if step % EVERY == 0:
+            eikonal, laplacian = distance_roughness(self.nodes(), BAND * self.cell)
+            own = {"eikonal": EIKONAL * eikonal, "laplacian": LAPLACIAN * laplacian}
+            self._shown = {name: term.detach() for name, term in own.items()}
+        elif not own:
+            own = dict.fromkeys(("eikonal", "laplacian"), self.grids[0].new_zeros(()))
+        return self.inner.penalties(step) | own
 
     def density(self, positions: Tensor) -> Tensor:
         return distance_density(positions, self.nodes(), self.beta.item())[0]
@@ -90,12 +98,15 @@ class SurfaceField(Field):
         asked = reflected if self.inner.directions == 1 else torch.cat([view, reflected], 1)
         return density, self.inner(positions, each, asked)[1]
 
-    @torch.no_grad()
     def thinned(self, positions: Tensor, samples: Samples) -> tuple[Tensor, Samples]:
-        """Those whose weight in their ray's pixel is above ``SEEN``: distances cost little, colors much."""
-        density = self.density(positions)
-        weights = composite(density, density.new_zeros(len(density), 3), *samples[1:]).weights
-        seen = weights > SEEN
+        """Those whose weight in their ray's pixel is above ``SEEN``: distances cost little, colors much.
+
+        What is not a number stays, and the trainer's budget counts what is left.
+        """
+        with torch.no_grad():
+            density = self.density(positions)
+            weights = composite(density, density.new_zeros(len(density), 3), *samples[1:]).weights
+        seen = ~(weights <= SEEN)
         kept = seen.nonzero()[:, 0]
         before = torch.cat([kept.new_zeros(1), seen.cumsum(0)])  # (S + 1,)
         ray, start, end = (t[kept] for t in samples[:3])
@@ -123,12 +134,12 @@ def repeated(cells: Tensor, times: int) -> Tensor:
 
 
 def distance_to(occupied: Tensor, cells: int) -> Tensor:
-    """The signed distance (N+1,N+1,N+1) from the border of what is ``occupied``; a ball's where that is everything."""
+    """The signed distance (N+1,N+1,N+1) from the border of what is ``occupied``; a ball's where there is no border."""
     line = torch.linspace(-1, 1, cells + 1)
     nodes = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1)  # (N+1, N+1, N+1, 3)
     inside = occupied.cpu().numpy()
     if inside.all() or not inside.any():
-        return nodes.norm(dim=-1) - 0.5 * math.sqrt(3) * 0.5
+        return nodes.norm(dim=-1) - BALL
     apart = torch.from_numpy(distance_transform_edt(~inside) - distance_transform_edt(inside)).float()
     middles = (apart * (2 / len(inside)))[None, None]
     places = nodes.flip(-1)[None]  # grid_sample wants z, y, x

@@ -38,7 +38,7 @@ class LazyAdam(torch.optim.Adam):
         found = getattr(self, "found_inf", None)
         if lazy and (found is None or found.is_cuda or not found.item()):
             for p, group in lazy:
-                self._lazy_step(p, group, found)
+                self._lazy_step(p, group, found if p.is_cuda else None)
         gradients = [p.grad for p, _ in lazy]
         for p, _ in lazy:
             p.grad = None  # hidden from the dense step

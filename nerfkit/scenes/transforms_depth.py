@@ -171,7 +171,7 @@ def _lattice(known: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
 def _odd_note(centers: np.ndarray, points: np.ndarray, view: np.ndarray, where: str) -> list[str]:
     """A line if there is no depth at all, or the depths do not go with the distances between cameras (N,3)."""
     if not len(points):
-        return [f"{where}: its depth files say nothing: no number in them is positive"]
+        return [f"{where}: its depth files say nothing: no pixel in them has a known depth"]
     depth = float(np.median(np.linalg.norm(points - centers[view], axis=1)))
     extent = float(np.linalg.norm(centers - centers.mean(0), axis=1).max())
     if not extent > 0 or extent / ODD <= depth <= extent * ODD:

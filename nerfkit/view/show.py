@@ -159,7 +159,8 @@ def pick_source(folder: Path, wanted: str) -> str:
         CheckpointError: the run does not have it.
     """
     there = [end for end in FORMATS if (folder / "mesh" / f"mesh.{end}").exists()]
-    has_mesh, colored = bool(there), there != ["stl"] or (folder / "mesh" / REFINED).exists()
+    refined = (folder / "mesh" / REFINED).exists()
+    has_mesh, colored = bool(there) or refined, there != ["stl"] or refined
     has_field = any((folder / "checkpoints").glob("step_*.pt"))
     if wanted == "mesh" and not has_mesh:
         raise CheckpointError(

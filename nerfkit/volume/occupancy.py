@@ -30,7 +30,8 @@ class OccupancyGrid(nn.Module):
     (the first as Mueller et al. 2022, appendix C). A cell is occupied where a step at its upper bound has an optical
     depth above ``threshold``. The marcher stops a ray by the lower bound, because a cell that a surface cuts must not
     hide what is behind its empty part; the cap lets a ray cross ``SOLID_CELLS`` opaque cells before it stops, because
-    a bound from a few random points can be wrong.
+    a bound from a few random points can be wrong. Where the field knows its bounds (``Field.density_bounds``), each
+    update takes these as they are, for all cells, without a cap, and drops cells from the first one on.
 
     Args:
         allowed: (G,G,G) bool, index [x,y,z]: cells that may ever be occupied (the visual hull, or all).

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nerfkit.errors import ConfigError
+from nerfkit.fields.contracted import ContractedField
 from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.fields.hash_grid import HashGridField, HashGridOptions
 from nerfkit.fields.surface import EVERY, SHARP, SHARPENED, WIDE, SurfaceField, distance_to
@@ -14,6 +15,7 @@ from nerfkit.fit.build import build_model
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.field_options import TrainerOptions
+from nerfkit.kernels.march import positions
 from nerfkit.kernels.philox import Draw
 from nerfkit.options import compose
 from nerfkit.scenes import Scene
@@ -113,6 +115,9 @@ def test_terms_of_the_loss_have_the_same_names_in_every_step() -> None:
     every, other = field.penalties(EVERY), field.penalties(EVERY + 1)
     assert list(every) == list(other) == ["eikonal", "laplacian"]
     assert every["eikonal"].requires_grad and not other["eikonal"].requires_grad
+    assert all(torch.equal(every[name], other[name]) for name in every), "a curve of odd steps shows them, too"
+    with pytest.raises(ValueError, match="cells: expected a multiple of 4, got 10"):
+        SurfaceField(HashGridField(SMALL), ball(0.6), 10)
 
 
 def test_the_grid_takes_bounds_that_are_known() -> None:
@@ -152,10 +157,63 @@ def test_the_command_takes_it_for_every_field() -> None:
         compose("train", ["field.surface=mesh"])
 
 
-def surface_fit(photos: Scene) -> FieldFit:
-    trainer = TrainerOptions(max_seconds=None, max_steps=150, samples=2048, warmup=10, **HashGridOptions.trainer)
+def surface_fit(photos: Scene, **words: str) -> FieldFit:
+    trainer = TrainerOptions(
+        max_seconds=None, max_steps=150, samples=2048, warmup=10, **HashGridOptions.trainer, **words
+    )
     sampler = OccupancyOptions(resolution=16, step_size=0.06, update_every=4, warmup=8, share=2)
     return FieldFit(build_model(photos, SURFACE, sampler), photos, trainer)
+
+
+def test_pixels_and_gradients_of_thinned_samples(photos: Scene) -> None:
+    """Fewer samples, nearly the same pixels, and gradients by the rays, with pieces and without."""
+    model = surface_fit(photos).model
+    model.field.before_step(1.0)
+    origins, directions = photos.cameras.image_rays(0)
+    origins, directions = (t[::7].clone().requires_grad_() for t in (origins, directions))
+    rendered, count = model.render_rays(origins, directions)
+    samples = model.sampler.sample(origins.detach(), directions.detach(), None)
+    points = positions(samples, origins, directions)
+    everything = model.field.render(points, samples, directions)
+    assert 0 < count < len(points) / 2
+    torch.testing.assert_close(rendered.opacity, everything.opacity, atol=2e-3, rtol=0)
+    torch.testing.assert_close(rendered.color, everything.color, atol=2e-3, rtol=0)
+    pieces, _ = model.render_rays(origins, directions, piece=50)
+    for found in (rendered, pieces):
+        by_origins, by_directions = torch.autograd.grad(found.color.sum() + found.opacity.sum(), (origins, directions))
+        assert by_origins.isfinite().all() and by_origins.any() and by_directions.any()
+
+
+def test_what_is_not_a_number_stops_the_fit(photos: Scene) -> None:
+    fit = surface_fit(photos)
+    fit.step()
+    with torch.no_grad():
+        fit.model.field.grids[2][8, 8, 8] = torch.nan
+    with pytest.raises(FloatingPointError):
+        fit.train()
+
+
+def test_cameras_are_refined_with_it(photos: Scene) -> None:
+    fit = surface_fit(photos, poses="on")
+    fit.step()
+    assert fit.corrections.poses is not None and fit.corrections.poses.twist.any()
+
+
+@pytest.mark.parametrize("wrapped", [lambda f: SurfaceField(f, ball(0.6), 16), ContractedField])
+def test_the_inner_field_has_its_hooks(wrapped) -> None:
+    class Scheduled(HashGridField):
+        share = 0.0
+
+        def before_step(self, share: float) -> None:
+            self.share = share
+
+        def penalties(self, step: int) -> dict[str, torch.Tensor]:
+            return {"decay": self.table.square().mean()}
+
+    inner = Scheduled(SMALL)
+    field = wrapped(inner)
+    field.before_step(0.5)
+    assert inner.share == 0.5 and "decay" in field.penalties(1)
 
 
 @pytest.mark.slow

@@ -203,17 +203,15 @@ def texture_case(d: Dice) -> object:
 
 
 CASES = (
-    *(
-        rays_case,
-        rays_case,
-        features_case,
-        pixels_case,
-        photos_case,
-        mesh_case,
-        mesh_case,
-        texture_case,
-        optimizer_case,
-    ),
+    rays_case,
+    rays_case,
+    features_case,
+    pixels_case,
+    photos_case,
+    mesh_case,
+    mesh_case,
+    texture_case,
+    optimizer_case,
 )
 
 

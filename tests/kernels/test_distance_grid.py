@@ -121,6 +121,9 @@ def test_nothing_and_not_a_number() -> None:
     damaged = nodes.detach().clone()
     damaged[4, 4, 4] = torch.nan
     assert distance_density(x, damaged, 0.05)[0].isnan().any()
+    for backend in ("cpu", "reference"):
+        with use(backend):
+            assert distance_roughness(damaged + 10, 0.05)[1].isnan(), "nothing else is in the band"
 
 
 def test_threads_do_not_matter() -> None:
