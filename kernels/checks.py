@@ -61,7 +61,7 @@ def refuse_again(operation: str, inputs: bool) -> None:
     """
     if inputs and torch.is_grad_enabled():
         raise RuntimeError(
-            f"gradients of the {operation} by positions or directions are not differentiable again "
+            f"gradients of the {operation} are not differentiable again "
             "(create_graph=True); nerfkit.kernels.use('reference') has second derivatives"
         )
 

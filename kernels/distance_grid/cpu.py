@@ -6,6 +6,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from .. import elementary
+from ..checks import refuse_again
 from ..jit import inline, jit
 from .reference import FLOOR
 
@@ -204,8 +205,8 @@ class _Density(torch.autograd.Function):
         return sigma, gradient
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, d_sigma, _):
+        refuse_again("distance grid", any(ctx.needs_input_grad))
         x, slope, gradient = ctx.saved_tensors
         by_distance = d_sigma * slope
         d_nodes = None
@@ -227,8 +228,8 @@ class _Roughness(torch.autograd.Function):
         return tuple(nodes.new_tensor(term / max(count, 1.0)) for term in terms)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, by_eikonal, by_laplacian):
+        refuse_again("distance grid", any(ctx.needs_input_grad))
         (grid,), (band, h, count) = ctx.saved_tensors, ctx.numbers
         d_nodes = torch.empty_like(grid)
         factors = (np.float32(2 * by.item() / count) for by in (by_eikonal, by_laplacian))

@@ -8,6 +8,7 @@ import torch
 import triton
 from torch.autograd.function import once_differentiable
 
+from ..checks import refuse_again
 from ..segments import segment_sum
 from .reference import FLOOR
 from .triton_grid import (
@@ -47,8 +48,8 @@ class _Density(torch.autograd.Function):
         return sigma, gradient
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, d_sigma, _):
+        refuse_again("distance grid", any(ctx.needs_input_grad))
         x, slope, gradient = ctx.saved_tensors
         by_distance = d_sigma * slope
         d_nodes = _to_nodes(x, by_distance, ctx.side) if ctx.needs_input_grad[1] else None
@@ -84,8 +85,8 @@ class _Roughness(torch.autograd.Function):
         return terms.unbind()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, by_eikonal, by_laplacian):
+        refuse_again("distance grid", any(ctx.needs_input_grad))
         nodes, number = ctx.saved_tensors
         d_nodes = torch.empty_like(nodes)
         roughness_backward_kernel[_programs(len(nodes))](

@@ -126,6 +126,13 @@ def test_nothing_and_not_a_number() -> None:
             assert distance_roughness(damaged + 10, 0.05)[1].isnan(), "nothing else is in the band"
 
 
+@pytest.mark.parametrize("call", [lambda x, n: distance_density(x, n, 0.1), lambda x, n: distance_roughness(n, 1.0)])
+def test_second_derivatives_are_refused(call) -> None:
+    x, nodes = make(4)[1].requires_grad_(), make(4)[0].requires_grad_()
+    with pytest.raises(RuntimeError, match="not differentiable again"):
+        torch.autograd.grad(call(x, nodes)[0].sum(), nodes, create_graph=True)
+
+
 def test_threads_do_not_matter() -> None:
     before = numba.get_num_threads()
     found = []

@@ -95,7 +95,8 @@ def test_without_a_graph_and_in_chunks_the_values_are_the_same(monkeypatch: pyte
     monkeypatch.setattr(triton, "MOST_ENTRIES", 1)
     with torch.no_grad():
         x, offsets, directions = make_samples(PACKED)
-        weights, spec = make_weights(*SPECS["padded"]), SPECS["padded"][0]
+        directions = torch.cat([directions, directions.roll(1, -1)], 1)  # as ``run`` does for this case
+        weights, spec = make_weights(*SPECS["padded"], directions=2), SPECS["padded"][0]
         with use("triton"):
             found = feature_field(1.05 * x, offsets, directions, weights, spec)
     assert all(torch.equal(a, b) for a, b in zip(found, whole, strict=True))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from nerfkit.runs import progress
-from nerfkit.runs.progress import Progress, _clock, track
+from nerfkit.runs.progress import Progress, track
 
 
 class Clock:
@@ -75,7 +75,7 @@ def test_what_was_done_before_does_not_count_as_speed(clock: Clock) -> None:
 
 
 def test_hours_are_hours() -> None:
-    assert [_clock(s) for s in (0.4, 59.6, 3599, 3600, 166304, 1e9)] == [
+    assert [progress.clock(s) for s in (0.4, 59.6, 3599, 3600, 166304, 1e9)] == [
         *("0:00", "1:00", "59:59", "1:00:00", "46:11:44", "99:59:59")
     ]
 
