@@ -48,7 +48,7 @@ def distance_density(x: Tensor, nodes: Tensor, beta: float) -> tuple[Tensor, Ten
     Args:
         x: (S,3). Differentiable, through the density.
         nodes: (N+1,N+1,N+1) distances, index [x,y,z]. Differentiable, through the density.
-        beta: half of the light is blocked within about this length.
+        beta: how wide the step from outside to inside is, a length; the density inside tends to 1 / beta.
 
     Returns:
         sigma, differentiable once; the gradient, which is not.

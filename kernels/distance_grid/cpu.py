@@ -194,6 +194,8 @@ def _nest_backward(by_total, d_coarse):
 
 
 class _Density(torch.autograd.Function):
+    """(x, nodes, beta) -> sigma (S,) and the gradient (S,3) of s."""
+
     @staticmethod
     def forward(ctx, x, nodes, beta):
         inputs = x.detach().contiguous(), nodes.detach().contiguous()
@@ -217,6 +219,8 @@ class _Density(torch.autograd.Function):
 
 
 class _Roughness(torch.autograd.Function):
+    """(nodes, band) -> eikonal (), laplacian ()."""
+
     @staticmethod
     def forward(ctx, nodes, band):
         grid = nodes.detach().contiguous()
@@ -238,6 +242,8 @@ class _Roughness(torch.autograd.Function):
 
 
 class _Nested(torch.autograd.Function):
+    """(coarse, fine) -> fine + coarse, interpolated."""
+
     @staticmethod
     def forward(ctx, coarse, fine):
         total = torch.empty(fine.shape)
@@ -253,16 +259,6 @@ class _Nested(torch.autograd.Function):
         return d_coarse, by_total
 
 
-def distance_density(x, nodes, beta):
-    """sigma (S,) and the gradient (S,3) of s."""
-    return _Density.apply(x, nodes, beta)
-
-
-def distance_roughness(nodes, band):
-    """eikonal (), laplacian ()."""
-    return _Roughness.apply(nodes, band)
-
-
 def distance_bounds(nodes, beta):
     """The densities of each cell's farthest and nearest node."""
     least, greatest = (torch.empty((len(nodes) - 1,) * 3) for _ in range(2))
@@ -270,6 +266,4 @@ def distance_bounds(nodes, beta):
     return least, greatest
 
 
-def nested_nodes(coarse, fine):
-    """fine + coarse, interpolated."""
-    return _Nested.apply(coarse, fine)
+distance_density, distance_roughness, nested_nodes = _Density.apply, _Roughness.apply, _Nested.apply

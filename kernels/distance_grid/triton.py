@@ -34,6 +34,8 @@ def _programs(side):
 
 
 class _Density(torch.autograd.Function):
+    """(x, nodes, beta) -> sigma (S,) and the gradient (S,3) of s."""
+
     @staticmethod
     def forward(ctx, x, nodes, beta):
         x, nodes, count = x.contiguous(), nodes.contiguous(), len(x)
@@ -72,6 +74,8 @@ def _to_nodes(x, by_distance, side):
 
 
 class _Roughness(torch.autograd.Function):
+    """(nodes, band) -> eikonal (), laplacian ()."""
+
     @staticmethod
     def forward(ctx, nodes, band):
         nodes, grid = nodes.contiguous(), _programs(len(nodes))
@@ -96,6 +100,8 @@ class _Roughness(torch.autograd.Function):
 
 
 class _Nested(torch.autograd.Function):
+    """(coarse, fine) -> fine + coarse, interpolated."""
+
     @staticmethod
     def forward(ctx, coarse, fine):
         ctx.side, total = len(coarse), torch.empty(fine.shape, device=fine.device)
@@ -114,16 +120,6 @@ class _Nested(torch.autograd.Function):
         return d_coarse, by_total
 
 
-def distance_density(x, nodes, beta):
-    """sigma (S,) and the gradient (S,3) of s."""
-    return _Density.apply(x, nodes, beta)
-
-
-def distance_roughness(nodes, band):
-    """eikonal (), laplacian ()."""
-    return _Roughness.apply(nodes, band)
-
-
 def distance_bounds(nodes, beta):
     """The densities of each cell's farthest and nearest node."""
     cells = len(nodes) - 1
@@ -132,6 +128,4 @@ def distance_bounds(nodes, beta):
     return least, greatest
 
 
-def nested_nodes(coarse, fine):
-    """fine + coarse, interpolated."""
-    return _Nested.apply(coarse, fine)
+distance_density, distance_roughness, nested_nodes = _Density.apply, _Roughness.apply, _Nested.apply

@@ -29,7 +29,7 @@ WIDE, SHARP, SHARPENED = 0.64, 0.048, 0.8  # the first two in cells
 BAND = 3.2  # cells from the surface within which the two terms look
 EIKONAL, LAPLACIAN = 0.1, 0.03  # their weights, against a loss of colors in [0,1], in the steps in which they count
 EVERY = 2  # steps: they count in every second one
-BALL = 0.433  # radius of what the distance starts from where nothing is known: half the unit cube's diagonal, halved
+BALL = 0.5  # radius of the ball that the distance starts from where nothing is known
 SEEN = 1e-4  # of a pixel: samples of less are left out
 RATE, BETAS = 0.3, (0.9, 0.99)  # of the optimizer; the rate is a factor on the trainer's
 

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numba
 import pytest
 import torch
 
@@ -12,7 +11,6 @@ from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.fields.hash_grid import HashGridField, HashGridOptions
 from nerfkit.fields.surface import EVERY, SHARP, SHARPENED, WIDE, SurfaceField, distance_to
 from nerfkit.fit.build import build_model
-from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.kernels.march import positions
@@ -23,7 +21,7 @@ from nerfkit.volume.occupancy import OccupancyGrid
 from nerfkit.volume.samplers import OccupancyOptions, StratifiedOptions
 from tests.dry_run import dry_run
 from tests.fields.test_harmonic import scene
-from tests.fields.test_hash_grid import SMALL, photos, same
+from tests.fields.test_hash_grid import SMALL, check_learning, check_threads, photos
 
 __all__ = ["photos"]
 
@@ -218,29 +216,10 @@ def test_the_inner_field_has_its_hooks(wrapped) -> None:
 
 @pytest.mark.slow
 def test_it_learns_a_sphere_and_goes_on_to_the_bit(photos: Scene) -> None:
-    whole, first, second = (surface_fit(photos) for _ in range(3))
-    before = evaluate_field(whole.average, photos)["psnr"]
-    whole.train()
-    assert evaluate_field(whole.average, photos)["psnr"] > before + 5
-    for _ in range(60):
-        first.step()
-    second.load_state_dict(first.state_dict())
-    second.train()
-    assert same(whole, second)
+    check_learning(surface_fit, photos, gain=5)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("all_threads")
 def test_training_does_not_depend_on_threads(photos: Scene) -> None:
-    threads, fits = (numba.get_num_threads(), torch.get_num_threads()), []
-    try:
-        for count in (1, threads[0]):
-            numba.set_num_threads(count)
-            torch.set_num_threads(count)
-            fits.append(surface_fit(photos))
-            for _ in range(40):
-                fits[-1].step()
-    finally:
-        numba.set_num_threads(threads[0])
-        torch.set_num_threads(threads[1])
-    assert same(*fits)
+    check_threads(surface_fit, photos)

@@ -109,9 +109,10 @@ def features_fit(scene: Scene, device: str = "cpu", surface: str = "density") ->
 
 
 @pytest.mark.interpreted
-def test_some_steps_of_the_field_of_features_equal_the_cpu(scene: Scene) -> None:
-    """Field, compositing and the lazy step of its table."""
-    fits = {backend: features_fit(scene) for backend in ("triton", "cpu")}
+@pytest.mark.parametrize("surface", ["density", "sdf"])
+def test_some_steps_of_the_field_of_features_equal_the_cpu(scene: Scene, surface: str) -> None:
+    """Field, compositing, the lazy step of its table; of a surface its distance, two terms and the grid's bounds."""
+    fits = {backend: features_fit(scene, surface=surface) for backend in ("triton", "cpu")}
     start = weights(fits["cpu"])
     found = {backend: losses(fit, backend) for backend, fit in fits.items()}
     torch.testing.assert_close(found["triton"], found["cpu"], rtol=1e-4, atol=1e-6)
@@ -120,44 +121,25 @@ def test_some_steps_of_the_field_of_features_equal_the_cpu(scene: Scene) -> None
 
 
 @pytest.mark.interpreted
-def test_a_step_of_the_field_of_features_waits_once(scene: Scene) -> None:
-    """As the harmonic field's. Its table's gradient is sorted: more of PyTorch's kernels, but none that waits."""
+@pytest.mark.parametrize(
+    ("surface", "waits", "aten", "own"),
+    [
+        ("density", [MARCH], 48, 24),  # the table's gradient is sorted: more of PyTorch's kernels than the default's
+        ("sdf", [MARCH, "nerfkit/fields/surface.py"], 108, 43),  # how many colors are asked for
+    ],
+)
+def test_a_step_of_the_field_of_features_waits_for_its_samples_alone(
+    scene: Scene, surface: str, waits: list[str], aten: int, own: int
+) -> None:
     with dry_run() as counts:
-        fit = features_fit(scene, "cuda")
-        before = [p.detach().clone() for p in fit.model.parameters()]
+        fit = features_fit(scene, "cuda", surface)
+        trained = [p for name, p in fit.model.named_parameters() if surface == "density" or "grids" in name]
+        before = [p.detach().clone() for p in trained]
         fit.step()
-        assert all((p != old).any() for p, old in zip(fit.model.parameters(), before, strict=True))
+        assert all((p != old).any() for p, old in zip(trained, before, strict=True))
         for _ in range(2):
             counts.clear()
             fit.step()
-            assert [wait.split(" at ")[1].partition(":")[0] for wait in counts.waits] == [MARCH], counts.waits
-            assert sum(counts.aten.values()) <= 48, counts.aten
-            assert sum(counts.triton.values()) <= 24, counts.triton
-
-
-@pytest.mark.interpreted
-def test_some_steps_of_a_surface_equal_the_cpu(scene: Scene) -> None:
-    """The sum of grids, the density of their distance, the two terms, and bounds that the grid takes."""
-    fits = {backend: features_fit(scene, surface="sdf") for backend in ("triton", "cpu")}
-    start = weights(fits["cpu"])
-    found = {backend: losses(fit, backend) for backend, fit in fits.items()}
-    torch.testing.assert_close(found["triton"], found["cpu"], rtol=1e-4, atol=1e-6)
-    ours, cpu = (weights(fit) for fit in fits.values())
-    assert (ours - cpu).norm() <= 1e-3 * (cpu - start).norm()
-
-
-@pytest.mark.interpreted
-def test_a_step_of_a_surface_waits_for_its_samples_alone(scene: Scene) -> None:
-    """For how many they are, and how many colors are asked for: not for beta, nor the nodes in the band."""
-    with dry_run() as counts:
-        fit = features_fit(scene, "cuda", "sdf")
-        before = [p.detach().clone() for p in fit.model.field.grids]
-        fit.step()
-        assert all((p != old).any() for p, old in zip(fit.model.field.grids, before, strict=True))
-        for _ in range(2):
-            counts.clear()
-            fit.step()
-            places = [wait.split(" at ")[1].partition(":")[0] for wait in counts.waits]
-            assert places == [MARCH, "nerfkit/fields/surface.py"], counts.waits
-            assert sum(counts.aten.values()) <= 108, counts.aten
-            assert sum(counts.triton.values()) <= 43, counts.triton
+            assert [wait.split(" at ")[1].partition(":")[0] for wait in counts.waits] == waits, counts.waits
+            assert sum(counts.aten.values()) <= aten, counts.aten
+            assert sum(counts.triton.values()) <= own, counts.triton
