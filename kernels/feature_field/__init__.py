@@ -3,7 +3,7 @@
     f     = features of x: of each of L grids F numbers, interpolated between the 8 nodes of the cell that x lies in
     z     = relu(W_1 f + b_1)
     sigma = exp(w_d . z + b_d)
-    c     = sigmoid(W_o relu(W_c z + u_ray) + b_o),    u_ray = W_v sh(d_ray) + b_c   once a ray
+    c     = sigmoid(W_o relu(W_c z + u_ray + W_m sh(m)) + b_o),    u_ray = W_v sh(d_ray) + b_c   once a ray
 
 The grids are the multiresolution hash encoding of Mueller et al. 2022 over [-1,1]^3: N_l = coarsest (finest /
 coarsest)^(l / (L - 1)), rounded, cells along a side. A level whose nodes fit into 2^log2_table rows of the table has a
@@ -12,7 +12,7 @@ row each; the nodes of a finer one share rows,
     row = (x xor 2654435761 y xor 805459861 z) mod 2^log2_table.
 
 A position outside of the box has the features of the nearest one inside. sh are the 16 real spherical harmonics of the
-degrees 0 to 3; where W_v has 32 columns, those of two directions, such as that of the view and its mirror image.
+degrees 0 to 3. A sample may have a direction of its own, m, such as the one in which a surface mirrors the view.
 
 Gradients: dL/df goes to the 8 nodes of each level with the weights that made f, and to the position by the cell's
 differences, N_l / 2 sum over edges along the axis of (v_1 - v_0), v = dL/df . feature of the node, interpolated by the
@@ -50,7 +50,7 @@ MOST_ROWS = 24  # log2: places in a level are numbers of 32 bits
 
 
 @functools.lru_cache(maxsize=16)
-def _expected(spec: FeatureSpec, width: int, directions: int) -> list[tuple[str, tuple[int, ...]]]:
+def _expected(spec: FeatureSpec, width: int, mirrors: bool) -> list[tuple[str, tuple[int, ...]]]:
     """Name and shape of each of ``FeatureWeights.flat``; ``ValueError`` where the spec names what there is not."""
     bounds = {"levels": (1, MOST_LEVELS), "log2_table": (1, MOST_ROWS), "coarsest": (1, MOST_CELLS)}
     for name, (least, most) in (bounds | {"finest": (spec.coarsest, MOST_CELLS)}).items():
@@ -68,20 +68,31 @@ def _expected(spec: FeatureSpec, width: int, directions: int) -> list[tuple[str,
         "density[1]": (1,),
         "feature[0]": (width, width),
         "feature[1]": (width,),
-        "direction": (width, HARMONICS * directions),
+        "direction": (width, HARMONICS * (1 + mirrors)),
         "color[0]": (3, width),
         "color[1]": (3,),
     }
     return [(f"weights.{name}", shape) for name, shape in shapes.items()]
 
 
-def _check(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> int:
-    """How many directions a ray has."""
+def _check(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> bool:
+    """Whether samples have directions of their own."""
     expect("x", x, ("S", 3), dtype=FLOATS)
-    count = 2 if weights.direction.shape[-1] == 2 * HARMONICS else 1
-    for (name, shape), tensor in zip(_expected(spec, len(weights.hidden[1]), count), weights.flat(), strict=True):
+    mirrors = weights.direction.shape[-1] == 2 * HARMONICS
+    for (name, shape), tensor in zip(_expected(spec, len(weights.hidden[1]), mirrors), weights.flat(), strict=True):
         expect(name, tensor, shape, like=x)
-    return count
+    return mirrors
+
+
+def _check_directions(
+    x: Tensor, directions: Tensor, mirrors: Tensor | None, weights: FeatureWeights, spec: FeatureSpec
+) -> None:
+    wanted = _check(x, weights, spec)
+    expect("directions", directions, ("R", 3), like=x)
+    if wanted != (mirrors is not None):
+        raise ValueError(f"mirrors: expected {'(S,3)' if wanted else 'None'}, as weights.direction has it")
+    if mirrors is not None:
+        expect("mirrors", mirrors, x.shape, like=x)
 
 
 def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Tensor:
@@ -98,27 +109,33 @@ def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Te
 
 
 def feature_field(
-    x: Tensor, offsets: Tensor, directions: Tensor, weights: FeatureWeights, spec: FeatureSpec
+    x: Tensor,
+    offsets: Tensor,
+    directions: Tensor,
+    weights: FeatureWeights,
+    spec: FeatureSpec,
+    mirrors: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Density and color of packed samples.
 
     Args:
         x: (S,3) positions, sorted by ray.
         offsets: (R+1,) int64 from 0 to S, ray r owns samples offsets[r] to offsets[r+1] - 1.
-        directions: (R,3) unit directions, or (R,6), two a ray.
+        directions: (R,3) unit directions.
         weights, spec: the field.
+        mirrors: (S,3) unit directions, where ``weights.direction`` has 32 columns; else None.
 
     Returns:
-        density (S,) per unit length, color (S,3) in [0,1]. Gradients flow to the weights, x and directions; they are
-        not differentiable again.
+        density (S,) per unit length, color (S,3) in [0,1]. Gradients flow to the weights, x, directions and mirrors;
+        they are not differentiable again.
 
     Raises:
         ValueError: shapes or dtypes that do not fit together, or sizes that there are not.
     """
-    expect("directions", directions, ("R", 3 * _check(x, weights, spec)), like=x)
+    _check_directions(x, directions, mirrors, weights, spec)
     expect_offsets(offsets, len(directions), len(x), x)
     with implementation(__name__, x, float32="x") as kernels:
-        return kernels.packed_field(x, offsets, directions, weights, spec)
+        return kernels.packed_field(x, offsets, directions, mirrors, weights, spec)
 
 
 def feature_render(
@@ -127,6 +144,7 @@ def feature_render(
     directions: Tensor,
     weights: FeatureWeights,
     spec: FeatureSpec,
+    mirrors: Tensor | None = None,
     *,
     opacity: Literal["density", "raw"] = "density",
     early_stop: float = 0.0,
@@ -136,8 +154,8 @@ def feature_render(
     Args:
         x: (S,3) positions of the samples, as ``march.positions`` gives them.
         samples: where they lie on their R rays.
-        directions: (R,3) unit directions, or (R,6), two a ray.
-        weights, spec: the field.
+        directions: (R,3) unit directions.
+        weights, spec, mirrors: the field, as ``feature_field`` takes it.
         opacity, early_stop: as ``composite`` takes them.
 
     Returns:
@@ -146,11 +164,11 @@ def feature_render(
     Raises:
         ValueError: shapes or dtypes that do not fit together, or sizes that there are not.
     """
-    expect("directions", directions, ("R", 3 * _check(x, weights, spec)), like=x)
+    _check_directions(x, directions, mirrors, weights, spec)
     expect_samples(samples, len(directions), len(x), x)
     by_length, stop = counts_length(opacity), float(early_stop)
     with implementation(__name__, x, float32="x") as kernels:
         if backend_for(x) == "cpu":
-            return Rendered(*kernels.feature_render(x, samples, directions, weights, spec, by_length, stop))
-        density, color = kernels.packed_field(x, samples.offsets, directions, weights, spec)
+            return Rendered(*kernels.feature_render(x, samples, directions, mirrors, weights, spec, by_length, stop))
+        density, color = kernels.packed_field(x, samples.offsets, directions, mirrors, weights, spec)
         return Rendered(*composite_unchecked(density, color, *samples[1:], by_length, stop)[:3])

@@ -18,10 +18,11 @@ from ..jit import jit
 from ..products import LANES, total
 from .encoding import COUNT, FIRST, encode_backward, levels_of, scatter_level
 from .groups import backward_group, composite_group, composite_group_backward, forward_group
-from .harmonics import harmonics
+from .harmonics import harmonics, harmonics_backward
 from .layout import COORDINATES, GROUP, TILE, groups_of, pack, padded, places_of, unpack
+from .mirrors import mirrors_of
 from .rays import OfRays
-from .spec import FeatureSpec, FeatureWeights
+from .spec import HARMONICS, FeatureSpec, FeatureWeights
 
 PARTS = 32  # of the groups at most, each with sums of its own
 LEAST = 4  # groups of a part
@@ -31,15 +32,15 @@ _NONE, _NONE_RGB = np.empty(0, np.float32), np.empty((0, 3), np.float32)
 
 @jit
 def _forward(
-    levels, pairs, table, packed, width, size, x, u, offsets, rays, bases, columns, keep, kept, color, composited,
-    t_start, t_end, by_length, early_stop, raw, sigma, rgb, pixel, opacity, depth, weights, behind, used,
+    levels, pairs, table, packed, width, size, x, u, mirrors, offsets, rays, bases, columns, keep, kept, color,
+    composited, t_start, t_end, by_length, early_stop, raw, sigma, rgb, pixel, opacity, depth, weights, behind, used,
 ):  # fmt: skip
     for index in numba.prange(len(bases)):
         group = np.int64(index)  # the index of a parallel loop is unsigned
         first_ray, last_ray = rays[group], rays[group + 1]
         forward_group(
-            levels, pairs, table, packed, width, size, x, u, offsets, first_ray, last_ray, keep, kept, bases[group],
-            columns, color, raw, sigma, rgb,
+            levels, pairs, table, packed, width, size, x, u, mirrors, offsets, first_ray, last_ray, keep, kept,
+            bases[group], columns, color, raw, sigma, rgb,
         )  # fmt: skip
         if composited:
             composite_group(
@@ -50,8 +51,9 @@ def _forward(
 
 @jit
 def _backward(
-    packed, places, width, size, u, offsets, rays, bases, columns, kept, color, composited, t_start, t_end, by_length,
-    raw, sigma, rgb, weights, behind, used, d_pixel, d_opacity, d_depth, g_sigma, g_rgb, sums, du, by_features,
+    packed, places, width, size, u, mirrors, offsets, rays, bases, columns, kept, color, composited, t_start, t_end,
+    by_length, raw, sigma, rgb, weights, behind, used, d_pixel, d_opacity, d_depth, g_sigma, g_rgb, sums, du,
+    by_features, by_harmonics,
 ):  # fmt: skip
     groups, parts = len(bases), len(sums)
     for index in numba.prange(parts):
@@ -65,8 +67,8 @@ def _backward(
                     d_pixel, d_opacity, d_depth, g_sigma, g_rgb,
                 )  # fmt: skip
             backward_group(
-                packed, places, width, size, u, offsets, first_ray, last_ray, kept, bases[group], columns, color,
-                raw, sigma, rgb, g_sigma, g_rgb, lanes, du, by_features,
+                packed, places, width, size, u, mirrors, offsets, first_ray, last_ray, kept, bases[group], columns,
+                color, raw, sigma, rgb, g_sigma, g_rgb, lanes, du, by_features, by_harmonics,
             )  # fmt: skip
         numbers = places.bias // LANES
         for n in range(numbers):
@@ -112,15 +114,17 @@ class _Call:
     """One evaluation: its arguments as the kernels take them, its results, and what is kept for the backward."""
 
     def __init__(
-        self, x: Tensor, offsets: Tensor, u: Tensor, weights: FeatureWeights, spec: FeatureSpec, color: bool,
-        inputs: bool, interval: tuple[Tensor, Tensor, bool, float] | None,
+        self, x: Tensor, offsets: Tensor, u: Tensor, mirrors: Tensor, weights: FeatureWeights, spec: FeatureSpec,
+        color: bool, inputs: bool, interval: tuple[Tensor, Tensor, bool, float] | None,
     ) -> None:  # fmt: skip
         self.x, self.offsets = x.detach().contiguous().numpy(), offsets.contiguous().numpy()
+        self.mirrors = mirrors.detach().contiguous().numpy()
         self.spec, self.outputs, self.inputs = spec, len(weights.hidden[1]), inputs
         self.color, self.composited = color, interval is not None
         self.levels, self.pairs = levels_of(spec), spec.features // 2
         self.width, self.size = padded(self.outputs), padded(spec.size)
         self.table, self.packed = weights.table.detach().contiguous().view(-1).numpy(), pack(weights, spec)
+        self.mirrored = mirrors_of.py_func(self.mirrors)
         self.u = functional.pad(u.detach(), (0, self.width - u.shape[1])).contiguous().numpy()
         count, rays, empty = len(x), len(offsets) - 1, np.empty
         self.raw, self.sigma = empty(count, np.float32), empty(count, np.float32)
@@ -143,16 +147,16 @@ class _Call:
         if keep:
             self.kept = np.empty((COORDINATES + self.size) * g.columns, np.float32)
         _forward(
-            self.levels, self.pairs, self.table, self.packed, self.width, self.size, self.x, self.u, self.offsets,
-            g.rays, g.base, g.columns, keep, self.kept, self.color, self.composited, self.t_start, self.t_end,
-            self.by_length, self.early_stop, self.raw, self.sigma, self.rgb, self.pixel, self.opacity, self.depth,
-            self.weights, self.behind, self.used,
+            self.levels, self.pairs, self.table, self.packed, self.width, self.size, self.x, self.u, self.mirrors,
+            self.offsets, g.rays, g.base, g.columns, keep, self.kept, self.color, self.composited, self.t_start,
+            self.t_end, self.by_length, self.early_stop, self.raw, self.sigma, self.rgb, self.pixel, self.opacity,
+            self.depth, self.weights, self.behind, self.used,
         )  # fmt: skip
 
     def backward(
-        self, incoming: tuple[Tensor, ...], to_x: bool, to_table: bool
-    ) -> tuple[Tensor | None, Tensor, list[Tensor | None]]:
-        """Gradients by x and u, and by table, W_1, b_1, w_d, b_d, W_c, W_o, b_o."""
+        self, incoming: tuple[Tensor, ...], to_x: bool, to_mirrors: bool, to_table: bool
+    ) -> tuple[Tensor | None, Tensor, Tensor, list[Tensor | None]]:
+        """Gradients by x, u and the harmonics of mirrors, and by table, W_1, b_1, w_d, b_d, W_c, W_m, W_o, b_o."""
         g, count = self.groups, len(self.x)
         given = [None if t is None else t.contiguous().numpy() for t in incoming]
         pixels = [_NONE_RGB, _NONE, _NONE]
@@ -161,15 +165,17 @@ class _Call:
             pixels = [none if found is None else found for none, found in zip(pixels, given, strict=True)]
         else:
             g_sigma, g_rgb = given[0], np.ascontiguousarray(given[1].T)
-        places = places_of(self.width, self.size)
+        places = places_of(self.width, self.size, self.mirrored)
         parts = min(PARTS, -(-len(g.base) // LEAST))
         sums = np.zeros((parts, places.bias // LANES + places.size - places.bias), np.float32)
         du = np.zeros(self.u.shape, np.float32)
         by_features = np.empty(self.size * g.columns, np.float32)
+        by_harmonics = np.empty((len(self.mirrors) if to_mirrors else 0, HARMONICS), np.float32)
         _backward(
-            self.packed, places, self.width, self.size, self.u, self.offsets, g.rays, g.base, g.columns, self.kept,
-            self.color, self.composited, self.t_start, self.t_end, self.by_length, self.raw, self.sigma, self.rgb,
-            self.weights, self.behind, self.used, *pixels, g_sigma, g_rgb, sums, du, by_features,
+            self.packed, places, self.width, self.size, self.u, self.mirrors, self.offsets, g.rays, g.base, g.columns,
+            self.kept, self.color, self.composited, self.t_start, self.t_end, self.by_length, self.raw, self.sigma,
+            self.rgb, self.weights, self.behind, self.used, *pixels, g_sigma, g_rgb, sums, du, by_features,
+            by_harmonics,
         )  # fmt: skip
         walked = self.levels, self.pairs
         columns = self.offsets, g.rays, g.base, g.columns, self.kept, by_features
@@ -182,23 +188,24 @@ class _Call:
             _backward_positions(*walked, self.table, self.x, *columns, dx)
         layers: list[Tensor | None] = [*unpack(sums, places, self.outputs, self.spec)]
         if not self.color:
-            layers[4:] = [None] * 3
+            layers[4:] = [None] * 4
         of_table = None if table is None else torch.from_numpy(table).view(-1, self.spec.features)
         of_x = None if dx is None else torch.from_numpy(dx)
-        return of_x, torch.from_numpy(du[:, : self.outputs]), [of_table, *layers]
+        of_u, of_harmonics = torch.from_numpy(du[:, : self.outputs]), torch.from_numpy(by_harmonics)
+        return of_x, of_u, of_harmonics, [of_table, *layers]
 
 
 class _FeatureField(torch.autograd.Function):
-    """(call, x, u, table and layers) -> what the call computes: sigma; sigma and rgb; or color, opacity and depth."""
+    """(call, x, u, mirrors, table and layers) -> sigma; sigma and rgb; or color, opacity and depth, as it was asked."""
 
     @staticmethod
-    def forward(ctx, call, x, u, *tensors):
+    def forward(ctx, call, x, u, mirrors, *tensors):
         ctx.set_materialize_grads(call.composited is False)
         ctx.call = call
         # The call has arrays: an output kept as it is would hold its own graph node.
         arrays = (call.pixel, call.opacity, call.depth) if call.composited else (call.sigma, call.rgb.T)
         results = tuple(torch.from_numpy(array) for array in arrays)
-        ctx.save_for_backward(*results)
+        ctx.save_for_backward(mirrors, *results)
         return results
 
     @staticmethod
@@ -209,36 +216,40 @@ class _FeatureField(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def _backward(ctx, *incoming):
-        _ = ctx.saved_tensors  # raises where one has been written into since, or where the graph is gone
-        _, to_x, to_u, to_table, *_ = ctx.needs_input_grad
-        dx, du, layers = ctx.call.backward(incoming, to_x, to_table)
-        return None, dx, du if to_u else None, *layers
+        mirrors, *_ = ctx.saved_tensors  # raises where one has been written into since, or where the graph is gone
+        _, to_x, to_u, to_mirrors, to_table, *_ = ctx.needs_input_grad
+        dx, du, by_harmonics, layers = ctx.call.backward(incoming, to_x, to_mirrors, to_table)
+        d_mirrors = harmonics_backward(mirrors, by_harmonics) if to_mirrors else None
+        return None, dx, du if to_u else None, d_mirrors, *layers
 
 
-def _evaluate(x, offsets, directions, weights, spec, color, interval=None):
-    u = x.detach()[:0]
+def _evaluate(x, offsets, directions, mirrors, weights, spec, color, interval=None):
+    u, (of_rays, of_mirrors) = x.detach()[:0], weights.directions()
     if color:
-        u = OfRays.apply(harmonics(directions), weights.direction, weights.feature[1])
-    layers = (weights.table, *weights.hidden, *weights.density, weights.feature[0], *weights.color)
-    call = _Call(x, offsets, u, weights, spec, color, x.requires_grad or directions.requires_grad, interval)
-    call.forward(keep=torch.is_grad_enabled() and any(t.requires_grad for t in (x, u, *layers)))
-    return _FeatureField.apply(call, x, u, *layers)
+        u = OfRays.apply(harmonics(directions), of_rays, weights.feature[1])
+    if mirrors is None:
+        mirrors = x.detach()[:0, : 3 if of_mirrors.shape[1] else 0]
+    layers = (weights.table, *weights.hidden, *weights.density, weights.feature[0], of_mirrors, *weights.color)
+    inputs = any(t.requires_grad for t in (x, directions, mirrors))
+    call = _Call(x, offsets, u, mirrors, weights, spec, color, inputs, interval)
+    call.forward(keep=torch.is_grad_enabled() and any(t.requires_grad for t in (x, u, mirrors, *layers)))
+    return _FeatureField.apply(call, x, u, mirrors, *layers)
 
 
 def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Tensor:
     """sigma(x), (S,3) -> (S,)."""
     offsets = torch.arange(0, len(x) + GROUP, GROUP).clamp_(max=len(x))  # a group's samples as one ray
-    return _evaluate(x, offsets, x.detach()[:0], weights, spec, color=False)[0]
+    return _evaluate(x, offsets, x.detach()[:0], None, weights, spec, color=False)[0]
 
 
 def packed_field(
-    x: Tensor, offsets: Tensor, directions: Tensor, weights: FeatureWeights, spec: FeatureSpec
+    x: Tensor, offsets: Tensor, directions: Tensor, mirrors: Tensor | None, weights: FeatureWeights, spec: FeatureSpec
 ) -> tuple[Tensor, Tensor]:
     """sigma (S,) and c (S,3) of packed samples."""
-    return _evaluate(x, offsets, directions, weights, spec, color=True)
+    return _evaluate(x, offsets, directions, mirrors, weights, spec, color=True)
 
 
-def feature_render(x, samples, directions, weights, spec, by_length, early_stop):
+def feature_render(x, samples, directions, mirrors, weights, spec, by_length, early_stop):
     """Color (R,3), opacity (R,), depth (R,)."""
     interval = samples.t_start, samples.t_end, by_length, early_stop
-    return _evaluate(x, samples.offsets, directions, weights, spec, True, interval)
+    return _evaluate(x, samples.offsets, directions, mirrors, weights, spec, True, interval)

@@ -7,11 +7,13 @@ from ..elementary import rowwise
 from ..products import COLUMNS
 from .encoding import encode_tile
 from .layout import COORDINATES, STRIDE, TILE
+from .mirrors import mirror_rows, mirrors_of
 from .tiles import (
     activate_color,
     activate_density,
     by_color,
     by_density,
+    by_mirrors,
     by_rays,
     color_backward,
     color_head,
@@ -44,15 +46,16 @@ def _place(x, first, samples, count, kept, at, columns):
 
 @rowwise
 def forward_group(
-    levels, pairs, table, packed, width, size, x, u, offsets, first_ray, last_ray, keep, kept, base, columns, color,
-    raw, sigma, rgb,
+    levels, pairs, table, packed, width, size, x, u, mirrors, offsets, first_ray, last_ray, keep, kept, base, columns,
+    color, raw, sigma, rgb,
 ):  # fmt: skip
     """raw, sigma and, where ``color``, rgb (3,S) of the samples of rays first_ray to last_ray - 1.
 
     Their coordinates and features go to the columns of ``kept`` from ``base`` on, if they are to be kept.
     """
     rows, weights = np.empty(8 * TILE, np.int32), np.empty(8 * TILE, np.float32)
-    z, logits = np.empty(width * STRIDE, np.float32), np.empty(4 * STRIDE, np.float32)
+    deep = width + mirrors_of(mirrors)
+    z, logits = np.empty(deep * STRIDE, np.float32), np.empty(4 * STRIDE, np.float32)
     h = np.empty(width * STRIDE if color else 0, np.float32)
     if not keep:
         kept, columns = np.empty((COORDINATES + size) * STRIDE, np.float32), STRIDE
@@ -67,13 +70,14 @@ def forward_group(
         for k in range(2 * pairs * levels.shape[0], size):
             kept[f0 + k * columns : f0 + k * columns + count] = ZERO
         hidden_layer(packed, width, size, kept, f0, columns, count, z)
-        density_head(packed, width, count, z, logits)
+        density_head(packed, width, deep, count, z, logits)
         raw[first:end] = logits[: end - first]
         activate_density(raw[first:end], sigma[first:end])
         if color:
             while offsets[ray + 1] <= first:
                 ray += 1
-            color_layer(packed, width, u, ray, offsets, first, end, count, z, h)
+            mirror_rows(mirrors, first, end, count, z, width)
+            color_layer(packed, width, deep, u, ray, offsets, first, end, count, z, h)
             color_head(packed, width, count, h, logits)
             for c in range(3):
                 activate_color(logits[c * STRIDE :], rgb[c, first:end])
@@ -118,11 +122,15 @@ def composite_group_backward(
 
 @rowwise
 def backward_group(
-    packed, places, width, size, u, offsets, first_ray, last_ray, kept, base, columns, color, raw, sigma, rgb,
-    g_sigma, g_rgb, sums, du, by_features,
+    packed, places, width, size, u, mirrors, offsets, first_ray, last_ray, kept, base, columns, color, raw, sigma, rgb,
+    g_sigma, g_rgb, sums, du, by_features, by_harmonics,
 ):  # fmt: skip
-    """Add the layers' gradients to ``sums`` and the rays' to ``du``; write the features' to their columns."""
-    z, dz = np.empty(width * STRIDE, np.float32), np.empty(width * STRIDE, np.float32)
+    """Add the layers' gradients to ``sums`` and the rays' to ``du``; write the features' to their columns.
+
+    Those by the harmonics of mirrors, (S,16) or (0,16), too, where they are wanted.
+    """
+    deep = width + mirrors_of(mirrors)
+    z, dz = np.zeros(deep * STRIDE, np.float32), np.empty(deep * STRIDE, np.float32)
     d, g = np.zeros((width + 4) * STRIDE, np.float32), np.zeros(4 * STRIDE, np.float32)
     h = np.empty(width * STRIDE if color else 0, np.float32)
     begin, finish, ray = offsets[first_ray], offsets[last_ray], first_ray
@@ -135,11 +143,14 @@ def backward_group(
         if color:
             while offsets[ray + 1] <= first:
                 ray += 1
-            color_layer(packed, width, u, ray, offsets, first, end, count, z, h)
+            mirror_rows(mirrors, first, end, count, z, width)
+            color_layer(packed, width, deep, u, ray, offsets, first, end, count, z, h)
             for c in range(3):
                 by_color(rgb[c, first:end], g_rgb[c, first:end], count, g[c * STRIDE :])
             color_backward(packed, places, width, count, g, h, d, sums)
             by_rays(d, width, ray, offsets, first, end, du)
+            if len(by_harmonics) > 0:
+                by_mirrors(packed, width, deep, count, d, dz, by_harmonics[first:end])
         hidden_backward(
-            packed, places, width, size, count, kept, f0, columns, z, d, dz, sums, by_features, at, columns
+            packed, places, width, deep, size, count, kept, f0, columns, z, d, dz, sums, by_features, at, columns
         )  # fmt: skip

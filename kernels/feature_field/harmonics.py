@@ -13,7 +13,7 @@ from .spec import HARMONICS
 
 _MONOMIALS = ["1", "x", "y", "z", "xx", "yy", "zz", "xy", "yz", "xz", "xyz"]
 _MONOMIALS += ["xxx", "xxy", "xxz", "xyy", "yyy", "yyz", "xzz", "yzz", "zzz"]
-_TERMS: list[tuple[float, dict[str, float]]] = [
+TERMS: list[tuple[float, dict[str, float]]] = [
     (1 / 4, {"1": 1}),
     (3 / 4, {"y": 1}),
     (3 / 4, {"z": 1}),
@@ -38,19 +38,25 @@ def _coefficients(dtype: torch.dtype, device: torch.device) -> Tensor:
     """(20, 16)."""
     with torch.inference_mode(False):  # it is kept, for training as well
         matrix = torch.zeros(len(_MONOMIALS), HARMONICS, dtype=torch.float64)
-        for column, (square, terms) in enumerate(_TERMS):
+        for column, (square, terms) in enumerate(TERMS):
             for name, factor in terms.items():
                 matrix[_MONOMIALS.index(name), column] = factor * math.sqrt(square / math.pi)
         return matrix.to(device, dtype)
 
 
 def harmonics(directions: Tensor) -> Tensor:
-    """The 16 functions (R,16 n) of n unit directions a row (R,3 n), degree by degree, order -l to l."""
-    shape = len(directions), HARMONICS * (directions.shape[1] // 3)
-    directions = directions.reshape(-1, 3)
+    """The 16 functions (R,16) of unit directions (R,3), degree by degree, order -l to l."""
     squares = directions * directions  # (R, 3)
     mixed = directions * directions.roll(-1, 1)  # (R, 3): xy, yz, zx
     every = mixed[:, :1] * directions[:, 2:]  # (R, 1): xyz
     cubes = (squares[:, :, None] * directions[:, None]).flatten(1)  # (R, 9)
     monomials = torch.cat([torch.ones_like(every), directions, squares, mixed, every, cubes], 1)
-    return (monomials @ _coefficients(directions.dtype, directions.device)).view(shape)
+    return monomials @ _coefficients(directions.dtype, directions.device)
+
+
+def harmonics_backward(directions: Tensor, gradient: Tensor) -> Tensor:
+    """dL/dd (R,3) from dL/dsh (R,16)."""
+    with torch.enable_grad():
+        leaf = directions.detach().requires_grad_()
+        (found,) = torch.autograd.grad(harmonics(leaf), leaf, gradient)
+    return found

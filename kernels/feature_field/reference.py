@@ -53,10 +53,14 @@ def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Te
 
 
 def packed_field(
-    x: Tensor, offsets: Tensor, directions: Tensor, weights: FeatureWeights, spec: FeatureSpec
+    x: Tensor, offsets: Tensor, directions: Tensor, mirrors: Tensor | None, weights: FeatureWeights, spec: FeatureSpec
 ) -> tuple[Tensor, Tensor]:
     """sigma (S,) and c (S,3) of samples that are packed ray after ray."""
     z = _hidden(x, weights, spec)
-    u = functional.linear(harmonics(directions), weights.direction, weights.feature[1])  # (R, w)
-    h = functional.relu(functional.linear(z, weights.feature[0]) + u.index_select(0, ray_index(offsets, len(x))))
+    of_rays, of_mirrors = weights.directions()
+    u = functional.linear(harmonics(directions), of_rays, weights.feature[1])  # (R, w)
+    u = u.index_select(0, ray_index(offsets, len(x)))  # (S, w)
+    if mirrors is not None:
+        u = u + functional.linear(harmonics(mirrors), of_mirrors)
+    h = functional.relu(functional.linear(z, weights.feature[0]) + u)
     return _density(z, weights), functional.linear(h, *weights.color).sigmoid()

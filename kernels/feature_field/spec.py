@@ -65,8 +65,8 @@ class FeatureWeights(NamedTuple):
     """Weights of a feature field of width w, matrices as (out, in).
 
     table: (rows,F) the features at the nodes of all levels; hidden: ((w,L F), (w,)); density: ((1,w), (1,)); feature:
-    ((w,w), (w,)) into the color layer; direction: (w,16), the same layer's part for the direction, or (w,32), for two;
-    color: ((3,w), (3,)).
+    ((w,w), (w,)) into the color layer; direction: (w,16), the same layer's part for a ray's direction, or (w,32), with
+    that for a sample's own; color: ((3,w), (3,)).
     """
 
     table: Tensor
@@ -79,6 +79,10 @@ class FeatureWeights(NamedTuple):
     def flat(self) -> tuple[Tensor, ...]:
         """All tensors in one fixed order; ``unflatten`` is the inverse."""
         return (self.table, *self.hidden, *self.density, *self.feature, self.direction, *self.color)
+
+    def directions(self) -> tuple[Tensor, Tensor]:
+        """W_v (w,16) and W_m (w,16); that one is (w,0) where samples have no direction of their own."""
+        return self.direction[:, :HARMONICS], self.direction[:, HARMONICS:]
 
     @staticmethod
     def unflatten(tensors: tuple[Tensor, ...]) -> "FeatureWeights":

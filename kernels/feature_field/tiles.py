@@ -29,15 +29,18 @@ def hidden_layer(packed, width, size, kept, f0, f_row, count, z):
 
 
 @rowwise
-def density_head(packed, width, count, z, raw):
+def density_head(packed, width, deep, count, z, raw):
     """raw = w_d z + b_d."""
     for s in range(0, count, COLUMNS):
-        _raw(packed.feature, width * width, 0, 1, z, s, STRIDE, raw, s, 0, width, packed.heads, 0, z, 0, 0)
+        _raw(packed.feature, width * deep, 0, 1, z, s, STRIDE, raw, s, 0, width, packed.heads, 0, z, 0, 0)
 
 
 @rowwise
-def color_layer(packed, width, u, ray, offsets, first, end, count, z, h):
-    """h = relu(W_c z + u_ray) of samples first to end, which are columns 0 to end - first; ``ray`` owns the first."""
+def color_layer(packed, width, deep, u, ray, offsets, first, end, count, z, h):
+    """h = relu([W_c W_m] z + u_ray) of samples first to end, columns 0 to end - first; ``ray`` owns the first.
+
+    z has ``deep`` rows: the hidden layer's, and the harmonics of mirrors.
+    """
     s = first
     while s < end:
         while offsets[ray + 1] <= s:
@@ -54,7 +57,7 @@ def color_layer(packed, width, u, ray, offsets, first, end, count, z, h):
     for s in range(0, count, COLUMNS):
         for i in range(0, width, ROWS):
             _color(
-                packed.feature, i * width, width, 1, z, s, STRIDE, h, i * STRIDE + s, STRIDE, width, h, 0, h, 0, 0
+                packed.feature, i * deep, deep, 1, z, s, STRIDE, h, i * STRIDE + s, STRIDE, deep, h, 0, h, 0, 0
             )  # fmt: skip
 
 
@@ -113,17 +116,17 @@ def color_backward(packed, places, width, count, g, h, d, sums):
 
 
 @rowwise
-def hidden_backward(packed, places, width, size, count, kept, f0, f_row, z, d, dz, sums, to, to0, to_row):
+def hidden_backward(packed, places, width, deep, size, count, kept, f0, f_row, z, d, dz, sums, to, to0, to_row):
     """From the rows of d (those of the color layer, then dL/draw) to the features' derivatives, in ``to``."""
     rows = (width + CORRELATED[0]) // CORRELATED[0] * CORRELATED[0]
     for row in range(width + 1, rows):
         d[row * STRIDE : row * STRIDE + count] = ZERO
-    _correlated(d, 0, STRIDE, rows, z, 0, STRIDE, width, sums, places.feature, count)
+    _correlated(d, 0, STRIDE, rows, z, 0, STRIDE, deep, sums, places.feature, count)
     sums[places.heads] += total(d, width * STRIDE, count)
     for s in range(0, count, COLUMNS):
         for i in range(0, width, ROWS):
             _deltas(
-                packed.feature, i, 1, width, d, s, STRIDE, dz, i * STRIDE + s, STRIDE, width + 1,
+                packed.feature, i, 1, deep, d, s, STRIDE, dz, i * STRIDE + s, STRIDE, width + 1,
                 d, 0, z, i * STRIDE + s, STRIDE,
             )  # fmt: skip
     _correlated(dz, 0, STRIDE, width, kept, f0, f_row, size, sums, places.hidden, count)
@@ -145,6 +148,19 @@ def _correlated(a, a0, a_row, rows, b, b0, b_row, columns, sums, place, count):
                 a, a0 + i * a_row, a_row, b, b0 + j * b_row, b_row,
                 sums, place + (i * columns + j) * LANES, columns * LANES, count,
             )  # fmt: skip
+
+
+@rowwise
+def by_mirrors(packed, width, deep, count, d, dz, found):
+    """The derivatives (S, 16) by the harmonics of mirrors; dz has room for them."""
+    for s in range(0, count, COLUMNS):
+        for i in range(0, deep - width, ROWS):
+            _by_features(
+                packed.feature, width + i, 1, deep, d, s, STRIDE, dz, i * STRIDE + s, STRIDE, width, d, 0, d, 0, 0
+            )  # fmt: skip
+    for s in range(found.shape[0]):
+        for i in range(found.shape[1]):
+            found[s, i] = dz[i * STRIDE + s]
 
 
 @rowwise

@@ -253,7 +253,13 @@ class _FeatureField(torch.autograd.Function):
 
 
 def _evaluate(
-    x: Tensor, offsets: Tensor, directions: Tensor, weights: FeatureWeights, spec: FeatureSpec, color: bool
+    x: Tensor,
+    offsets: Tensor,
+    directions: Tensor,
+    mirrors: Tensor | None,
+    weights: FeatureWeights,
+    spec: FeatureSpec,
+    color: bool,
 ) -> tuple[Tensor, Tensor]:
     width = len(weights.hidden[1])
     if width > MOST_WIDTH:
@@ -262,22 +268,27 @@ def _evaluate(
         )
     u, ray = directions[:0], offsets
     if color:
-        u = functional.linear(harmonics(directions), weights.direction, weights.feature[1]).to(x.dtype)  # (R, w)
+        of_rays, of_mirrors = weights.directions()
+        u = functional.linear(harmonics(directions), of_rays, weights.feature[1]).to(x.dtype)  # (R, w)
         ray = ray_index(offsets, len(x))
+        if mirrors is not None:  # then u is that of a sample, and every sample a ray of its own
+            u = u.index_select(0, ray) + functional.linear(harmonics(mirrors), of_mirrors).to(x.dtype)  # (S, w)
+            offsets = torch.arange(len(x) + 1, device=x.device)
+            ray = offsets[:-1]
     tensors = (weights.table, *weights.hidden, *weights.density, weights.feature[0], *weights.color)
     graph = torch.is_grad_enabled()
     keep = graph and any(t.requires_grad for t in (x, u, *tensors))
-    inputs = graph and (x.requires_grad or directions.requires_grad)
+    inputs = graph and any(t.requires_grad for t in (x, directions, mirrors) if t is not None)
     return _FeatureField.apply(spec, color, keep, inputs, x.contiguous(), u, ray, offsets.contiguous(), *tensors)
 
 
 def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Tensor:
     """sigma(x), (S,3) -> (S,)."""
-    return _evaluate(x, x.new_zeros(1, dtype=torch.int64), x.detach()[:0], weights, spec, color=False)[0]
+    return _evaluate(x, x.new_zeros(1, dtype=torch.int64), x.detach()[:0], None, weights, spec, color=False)[0]
 
 
 def packed_field(
-    x: Tensor, offsets: Tensor, directions: Tensor, weights: FeatureWeights, spec: FeatureSpec
+    x: Tensor, offsets: Tensor, directions: Tensor, mirrors: Tensor | None, weights: FeatureWeights, spec: FeatureSpec
 ) -> tuple[Tensor, Tensor]:
     """sigma (S,) and c (S,3) of samples that are packed ray after ray."""
-    return _evaluate(x, offsets, directions, weights, spec, color=True)
+    return _evaluate(x, offsets, directions, mirrors, weights, spec, color=True)

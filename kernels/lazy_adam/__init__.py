@@ -48,3 +48,4 @@ def lazy_adam(
         raise ValueError(f"step: expected at least 1, got {step}")
     with implementation(__name__, parameter, float32="parameter") as kernels:
         kernels.lazy_adam(parameter, gradient, mean, square, step, rate, *betas, eps, found)
+    torch.autograd.graph.increment_version((parameter, mean, square))  # a graph that has kept them shall say so

@@ -57,11 +57,11 @@ class Field(nn.Module):
     density and the color of every sample, it has a ``render`` of its own.
 
     Attributes:
-        directions: unit directions that ``forward`` takes for each ray, one beside the other; 2 are that of the view
-            and the one in which a surface mirrors it (see ``SurfaceField``).
+        mirrors: whether ``forward`` takes a fourth argument, a unit direction (S,3) of each sample: the one in which a
+            surface mirrors the view (see ``SurfaceField``).
     """
 
-    directions = 1
+    mirrors = False
 
     def density(self, positions: Tensor) -> Tensor:
         """sigma (S,) per unit length at positions (S,3)."""

@@ -72,7 +72,7 @@ class HashGridField(Field):
     def __init__(self, options: HashGridOptions | None = None, *, scale: float = 1.0, seed: int = 0) -> None:
         super().__init__()
         o = HashGridOptions() if options is None else options
-        self.scale, self.directions = scale, 2 if o.surface == "sdf" else 1
+        self.scale, self.mirrors = scale, o.surface == "sdf"
         self.spec = FeatureSpec(o.levels, o.features, o.log2_table, o.coarsest, o.finest)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -80,7 +80,7 @@ class HashGridField(Field):
             self.hidden = nn.Linear(self.spec.size, o.width)
             self.density_head = nn.Linear(o.width, 1)
             self.feature = nn.Linear(o.width, o.width)
-            self.direction = nn.Linear(HARMONICS * self.directions, o.width, bias=False)
+            self.direction = nn.Linear(HARMONICS * (1 + self.mirrors), o.width, bias=False)
             self.color = nn.Linear(o.width, 3)
             for layer in (self.hidden, self.feature):
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
@@ -103,9 +103,11 @@ class HashGridField(Field):
         """sigma (S,) per unit length at positions (S,3)."""
         return feature_density(self._scaled(positions), self.weights(), self.spec)
 
-    def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Density (S,), color (S,3) of packed samples: positions (S,3), offsets (R+1,), directions (R,3) or (R,6)."""
-        return feature_field(self._scaled(positions), offsets, directions, self.weights(), self.spec)
+    def forward(
+        self, positions: Tensor, offsets: Tensor, directions: Tensor, mirrored: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As ``Field.forward``; ``mirrored`` (S,3) where the field ``mirrors``."""
+        return feature_field(self._scaled(positions), offsets, directions, self.weights(), self.spec, mirrored)
 
     def render(
         self,

@@ -5,8 +5,8 @@ step move much of the surface at once. ``nerfkit.kernels.distance_grid`` has the
 over the first SHARPENED of the fit, and two terms of the loss keep the distance one and the surface smooth (Yariv et
 al. 2021; the Laplacian as in Rosu and Behnke, "PermutoSDF", 2023, in its simplest form). Colors are asked for along
 the direction in which the surface mirrors the view, d - 2 (d . n) n with n the direction of the distance's gradient
-(Verbin et al., "Ref-NeRF", 2022), beside the view's own where the field takes two: then a highlight need not be a dent.
-Through n no gradient flows, and the colors' features do not touch the density.
+(Verbin et al., "Ref-NeRF", 2022), beside the view's own where the field takes both: then a highlight need not be a
+dent. Through n no gradient flows, and the colors' features do not touch the density.
 """
 
 import functools
@@ -44,6 +44,7 @@ class SurfaceField(Field):
     """
 
     beta: Tensor
+    _of_step: Tensor | None
 
     def __init__(self, inner: Field, occupied: Tensor, cells: int = CELLS) -> None:
         super().__init__()
@@ -54,10 +55,19 @@ class SurfaceField(Field):
         coarse = [torch.zeros((cells // step + 1,) * 3) for step in (4, 2)]
         self.grids = nn.ParameterList([*coarse, distance_to(occupied, cells)])
         self._shown: dict[str, Tensor] = {}
+        self._stepping, self._of_step = False, None
 
     def nodes(self) -> Tensor:
         """The distance (N+1,N+1,N+1) at the nodes of the finest grid."""
-        return functools.reduce(nested_nodes, self.grids)
+        if not (self._stepping and torch.is_grad_enabled()):
+            return functools.reduce(nested_nodes, self.grids)
+        if self._of_step is None:
+            self._of_step = functools.reduce(nested_nodes, self.grids)
+        return self._of_step
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has no step going on."""
+        return self.__dict__ | {"_stepping": False, "_of_step": None}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         own = {"params": list(self.grids), "scale": RATE, "betas": BETAS}
@@ -71,7 +81,12 @@ class SurfaceField(Field):
         return self
 
     def before_step(self, share: float) -> None:
+        """As ``Field.before_step``. From here to ``penalties`` the nodes are summed once.
+
+        Their graph is gone through as often as they are asked for: interpolation has nothing to remember.
+        """
         self.inner.before_step(share)
+        self._stepping, self._of_step = True, None
         self.beta.fill_(self.cell * WIDE * (SHARP / WIDE) ** min(1.0, share / SHARPENED))
 
     def penalties(self, step: int) -> dict[str, Tensor]:
@@ -83,6 +98,7 @@ class SurfaceField(Field):
             self._shown = {name: term.detach() for name, term in own.items()}
         elif not own:
             own = dict.fromkeys(("eikonal", "laplacian"), self.grids[0].new_zeros(()))
+        self._stepping, self._of_step = False, None
         return self.inner.penalties(step) | own
 
     def density(self, positions: Tensor) -> Tensor:
@@ -93,18 +109,20 @@ class SurfaceField(Field):
         normal = functional.normalize(gradient, dim=-1)
         view = directions.repeat_interleave(offsets.diff(), 0, output_size=len(positions))  # (S, 3)
         reflected = view - 2 * (view * normal).sum(-1, keepdim=True) * normal
+        if self.inner.mirrors:
+            return density, self.inner(positions, offsets, directions, reflected)[1]
         each = torch.arange(len(positions) + 1, device=offsets.device)  # every sample is a ray of its own
         trust(each, len(positions))
-        asked = reflected if self.inner.directions == 1 else torch.cat([view, reflected], 1)
-        return density, self.inner(positions, each, asked)[1]
+        return density, self.inner(positions, each, reflected)[1]
 
     def thinned(self, positions: Tensor, samples: Samples) -> tuple[Tensor, Samples]:
         """Those whose weight in their ray's pixel is above ``SEEN``: distances cost little, colors much.
 
         What is not a number stays, and the trainer's budget counts what is left.
         """
+        nodes = self.nodes().detach()
         with torch.no_grad():
-            density = self.density(positions)
+            density = distance_density(positions, nodes, self.beta.item())[0]
             weights = composite(density, density.new_zeros(len(density), 3), *samples[1:]).weights
         seen = ~(weights <= SEEN)
         kept = seen.nonzero()[:, 0]

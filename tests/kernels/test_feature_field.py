@@ -33,12 +33,12 @@ SPECS = {
 }
 COUNTS = [5, 0, 1500, 3, 900, 1, 40, 0]  # rays within groups and tiles, and one that fills some
 MODES = ("render", "field", "density")
-TWO = ("padded",)  # cases of two directions a ray
+MIRRORED = ("padded",)  # cases in which samples have directions of their own
 COMPILED = ["cpu", pytest.param("triton", marks=pytest.mark.interpreted)]
 
 
 def make_weights(
-    spec: FeatureSpec, width: int, dtype: torch.dtype = torch.float32, directions: int = 1
+    spec: FeatureSpec, width: int, dtype: torch.dtype = torch.float32, mirrors: bool = False
 ) -> FeatureWeights:
     generator = torch.Generator().manual_seed(3)
 
@@ -49,8 +49,13 @@ def make_weights(
         return matrix(outputs, inputs), 0.1 * torch.randn(outputs, generator=generator, dtype=dtype)
 
     table = torch.randn(spec.rows, spec.features, generator=generator, dtype=dtype)
-    heads = layer(1, width), layer(width, width), matrix(width, 16 * directions), layer(3, width)
+    heads = layer(1, width), layer(width, width), matrix(width, 16 * (1 + mirrors)), layer(3, width)
     return FeatureWeights(table, layer(width, spec.size), *heads)
+
+
+def mirrors_at(x: torch.Tensor) -> torch.Tensor:
+    """A direction for each position."""
+    return torch.nn.functional.normalize(x.roll(1, -1) + 0.1, dim=-1)
 
 
 def make_intervals(offsets: torch.Tensor) -> Samples:
@@ -74,23 +79,22 @@ def run(
     """Outputs, and the gradients of a fixed random loss by what is ``wanted``: "x", "d", "w"."""
     spec, width = SPECS[case]
     x, offsets, directions = make_samples(counts)
-    x, weights = 1.05 * x, make_weights(spec, width, directions=1 + (case in TWO))  # some are outside of the box
-    if case in TWO:
-        directions = torch.cat([directions, directions.roll(1, -1)], 1)
+    x, weights = 1.05 * x, make_weights(spec, width, mirrors=case in MIRRORED)  # some are outside of the box
+    mirrors = mirrors_at(x) if case in MIRRORED else None
     if change is not None:
         change(x, weights)
     samples = make_intervals(offsets)
     samples = Samples(*(t.to(device, dtype if t.is_floating_point() else t.dtype) for t in samples))
-    tensors = {"x": (x,), "d": (directions,), "w": weights.flat()}
+    tensors = {"x": (x,), "d": (directions,) if mirrors is None else (directions, mirrors), "w": weights.flat()}
     tensors = {
         k: tuple(t.to(device, dtype, copy=True).requires_grad_(k in wanted) for t in ts) for k, ts in tensors.items()
     }
-    x, directions, weights = tensors["x"][0], tensors["d"][0], FeatureWeights.unflatten(tensors["w"])
+    (x,), (directions, *own), weights = tensors["x"], tensors["d"], FeatureWeights.unflatten(tensors["w"])
     with use(backend):
         if mode == "render":
-            outputs = tuple(feature_render(x, samples, directions, weights, spec, **options))
+            outputs = tuple(feature_render(x, samples, directions, weights, spec, *own, **options))
         elif mode == "field":
-            outputs = feature_field(x, samples.offsets, directions, weights, spec)
+            outputs = feature_field(x, samples.offsets, directions, weights, spec, *own)
         else:
             outputs = (feature_density(x, weights, spec),)
     generator = torch.Generator().manual_seed(13)
@@ -141,16 +145,19 @@ def test_encoding_is_linear_between_the_nodes() -> None:
 @pytest.mark.parametrize("case", ["padded", "one cell"])
 def test_reference_gradients_against_finite_differences(case: str) -> None:
     spec, width = SPECS[case]
-    weights = tuple(t.double().requires_grad_() for t in make_weights(spec, width).flat())
+    own = case in MIRRORED
+    weights = tuple(t.double().requires_grad_() for t in make_weights(spec, width, mirrors=own).flat())
     x, offsets, directions = make_samples([2, 0, 3], torch.float64)
-    x, directions = x.requires_grad_(), directions.requires_grad_()
+    mirrors = mirrors_at(x)
+    x, directions, mirrors = (t.requires_grad_() for t in (x, directions, mirrors))
 
-    def function(x: torch.Tensor, directions: torch.Tensor, *tensors: torch.Tensor) -> Tensors:
-        return feature_field(x, offsets, directions, FeatureWeights.unflatten(tensors), spec)
+    def function(x: torch.Tensor, directions: torch.Tensor, mirrors: torch.Tensor, *tensors: torch.Tensor) -> Tensors:
+        given = mirrors if own else None
+        return feature_field(x, offsets, directions, FeatureWeights.unflatten(tensors), spec, given)
 
     # ReLU has kinks: a bias that keeps its inputs away from them.
     weights[2].data += 2
-    torch.autograd.gradcheck(function, (x, directions, *weights), eps=1e-7, atol=1e-5)
+    torch.autograd.gradcheck(function, (x, directions, mirrors, *weights), eps=1e-7, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", SPECS)
@@ -179,15 +186,16 @@ def test_rendering_is_compositing_the_field(opacity: Any, early_stop: float) -> 
 
 
 @pytest.mark.usefixtures("all_threads")
+@pytest.mark.parametrize("case", ["default", "padded"])
 @pytest.mark.parametrize("mode", MODES)
-def test_neither_threads_nor_what_is_wanted_change_the_bits(mode: str) -> None:
+def test_neither_threads_nor_what_is_wanted_change_the_bits(case: str, mode: str) -> None:
     counts = COUNTS * 5
-    everything, threads = run("cpu", "default", mode, counts), numba.get_num_threads()
+    everything, threads = run("cpu", case, mode, counts), numba.get_num_threads()
     try:
         for count in {1, threads}:
             numba.set_num_threads(count)
             for wanted in ("xdw", "w", "xd" if mode != "density" else "x"):
-                for name, tensors in run("cpu", "default", mode, counts, wanted=wanted).items():
+                for name, tensors in run("cpu", case, mode, counts, wanted=wanted).items():
                     same = (torch.equal(a, b) for a, b in zip(tensors, everything[name], strict=True))
                     assert all(same), (count, wanted, name)
     finally:
@@ -266,6 +274,9 @@ WRONG = {
     "x": ("x", lambda call: call.update(x=call["x"][:, :2])),
     "x's dtype": ("x", lambda call: call.update(x=call["x"].long())),
     "offsets": ("offsets", lambda call: call.update(offsets=call["offsets"] + 1)),
+    "mirrors": ("mirrors: expected (S,3)", lambda call: call.pop("mirrors")),
+    "mirrors' shape": ("mirrors", lambda call: call.update(mirrors=call["mirrors"][:3])),
+    "no mirrors": ("mirrors: expected None", lambda call: call.update(weights=make_weights(*SPECS["padded"]))),
     "directions": ("directions", lambda call: call.update(directions=call["directions"][:, :2])),
     "table": ("weights.table", lambda call: call.update(weights=call["weights"]._replace(table=torch.zeros(5, 2)))),
     "bias": ("weights.hidden[1]", lambda call: call.update(weights=call["weights"]._replace(hidden=NO_BIAS))),
@@ -280,7 +291,8 @@ WRONG = {
 def test_what_does_not_fit_is_named(name: str) -> None:
     spec, width = SPECS["padded"]
     x, offsets, directions = make_samples([3, 4])
-    call = {"x": x, "offsets": offsets, "directions": directions, "weights": make_weights(spec, width), "spec": spec}
+    given = {"x": x, "offsets": offsets, "directions": directions, "mirrors": mirrors_at(x)}
+    call = given | {"weights": make_weights(spec, width, mirrors=True), "spec": spec}
     argument, change = WRONG[name]
     change(call)
     with pytest.raises(ValueError, match=f"^{re.escape(argument)}"):

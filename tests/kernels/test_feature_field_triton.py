@@ -21,7 +21,7 @@ from tests.dry_run import fewer
 from tests.kernels import ladder
 from tests.kernels.approximations import Approximated
 from tests.kernels.harmonic_cases import Result, bits
-from tests.kernels.test_feature_field import MODES, SPECS, assert_same, make_intervals, make_weights, run
+from tests.kernels.test_feature_field import MODES, SPECS, assert_same, make_intervals, make_weights, mirrors_at, run
 from tests.kernels.test_harmonic_field import make_samples
 from tests.kernels.test_harmonic_field_triton import compare
 
@@ -95,10 +95,9 @@ def test_without_a_graph_and_in_chunks_the_values_are_the_same(monkeypatch: pyte
     monkeypatch.setattr(triton, "MOST_ENTRIES", 1)
     with torch.no_grad():
         x, offsets, directions = make_samples(PACKED)
-        directions = torch.cat([directions, directions.roll(1, -1)], 1)  # as ``run`` does for this case
-        weights, spec = make_weights(*SPECS["padded"], directions=2), SPECS["padded"][0]
+        weights, spec = make_weights(*SPECS["padded"], mirrors=True), SPECS["padded"][0]
         with use("triton"):
-            found = feature_field(1.05 * x, offsets, directions, weights, spec)
+            found = feature_field(1.05 * x, offsets, directions, weights, spec, mirrors_at(1.05 * x))
     assert all(torch.equal(a, b) for a, b in zip(found, whole, strict=True))
 
 

@@ -134,6 +134,15 @@ def test_a_saved_optimizer_goes_on_to_the_bit() -> None:
     assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
 
 
+def test_a_graph_that_has_kept_the_table_says_so() -> None:
+    table = torch.nn.Parameter(torch.ones(5, 2))
+    loss = table.square().sum()
+    loss.backward(retain_graph=True)
+    LazyAdam([{"params": [table], "lazy": True}], lr=0.1).step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 def test_what_was_not_finite_changes_nothing() -> None:
     made = parameters()
     before = [p.detach().clone() for p in made]
