@@ -8,7 +8,7 @@ import torch
 
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError, UserError, command
-from nerfkit.fit.build import check_surface, load_scene
+from nerfkit.fit.build import load_scene, with_surface
 from nerfkit.fit.depth_hints import hints_of
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.walls import crop_of
@@ -44,7 +44,7 @@ def run(config: TrainOptions) -> Path:
     scene = load_scene(config)
     if scene.unbounded and config.trainer.capacity is not None:
         raise ConfigError(f"trainer.capacity={config.trainer.capacity}: not for photos without masks; expected null")
-    check_surface(config.field, config.sampler, scene)
+    config.field = with_surface(config.field, config.sampler, scene)
     crop_of(scene, config.extract.crop())  # before hours of training
     if config.trainer.poses == "on":
         config.sampler.for_moving_cameras(scene)

@@ -25,7 +25,9 @@ class FieldOptions(Options):
     trainer: ClassVar[dict[str, Any]] = {}
 
     surface: str = option(
-        "density", "where it ends: density, its own, or sdf, a signed distance beside it", choices=("density", "sdf")
+        "density",
+        "where it ends: density, its own; sdf, a signed distance beside it; auto: sdf where photos have masks",
+        choices=("density", "sdf", "auto"),
     )
 
     def check_device(self, device: torch.device | str) -> None:

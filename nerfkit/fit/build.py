@@ -1,5 +1,6 @@
 """Names in the config to objects: registries, never a path to import."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ def build_model(
     """
     field = HarmonicOptions() if field is None else field
     sampler = OccupancyOptions() if sampler is None else sampler
-    check_surface(field, sampler, scene)
+    field = with_surface(field, sampler, scene)
     made, around = field.build(scale=sampler.scale(scene), seed=seed, device=device), sampler.build(scene)
     if field.surface == "sdf":
         made = SurfaceField(made, around.occupied, min(CELLS, len(around.occupied) // 4 * 4))
@@ -38,15 +39,20 @@ def build_model(
     return RadianceModel(made, around).to(device)
 
 
-def check_surface(field: Any, sampler: Any, scene: Scene) -> None:
-    """Whether the field can have the surface that its options ask for.
+def with_surface(field: Any, sampler: Any, scene: Scene) -> Any:
+    """The field's options with ``surface`` decided where they leave it open.
 
     Raises:
-        ConfigError: nothing says where the object ends, or the density is not one per unit length.
+        ConfigError: a signed distance is asked for, and nothing says where the object ends, or the density is not one
+            per unit length.
     """
+    by_length = isinstance(sampler, OccupancyOptions)
+    if field.surface == "auto":
+        return replace(field, surface="sdf" if by_length and not scene.unbounded else "density")
     if field.surface == "sdf":
         field.expect("surface", not scene.unbounded, "density for photos without masks")
-        field.expect("surface", isinstance(sampler, OccupancyOptions), "density, or sampler=occupancy")
+        field.expect("surface", by_length, "density, or sampler=occupancy")
+    return field
 
 
 def model_of(config: Any, scene: Scene, device: torch.device | str = "cpu", rendering: bool = False) -> RadianceModel:

@@ -11,7 +11,7 @@ from nerfkit.fields.contracted import ContractedField
 from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.fields.hash_grid import HashGridField, HashGridOptions
 from nerfkit.fields.surface import EVERY, SHARP, SHARPENED, WIDE, SurfaceField, distance_to
-from nerfkit.fit.build import build_model
+from nerfkit.fit.build import build_model, with_surface
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.kernels.march import positions
@@ -164,6 +164,8 @@ def test_where_there_is_no_surface(photos: Scene, sampler, unbounded: bool, says
     scene = replace(photos, unbounded=True, has_masks=False) if unbounded else photos
     with pytest.raises(ConfigError, match=rf"field.surface=sdf: expected {says}"):
         build_model(scene, HarmonicOptions(surface="sdf"), sampler)
+    assert with_surface(HashGridOptions(surface="auto"), sampler, scene).surface == "density"
+    assert with_surface(HashGridOptions(surface="auto"), OccupancyOptions(), photos).surface == "sdf"
 
 
 def test_the_command_takes_it_for_every_field() -> None:
