@@ -24,7 +24,7 @@ from nerfkit.scenes.scene import Scene
 from nerfkit.scenes.writers import write_transforms
 
 SHIFT, TURN, GAIN = 0.01, torch.pi / 180, 0.2  # of the distance to the object, radians, of a color
-STEPS = 3000
+STEPS = 2000
 LEARNED = ["trainer.poses=on", "trainer.exposure=on"]
 RUNS: dict[str, tuple[bool, list[str]]] = {"right": (False, []), "off": (True, []), "learned": (True, LEARNED)}
 
