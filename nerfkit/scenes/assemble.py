@@ -70,15 +70,17 @@ def check_split(train: list[int], test: list[int], where: str, remedy: str) -> N
         )
 
 
-def _masked_box(cameras: Cameras, masks: list[Tensor], train: list[int], where: str, labels: list[str]) -> Box:
-    """The hull's box from the training views; an empty mask is right only where the object is out of the picture."""
+def _masked_box(
+    cameras: Cameras, masks: list[Tensor], train: list[int], where: str, labels: list[str]
+) -> tuple[Box, int]:
+    """``hull_box`` of the training views; an empty mask is right only where the object is out of the picture."""
     filled = [bool(mask.any()) for mask in masks]
     shown = [view for view in train if filled[view]]
     if not shown:
         raise problem(
             where, "every mask is empty", "masks that show the object", "Export the masks or alpha channels again."
         )
-    box = hull_box(cameras[shown], [masks[view] for view in shown], where)
+    box, slack = hull_box(cameras[shown], [masks[view] for view in shown], where)
     pixels, depth = cameras.project(torch.from_numpy(np.stack(box)).mean(dim=0, keepdim=True))
     frame = pixels.new_tensor([[width, height] for height, width in cameras.sizes])
     inside = (pixels >= 0) & (pixels < frame[:, None])  # (N, 1, 2)
@@ -92,7 +94,7 @@ def _masked_box(cameras: Cameras, masks: list[Tensor], train: list[int], where: 
             "masks that show the object",
             "Export these masks again, or leave the views out.",
         )
-    return box
+    return box, slack
 
 
 def size_note(full: tuple[int, int], used: tuple[int, int]) -> list[str]:
@@ -152,12 +154,18 @@ def assemble(
         *repeated_note(camera_to_world, labels, where),
         *size_note(stored_sizes[0], images.sizes[0]),
     ]
-    masks = [image[..., 3] for image in images]
+    masks, slack = [image[..., 3] for image in images], 1
     if has_masks:
+        how = "what the masks leave"
         try:
-            box, how = _masked_box(own, masks, train, where, labels), "what the masks leave"
+            box, slack = _masked_box(own, masks, train, where, labels)
         except SceneError as error:
             raise SceneError(" ".join([str(error), *wrong])) from None
+        if slack > 1:
+            notes.append(
+                f"the masks agree on an object only where they are grown by {slack} pixels: the cameras may be off; "
+                "trainer.poses=on corrects them while the field is learned"
+            )
     else:
         box = camera_box(own[train]) if region is None else region.box
         how = "half of the mean distance to the cameras" if region is None else region.how
@@ -191,4 +199,5 @@ def assemble(
         ground=ground,
         unbounded=region is not None,
         box=frame.box,
+        mask_slack=slack,
     )

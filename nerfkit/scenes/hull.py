@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras
+from nerfkit.kernels import use
 from nerfkit.kernels.jit import jit
+from nerfkit.kernels.march import intersect_box, march
+from nerfkit.kernels.sample_rays import rays_from_pixels
 
 # Finer masks cost memory (4 bytes a pixel and view) and tell a grid of a few hundred cells nothing more.
 LONGEST_MASK_SIDE = 512
 TOGETHER = 256  # views whose masks are held: at most 270 MB
+LOOKED_AT = 1 << 15  # pixels of all masks together by which ``coverage`` judges
 
 
 def carve(
@@ -73,6 +77,34 @@ def carve(
             *(lower_corner, half, margin, whole[some], keep, seen),
         )
     return torch.from_numpy(keep & (seen >= min_seen))
+
+
+def coverage(
+    cameras: Cameras, masks: Sequence[Tensor], cells: Tensor, lower: Sequence[float], upper: Sequence[float]
+) -> float:
+    """Which share of the masks' pixels see a cell that is set, by an even choice of them.
+
+    Of a hull it is 1 where cameras and masks are right: every pixel of a mask sees the object.
+
+    Args:
+        cameras, masks: as ``carve`` takes them.
+        cells: (G,G,G) bool, a grid over the box [lower, upper].
+    """
+    each = max(1, LOOKED_AT // max(1, len(masks)))
+    chosen = []
+    for view, mask in enumerate(masks):
+        pixels = mask.nonzero().cpu()  # (P, 2)
+        chosen.append(torch.cat([torch.full((len(pixels), 1), view), pixels], 1)[:: -(-len(pixels) // each) or 1])
+    number, row, column = torch.cat(chosen).unbind(1)
+    poses, lenses = cameras.camera_to_world.cpu().double(), cameras.intrinsics.cpu().double()
+    with use("reference"):  # float64: the scene may lie far from its origin
+        origins, directions = rays_from_pixels(poses, lenses, number, row, column)
+    low, size = torch.as_tensor(lower).double(), torch.as_tensor(upper).double() - torch.as_tensor(lower).double()
+    origins = (2 * (origins - low) / size - 1).float()
+    directions = torch.nn.functional.normalize(2 * directions / size, dim=-1).float()
+    near, far = intersect_box(origins, directions)
+    samples = march(origins, directions, near, far, cells, 1 / len(cells), max_samples_per_ray=1)
+    return float((samples.offsets.diff() > 0).double().mean())
 
 
 def _area_tables(masks: Sequence[Tensor], factor: int) -> np.ndarray:

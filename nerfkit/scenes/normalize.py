@@ -9,13 +9,15 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.errors import problem
-from nerfkit.scenes.hull import carve
+from nerfkit.scenes.hull import carve, coverage
 from nerfkit.scenes.scene import Similarity
 
 Box = tuple[np.ndarray, np.ndarray]
 
 FILL = 0.95  # the box's longest side spans [-FILL, FILL]; the rest is a margin for smoothing
 COARSE, FINE = 64, 96
+COVERED = 0.99  # of the masks' pixels see the hull where cameras and masks fit together
+MOST_SLACK = 0.08  # of the longer side: masks are not grown further
 
 
 def focus_point(cameras: Cameras) -> np.ndarray:
@@ -42,8 +44,11 @@ def camera_box(cameras: Cameras) -> Box:
     return focus - half, focus + half
 
 
-def hull_box(cameras: Cameras, masks: Sequence[Tensor], where: str) -> Box:
-    """The bounding box of the visual hull of N ``masks`` (H,W), nonzero where the object is.
+def hull_box(cameras: Cameras, masks: Sequence[Tensor], where: str) -> tuple[Box, int]:
+    """The bounding box of the visual hull of N ``masks`` (H,W), nonzero where the object is, and the masks' slack.
+
+    The slack is by how many pixels the masks are grown before they carve: 1 where that hull covers them, as it does
+    where cameras and masks are right; else 2, 4, 8 and so on until it does; 1 where none of these helps.
 
     A coarse grid over all that the cameras can see around their focus point is carved, then its box again, finer. Where
     a mask stays off its frame's border, the view shows the whole object, so the box lies in what it sees. At least half
@@ -57,24 +62,36 @@ def hull_box(cameras: Cameras, masks: Sequence[Tensor], where: str) -> Box:
     height, width = np.array(cameras.sizes, np.float64).T
     corner = np.hypot(width / 2 / fx, height / 2 / fy)  # tangent of half the diagonal field of view
     radius = (np.linalg.norm(cameras.positions.numpy(force=True) - focus, axis=1) * corner).max()
-    min_seen = math.ceil(len(cameras) / 2)
-    lower, upper = focus - radius, focus + radius
     borders = [torch.cat([mask[0], mask[-1], mask[:, 0], mask[:, -1]]) for mask in masks]
     closed = torch.tensor([not border.any() for border in borders])
-    for resolution in (COARSE, FINE):
-        keep = carve(cameras, masks, resolution, lower=lower, upper=upper, closed=closed, min_seen=min_seen)
-        if not keep.any():
-            raise problem(
-                where,
-                "no point in space lies inside all masks",
-                "masks of one object, and poses in the format's convention",
-                "Check that masks and poses belong together.",
-            )
-        indices = keep.nonzero().numpy()  # (kept cells, 3)
-        first, last = indices.min(axis=0), indices.max(axis=0)
-        cell = (upper - lower) / resolution
-        lower, upper = lower + first * cell, lower + (last + 1) * cell
-    return lower, upper
+    min_seen, slack, tightest = math.ceil(len(cameras) / 2), 1, None
+    while slack == 1 or slack <= MOST_SLACK * max(height.max(), width.max()):
+        around = focus - radius, focus + radius
+        box, cells = around, torch.ones(1)
+        for resolution in (COARSE, FINE):
+            around = box
+            cells = carve(
+                cameras, masks, resolution, lower=box[0], upper=box[1], margin_pixels=slack, closed=closed,
+                min_seen=min_seen,
+            )  # fmt: skip
+            if not cells.any():
+                break
+            indices = cells.nonzero().numpy()  # (kept cells, 3)
+            cell = (box[1] - box[0]) / resolution
+            box = box[0] + indices.min(axis=0) * cell, box[0] + (indices.max(axis=0) + 1) * cell
+        if cells.any():
+            if coverage(cameras, masks, cells, *around) >= COVERED:
+                return box, slack
+            tightest = box if slack == 1 else tightest
+        slack *= 2
+    if tightest is None:
+        raise problem(
+            where,
+            "no point in space lies inside all masks",
+            "masks of one object, and poses in the format's convention",
+            "Check that masks and poses belong together.",
+        )
+    return tightest, 1
 
 
 def fit_box(box: Box) -> Similarity:

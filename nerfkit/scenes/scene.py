@@ -57,6 +57,7 @@ class Scene:
         truth: path of the true mesh in the scene's own units, where it is known.
         points: (P,3) float64 on what the photos show, in the scene's own units, as ``Capture`` has them; may be (0,3).
         sightings: which photo saw which of them; empty where the format does not say.
+        mask_slack: by how many pixels masks are grown for their hull to cover them: 1 where the cameras are right.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Scene:
     points: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
     sightings: Sightings = field(default_factory=Sightings)
     meters: float | None = None
+    mask_slack: int = 1
 
     @property
     def exported(self) -> Similarity:

@@ -175,7 +175,8 @@ class OccupancyOptions(SamplerOptions):
             return NestedSampler([self._on(self._everywhere(), self.step_size, EMPTY_REST), *outer])
         if scene is not None and scene.has_masks and self.hull:
             masks = [scene.images[view][..., 3] for view in scene.train]
-            allowed = carve(scene.cameras[scene.train], masks, self.resolution, margin_pixels=self.hull_margin)
+            margin = max(self.hull_margin, scene.mask_slack) if scene.mask_slack > 1 else self.hull_margin
+            allowed = carve(scene.cameras[scene.train], masks, self.resolution, margin_pixels=margin)
         else:
             allowed = self._everywhere()
         return self._on(allowed, self.step_size, 1)

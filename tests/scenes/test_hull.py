@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from nerfkit.cameras import Cameras, look_at
+from nerfkit.cameras.delta import se3_exp
 from nerfkit.errors import SceneError
-from nerfkit.scenes.hull import carve
+from nerfkit.scenes.hull import carve, coverage
 from nerfkit.scenes.normalize import camera_box, fit_box, focus_point, hull_box, move
 from tests.scenes.builders import Sphere, ring
 
@@ -148,12 +149,33 @@ def test_focus_point_of_axes_that_meet_and_that_do_not() -> None:
 def test_hull_box_holds_the_sphere_tightly_wherever_it_is() -> None:
     sphere = Sphere((30.0, -20.0, 50.0), 10.0)
     cameras = ring(30, (60, 80), sphere)
-    lower, upper = hull_box(cameras, silhouettes(cameras, sphere, 4), "here")
+    (lower, upper), slack = hull_box(cameras, silhouettes(cameras, sphere, 4), "here")
+    assert slack == 1
     center = np.array(sphere.center)
     assert (lower <= center - 10).all()
     assert (upper >= center + 10).all()
     assert (lower > center - 11.5).all()  # a pixel is 0.36 wide there
     assert (upper < center + 11.5).all()
+
+
+def test_masks_of_cameras_that_are_off_are_grown_until_the_hull_covers_them() -> None:
+    """Cameras turned by a degree and a half, 2 pixels here, carve a part of what their masks show."""
+    sphere = Sphere((0.0, 0.1, 0.0), 0.7)
+    right = orbit(30)
+    masks = silhouettes(right, sphere, 4)
+    turn = torch.nn.functional.normalize(torch.randn(30, 3, generator=torch.Generator().manual_seed(1)), dim=-1)
+    motion = se3_exp(torch.cat([torch.zeros(30, 3), math.radians(1.5) * turn], 1))
+    pose = right.camera_to_world
+    off = right.changed(torch.cat([pose[..., :3] @ motion[..., :3], pose[..., 3:]], -1))
+    carved = [carve(cameras, masks, 32) for cameras in (right, off)]
+    share = [
+        coverage(cameras, masks, cells, (-1, -1, -1), (1, 1, 1))
+        for cameras, cells in zip((right, off), carved, strict=True)
+    ]
+    assert share[0] == 1 and share[1] < 0.97
+    (lower, upper), slack = hull_box(off, masks, "here")
+    assert 1 < slack <= 4
+    assert (lower < np.array(sphere.center) - 0.65).all() and (upper > np.array(sphere.center) + 0.65).all()
 
 
 def test_hull_box_without_hull() -> None:

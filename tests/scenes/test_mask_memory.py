@@ -72,6 +72,7 @@ def scene() -> Scene:
 def test_nothing_in_training_and_refinement_copies_all_photos(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bool a pixel of all photos would be PIXELS bytes, a float mask four times that."""
     monkeypatch.setattr(hull, "TOGETHER", 4)
+    monkeypatch.setattr(hull, "LOOKED_AT", MANY)  # a pixel of each
     for name in ("COARSE", "FINE"):  # cells, not pixels
         monkeypatch.setattr(normalize, name, 16)
     mesh = ball((0.5, 0.5, 0.5), 1)
