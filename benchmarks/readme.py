@@ -131,6 +131,22 @@ def photo_table(folder: Path) -> list[str]:
     return table(header, rows)
 
 
+def perturbed_table(folder: Path) -> list[str]:
+    """Cameras and exposure that are off, and what learning them brings back."""
+    found = load("perturbed", folder)
+    labels = {
+        "right": "as they are",
+        "off": "off by 1 degree, 1 % and 20 % of exposure",
+        "learned": "learned beside it",
+    }
+    rows = [
+        [label, *(value(found, f"{name}.{key}", "{:.2f}") for key in ("psnr", "psnr_inside"))]
+        for name, label in labels.items()
+    ]
+    rows.append(["of the loss brought back", value(found, "brought_back", "{:.0f} %", 100), ""])
+    return table(["NeRF-synthetic mic, 200x200: cameras and photos", "field PSNR", "inside the masks"], rows)
+
+
 def speed_table(folder: Path) -> list[str]:
     """The training step and the recipes."""
     training, tutorial, field = (load(name, folder) for name in ("training", "tutorial", "field"))
@@ -253,7 +269,8 @@ def gpu_section(folder: Path) -> list[str]:
 def section(folder: Path = RESULTS) -> str:
     """All tables, with the machine they were measured on."""
     lines = [
-        measured_on(folder), "", *scene_table(folder), "", *photo_table(folder), "", *speed_table(folder), "",
+        measured_on(folder), "", *scene_table(folder), "", *photo_table(folder), "", *perturbed_table(folder), "",
+        *speed_table(folder), "",
         *readme_mesh.speed_table(folder), "", *readme_mesh.gradient_table(folder), "", *gpu_section(folder),
     ]  # fmt: skip
     return "\n".join(lines)
