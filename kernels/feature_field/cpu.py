@@ -2,7 +2,7 @@
 
 A thread takes groups of whole rays; what they keep for the backward is their coordinates, their features and what
 compositing left. On the way back the layers are computed again. Only the features' gradients leave the cache: a thread
-owns levels of the table and adds them up sample by sample. The layers' gradients of groups go to PARTS sums, which are
+owns levels of the table, or planes, and adds them up sample by sample. The layers' gradients of groups go to PARTS sums, which are
 added up in the end. So results do not depend on the number of threads.
 """
 
@@ -21,7 +21,7 @@ from .groups import backward_group, composite_group, composite_group_backward, f
 from .harmonics import harmonics
 from .layout import COORDINATES, GROUP, TILE, groups_of, pack, padded, places_of, unpack
 from .rays import OfRays
-from .spec import FeatureSpec, FeatureWeights
+from .spec import FeatureWeights, Spec
 
 PARTS = 32  # of the groups at most, each with sums of its own
 LEAST = 4  # groups of a part
@@ -75,8 +75,8 @@ def _backward(
 
 
 @jit
-def _scatter(levels, pairs, offsets, rays, bases, columns, kept, by_features, gradient):
-    """The table's gradient: a thread owns a level, coarse and fine ones in turn."""
+def _scatter(levels, pairs, table, offsets, rays, bases, columns, kept, by_features, gradient):
+    """The table's gradient: a thread owns a level or a plane, coarse and fine ones in turn."""
     count = len(levels)
     half = (count + 1) // 2
     for index in numba.prange(count):
@@ -90,7 +90,7 @@ def _scatter(levels, pairs, offsets, rays, bases, columns, kept, by_features, gr
             for first in range(0, samples, TILE):
                 scatter_level(
                     levels, level, pairs, kept, columns, bases[group] + first, min(TILE, samples - first),
-                    rows, weights, by_features, columns, gradient,
+                    table, rows, weights, by_features, columns, gradient,
                 )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ class _Call:
     """One evaluation: its arguments as the kernels take them, its results, and what is kept for the backward."""
 
     def __init__(
-        self, x: Tensor, offsets: Tensor, u: Tensor, weights: FeatureWeights, spec: FeatureSpec, color: bool,
+        self, x: Tensor, offsets: Tensor, u: Tensor, weights: FeatureWeights, spec: Spec, color: bool,
         inputs: bool, interval: tuple[Tensor, Tensor, bool, float] | None,
     ) -> None:  # fmt: skip
         self.x, self.offsets = x.detach().contiguous().numpy(), offsets.contiguous().numpy()
@@ -171,7 +171,7 @@ class _Call:
             self.color, self.composited, self.t_start, self.t_end, self.by_length, self.raw, self.sigma, self.rgb,
             self.weights, self.behind, self.used, *pixels, g_sigma, g_rgb, sums, du, by_features,
         )  # fmt: skip
-        walked = self.levels, self.pairs
+        walked = self.levels, self.pairs, self.table
         columns = self.offsets, g.rays, g.base, g.columns, self.kept, by_features
         table = dx = None
         if to_table:
@@ -179,7 +179,7 @@ class _Call:
             _scatter(*walked, *columns, table)
         if to_x:
             dx = np.empty(self.x.shape, np.float32)
-            _backward_positions(*walked, self.table, self.x, *columns, dx)
+            _backward_positions(*walked, self.x, *columns, dx)
         layers: list[Tensor | None] = [*unpack(sums, places, self.outputs, self.spec)]
         if not self.color:
             layers[4:] = [None] * 3
@@ -225,14 +225,14 @@ def _evaluate(x, offsets, directions, weights, spec, color, interval=None):
     return _FeatureField.apply(call, x, u, *layers)
 
 
-def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Tensor:
+def feature_density(x: Tensor, weights: FeatureWeights, spec: Spec) -> Tensor:
     """sigma(x), (S,3) -> (S,)."""
     offsets = torch.arange(0, len(x) + GROUP, GROUP).clamp_(max=len(x))  # a group's samples as one ray
     return _evaluate(x, offsets, x.detach()[:0], weights, spec, color=False)[0]
 
 
 def packed_field(
-    x: Tensor, offsets: Tensor, directions: Tensor, weights: FeatureWeights, spec: FeatureSpec
+    x: Tensor, offsets: Tensor, directions: Tensor, weights: FeatureWeights, spec: Spec
 ) -> tuple[Tensor, Tensor]:
     """sigma (S,) and c (S,3) of packed samples."""
     return _evaluate(x, offsets, directions, weights, spec, color=True)

@@ -8,17 +8,21 @@ from ..elementary import rowwise
 from ..products import LANES
 from .gather import add_pair, dense_nodes, hashed_nodes, interpolate_pairs
 from .layout import TILE
+from .planes import FIRST, RESOLUTION, encode_planes, planes_backward, scatter_plane
 from .reference import PRIMES
-from .spec import FeatureSpec, grids
+from .spec import PlaneSpec, Spec, grids, planes
 
-RESOLUTION, FIRST, MASK, COUNT = range(4)  # columns of the table of levels; MASK 0: not hashed
+MASK, COUNT = 2, 3  # columns of the table of levels, beside ``planes``'; MASK 0: not hashed
+PLANE = -1  # MASK of a plane: three are a level
 PRIME_Y, PRIME_Z = (np.uint32(prime).view(np.int32) for prime in PRIMES[1:])
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
 @functools.lru_cache(maxsize=16)
-def levels_of(spec: FeatureSpec) -> np.ndarray:
-    """(L,4) int64: resolution, first row, mask, number of rows."""
+def levels_of(spec: Spec) -> np.ndarray:
+    """(L,4) int64, or (3 L,4) of planes: resolution, first row, mask, number of rows."""
+    if isinstance(spec, PlaneSpec):
+        return np.array([(p.resolution, p.first, PLANE, (p.resolution + 1) ** 2) for p in planes(spec)], np.int64)
     return np.array([(g.resolution, g.first, g.rows - 1 if g.hashed else 0, g.rows) for g in grids(spec)], np.int64)
 
 
@@ -40,8 +44,14 @@ def nodes_of(points, p_stride, start, count, resolution, mask, rows, weights):
 
 
 @rowwise
-def encode_tile(levels, pairs, points, p_stride, start, count, table, rows, weights, out, o0, o_stride):
-    """Features of ``count`` samples, a multiple of LANES: feature k of sample s at out[o0 + k o_stride + s]."""
+def encode_tile(levels, pairs, points, p_stride, start, count, table, rows, weights, out, o0, o_stride, size):
+    """Features of ``count`` samples, a multiple of LANES: feature k of sample s at out[o0 + k o_stride + s].
+
+    Up to row ``size`` there are zeros behind them.
+    """
+    if levels[0, MASK] == PLANE:
+        encode_planes(levels, 2 * pairs, points, p_stride, start, count, table, rows, weights, out, o0, o_stride)
+        return
     for level in range(levels.shape[0]):
         resolution, mask, first = levels[level, RESOLUTION], levels[level, MASK], levels[level, FIRST] * pairs
         nodes_of(points, p_stride, start, count, resolution, mask, rows, weights)
@@ -49,14 +59,23 @@ def encode_tile(levels, pairs, points, p_stride, start, count, table, rows, weig
             at = o0 + 2 * (level * pairs + pair) * o_stride
             for s in range(0, count, LANES):
                 interpolate_pairs(table, first, pairs, pair, rows, weights, TILE, s, out, at + s, o_stride)
+    for k in range(2 * pairs * levels.shape[0], size):
+        out[o0 + k * o_stride : o0 + k * o_stride + count] = ZERO
 
 
 @rowwise
-def scatter_level(levels, level, pairs, points, p_stride, start, count, rows, weights, deltas, d_stride, gradient):
-    """Add the features' gradients of ``count`` samples to the rows of one level, sample by sample.
+def scatter_level(
+    levels, level, pairs, points, p_stride, start, count, table, rows, weights, deltas, d_stride, gradient
+):  # fmt: skip
+    """Add the features' gradients of ``count`` samples to the rows of one level or plane, sample by sample.
 
     Sample s has column start + s of ``points`` and of ``deltas``, whose row is a feature.
     """
+    if levels[level, MASK] == PLANE:
+        scatter_plane(
+            levels, level, 2 * pairs, points, p_stride, start, count, table, rows, weights, deltas, d_stride, gradient
+        )  # fmt: skip
+        return
     resolution, mask, first = levels[level, RESOLUTION], levels[level, MASK], levels[level, FIRST]
     nodes_of(points, p_stride, start, count, resolution, mask, rows, weights)
     for pair in range(pairs):
@@ -71,6 +90,9 @@ def scatter_level(levels, level, pairs, points, p_stride, start, count, rows, we
 @rowwise
 def encode_backward(levels, pairs, table, x, points, p_stride, start, rows, weights, deltas, d_stride, dx):
     """dL/dx (n,3) of n positions from the derivatives by their features; 0 for a coordinate outside of the box."""
+    if levels[0, MASK] == PLANE:
+        planes_backward(levels, 2 * pairs, table, x, points, p_stride, start, rows, weights, deltas, d_stride, dx)
+        return
     count, corner = x.shape[0], np.empty(8, np.float32)
     dx[:] = ZERO
     for level in range(levels.shape[0]):

@@ -14,6 +14,8 @@ from nerfkit.kernels.composite import composite
 from nerfkit.kernels.feature_field import (
     FeatureSpec,
     FeatureWeights,
+    PlaneSpec,
+    Spec,
     feature_density,
     feature_field,
     feature_render,
@@ -30,6 +32,9 @@ SPECS = {
     "padded": (FeatureSpec(levels=3, features=4, log2_table=8, coarsest=3, finest=20), 13),
     "one dense level": (FeatureSpec(levels=1, features=8, log2_table=12, coarsest=5, finest=7), 64),
     "one cell": (FeatureSpec(levels=2, features=2, log2_table=4, coarsest=1, finest=1), 1),
+    "planes": (PlaneSpec(), 32),
+    "wide planes": (PlaneSpec(levels=2, features=32, coarsest=3, finest=20), 13),
+    "one cell of planes": (PlaneSpec(levels=1, features=16, coarsest=1, finest=1), 1),
 }
 COUNTS = [5, 0, 1500, 3, 900, 1, 40, 0]  # rays within groups and tiles, and one that fills some
 MODES = ("render", "field", "density")
@@ -38,7 +43,7 @@ COMPILED = ["cpu", pytest.param("triton", marks=pytest.mark.interpreted)]
 
 
 def make_weights(
-    spec: FeatureSpec, width: int, dtype: torch.dtype = torch.float32, directions: int = 1
+    spec: Spec, width: int, dtype: torch.dtype = torch.float32, directions: int = 1
 ) -> FeatureWeights:
     generator = torch.Generator().manual_seed(3)
 
