@@ -158,32 +158,33 @@ def _add_slopes(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) 
 
 
 @intrinsic
-def add_to_plane(typing_context, table, places, next, side, shares, deltas, d0, gradient):
-    """Add to the four nodes of a plane, in ``gradient``, their shares of deltas[d0 + i] times two other planes, i < LANES.
+def add_to_planes(typing_context, table, places, next, side, shares, deltas, d0, gradient, own):
+    """Add to the four nodes of planes, in ``gradient``, their shares of deltas[d0 + i] times the others, i < LANES.
 
-    places: of this plane and of the two others; shares: those along this plane's axes, then the others', six.
+    own: bit p is set where plane p is to be added to.
     """
     size, number = types.intp, types.float32
-    signature = types.void(
-        table, types.UniTuple(size, 3), size, size, types.UniTuple(number, 6), deltas, size, gradient
-    )  # fmt: skip
-    return signature, _add_to_plane
+    three = types.UniTuple(size, 3), types.UniTuple(number, 3)
+    return types.void(table, three[0], size, size, three[1], deltas, size, gradient, size), _add_to_planes
 
 
-def _add_to_plane(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-    _, places, step, side, shares, _, d0, _ = args
+def _add_to_planes(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+    _, places, step, side, shares, _, d0, _, own = args
     arrays = _Arrays(context, builder, signature, args)
-    own, one, other = (_corners(builder, builder.extract_value(places, i), step, side) for i in range(3))
-    s, t, *inside = (splat(builder, builder.extract_value(shares, i)) for i in range(6))
-    factor = builder.fmul(
-        _interpolated(arrays, one, *inside[:2]).value, _interpolated(arrays, other, *inside[2:]).value
-    )
-    delta = builder.fmul(arrays.load(5, d0), factor)
-    high = builder.fmul(delta, t)
-    for side_of_cell, value in enumerate((builder.fsub(delta, high), high)):
-        right = builder.fmul(value, s)
-        arrays.add(7, own[2 * side_of_cell], builder.fsub(value, right))
-        arrays.add(7, own[2 * side_of_cell + 1], right)
+    starts, inside = _unpacked(builder, places, shares)
+    values = [plane.value for plane in _three(arrays, places, step, side, shares)]
+    delta = arrays.load(5, d0)
+    for number, (first, second) in enumerate(AXES):
+        one, other = (values[i] for i in range(3) if i != number)
+        bit = builder.and_(own, ir.Constant(_INDEX, 1 << number))
+        with builder.if_then(builder.icmp_unsigned("!=", bit, ir.Constant(_INDEX, 0))):
+            low = builder.fmul(delta, builder.fmul(one, other))
+            high = builder.fmul(low, inside[second])
+            corners = iter(_corners(builder, starts[number], step, side))
+            for value in (builder.fsub(low, high), high):
+                right = builder.fmul(value, inside[first])
+                arrays.add(7, next(corners), builder.fsub(value, right))
+                arrays.add(7, next(corners), right)
     return context.get_dummy_value()
 
 

@@ -1,6 +1,7 @@
 """The encoding of a tile of samples: nodes and weights of each level, look-ups, and the way back."""
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,22 +9,47 @@ from ..elementary import rowwise
 from ..products import LANES
 from .gather import add_pair, dense_nodes, hashed_nodes, interpolate_pairs
 from .layout import TILE
-from .planes import FIRST, RESOLUTION, encode_planes, planes_backward, scatter_plane
+from .planes import FIRST, RESOLUTION, encode_planes, planes_backward, scatter_planes
 from .reference import PRIMES
 from .spec import PlaneSpec, Spec, grids, planes
 
 MASK, COUNT = 2, 3  # columns of the table of levels, beside ``planes``'; MASK 0: not hashed
-PLANE = -1  # MASK of a plane: three are a level
+PLANES = -1  # MASK of a level of planes
 PRIME_Y, PRIME_Z = (np.uint32(prime).view(np.int32) for prime in PRIMES[1:])
+MISSED = 20_000  # rows whose absence from the cache takes as long as all else of a level
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
 @functools.lru_cache(maxsize=16)
 def levels_of(spec: Spec) -> np.ndarray:
-    """(L,4) int64, or (3 L,4) of planes: resolution, first row, mask, number of rows."""
+    """(L,4) int64: resolution, first row, mask, number of rows."""
     if isinstance(spec, PlaneSpec):
-        return np.array([(p.resolution, p.first, PLANE, (p.resolution + 1) ** 2) for p in planes(spec)], np.int64)
+        return np.array([(p.resolution, p.first, PLANES, 3 * (p.resolution + 1) ** 2) for p in planes(spec)[::3]])
     return np.array([(g.resolution, g.first, g.rows - 1 if g.hashed else 0, g.rows) for g in grids(spec)], np.int64)
+
+
+class Owned(NamedTuple):
+    """What threads own of the table: thread t the units begin[t] to begin[t + 1] - 1.
+
+    units: (U,4) int64: level, bits of its planes, first row, number of rows.
+    """
+
+    units: np.ndarray
+    begin: np.ndarray
+
+
+@functools.lru_cache(maxsize=16)
+def owned_by(spec: Spec, threads: int) -> Owned:
+    """Levels, or planes where there are more threads than levels, so that no thread has much more to do than another."""
+    units = [(number, 7, level[FIRST], level[COUNT]) for number, level in enumerate(levels_of(spec).tolist())]
+    if isinstance(spec, PlaneSpec) and threads > spec.levels:
+        thirds = [(level, first, rows // 3) for level, _, first, rows in units]
+        units = [(level, 1 << p, first + p * rows, rows) for level, first, rows in thirds for p in range(3)]
+    owners: list[list[tuple[int, ...]]] = [[] for _ in range(min(threads, len(units)))]
+    for unit in sorted(units, key=lambda unit: -unit[3]):
+        min(owners, key=lambda own: sum(MISSED + rows for *_, rows in own)).append(unit)
+    begin = np.cumsum([0, *map(len, owners)])
+    return Owned(np.array([unit for own in owners for unit in own]), begin)
 
 
 @rowwise
@@ -49,7 +75,7 @@ def encode_tile(levels, pairs, points, p_stride, start, count, table, rows, weig
 
     Up to row ``size`` there are zeros behind them.
     """
-    if levels[0, MASK] == PLANE:
+    if levels[0, MASK] == PLANES:
         encode_planes(levels, 2 * pairs, points, p_stride, start, count, table, rows, weights, out, o0, o_stride)
         return
     for level in range(levels.shape[0]):
@@ -65,15 +91,16 @@ def encode_tile(levels, pairs, points, p_stride, start, count, table, rows, weig
 
 @rowwise
 def scatter_level(
-    levels, level, pairs, points, p_stride, start, count, table, rows, weights, deltas, d_stride, gradient
+    levels, level, own, pairs, points, p_stride, start, count, table, rows, weights, deltas, d_stride, gradient
 ):  # fmt: skip
-    """Add the features' gradients of ``count`` samples to the rows of one level or plane, sample by sample.
+    """Add the features' gradients of ``count`` samples to the rows of one level, sample by sample.
 
-    Sample s has column start + s of ``points`` and of ``deltas``, whose row is a feature.
+    own: bits of the planes that are added to, where it has any. Sample s has column start + s of ``points`` and of ``deltas``, whose row is a feature.
     """
-    if levels[level, MASK] == PLANE:
-        scatter_plane(
-            levels, level, 2 * pairs, points, p_stride, start, count, table, rows, weights, deltas, d_stride, gradient
+    if levels[level, MASK] == PLANES:
+        scatter_planes(
+            levels, level, own, 2 * pairs, points, p_stride, start, count, table, rows, weights, deltas, d_stride,
+            gradient,
         )  # fmt: skip
         return
     resolution, mask, first = levels[level, RESOLUTION], levels[level, MASK], levels[level, FIRST]
@@ -90,7 +117,7 @@ def scatter_level(
 @rowwise
 def encode_backward(levels, pairs, table, x, points, p_stride, start, rows, weights, deltas, d_stride, dx):
     """dL/dx (n,3) of n positions from the derivatives by their features; 0 for a coordinate outside of the box."""
-    if levels[0, MASK] == PLANE:
+    if levels[0, MASK] == PLANES:
         planes_backward(levels, 2 * pairs, table, x, points, p_stride, start, rows, weights, deltas, d_stride, dx)
         return
     count, corner = x.shape[0], np.empty(8, np.float32)
