@@ -15,14 +15,16 @@ With a ``PlaneSpec`` a level is three dense planes of (N_l + 1)^2 nodes instead,
 
     P_xy(x, y) P_xz(x, z) P_yz(y, z),    each interpolated between the 4 nodes of a cell,
 
-feature by feature (Fridovich-Keil et al., "K-Planes", 2023). The table holds plane after plane, their first axis fastest.
+feature by feature (Fridovich-Keil et al., "K-Planes", 2023). The table holds plane after plane, the first of their axes
+fastest.
 
 A position outside of the box has the features of the nearest one inside. sh are the 16 real spherical harmonics of the
 degrees 0 to 3; where W_v has 32 columns, those of two directions, such as that of the view and its mirror image.
 
-Gradients, of grids: dL/df goes to the 8 nodes of each level with the weights that made f, and to the position by the cell's
+Gradients: dL/df goes to the 8 nodes of each level with the weights that made f, and to the position by the cell's
 differences, N_l / 2 sum over edges along the axis of (v_1 - v_0), v = dL/df . feature of the node, interpolated by the
-two other coordinates.
+two other coordinates. With planes dL/df P_xz P_yz goes to the 4 nodes of P_xy, and so on, and the position gets the
+product's derivative by such differences.
 
 ``feature_render`` composites the field along rays as well (see ``nerfkit.kernels.composite`` for the formula).
 """

@@ -40,7 +40,7 @@ class Owned(NamedTuple):
 
 @functools.lru_cache(maxsize=16)
 def owned_by(spec: Spec, threads: int) -> Owned:
-    """Levels, or planes where there are more threads than levels, so that no thread has much more to do than another."""
+    """Levels, or single planes where threads outnumber levels, such that all threads have about as much to do."""
     units = [(number, 7, level[FIRST], level[COUNT]) for number, level in enumerate(levels_of(spec).tolist())]
     if isinstance(spec, PlaneSpec) and threads > spec.levels:
         thirds = [(level, first, rows // 3) for level, _, first, rows in units]
@@ -95,7 +95,8 @@ def scatter_level(
 ):  # fmt: skip
     """Add the features' gradients of ``count`` samples to the rows of one level, sample by sample.
 
-    own: bits of the planes that are added to, where it has any. Sample s has column start + s of ``points`` and of ``deltas``, whose row is a feature.
+    own: bits of the planes that are added to, where it has any. Sample s has column start + s of ``points`` and of
+    ``deltas``, whose row is a feature.
     """
     if levels[level, MASK] == PLANES:
         scatter_planes(

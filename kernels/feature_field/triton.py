@@ -42,7 +42,7 @@ def padded(size: int) -> int:
 
 
 def _of_grids(spec: FeatureSpec) -> list[tuple[int, ...]]:
-    """Of each level: resolution, factors of y and z, mask (0: not hashed), first row. Factors are 32 bits with a sign."""
+    """Of each level: resolution, factors of y and z (32 bits with a sign), mask (0: not hashed), first row."""
     found = []
     for level in grids(spec):
         side = level.resolution + 1
