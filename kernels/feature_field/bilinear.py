@@ -16,6 +16,7 @@ from .gather import cell_of
 from .spec import AXES
 
 _INDEX, _INT, _FLOAT = ir.IntType(64), ir.IntType(32), ir.FloatType()
+_PLACES, _SHARES = types.Tuple([types.intp] * 3), types.Tuple([types.float32] * 3)
 _FLOATS, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
 
 
@@ -99,9 +100,8 @@ def plane_product(typing_context, table, places, next, side, shares, out, o0):
 
     table, out: flat float32; places: of the three planes; shares: where in its cell the sample lies.
     """
-    size, number = types.intp, types.float32
-    three = types.UniTuple(size, 3), types.UniTuple(number, 3)
-    return types.void(table, three[0], size, size, three[1], out, size), _plane_product
+    size = types.intp
+    return types.void(table, _PLACES, size, size, _SHARES, out, size), _plane_product
 
 
 def _unpacked(builder: ir.IRBuilder, places: Any, shares: Any) -> tuple[list[Any], list[Any]]:
@@ -133,8 +133,7 @@ def _plane_product(context: Any, builder: ir.IRBuilder, signature: Any, args: An
 def add_slopes(typing_context, table, places, next, side, shares, deltas, d0, scale, sums, s0):
     """sums[s0 + axis LANES + i] += scale deltas[d0 + i] times the product's derivative along ``axis``, i < LANES."""
     size, number = types.intp, types.float32
-    three = types.UniTuple(size, 3), types.UniTuple(number, 3)
-    return types.void(table, three[0], size, size, three[1], deltas, size, number, sums, size), _add_slopes
+    return types.void(table, _PLACES, size, size, _SHARES, deltas, size, number, sums, size), _add_slopes
 
 
 def _add_slopes(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
@@ -163,9 +162,8 @@ def add_to_planes(typing_context, table, places, next, side, shares, deltas, d0,
 
     own: bit p is set where plane p is to be added to.
     """
-    size, number = types.intp, types.float32
-    three = types.UniTuple(size, 3), types.UniTuple(number, 3)
-    return types.void(table, three[0], size, size, three[1], deltas, size, gradient, size), _add_to_planes
+    size = types.intp
+    return types.void(table, _PLACES, size, size, _SHARES, deltas, size, gradient, size), _add_to_planes
 
 
 def _add_to_planes(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:

@@ -2,8 +2,8 @@
 
 A thread takes groups of whole rays; what they keep for the backward is their coordinates, their features and what
 compositing left. On the way back the layers are computed again. Only the features' gradients leave the cache: a thread
-owns levels of the table, or planes, and adds them up sample by sample. The layers' gradients of groups go to PARTS sums,
-which are added up in the end. So results do not depend on the number of threads.
+owns levels of the table, or planes, and adds them up sample by sample. The layers' gradients of groups go to PARTS
+sums, which are added up in the end. So results do not depend on the number of threads.
 """
 
 import numba

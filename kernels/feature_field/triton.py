@@ -43,7 +43,7 @@ def padded(size: int) -> int:
 
 def _of_grids(spec: FeatureSpec) -> list[tuple[int, ...]]:
     """Of each level: resolution, factors of y and z (32 bits with a sign), mask (0: not hashed), first row."""
-    found = []
+    found: list[tuple[int, ...]] = []
     for level in grids(spec):
         side = level.resolution + 1
         factors = PRIMES[1:] if level.hashed else (side, side * side)

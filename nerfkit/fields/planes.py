@@ -1,4 +1,4 @@
-"""A radiance field of features on planes (Fridovich-Keil et al., "K-Planes", 2023), as a module that holds the weights."""
+"""A radiance field of features on planes (Fridovich-Keil et al., "K-Planes", 2023), as a module with the weights."""
 
 from dataclasses import dataclass
 
