@@ -1,6 +1,7 @@
 """A radiance field of features on planes (Fridovich-Keil et al., "K-Planes", 2023), as a module with the weights."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -10,6 +11,7 @@ from nerfkit.kernels.feature_field import MOST_CELLS, MOST_PLANES, PlaneSpec
 from nerfkit.schema import option
 
 INITIAL = 0.1, 0.5  # features start from uniform numbers between these, as the paper's: of 0 a product has no gradient
+RATE = 3.0  # of the optimizer for the planes, a factor on the trainer's
 
 
 @FIELDS.register
@@ -46,3 +48,7 @@ class PlanesField(FeatureField):
 
     def __init__(self, options: PlanesOptions | None = None, *, scale: float = 1.0, seed: int = 0) -> None:
         super().__init__(PlanesOptions() if options is None else options, INITIAL, scale=scale, seed=seed)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        layers, table = super().parameter_groups()
+        return [layers, {**table, "scale": RATE}]

@@ -12,7 +12,7 @@ from nerfkit.errors import ConfigError
 from nerfkit.fields.contracted import ContractedField
 from nerfkit.fields.features import BETAS
 from nerfkit.fields.field import Field
-from nerfkit.fields.planes import INITIAL, PlanesField, PlanesOptions
+from nerfkit.fields.planes import INITIAL, RATE, PlanesField, PlanesOptions
 from nerfkit.fields.surface import SurfaceField
 from nerfkit.fit.build import build_model
 from nerfkit.fit.field import FieldFit
@@ -75,7 +75,7 @@ def test_normals_point_out_of_the_solid() -> None:
 @pytest.mark.parametrize("field", [made(), ContractedField(made())], ids=["bounded", "contracted"])
 def test_the_table_has_a_group_of_its_own(field: Field) -> None:
     layers, table = field.parameter_groups()
-    assert table["lazy"] and layers["betas"] == table["betas"] == BETAS
+    assert table["lazy"] and table["scale"] == RATE and layers["betas"] == table["betas"] == BETAS
     assert [p.shape for p in table["params"]] == [(3 * (5**2 + 13**2), 16)]
     assert {id(p) for p in field.parameters()} == {id(p) for p in (*layers["params"], *table["params"])}
 
