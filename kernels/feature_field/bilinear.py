@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import llvmlite.ir as ir
 from numba.core import types
+from numba.core.types.containers import UniTuple
 from numba.extending import intrinsic
 
 from ..products import LANES, element, multiply_add, splat, vector_at
@@ -16,7 +17,7 @@ from .gather import cell_of
 from .spec import AXES
 
 _INDEX, _INT, _FLOAT = ir.IntType(64), ir.IntType(32), ir.FloatType()
-_PLACES, _SHARES = types.Tuple([types.intp] * 3), types.Tuple([types.float32] * 3)
+_PLACES, _SHARES = UniTuple(types.intp, 3), UniTuple(types.float32, 3)
 _FLOATS, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
 
 
