@@ -16,6 +16,7 @@ GROUPS = {
     "Options of the field": (
         "HarmonicOptions",
         "HashGridOptions",
+        "PlanesOptions",
         "OccupancyOptions",
         "StratifiedOptions",
         "TrainerOptions",

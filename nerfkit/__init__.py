@@ -24,6 +24,7 @@ _PLACES = {
     "nerfkit.fields": "Field",
     "nerfkit.fields.harmonic": "HarmonicOptions",
     "nerfkit.fields.hash_grid": "HashGridOptions",
+    "nerfkit.fields.planes": "PlanesOptions",
     "nerfkit.volume.samplers": "OccupancyOptions StratifiedOptions",
     "nerfkit.volume.model": "RadianceModel",
     "nerfkit.fit.build": "build_model",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from nerfkit.fields import Field as Field
     from nerfkit.fields.harmonic import HarmonicOptions as HarmonicOptions
     from nerfkit.fields.hash_grid import HashGridOptions as HashGridOptions
+    from nerfkit.fields.planes import PlanesOptions as PlanesOptions
     from nerfkit.fit.build import build_model as build_model
     from nerfkit.fit.evaluate import evaluate_field as evaluate_field
     from nerfkit.fit.extract import ExtractOptions as ExtractOptions, coarse_mesh as coarse_mesh

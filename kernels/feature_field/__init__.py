@@ -5,18 +5,26 @@
     sigma = exp(w_d . z + b_d)
     c     = sigmoid(W_o relu(W_c z + u_ray + W_m sh(m)) + b_o),    u_ray = W_v sh(d_ray) + b_c   once a ray
 
-The grids are the multiresolution hash encoding of Mueller et al. 2022 over [-1,1]^3: N_l = coarsest (finest /
-coarsest)^(l / (L - 1)), rounded, cells along a side. A level whose nodes fit into 2^log2_table rows of the table has a
-row each; the nodes of a finer one share rows,
+With a ``FeatureSpec`` the grids are the multiresolution hash encoding of Mueller et al. 2022 over [-1,1]^3:
+N_l = coarsest (finest / coarsest)^(l / (L - 1)), rounded, cells along a side. A level whose nodes fit into 2^log2_table
+rows of the table has a row each; the nodes of a finer one share rows,
 
     row = (x xor 2654435761 y xor 805459861 z) mod 2^log2_table.
+
+With a ``PlaneSpec`` a level is three dense planes of (N_l + 1)^2 nodes instead, and its F numbers are
+
+    P_xy(x, y) P_xz(x, z) P_yz(y, z),    each interpolated between the 4 nodes of a cell,
+
+feature by feature (Fridovich-Keil et al., "K-Planes", 2023). The table holds plane after plane, the first of their axes
+fastest.
 
 A position outside of the box has the features of the nearest one inside. sh are the 16 real spherical harmonics of the
 degrees 0 to 3. A sample may have a direction of its own, m, such as the one in which a surface mirrors the view.
 
 Gradients: dL/df goes to the 8 nodes of each level with the weights that made f, and to the position by the cell's
 differences, N_l / 2 sum over edges along the axis of (v_1 - v_0), v = dL/df . feature of the node, interpolated by the
-two other coordinates.
+two other coordinates. With planes dL/df P_xz P_yz goes to the 4 nodes of P_xy, and so on, and the position gets the
+product's derivative by such differences.
 
 ``feature_render`` composites the field along rays as well (see ``nerfkit.kernels.composite`` for the formula).
 """
@@ -30,34 +38,41 @@ from ..backend import backend_for, implementation
 from ..checks import FLOATS, expect, expect_offsets
 from ..composite import Rendered, composite_unchecked, counts_length
 from ..march import Samples, expect_samples
-from .spec import HARMONICS, MOST_WIDTH, FeatureSpec, FeatureWeights
+from .spec import HARMONICS, MOST_WIDTH, FeatureSpec, FeatureWeights, PlaneSpec, Spec
 
 __all__ = [
     "HARMONICS",
     "MOST_CELLS",
     "MOST_LEVELS",
+    "MOST_PLANES",
     "MOST_ROWS",
     "MOST_WIDTH",
     "FeatureSpec",
     "FeatureWeights",
+    "PlaneSpec",
+    "Spec",
     "feature_density",
     "feature_field",
     "feature_render",
 ]
 
-MOST_LEVELS, MOST_CELLS = 32, 4096
+MOST_LEVELS, MOST_PLANES, MOST_CELLS = 32, 8, 4096  # levels of grids and of planes, cells along a side
+GRID_FEATURES, PLANE_FEATURES = (2, 4, 8), (16, 32)  # numbers at a node
 MOST_ROWS = 24  # log2: places in a level are numbers of 32 bits
 
 
 @functools.lru_cache(maxsize=16)
-def _expected(spec: FeatureSpec, width: int, mirrors: bool) -> list[tuple[str, tuple[int, ...]]]:
+def _expected(spec: Spec, width: int, mirrors: bool) -> list[tuple[str, tuple[int, ...]]]:
     """Name and shape of each of ``FeatureWeights.flat``; ``ValueError`` where the spec names what there is not."""
-    bounds = {"levels": (1, MOST_LEVELS), "log2_table": (1, MOST_ROWS), "coarsest": (1, MOST_CELLS)}
+    hashed = isinstance(spec, FeatureSpec)
+    bounds = {"levels": (1, MOST_LEVELS if hashed else MOST_PLANES), "coarsest": (1, MOST_CELLS)}
+    bounds |= {"log2_table": (1, MOST_ROWS)} if hashed else {}
     for name, (least, most) in (bounds | {"finest": (spec.coarsest, MOST_CELLS)}).items():
         if not least <= getattr(spec, name) <= most:
             raise ValueError(f"spec.{name}: expected {least} to {most}, got {getattr(spec, name)}")
-    if spec.features not in (2, 4, 8):
-        raise ValueError(f"spec.features: expected 2, 4 or 8, got {spec.features}")
+    *others, last = GRID_FEATURES if hashed else PLANE_FEATURES
+    if spec.features not in (*others, last):
+        raise ValueError(f"spec.features: expected {', '.join(map(str, others))} or {last}, got {spec.features}")
     if width < 1:
         raise ValueError("weights.hidden[1]: expected at least one column, got none")
     shapes = {
@@ -75,7 +90,7 @@ def _expected(spec: FeatureSpec, width: int, mirrors: bool) -> list[tuple[str, t
     return [(f"weights.{name}", shape) for name, shape in shapes.items()]
 
 
-def _check(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> bool:
+def _check(x: Tensor, weights: FeatureWeights, spec: Spec) -> bool:
     """Whether samples have directions of their own."""
     expect("x", x, ("S", 3), dtype=FLOATS)
     mirrors = weights.direction.shape[-1] == 2 * HARMONICS
@@ -85,7 +100,7 @@ def _check(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> bool:
 
 
 def _check_directions(
-    x: Tensor, directions: Tensor, mirrors: Tensor | None, weights: FeatureWeights, spec: FeatureSpec
+    x: Tensor, directions: Tensor, mirrors: Tensor | None, weights: FeatureWeights, spec: Spec
 ) -> None:
     wanted = _check(x, weights, spec)
     expect("directions", directions, ("R", 3), like=x)
@@ -95,7 +110,7 @@ def _check_directions(
         expect("mirrors", mirrors, x.shape, like=x)
 
 
-def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Tensor:
+def feature_density(x: Tensor, weights: FeatureWeights, spec: Spec) -> Tensor:
     """Density sigma (S,) per unit length at positions x (S,3).
 
     Differentiable once, in the weights and in x.
@@ -109,12 +124,7 @@ def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Te
 
 
 def feature_field(
-    x: Tensor,
-    offsets: Tensor,
-    directions: Tensor,
-    weights: FeatureWeights,
-    spec: FeatureSpec,
-    mirrors: Tensor | None = None,
+    x: Tensor, offsets: Tensor, directions: Tensor, weights: FeatureWeights, spec: Spec, mirrors: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Density and color of packed samples.
 
@@ -143,7 +153,7 @@ def feature_render(
     samples: Samples,
     directions: Tensor,
     weights: FeatureWeights,
-    spec: FeatureSpec,
+    spec: Spec,
     mirrors: Tensor | None = None,
     *,
     opacity: Literal["density", "raw"] = "density",

@@ -2,8 +2,8 @@
 
 A thread takes groups of whole rays; what they keep for the backward is their coordinates, their features and what
 compositing left. On the way back the layers are computed again. Only the features' gradients leave the cache: a thread
-owns levels of the table and adds them up sample by sample. The layers' gradients of groups go to PARTS sums, which are
-added up in the end. So results do not depend on the number of threads.
+owns levels of the table, or planes, and adds them up sample by sample. The layers' gradients of groups go to PARTS
+sums, which are added up in the end. So results do not depend on the number of threads.
 """
 
 import numba
@@ -16,13 +16,13 @@ from torch.nn import functional
 from ..checks import refuse_again
 from ..jit import jit
 from ..products import LANES, total
-from .encoding import COUNT, FIRST, encode_backward, levels_of, scatter_level
+from .encoding import encode_backward, levels_of, owned_by, scatter_level
 from .groups import backward_group, composite_group, composite_group_backward, forward_group
 from .harmonics import harmonics, harmonics_backward
 from .layout import COORDINATES, GROUP, TILE, groups_of, pack, padded, places_of, unpack
 from .mirrors import mirrors_of
 from .rays import OfRays
-from .spec import HARMONICS, FeatureSpec, FeatureWeights
+from .spec import HARMONICS, FeatureWeights, Spec
 
 PARTS = 32  # of the groups at most, each with sums of its own
 LEAST = 4  # groups of a part
@@ -77,23 +77,23 @@ def _backward(
 
 
 @jit
-def _scatter(levels, pairs, offsets, rays, bases, columns, kept, by_features, gradient):
-    """The table's gradient: a thread owns a level, coarse and fine ones in turn."""
-    count = len(levels)
-    half = (count + 1) // 2
-    for index in numba.prange(count):
-        turn = np.int64(index)
-        level = 2 * turn if turn < half else 2 * (turn - half) + 1
-        first_row, count_of_rows = levels[level, FIRST], levels[level, COUNT]
-        gradient[2 * pairs * first_row : 2 * pairs * (first_row + count_of_rows)] = 0
+def _scatter(levels, owned, pairs, table, offsets, rays, bases, columns, kept, by_features, gradient):
+    """The table's gradient: a thread owns levels, or planes of levels."""
+    features = 2 * pairs
+    for index in numba.prange(len(owned.begin) - 1):
+        thread = np.int64(index)
         rows, weights = np.empty(8 * TILE, np.int32), np.empty(8 * TILE, np.float32)
-        for group in range(len(bases)):
-            samples = offsets[rays[group + 1]] - offsets[rays[group]]
-            for first in range(0, samples, TILE):
-                scatter_level(
-                    levels, level, pairs, kept, columns, bases[group] + first, min(TILE, samples - first),
-                    rows, weights, by_features, columns, gradient,
-                )  # fmt: skip
+        for unit in range(owned.begin[thread], owned.begin[thread + 1]):
+            level, planes = owned.units[unit, 0], owned.units[unit, 1]
+            first_row, count_of_rows = owned.units[unit, 2], owned.units[unit, 3]
+            gradient[features * first_row : features * (first_row + count_of_rows)] = 0
+            for group in range(len(bases)):
+                samples = offsets[rays[group + 1]] - offsets[rays[group]]
+                for first in range(0, samples, TILE):
+                    scatter_level(
+                        levels, level, planes, pairs, kept, columns, bases[group] + first, min(TILE, samples - first),
+                        table, rows, weights, by_features, columns, gradient,
+                    )  # fmt: skip
 
 
 @jit
@@ -114,7 +114,7 @@ class _Call:
     """One evaluation: its arguments as the kernels take them, its results, and what is kept for the backward."""
 
     def __init__(
-        self, x: Tensor, offsets: Tensor, u: Tensor, mirrors: Tensor, weights: FeatureWeights, spec: FeatureSpec,
+        self, x: Tensor, offsets: Tensor, u: Tensor, mirrors: Tensor, weights: FeatureWeights, spec: Spec,
         color: bool, inputs: bool, interval: tuple[Tensor, Tensor, bool, float] | None,
     ) -> None:  # fmt: skip
         self.x, self.offsets = x.detach().contiguous().numpy(), offsets.contiguous().numpy()
@@ -145,7 +145,7 @@ class _Call:
         """Fill the results; keep for ``backward`` what it needs."""
         g = self.groups
         if keep:
-            self.kept = np.empty((COORDINATES + self.size) * g.columns, np.float32)
+            self.kept = torch.empty((COORDINATES + self.size) * g.columns).numpy()  # aligned, which NumPy's is not
         _forward(
             self.levels, self.pairs, self.table, self.packed, self.width, self.size, self.x, self.u, self.mirrors,
             self.offsets, g.rays, g.base, g.columns, keep, self.kept, self.color, self.composited, self.t_start,
@@ -169,7 +169,7 @@ class _Call:
         parts = min(PARTS, -(-len(g.base) // LEAST))
         sums = np.zeros((parts, places.bias // LANES + places.size - places.bias), np.float32)
         du = np.zeros(self.u.shape, np.float32)
-        by_features = np.empty(self.size * g.columns, np.float32)
+        by_features = torch.empty(self.size * g.columns).numpy()
         by_harmonics = np.empty((len(self.mirrors) if to_mirrors else 0, HARMONICS), np.float32)
         _backward(
             self.packed, places, self.width, self.size, self.u, self.mirrors, self.offsets, g.rays, g.base, g.columns,
@@ -177,15 +177,15 @@ class _Call:
             self.rgb, self.weights, self.behind, self.used, *pixels, g_sigma, g_rgb, sums, du, by_features,
             by_harmonics,
         )  # fmt: skip
-        walked = self.levels, self.pairs
         columns = self.offsets, g.rays, g.base, g.columns, self.kept, by_features
         table = dx = None
         if to_table:
-            table = np.empty(self.table.shape, np.float32)
-            _scatter(*walked, *columns, table)
+            table = torch.empty(self.table.shape).numpy()
+            owned = owned_by(self.spec, numba.get_num_threads())
+            _scatter(self.levels, owned, self.pairs, self.table, *columns, table)
         if to_x:
             dx = np.empty(self.x.shape, np.float32)
-            _backward_positions(*walked, self.table, self.x, *columns, dx)
+            _backward_positions(self.levels, self.pairs, self.table, self.x, *columns, dx)
         layers: list[Tensor | None] = [*unpack(sums, places, self.outputs, self.spec)]
         if not self.color:
             layers[4:] = [None] * 4
@@ -236,14 +236,14 @@ def _evaluate(x, offsets, directions, mirrors, weights, spec, color, interval=No
     return _FeatureField.apply(call, x, u, mirrors, *layers)
 
 
-def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Tensor:
+def feature_density(x: Tensor, weights: FeatureWeights, spec: Spec) -> Tensor:
     """sigma(x), (S,3) -> (S,)."""
     offsets = torch.arange(0, len(x) + GROUP, GROUP).clamp_(max=len(x))  # a group's samples as one ray
     return _evaluate(x, offsets, x.detach()[:0], None, weights, spec, color=False)[0]
 
 
 def packed_field(
-    x: Tensor, offsets: Tensor, directions: Tensor, mirrors: Tensor | None, weights: FeatureWeights, spec: FeatureSpec
+    x: Tensor, offsets: Tensor, directions: Tensor, mirrors: Tensor | None, weights: FeatureWeights, spec: Spec
 ) -> tuple[Tensor, Tensor]:
     """sigma (S,) and c (S,3) of packed samples."""
     return _evaluate(x, offsets, directions, mirrors, weights, spec, color=True)

@@ -1,6 +1,7 @@
 """The encoding of a tile of samples: nodes and weights of each level, look-ups, and the way back."""
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,18 +9,47 @@ from ..elementary import rowwise
 from ..products import LANES
 from .gather import add_pair, dense_nodes, hashed_nodes, interpolate_pairs
 from .layout import TILE
+from .planes import FIRST, RESOLUTION, encode_planes, planes_backward, scatter_planes
 from .reference import PRIMES
-from .spec import FeatureSpec, grids
+from .spec import PlaneSpec, Spec, grids, planes
 
-RESOLUTION, FIRST, MASK, COUNT = range(4)  # columns of the table of levels; MASK 0: not hashed
+MASK, COUNT = 2, 3  # columns of the table of levels, beside ``planes``'; MASK 0: not hashed
+PLANES = -1  # MASK of a level of planes
 PRIME_Y, PRIME_Z = (np.uint32(prime).view(np.int32) for prime in PRIMES[1:])
+MISSED = 20_000  # rows whose absence from the cache takes as long as all else of a level
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
 @functools.lru_cache(maxsize=16)
-def levels_of(spec: FeatureSpec) -> np.ndarray:
+def levels_of(spec: Spec) -> np.ndarray:
     """(L,4) int64: resolution, first row, mask, number of rows."""
+    if isinstance(spec, PlaneSpec):
+        return np.array([(p.resolution, p.first, PLANES, 3 * (p.resolution + 1) ** 2) for p in planes(spec)[::3]])
     return np.array([(g.resolution, g.first, g.rows - 1 if g.hashed else 0, g.rows) for g in grids(spec)], np.int64)
+
+
+class Owned(NamedTuple):
+    """What threads own of the table: thread t the units begin[t] to begin[t + 1] - 1.
+
+    units: (U,4) int64: level, bits of its planes, first row, number of rows.
+    """
+
+    units: np.ndarray
+    begin: np.ndarray
+
+
+@functools.lru_cache(maxsize=16)
+def owned_by(spec: Spec, threads: int) -> Owned:
+    """Levels, or single planes where threads outnumber levels, such that all threads have about as much to do."""
+    units = [(number, 7, level[FIRST], level[COUNT]) for number, level in enumerate(levels_of(spec).tolist())]
+    if isinstance(spec, PlaneSpec) and threads > spec.levels:
+        thirds = [(level, first, rows // 3) for level, _, first, rows in units]
+        units = [(level, 1 << p, first + p * rows, rows) for level, first, rows in thirds for p in range(3)]
+    owners: list[list[tuple[int, ...]]] = [[] for _ in range(min(threads, len(units)))]
+    for unit in sorted(units, key=lambda unit: -unit[3]):
+        min(owners, key=lambda own: sum(MISSED + rows for *_, rows in own)).append(unit)
+    begin = np.cumsum([0, *map(len, owners)])
+    return Owned(np.array([unit for own in owners for unit in own]), begin)
 
 
 @rowwise
@@ -40,8 +70,14 @@ def nodes_of(points, p_stride, start, count, resolution, mask, rows, weights):
 
 
 @rowwise
-def encode_tile(levels, pairs, points, p_stride, start, count, table, rows, weights, out, o0, o_stride):
-    """Features of ``count`` samples, a multiple of LANES: feature k of sample s at out[o0 + k o_stride + s]."""
+def encode_tile(levels, pairs, points, p_stride, start, count, table, rows, weights, out, o0, o_stride, size):
+    """Features of ``count`` samples, a multiple of LANES: feature k of sample s at out[o0 + k o_stride + s].
+
+    Up to row ``size`` there are zeros behind them.
+    """
+    if levels[0, MASK] == PLANES:
+        encode_planes(levels, 2 * pairs, points, p_stride, start, count, table, rows, weights, out, o0, o_stride)
+        return
     for level in range(levels.shape[0]):
         resolution, mask, first = levels[level, RESOLUTION], levels[level, MASK], levels[level, FIRST] * pairs
         nodes_of(points, p_stride, start, count, resolution, mask, rows, weights)
@@ -49,14 +85,25 @@ def encode_tile(levels, pairs, points, p_stride, start, count, table, rows, weig
             at = o0 + 2 * (level * pairs + pair) * o_stride
             for s in range(0, count, LANES):
                 interpolate_pairs(table, first, pairs, pair, rows, weights, TILE, s, out, at + s, o_stride)
+    for k in range(2 * pairs * levels.shape[0], size):
+        out[o0 + k * o_stride : o0 + k * o_stride + count] = ZERO
 
 
 @rowwise
-def scatter_level(levels, level, pairs, points, p_stride, start, count, rows, weights, deltas, d_stride, gradient):
+def scatter_level(
+    levels, level, own, pairs, points, p_stride, start, count, table, rows, weights, deltas, d_stride, gradient
+):  # fmt: skip
     """Add the features' gradients of ``count`` samples to the rows of one level, sample by sample.
 
-    Sample s has column start + s of ``points`` and of ``deltas``, whose row is a feature.
+    own: bits of the planes that are added to, where it has any. Sample s has column start + s of ``points`` and of
+    ``deltas``, whose row is a feature.
     """
+    if levels[level, MASK] == PLANES:
+        scatter_planes(
+            levels, level, own, 2 * pairs, points, p_stride, start, count, table, rows, weights, deltas, d_stride,
+            gradient,
+        )  # fmt: skip
+        return
     resolution, mask, first = levels[level, RESOLUTION], levels[level, MASK], levels[level, FIRST]
     nodes_of(points, p_stride, start, count, resolution, mask, rows, weights)
     for pair in range(pairs):
@@ -71,6 +118,9 @@ def scatter_level(levels, level, pairs, points, p_stride, start, count, rows, we
 @rowwise
 def encode_backward(levels, pairs, table, x, points, p_stride, start, rows, weights, deltas, d_stride, dx):
     """dL/dx (n,3) of n positions from the derivatives by their features; 0 for a coordinate outside of the box."""
+    if levels[0, MASK] == PLANES:
+        planes_backward(levels, 2 * pairs, table, x, points, p_stride, start, rows, weights, deltas, d_stride, dx)
+        return
     count, corner = x.shape[0], np.empty(8, np.float32)
     dx[:] = ZERO
     for level in range(levels.shape[0]):

@@ -72,20 +72,26 @@ def _nodes_of(hashed: bool) -> Any:
     return nodes
 
 
+def cell_of(builder: ir.IRBuilder, x: Any, resolution: Any, last: Any) -> tuple[Any, Any]:
+    """The cell of coordinates from 0 to 1, and where in it; vectors, ``last`` the number of the last cell."""
+    scaled = builder.fmul(x, resolution)
+    zero = ir.Constant(_FLOATS, [0.0] * LANES)
+    number = builder.select(builder.fcmp_unordered("uno", x, x), zero, scaled)  # NaN has no cell, but weights
+    cell = builder.fptosi(number, _INTS)
+    cell = builder.select(builder.icmp_signed("<", cell, last), cell, last)
+    return cell, builder.fsub(scaled, builder.sitofp(cell, _FLOATS))
+
+
 def _nodes(hashed: bool, context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
     points, p0, p_stride, resolution, last, step_y, step_z, mask, rows, weights, start, stride = args
     kinds = signature.args
     resolution, last, step_y, step_z, mask = (splat(builder, v) for v in (resolution, last, step_y, step_z, mask))
-    zero, one = ir.Constant(_FLOATS, [0.0] * LANES), ir.Constant(_FLOATS, [1.0] * LANES)
+    one = ir.Constant(_FLOATS, [1.0] * LANES)
     ends, shares = [], []
     for axis, step in enumerate((ir.Constant(_INTS, [1] * LANES), step_y, step_z)):
         offset = builder.add(p0, builder.mul(ir.Constant(_INDEX, axis), p_stride))
         x = builder.load(_vector(builder, context, kinds[0], points, offset, _FLOATS), align=4)
-        scaled = builder.fmul(x, resolution)
-        number = builder.select(builder.fcmp_unordered("uno", x, x), zero, scaled)  # NaN has no cell, but weights
-        cell = builder.fptosi(number, _INTS)
-        cell = builder.select(builder.icmp_signed("<", cell, last), cell, last)
-        inside = builder.fsub(scaled, builder.sitofp(cell, _FLOATS))
+        cell, inside = cell_of(builder, x, resolution, last)
         low = cell if axis == 0 else builder.mul(cell, step)
         ends.append((low, builder.add(low, step)))
         shares.append((builder.fsub(one, inside), inside))

@@ -66,9 +66,7 @@ def forward_group(
         at = base + first - begin if keep else 0
         _place(x, first, end - first, count, kept, at, columns)
         f0 = COORDINATES * columns + at
-        encode_tile(levels, pairs, kept, columns, at, count, table, rows, weights, kept, f0, columns)
-        for k in range(2 * pairs * levels.shape[0], size):
-            kept[f0 + k * columns : f0 + k * columns + count] = ZERO
+        encode_tile(levels, pairs, kept, columns, at, count, table, rows, weights, kept, f0, columns, size)
         hidden_layer(packed, width, size, kept, f0, columns, count, z)
         density_head(packed, width, deep, count, z, logits)
         raw[first:end] = logits[: end - first]

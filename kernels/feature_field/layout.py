@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..products import COLUMNS, CORRELATED, LANES, ROWS
-from .spec import HARMONICS, FeatureSpec, FeatureWeights
+from .spec import HARMONICS, FeatureWeights, Spec
 
 GROUP = 512  # samples that a group of whole rays has, about
 TILE = 256  # samples that go through all layers together
@@ -78,7 +78,7 @@ def places_of(width: int, size: int, mirrors: int) -> Places:
     return Places(0, feature, color, bias, bias + width, bias + width + 4)
 
 
-def pack(weights: FeatureWeights, spec: FeatureSpec) -> Packed:
+def pack(weights: FeatureWeights, spec: Spec) -> Packed:
     """The layers of a field as the kernels read them."""
     _, w1, b1, w_d, b_d, w_c, _, w_v, w_o, b_o = (t.detach().numpy() for t in weights.flat())
     mirrors = w_v.shape[1] - HARMONICS
@@ -92,7 +92,7 @@ def pack(weights: FeatureWeights, spec: FeatureSpec) -> Packed:
     return Packed(hidden.ravel(), bias, feature.ravel(), color.ravel(), heads)
 
 
-def unpack(sums: np.ndarray, places: Places, width: int, spec: FeatureSpec) -> list[torch.Tensor]:
+def unpack(sums: np.ndarray, places: Places, width: int, spec: Spec) -> list[torch.Tensor]:
     """The gradients of W_1, b_1, w_d, b_d, W_c, W_m, W_o, b_o from sums (parts, n) without lanes, part after part."""
     wide, size = padded(width), padded(spec.size)
     flat = sums.sum(0)

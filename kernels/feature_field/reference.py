@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from ..harmonic_field.reference import ray_index
 from .harmonics import harmonics
-from .spec import FeatureSpec, FeatureWeights, Level, grids
+from .spec import FeatureSpec, FeatureWeights, Level, PlaneSpec, Spec, grids, planes
 
 PRIMES = (1, 2654435761, 805459861)
 HIGHEST_RAW = 15.0
@@ -24,22 +24,45 @@ def rows_of(nodes: Tensor, level: Level) -> Tensor:
     return level.first + x + side * (y + side * z)
 
 
-def encode(x: Tensor, table: Tensor, spec: FeatureSpec) -> Tensor:
-    """Features (S, L F) of positions (S,3), level by level, interpolated between the 8 nodes of a cell."""
-    unit = ((x + 1) / 2).clamp(0, 1)
-    corners = torch.cartesian_prod(*[torch.arange(2, device=x.device)] * 3)  # (8, 3)
+def _cell(unit: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
+    """The nodes (S,2^D,D) of the cell of each position (S,D) from 0 to 1, and their weights (S,2^D)."""
+    ends = torch.arange(2, device=unit.device)
+    corners = torch.cartesian_prod(*[ends] * unit.shape[1])  # (2^D, D)
+    scaled = unit * resolution  # (S, D)
+    cell = scaled.detach().nan_to_num().floor().clamp(max=resolution - 1)
+    inside = (scaled - cell)[:, None]  # (S, 1, D)
+    return cell.long()[:, None] + corners, torch.where(corners == 1, inside, 1 - inside).prod(-1)
+
+
+def _interpolated(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    return (weights[..., None] * table[rows]).sum(1)  # (S, F)
+
+
+def _of_grids(unit: Tensor, table: Tensor, spec: FeatureSpec) -> list[Tensor]:
     found = []
     for level in grids(spec):
-        scaled = unit * level.resolution  # (S, 3)
-        cell = scaled.detach().nan_to_num().floor().clamp(max=level.resolution - 1)
-        inside = (scaled - cell)[:, None]  # (S, 1, 3)
-        weights = torch.where(corners == 1, inside, 1 - inside).prod(-1)  # (S, 8)
-        rows = rows_of(cell.long()[:, None] + corners, level)  # (S, 8)
-        found.append((weights[..., None] * table[rows]).sum(1))  # (S, F)
+        nodes, weights = _cell(unit, level.resolution)
+        found.append(_interpolated(table, rows_of(nodes, level), weights))
+    return found
+
+
+def _of_planes(unit: Tensor, table: Tensor, spec: PlaneSpec) -> list[Tensor]:
+    found = []
+    for plane in planes(spec):
+        nodes, weights = _cell(unit[:, plane.axes], plane.resolution)
+        x, y = nodes.unbind(-1)
+        found.append(_interpolated(table, plane.first + x + (plane.resolution + 1) * y, weights))
+    return [found[i] * found[i + 1] * found[i + 2] for i in range(0, len(found), 3)]
+
+
+def encode(x: Tensor, table: Tensor, spec: Spec) -> Tensor:
+    """Features (S, L F) of positions (S,3), level by level, interpolated between the nodes of a cell."""
+    unit = ((x + 1) / 2).clamp(0, 1)
+    found = _of_planes(unit, table, spec) if isinstance(spec, PlaneSpec) else _of_grids(unit, table, spec)
     return torch.cat(found, -1)
 
 
-def _hidden(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Tensor:
+def _hidden(x: Tensor, weights: FeatureWeights, spec: Spec) -> Tensor:
     return functional.relu(functional.linear(encode(x, weights.table, spec), *weights.hidden))  # (S, w)
 
 
@@ -47,13 +70,13 @@ def _density(z: Tensor, weights: FeatureWeights) -> Tensor:
     return functional.linear(z, *weights.density)[:, 0].clamp(max=HIGHEST_RAW).exp()  # (S,)
 
 
-def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Tensor:
+def feature_density(x: Tensor, weights: FeatureWeights, spec: Spec) -> Tensor:
     """sigma(x), (S,3) -> (S,)."""
     return _density(_hidden(x, weights, spec), weights)
 
 
 def packed_field(
-    x: Tensor, offsets: Tensor, directions: Tensor, mirrors: Tensor | None, weights: FeatureWeights, spec: FeatureSpec
+    x: Tensor, offsets: Tensor, directions: Tensor, mirrors: Tensor | None, weights: FeatureWeights, spec: Spec
 ) -> tuple[Tensor, Tensor]:
     """sigma (S,) and c (S,3) of samples that are packed ray after ray."""
     z = _hidden(x, weights, spec)

@@ -1,4 +1,4 @@
-"""What a feature field is: its shape (``FeatureSpec``) and its numbers (``FeatureWeights``)."""
+"""What a feature field is: its shape (``FeatureSpec`` or ``PlaneSpec``) and its numbers (``FeatureWeights``)."""
 
 import functools
 from typing import NamedTuple
@@ -7,6 +7,7 @@ from torch import Tensor
 
 MOST_WIDTH = 128  # of a layer in the Triton kernels
 HARMONICS = 16  # real spherical harmonics of a direction: degrees 0 to 3
+AXES = (0, 1), (0, 2), (1, 2)  # of the three planes of a level
 
 
 class Level(NamedTuple):
@@ -22,8 +23,20 @@ class Level(NamedTuple):
     hashed: bool
 
 
+class Plane(NamedTuple):
+    """One plane of a level.
+
+    resolution: cells along a side; first: its first row of the table, which has one for each of (resolution + 1)^2
+    nodes; axes: along it, the one whose neighbors are neighbors in the table first.
+    """
+
+    resolution: int
+    first: int
+    axes: tuple[int, int]
+
+
 class FeatureSpec(NamedTuple):
-    """The shape of a feature field.
+    """The shape of a field of features in hashed grids.
 
     levels, features: grids, and numbers at a node of each; log2_table: of the rows of a level at the most.
     coarsest, finest: cells along a side of the first and the last grid; those between are in geometric progression.
@@ -47,17 +60,59 @@ class FeatureSpec(NamedTuple):
         return last.first + last.rows
 
 
+class PlaneSpec(NamedTuple):
+    """The shape of a field of features on planes.
+
+    levels, features: of three planes each, and numbers at a node; coarsest, finest: as those of ``FeatureSpec``.
+    """
+
+    levels: int = 3
+    features: int = 16
+    coarsest: int = 32
+    finest: int = 128
+
+    @property
+    def size(self) -> int:
+        """Features of a position."""
+        return self.levels * self.features
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table."""
+        last = planes(self)[-1]
+        return last.first + (last.resolution + 1) ** 2
+
+
+Spec = FeatureSpec | PlaneSpec
+
+
+def _resolutions(spec: Spec) -> list[int]:
+    """Cells along a side, level by level."""
+    growth = spec.finest / spec.coarsest
+    return [round(spec.coarsest * growth ** (number / max(spec.levels - 1, 1))) for number in range(spec.levels)]
+
+
 @functools.lru_cache(maxsize=16)
 def grids(spec: FeatureSpec) -> tuple[Level, ...]:
     """The levels of a field of this shape, one after the other in its table."""
     found: list[Level] = []
     first = 0
-    for number in range(spec.levels):
-        growth = spec.finest / spec.coarsest
-        resolution = round(spec.coarsest * growth ** (number / max(spec.levels - 1, 1)))
+    for resolution in _resolutions(spec):
         nodes, most = (resolution + 1) ** 3, 1 << spec.log2_table
         found.append(Level(resolution, first, min(nodes, most), nodes > most))
         first += found[-1].rows
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=16)
+def planes(spec: PlaneSpec) -> tuple[Plane, ...]:
+    """The planes of a field of this shape, three a level, one after the other in its table."""
+    found: list[Plane] = []
+    first = 0
+    for resolution in _resolutions(spec):
+        for axes in AXES:
+            found.append(Plane(resolution, first, axes))
+            first += (resolution + 1) ** 2
     return tuple(found)
 
 

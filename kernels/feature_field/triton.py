@@ -6,6 +6,7 @@ gradient is sorted in.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -20,9 +21,10 @@ from ..harmonic_field.triton_backward import ray_sums_kernel
 from ..segments import segment_sum
 from .harmonics import harmonics
 from .reference import PRIMES
-from .spec import MOST_WIDTH, FeatureSpec, FeatureWeights, grids
+from .spec import MOST_WIDTH, FeatureSpec, FeatureWeights, PlaneSpec, Spec, grids, planes
 from .triton_backward import derivatives_kernel, entries_kernel, positions_kernel, products_kernel
 from .triton_forward import encode_kernel, layers_kernel
+from .triton_planes import encode_planes_kernel, plane_entries_kernel, plane_positions_kernel
 
 LOOKUPS = 32  # samples of a program that looks up the table: few, so that there are many to wait for it
 SAMPLES = 64  # of one that goes through the layers
@@ -30,7 +32,8 @@ BLOCK = 16  # columns that a kernel forms at a time: what a sum of products is l
 HEADS = 16  # rows that the four outputs take in a product over samples: its least
 SHARE = 256  # samples that a program sums a product over, at least
 MOST_PARTS = 512
-MOST_ENTRIES = 1 << 24  # of the table's gradient that are sorted at once: 8 for each sample and level
+MOST_ENTRIES = 1 << 24  # of the table's gradient that are sorted at once: 8 or 12 for each sample and level
+FEW = 8  # numbers of such an entry; where there are more, as many entries less
 
 
 def padded(size: int) -> int:
@@ -38,29 +41,63 @@ def padded(size: int) -> int:
     return max(BLOCK, triton.next_power_of_2(size))
 
 
-@functools.lru_cache(maxsize=16)
-def columns_of(spec: FeatureSpec, device: torch.device) -> Tensor:
-    """(5,E) int64 by column of the padded features: resolution, factors of y and z, mask, place in the flat table.
-
-    Mask 0: not hashed. Factors are 32 bits with a sign.
-    """
-    columns = torch.zeros(5, padded(spec.size), dtype=torch.int64)
-    columns[0] = 1
-    for number, level in enumerate(grids(spec)):
+def _of_grids(spec: FeatureSpec) -> list[tuple[int, ...]]:
+    """Of each level: resolution, factors of y and z (32 bits with a sign), mask (0: not hashed), first row."""
+    found: list[tuple[int, ...]] = []
+    for level in grids(spec):
         side = level.resolution + 1
         factors = PRIMES[1:] if level.hashed else (side, side * side)
         y, z = ((factor + 2**31) % 2**32 - 2**31 for factor in factors)
-        mask = level.rows - 1 if level.hashed else 0
-        for k in range(spec.features):
-            place = level.first * spec.features + k
-            columns[:, number * spec.features + k] = torch.tensor([level.resolution, y, z, mask, place])
+        found.append((level.resolution, y, z, level.rows - 1 if level.hashed else 0, level.first))
+    return found
+
+
+def _of_planes(spec: PlaneSpec) -> list[tuple[int, ...]]:
+    """Of each level: resolution, first row of each of its planes."""
+    each = planes(spec)
+    return [(each[i].resolution, *(plane.first for plane in each[i : i + 3])) for i in range(0, len(each), 3)]
+
+
+class _Encoding(NamedTuple):
+    """The kernels of an encoding, and what they look up.
+
+    constants: of a level, those that are rows of the table the last ``firsts``; nodes: of a level that a sample lies
+    between; tables: whether ``entries`` looks at the table.
+    """
+
+    encode: Any
+    entries: Any
+    positions: Any
+    constants: Callable[[Any], list[tuple[int, ...]]]
+    firsts: int
+    nodes: int
+    tables: bool
+
+
+ENCODINGS: dict[type, _Encoding] = {
+    FeatureSpec: _Encoding(encode_kernel, entries_kernel, positions_kernel, _of_grids, 1, 8, False),
+    PlaneSpec: _Encoding(encode_planes_kernel, plane_entries_kernel, plane_positions_kernel, _of_planes, 3, 12, True),
+}
+
+
+@functools.lru_cache(maxsize=16)
+def columns_of(spec: Spec, device: torch.device) -> Tensor:
+    """(C,E) int64 by column of the padded features: its level's constants, rows as places in the flat table."""
+    encoding = ENCODINGS[type(spec)]
+    levels = torch.tensor(encoding.constants(spec)).T  # (C, L)
+    columns = torch.zeros(len(levels), padded(spec.size), dtype=torch.int64)
+    columns[0] = 1
+    columns[:, : spec.size] = levels.repeat_interleave(spec.features, 1)
+    places = columns[-encoding.firsts :, : spec.size]
+    places *= spec.features
+    places += torch.arange(spec.features).repeat(spec.levels)
     return columns.to(device)
 
 
 class _Field(NamedTuple):
     """A field as its kernels take it."""
 
-    spec: FeatureSpec
+    spec: Spec
     color: bool
     table: Tensor
     hidden: Tensor
@@ -76,16 +113,21 @@ class _Field(NamedTuple):
         return len(self.hidden_bias)
 
     @property
+    def encoding(self) -> _Encoding:
+        return ENCODINGS[type(self.spec)]
+
+    @property
     def columns(self) -> Tensor:
         return columns_of(self.spec, self.table.device)
 
     @property
     def chunk(self) -> int:
         """Samples, whole tiles, so that what belongs to a chunk begins at a multiple of 16 bytes."""
-        return max(1, MOST_ENTRIES // (8 * self.spec.levels) // SAMPLES) * SAMPLES
+        entries = self.encoding.nodes * self.spec.levels * triton.cdiv(self.spec.features, FEW)
+        return max(1, MOST_ENTRIES // entries // SAMPLES) * SAMPLES
 
     @property
-    def encoding(self) -> dict[str, Any]:
+    def lookups(self) -> dict[str, Any]:
         """Constants of a kernel that looks up the table."""
         spec = self.spec
         sizes = {"SIZE": spec.size, "F": spec.features, "E": padded(spec.size)}
@@ -114,7 +156,7 @@ class _Field(NamedTuple):
     def encode(self, x: Tensor, features: Tensor) -> None:
         """Fill features (S,E)."""
         grid = triton.cdiv(len(x), LOOKUPS), self.blocks
-        encode_kernel[grid](x, self.table, self.columns, features, len(x), **self.encoding)
+        self.encoding.encode[grid](x, self.table, self.columns, features, len(x), **self.lookups)
 
     def evaluate(self, features: Tensor, ray: Tensor, u: Tensor, results: tuple[Tensor, Tensor], store: bool) -> None:
         """Fill sigma and rgb; or where they are to ``store``, z and h."""
@@ -194,8 +236,8 @@ def _gradients(
             found = _by_table(field, x[here], rows["d_features"])
             of_table = found if of_table is None else of_table + found
         if d_x is not None:
-            positions_kernel[(triton.cdiv(count, LOOKUPS),)](
-                x[here], field.table, field.columns, rows["d_features"], d_x[here], count, **field.encoding
+            field.encoding.positions[(triton.cdiv(count, LOOKUPS),)](
+                x[here], field.table, field.columns, rows["d_features"], d_x[here], count, **field.lookups
             )
     split = products.split(sums)
     (hidden, bias), (of_z, heads) = split["d_z", "features"], split["d_heads", "z"]
@@ -208,12 +250,13 @@ def _gradients(
 
 def _by_table(field: _Field, x: Tensor, d_features: Tensor) -> Tensor:
     """The table's gradient from that of the features (S,E)."""
-    spec, count = field.spec, len(x)
-    entries = 8 * spec.levels * count
+    spec, encoding, count = field.spec, field.encoding, len(x)
+    entries = encoding.nodes * spec.levels * count
     rows = torch.empty(entries, dtype=torch.int32, device=x.device)
     values = field.new(entries, spec.features)
     grid = triton.cdiv(count, LOOKUPS), field.blocks
-    entries_kernel[grid](x, field.columns, d_features, rows, values, count, **field.encoding)
+    table = (field.table,) if encoding.tables else ()
+    encoding.entries[grid](x, *table, field.columns, d_features, rows, values, count, **field.lookups)
     return segment_sum(values, rows, len(field.table))
 
 
@@ -258,7 +301,7 @@ def _evaluate(
     directions: Tensor,
     mirrors: Tensor | None,
     weights: FeatureWeights,
-    spec: FeatureSpec,
+    spec: Spec,
     color: bool,
 ) -> tuple[Tensor, Tensor]:
     width = len(weights.hidden[1])
@@ -282,13 +325,13 @@ def _evaluate(
     return _FeatureField.apply(spec, color, keep, inputs, x.contiguous(), u, ray, offsets.contiguous(), *tensors)
 
 
-def feature_density(x: Tensor, weights: FeatureWeights, spec: FeatureSpec) -> Tensor:
+def feature_density(x: Tensor, weights: FeatureWeights, spec: Spec) -> Tensor:
     """sigma(x), (S,3) -> (S,)."""
     return _evaluate(x, x.new_zeros(1, dtype=torch.int64), x.detach()[:0], None, weights, spec, color=False)[0]
 
 
 def packed_field(
-    x: Tensor, offsets: Tensor, directions: Tensor, mirrors: Tensor | None, weights: FeatureWeights, spec: FeatureSpec
+    x: Tensor, offsets: Tensor, directions: Tensor, mirrors: Tensor | None, weights: FeatureWeights, spec: Spec
 ) -> tuple[Tensor, Tensor]:
     """sigma (S,) and c (S,3) of samples that are packed ray after ray."""
     return _evaluate(x, offsets, directions, mirrors, weights, spec, color=True)

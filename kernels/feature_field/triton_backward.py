@@ -134,6 +134,15 @@ def _slope(value, share_one, share_other, UPPER: tl.constexpr):
     return product if UPPER else -product
 
 
+@triton.jit
+def store_slopes(x_ptr, d_x_ptr, sample, inside, d0, d1, d2):
+    """Derivatives along three axes, 0 for a coordinate outside of the box."""
+    for axis in tl.static_range(3):
+        beyond = tl.abs(tl.load(x_ptr + sample * 3 + axis, inside, other=0.0)) > 1.0
+        found = d0 if axis == 0 else d1 if axis == 1 else d2
+        tl.store(d_x_ptr + sample * 3 + axis, tl.where(beyond, 0.0, found), inside)
+
+
 @triton.jit(do_not_specialize=["count"], do_not_specialize_on_alignment=["x_ptr"])
 def positions_kernel(
     x_ptr, table_ptr, columns_ptr, d_features_ptr, d_x_ptr, count,
@@ -168,7 +177,4 @@ def positions_kernel(
         d0 += tl.sum(along_x * scale, 1)
         d1 += tl.sum(along_y * scale, 1)
         d2 += tl.sum(along_z * scale, 1)
-    for axis in tl.static_range(3):
-        beyond = tl.abs(tl.load(x_ptr + sample * 3 + axis, inside, other=0.0)) > 1.0
-        found = d0 if axis == 0 else d1 if axis == 1 else d2
-        tl.store(d_x_ptr + sample * 3 + axis, tl.where(beyond, 0.0, found), inside)
+    store_slopes(x_ptr, d_x_ptr, sample, inside, d0, d1, d2)

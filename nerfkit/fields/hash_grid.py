@@ -1,57 +1,33 @@
 """A radiance field of features in hashed grids (Mueller et al. 2022), as a module that holds the weights."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
 
-from nerfkit.fields.field import FIELDS, Field, FieldOptions
-from nerfkit.kernels.composite import Rendered
-from nerfkit.kernels.feature_field import (
-    HARMONICS,
-    MOST_CELLS,
-    MOST_LEVELS,
-    MOST_ROWS,
-    MOST_WIDTH,
-    FeatureSpec,
-    FeatureWeights,
-    feature_density,
-    feature_field,
-    feature_render,
-)
-from nerfkit.kernels.march import Samples
+from nerfkit.fields.features import FeatureField, FeatureOptions
+from nerfkit.fields.field import FIELDS
+from nerfkit.kernels.feature_field import MOST_LEVELS, MOST_ROWS, FeatureSpec
 from nerfkit.schema import option
 
 INITIAL = 1e-4  # features start from uniform numbers between minus this and this, as the paper's
-BETAS = (0.9, 0.99)  # of Adam, as the paper's
 
 
 @FIELDS.register
 @dataclass
-class HashGridOptions(FieldOptions):
+class HashGridOptions(FeatureOptions):
     """Features in hashed grids and two small layers; see ``HashGridField``."""
-
-    trainer: ClassVar[dict[str, Any]] = {"ema": 0.0}
 
     name: str = "hash_grid"
     levels: int = option(8, "grids, each finer than the one before", least=1, most=MOST_LEVELS)
     features: int = option(2, "numbers at a node of a grid: 2, 4 or 8", least=2, most=8)
     log2_table: int = option(16, "rows of a level at the most, as a power of 2", least=4, most=MOST_ROWS)
-    coarsest: int = option(16, "cells along a side of the first grid", least=1, most=MOST_CELLS)
-    finest: int = option(256, "cells along a side of the last grid", least=1, most=MOST_CELLS)
-    width: int = option(32, "columns of the hidden layer and of the color layer", least=1)
-    density_bias: float = option(0.0, "initial bias of the raw density")
 
     def check(self) -> None:
         super().check()
         self.expect("features", self.features in (2, 4, 8), "2, 4 or 8")
-        self.expect("finest", self.finest >= self.coarsest, f"at least field.coarsest={self.coarsest}")
 
-    def check_device(self, device: torch.device | str) -> None:
-        """As ``FieldOptions.check_device``: a width that the GPU's kernels are not made for is refused."""
-        if torch.device(device).type != "cpu":
-            self.expect("width", self.width <= MOST_WIDTH, f"{MOST_WIDTH} at most on a GPU, or device=cpu")
+    def spec(self) -> FeatureSpec:
+        return FeatureSpec(self.levels, self.features, self.log2_table, self.coarsest, self.finest)
 
     def build(self, *, scale: float = 1.0, seed: int = 0, device: torch.device | str = "cpu") -> "HashGridField":
         """As ``FieldOptions.build``."""
@@ -59,69 +35,13 @@ class HashGridOptions(FieldOptions):
         return HashGridField(self, scale=scale, seed=seed)
 
 
-class HashGridField(Field):
-    """Density and view-dependent color from interpolated features (``nerfkit.kernels.feature_field`` has the formula).
+class HashGridField(FeatureField):
+    """A ``FeatureField`` of grids whose fine levels are hashed.
 
     Args:
         options: the sizes.
-        scale: positions are multiplied by it; the grids lie over [-1,1]^3 of what that gives.
-        seed: of the initial weights: uniform within ``INITIAL`` in the table, Kaiming uniform for ReLU and no bias in
-            ``hidden`` and ``feature``, torch's own elsewhere.
+        scale, seed: as ``FeatureField`` takes them.
     """
 
     def __init__(self, options: HashGridOptions | None = None, *, scale: float = 1.0, seed: int = 0) -> None:
-        super().__init__()
-        o = HashGridOptions() if options is None else options
-        self.scale, self.mirrors = scale, o.surface == "sdf"
-        self.spec = FeatureSpec(o.levels, o.features, o.log2_table, o.coarsest, o.finest)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.table = nn.Parameter(torch.empty(self.spec.rows, o.features).uniform_(-INITIAL, INITIAL))
-            self.hidden = nn.Linear(self.spec.size, o.width)
-            self.density_head = nn.Linear(o.width, 1)
-            self.feature = nn.Linear(o.width, o.width)
-            self.direction = nn.Linear(HARMONICS * (1 + self.mirrors), o.width, bias=False)
-            self.color = nn.Linear(o.width, 3)
-            for layer in (self.hidden, self.feature):
-                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
-        nn.init.constant_(self.density_head.bias, o.density_bias)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The table apart: a step reaches few of its rows."""
-        layers = [p for name, p in self.named_parameters() if name != "table"]
-        return [{"params": layers, "betas": BETAS}, {"params": [self.table], "betas": BETAS, "lazy": True}]
-
-    def weights(self) -> FeatureWeights:
-        """The weights as the kernel takes them."""
-        hidden, density, feature, color = (
-            (layer.weight, layer.bias) for layer in (self.hidden, self.density_head, self.feature, self.color)
-        )
-        return FeatureWeights(self.table, hidden, density, feature, self.direction.weight, color)
-
-    def density(self, positions: Tensor) -> Tensor:
-        """sigma (S,) per unit length at positions (S,3)."""
-        return feature_density(self._scaled(positions), self.weights(), self.spec)
-
-    def forward(
-        self, positions: Tensor, offsets: Tensor, directions: Tensor, mirrored: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """As ``Field.forward``; ``mirrored`` (S,3) where the field ``mirrors``."""
-        return feature_field(self._scaled(positions), offsets, directions, self.weights(), self.spec, mirrored)
-
-    def render(
-        self,
-        positions: Tensor,
-        samples: Samples,
-        directions: Tensor,
-        opacity: Literal["density", "raw"] = "density",
-        early_stop: float = 0.0,
-    ) -> Rendered:
-        """As ``Field.render``, in one kernel."""
-        return feature_render(
-            self._scaled(positions), samples, directions, self.weights(), self.spec, opacity=opacity,
-            early_stop=early_stop,
-        )  # fmt: skip
-
-    def _scaled(self, positions: Tensor) -> Tensor:
-        return positions if self.scale == 1 else positions * self.scale
+        super().__init__(HashGridOptions() if options is None else options, (-INITIAL, INITIAL), scale=scale, seed=seed)

@@ -8,8 +8,9 @@ import torch
 
 from nerfkit.errors import ConfigError
 from nerfkit.fields.contracted import ContractedField
+from nerfkit.fields.features import BETAS
 from nerfkit.fields.field import Field
-from nerfkit.fields.hash_grid import BETAS, HashGridField, HashGridOptions
+from nerfkit.fields.hash_grid import HashGridField, HashGridOptions
 from nerfkit.fit.build import build_model
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.field import FieldFit

@@ -169,7 +169,7 @@ def test_where_there_is_no_surface(photos: Scene, sampler, unbounded: bool, says
 
 
 def test_the_command_takes_it_for_every_field() -> None:
-    for field in ("harmonic", "hash_grid"):
+    for field in ("harmonic", "hash_grid", "planes"):
         assert compose("train", [f"field={field}", "field.surface=sdf"]).field.surface == "sdf"
     with pytest.raises(ConfigError, match=r"field\.surface"):
         compose("train", ["field.surface=mesh"])

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from nerfkit.fields.features import FeatureOptions
 from nerfkit.fields.hash_grid import HashGridOptions
+from nerfkit.fields.planes import PlanesOptions
 from nerfkit.fit.build import build_model
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.field_options import TrainerOptions
@@ -101,18 +103,22 @@ def test_a_step_asks_little_of_a_gpu_and_waits_once(scene: Scene, tmp_path: Path
             assert sum(counts.triton.values()) <= 19, counts.triton
 
 
-def features_fit(scene: Scene, device: str = "cpu", surface: str = "density") -> FieldFit:
-    field = HashGridOptions(levels=3, log2_table=7, coarsest=4, finest=16, width=16, surface=surface)
+def features_fit(scene: Scene, encoding: str, surface: str, device: str = "cpu") -> FieldFit:
+    field: FeatureOptions = PlanesOptions(levels=2, coarsest=4, finest=16, width=16, surface=surface)
+    if encoding == "hash_grid":
+        field = HashGridOptions(levels=3, log2_table=7, coarsest=4, finest=16, width=16, surface=surface)
     sampler = OccupancyOptions(resolution=8, step_size=0.5, update_every=16)
-    options = TrainerOptions(max_seconds=None, max_steps=20, rays=4, **HashGridOptions.trainer)
+    options = TrainerOptions(max_seconds=None, max_steps=20, rays=4, **FeatureOptions.trainer)
     return FieldFit(build_model(scene, field, sampler, device=device), scene, options)
 
 
 @pytest.mark.interpreted
-@pytest.mark.parametrize("surface", ["density", "sdf"])
-def test_some_steps_of_the_field_of_features_equal_the_cpu(scene: Scene, surface: str) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "surface"), [("hash_grid", "density"), ("hash_grid", "sdf"), ("planes", "density")]
+)
+def test_some_steps_of_the_field_of_features_equal_the_cpu(scene: Scene, encoding: str, surface: str) -> None:
     """Field, compositing, the lazy step of its table; of a surface its distance, two terms and the grid's bounds."""
-    fits = {backend: features_fit(scene, surface=surface) for backend in ("triton", "cpu")}
+    fits = {backend: features_fit(scene, encoding, surface) for backend in ("triton", "cpu")}
     start = weights(fits["cpu"])
     found = {backend: losses(fit, backend) for backend, fit in fits.items()}
     torch.testing.assert_close(found["triton"], found["cpu"], rtol=1e-4, atol=1e-6)
@@ -122,17 +128,20 @@ def test_some_steps_of_the_field_of_features_equal_the_cpu(scene: Scene, surface
 
 @pytest.mark.interpreted
 @pytest.mark.parametrize(
-    ("surface", "waits", "aten", "own"),
+    ("encoding", "surface", "waits", "aten", "own"),
     [
-        ("density", [MARCH], 48, 24),  # the table's gradient is sorted: more of PyTorch's kernels than the default's
-        ("sdf", [MARCH, "nerfkit/fields/surface.py"], 108, 43),  # how many colors are asked for
+        # the table's gradient is sorted: more of PyTorch's kernels than the default's
+        ("hash_grid", "density", [MARCH], 48, 24),
+        ("planes", "density", [MARCH], 48, 24),
+        # how many colors are asked for
+        ("hash_grid", "sdf", [MARCH, "nerfkit/fields/surface.py"], 108, 43),
     ],
 )
 def test_a_step_of_the_field_of_features_waits_for_its_samples_alone(
-    scene: Scene, surface: str, waits: list[str], aten: int, own: int
+    scene: Scene, encoding: str, surface: str, waits: list[str], aten: int, own: int
 ) -> None:
     with dry_run() as counts:
-        fit = features_fit(scene, "cuda", surface)
+        fit = features_fit(scene, encoding, surface, "cuda")
         trained = [p for name, p in fit.model.named_parameters() if surface == "density" or "grids" in name]
         before = [p.detach().clone() for p in trained]
         fit.step()

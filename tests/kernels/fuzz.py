@@ -87,12 +87,15 @@ def field_weights(d: Dice, spec: harmonic_field.FieldSpec) -> harmonic_field.Fie
 
 def features_case(d: Dice) -> object:
     rays, samples, packs = packed(d)
-    spec = feature_field.FeatureSpec(2, 2, d.random.choice((2, 5)), 2, d.random.choice(NASTY) if d.odd(0.1) else 4)
+    finest = d.random.choice(NASTY) if d.odd(0.1) else 4
+    hashed, log2_table = d.random.random() < 0.5, d.random.choice((2, 5))
+    spec: feature_field.Spec = feature_field.PlaneSpec(2, 16, 2, finest)
+    spec = feature_field.FeatureSpec(2, 2, log2_table, 2, finest) if hashed else spec
     width = d.random.choice((1, 16, 20))
     rows = spec.rows if 2 <= spec.finest <= 4096 else 8
     hidden, heads = (d.floats(width, spec.size), d.floats(width)), (d.floats(1, width), d.floats(1))
     feature, color = (d.floats(width, width), d.floats(width)), (d.floats(3, width), d.floats(3))
-    table = d.floats(rows, 2)
+    table = d.floats(rows, spec.features)
     weights = feature_field.FeatureWeights(table, hidden, heads, feature, d.floats(width, 16), color)
     x, directions = d.floats(samples, 3), d.floats(rays, 3)
     inputs = [t for t in (x, directions, *weights.flat()) if d.random.random() < 0.7]

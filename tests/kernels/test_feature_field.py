@@ -14,32 +14,38 @@ from nerfkit.kernels.composite import composite
 from nerfkit.kernels.feature_field import (
     FeatureSpec,
     FeatureWeights,
+    PlaneSpec,
+    Spec,
+    cpu,
     feature_density,
     feature_field,
     feature_render,
     reference,
 )
+from nerfkit.kernels.feature_field.encoding import owned_by
 from nerfkit.kernels.feature_field.harmonics import _coefficients, harmonics
-from nerfkit.kernels.feature_field.spec import grids
+from nerfkit.kernels.feature_field.spec import grids, planes
 from nerfkit.kernels.march import Samples
 from tests.kernels.test_harmonic_field import make_samples
 
 Tensors = tuple[torch.Tensor, ...]
-SPECS = {
+SPECS: dict[str, tuple[Spec, int]] = {
     "default": (FeatureSpec(), 32),
     "padded": (FeatureSpec(levels=3, features=4, log2_table=8, coarsest=3, finest=20), 13),
     "one dense level": (FeatureSpec(levels=1, features=8, log2_table=12, coarsest=5, finest=7), 64),
     "one cell": (FeatureSpec(levels=2, features=2, log2_table=4, coarsest=1, finest=1), 1),
+    "planes": (PlaneSpec(), 32),
+    "wide planes": (PlaneSpec(levels=2, features=32, coarsest=3, finest=20), 13),
+    "few cells of planes": (PlaneSpec(levels=2, features=16, coarsest=1, finest=3), 5),
 }
 COUNTS = [5, 0, 1500, 3, 900, 1, 40, 0]  # rays within groups and tiles, and one that fills some
 MODES = ("render", "field", "density")
-MIRRORED = ("padded",)  # cases in which samples have directions of their own
+MIRRORED = ("padded", "wide planes")  # cases in which samples have directions of their own
+ENCODINGS = pytest.mark.parametrize("case", ["padded", "few cells of planes"])
 COMPILED = ["cpu", pytest.param("triton", marks=pytest.mark.interpreted)]
 
 
-def make_weights(
-    spec: FeatureSpec, width: int, dtype: torch.dtype = torch.float32, mirrors: bool = False
-) -> FeatureWeights:
+def make_weights(spec: Spec, width: int, dtype: torch.dtype = torch.float32, mirrors: bool = False) -> FeatureWeights:
     generator = torch.Generator().manual_seed(3)
 
     def matrix(outputs: int, inputs: int) -> torch.Tensor:
@@ -142,7 +148,30 @@ def test_encoding_is_linear_between_the_nodes() -> None:
     torch.testing.assert_close(reference.encode(points, table, spec)[:, 0], expected)
 
 
-@pytest.mark.parametrize("case", ["padded", "one cell"])
+def test_planes_by_hand() -> None:
+    spec = PlaneSpec(levels=2, features=16, coarsest=3, finest=6)
+    axes = [(0, 1), (0, 2), (1, 2)]
+    assert [tuple(plane) for plane in planes(spec)] == [
+        *((3, 16 * i, axes[i]) for i in range(3)),
+        *((6, 48 + 49 * i, axes[i]) for i in range(3)),
+    ]
+    assert (spec.rows, spec.size) == (48 + 3 * 49, 32)
+
+
+def test_planes_give_the_product_of_what_they_hold() -> None:
+    """Planes that hold linear functions of their two coordinates give those functions' product."""
+    spec = PlaneSpec(levels=1, features=16, coarsest=5, finest=5)
+    second, first = torch.meshgrid(*[torch.linspace(-1, 1, 6, dtype=torch.float64)] * 2, indexing="ij")
+    held = [1 + first + 2 * second, 2 - first + 3 * second, 5 * first - 3 * second]
+    factors = torch.arange(1, 17, dtype=torch.float64)
+    table = torch.cat([plane.reshape(-1, 1) for plane in held]) * factors
+    points = torch.rand(200, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3 - 1.5
+    x, y, z = points.clamp(-1, 1).unbind(1)
+    expected = (1 + x + 2 * y) * (2 - x + 3 * z) * (5 * y - 3 * z)
+    torch.testing.assert_close(reference.encode(points, table, spec), expected[:, None] * factors**3)
+
+
+@pytest.mark.parametrize("case", ["padded", "one cell", "few cells of planes"])
 def test_reference_gradients_against_finite_differences(case: str) -> None:
     spec, width = SPECS[case]
     own = case in MIRRORED
@@ -185,8 +214,26 @@ def test_rendering_is_compositing_the_field(opacity: Any, early_stop: float) -> 
     assert_same(run("cpu", "default", "render", COUNTS, opacity=opacity, early_stop=early_stop), whole, 2e-4)
 
 
+@pytest.mark.parametrize("spec", [FeatureSpec(), PlaneSpec(), PlaneSpec(levels=1)], ids=str)
+@pytest.mark.parametrize("threads", [1, 2, 3, 4, 20])
+def test_every_row_has_one_owner(spec: Spec, threads: int) -> None:
+    owned = owned_by(spec, threads)
+    assert owned.begin[0] == 0 and owned.begin[-1] == len(owned.units) and (np.diff(owned.begin) > 0).all()
+    rows = np.concatenate([np.arange(first, first + count) for _, _, first, count in owned.units])
+    assert (np.sort(rows) == np.arange(spec.rows)).all()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 20])
+def test_who_owns_what_does_not_change_the_bits(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many threads as a machine may have: levels are divided into their planes."""
+    everything = run("cpu", "wide planes", "field", COUNTS, wanted="w")
+    monkeypatch.setattr(cpu, "owned_by", lambda spec, _: owned_by(spec, threads))
+    found = run("cpu", "wide planes", "field", COUNTS, wanted="w")
+    assert all(torch.equal(a, b) for a, b in zip(found["w"], everything["w"], strict=True))
+
+
 @pytest.mark.usefixtures("all_threads")
-@pytest.mark.parametrize("case", ["default", "padded"])
+@pytest.mark.parametrize("case", ["default", "padded", "planes"])
 @pytest.mark.parametrize("mode", MODES)
 def test_neither_threads_nor_what_is_wanted_change_the_bits(case: str, mode: str) -> None:
     counts = COUNTS * 5
@@ -202,8 +249,9 @@ def test_neither_threads_nor_what_is_wanted_change_the_bits(case: str, mode: str
         numba.set_num_threads(threads)
 
 
+@ENCODINGS
 @pytest.mark.parametrize("backend", COMPILED)
-def test_densities_that_saturate(backend: str) -> None:
+def test_densities_that_saturate(backend: str, case: str) -> None:
     """exp(15) at most, without a gradient beyond; never infinity or NaN."""
     for bias, density in ((300.0, math.exp(15)), (-300.0, 0.0)):
 
@@ -211,45 +259,48 @@ def test_densities_that_saturate(backend: str) -> None:
             weights.density[1].fill_(bias)
 
         for mode in MODES:
-            found = run(backend, "padded", mode, [70], change=change)
+            found = run(backend, case, mode, [70], change=change)
             assert all(torch.isfinite(t).all() for tensors in found.values() for t in tensors), (bias, mode)
             if mode == "density":
                 torch.testing.assert_close(found["out"][0], torch.full((70,), density), rtol=1e-6, atol=1e-37)
             assert not found["w"][3].any() if bias > 0 else True
 
 
+@ENCODINGS
 @pytest.mark.parametrize("backend", COMPILED)
-def test_huge_features_and_positions(backend: str) -> None:
+def test_huge_features_and_positions(backend: str, case: str) -> None:
     """A position beyond any float's cells is that at the border; features near the largest numbers do not crash."""
 
     def change(x: torch.Tensor, weights: FeatureWeights) -> None:
         x[0], x[1] = 1e38, -math.inf
 
     found, expected = (
-        run(backend, "padded", "field", [3], change=change),
-        run("reference", "padded", "field", [3], change=change),
+        run(backend, case, "field", [3], change=change),
+        run("reference", case, "field", [3], change=change),
     )
     assert_same(found, expected, 1e-4)
     assert not found["x"][0][:2].any()
 
 
+@ENCODINGS
 @pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.parametrize("tensor", range(10))
-def test_nan_weights_come_out(backend: str, tensor: int) -> None:
+def test_nan_weights_come_out(backend: str, tensor: int, case: str) -> None:
     def change(x: torch.Tensor, weights: FeatureWeights) -> None:
         weights.flat()[tensor].fill_(math.nan)
 
-    found = run(backend, "padded", "field", [5, 0, 200], change=change)
+    found = run(backend, case, "field", [5, 0, 200], change=change)
     assert found["out"][0].isnan().any() or found["out"][1].isnan().any()
     assert any(gradient.isnan().any() for gradient in found["w"])
 
 
+@ENCODINGS
 @pytest.mark.parametrize("backend", COMPILED)
-def test_nan_positions_stay_with_their_sample(backend: str) -> None:
+def test_nan_positions_stay_with_their_sample(backend: str, case: str) -> None:
     def change(x: torch.Tensor, weights: FeatureWeights) -> None:
         x[2, 1] = math.nan
 
-    found = run(backend, "padded", "field", [3, 4], change=change)
+    found = run(backend, case, "field", [3, 4], change=change)
     density, color = found["out"]
     assert density.isnan().tolist() == color.isnan().any(1).tolist() == [i == 2 for i in range(7)]
     assert found["x"][0].isnan().any(1).tolist() == [i == 2 for i in range(7)]
@@ -283,6 +334,9 @@ WRONG = {
     "levels": ("spec.levels", lambda call: call.update(spec=call["spec"]._replace(levels=0))),
     "features": ("spec.features", lambda call: call.update(spec=call["spec"]._replace(features=3))),
     "log2_table": ("spec.log2_table", lambda call: call.update(spec=call["spec"]._replace(log2_table=31))),
+    "planes' levels": ("spec.levels", lambda call: call.update(spec=PlaneSpec(levels=9))),
+    "planes' features": ("spec.features", lambda call: call.update(spec=PlaneSpec(features=8))),
+    "planes' table": ("weights.table", lambda call: call.update(spec=PlaneSpec(coarsest=3, finest=4))),
     "finest": ("spec.finest", lambda call: call.update(spec=call["spec"]._replace(finest=2))),
 }  # fmt: skip
 

@@ -13,6 +13,8 @@ from nerfkit.kernels.feature_field import (
     MOST_WIDTH,
     FeatureSpec,
     FeatureWeights,
+    PlaneSpec,
+    Spec,
     feature_density,
     feature_field,
     feature_render,
@@ -30,9 +32,11 @@ from tests.kernels.test_harmonic_field_triton import compare
 SMALL = {
     "default": (FeatureSpec(log2_table=7, coarsest=4, finest=64), 32),
     "several blocks": (FeatureSpec(levels=5, features=4, log2_table=7, coarsest=2, finest=30), 20),
+    "planes": (PlaneSpec(coarsest=2, finest=9), 32),
 }
 FEW = [5, 0, 3]
 PACKED = [70, 1, 0, 60, 2, 0]  # rays that share tiles and cross them
+ENCODINGS = pytest.mark.parametrize("case", ["padded", "wide planes"])
 
 CASES = [*((case, "field") for case in SPECS | SMALL), *(("several blocks", mode) for mode in ("render", "density"))]
 
@@ -57,9 +61,10 @@ def test_interpreter_equals_reference(case: str, mode: str) -> None:
 @pytest.mark.interpreted
 @pytest.mark.parametrize("counts", [[], [0], [0, 0, 0], [1], [0, 129, 0]], ids=str)
 @pytest.mark.parametrize("mode", ["render", "density"])
+@ENCODINGS
 @pytest.mark.usefixtures("poison")
-def test_odd_numbers_of_samples(mode: str, counts: list[int]) -> None:
-    found, expected = run("triton", "padded", mode, counts), run("reference", "padded", mode, counts, torch.float64)
+def test_odd_numbers_of_samples(case: str, mode: str, counts: list[int]) -> None:
+    found, expected = run("triton", case, mode, counts), run("reference", case, mode, counts, torch.float64)
     assert_same(found, expected, 3e-5)
 
 
@@ -73,17 +78,18 @@ def test_interpreter_options(opacity: str) -> None:
 
 
 @pytest.mark.interpreted
+@ENCODINGS
 @pytest.mark.usefixtures("poison")
-def test_chunks_and_parts_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_and_parts_make_no_difference(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of a tile, which end within rays; parts of 16 samples, and of the parts as few as 3."""
     from nerfkit.kernels.feature_field import triton
 
-    whole = run("triton", "padded", "field", PACKED)
+    whole = run("triton", case, "field", PACKED)
     monkeypatch.setattr(triton, "MOST_ENTRIES", 1)
     monkeypatch.setattr(triton, "SHARE", 1)
-    assert_same(run("triton", "padded", "field", PACKED), whole, 2e-6)
+    assert_same(run("triton", case, "field", PACKED), whole, 2e-6)
     monkeypatch.setattr(triton, "MOST_PARTS", 3)
-    assert_same(run("triton", "padded", "field", PACKED), whole, 2e-6)
+    assert_same(run("triton", case, "field", PACKED), whole, 2e-6)
 
 
 @pytest.mark.interpreted
@@ -102,11 +108,12 @@ def test_without_a_graph_and_in_chunks_the_values_are_the_same(monkeypatch: pyte
 
 
 @pytest.mark.interpreted
+@ENCODINGS
 @pytest.mark.usefixtures("poison")
-def test_what_is_wanted_does_not_change_the_bits() -> None:
-    everything = run("triton", "padded", "field", FEW)
+def test_what_is_wanted_does_not_change_the_bits(case: str) -> None:
+    everything = run("triton", case, "field", FEW)
     for wanted in ("xdw", "w", "xd", "x"):
-        for name, tensors in run("triton", "padded", "field", FEW, wanted=wanted).items():
+        for name, tensors in run("triton", case, "field", FEW, wanted=wanted).items():
             assert all(torch.equal(a, b) for a, b in zip(tensors, everything[name], strict=True)), (wanted, name)
 
 
@@ -126,27 +133,32 @@ def test_what_has_no_kernel_is_named() -> None:
 
 
 KERNELS = ("encode", "layers", "layers.again", "derivatives", "derivatives.density", "products", "entries", "positions")
-SHAPES = {"default": (FeatureSpec(), 32), "wide": (FeatureSpec(levels=16, features=4, log2_table=19), MOST_WIDTH)}
+SHAPES: dict[str, tuple[Spec, int]] = {
+    "default": (FeatureSpec(), 32),
+    "wide": (FeatureSpec(levels=16, features=4, log2_table=19), MOST_WIDTH),
+    "planes": (PlaneSpec(), 32),
+    "wide.planes": (PlaneSpec(levels=8, features=32), MOST_WIDTH),
+}
 INTEGERS = {"ray_ptr": "*i64", "columns_ptr": "*i64", "rows_ptr": "*i32"}
 
 
-def launch(name: str, spec: FeatureSpec, width: int) -> tuple[Any, dict[str, str], dict[str, Any]]:
+def launch(name: str, spec: Spec, width: int) -> tuple[Any, dict[str, str], dict[str, Any]]:
     """A kernel, its signature, and its constants and options as it is launched with."""
     from nerfkit.kernels.feature_field import triton, triton_backward, triton_forward
 
-    weights = make_weights(spec._replace(log2_table=4), width)
+    weights = make_weights(spec._replace(log2_table=4) if isinstance(spec, FeatureSpec) else spec, width)
     tensors = (weights.table, *weights.hidden, *weights.density, weights.feature[0], *weights.color)
     field = triton._Field(spec, True, *tensors)
     wide = triton.padded(width)
     kernel, constants = {
-        "encode": (triton_forward.encode_kernel, field.encoding),
+        "encode": (field.encoding.encode, field.lookups),
         "layers": (triton_forward.layers_kernel, {**field.layers, "STORE": False}),
         "layers.again": (triton_forward.layers_kernel, {**field.layers, "STORE": True}),
         "derivatives": (triton_backward.derivatives_kernel, field.derivatives),
         "derivatives.density": (triton_backward.derivatives_kernel, field._replace(color=False).derivatives),
         "products": (triton_backward.products_kernel, triton.product_constants(wide, wide)),
-        "entries": (triton_backward.entries_kernel, field.encoding),
-        "positions": (triton_backward.positions_kernel, field.encoding),
+        "entries": (field.encoding.entries, field.lookups),
+        "positions": (field.encoding.positions, field.lookups),
     }[name]
     names = [n for n in kernel.arg_names if n not in constants]
     signature = {n: INTEGERS.get(n, "*fp32" if n.endswith("_ptr") else "i32") for n in names}
@@ -174,9 +186,10 @@ def test_budget(name: str, shape: str, target: str) -> None:
 
 
 @pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("shape", ["default", "planes"])
 @pytest.mark.parametrize("name", KERNELS)
-def test_a_step_of_another_size_compiles_nothing(name: str) -> None:
-    kernel, _, _ = launch(name, *SHAPES["default"])
+def test_a_step_of_another_size_compiles_nothing(name: str, shape: str) -> None:
+    kernel, _, _ = launch(name, *SHAPES[shape])
     changing = {"count", "samples", "place"}
     assert not {p.name for p in kernel.params if p.name in changing and not p.do_not_specialize}
 
@@ -203,24 +216,27 @@ def test_gpu_error_against_float64(case: str, mode: str) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("poison")
+@pytest.mark.parametrize("case", ["default", "planes"])
 @pytest.mark.parametrize("mode", MODES)
-def test_gpu_runs_are_equal_in_every_bit(mode: str) -> None:
+def test_gpu_runs_are_equal_in_every_bit(case: str, mode: str) -> None:
     counts = [(7 * i) % 29 for i in range(fewer(20000, 6))]
-    for one, other in zip(*(bits(on_gpu("default", mode, counts)) for _ in range(2)), strict=True):
+    for one, other in zip(*(bits(on_gpu(case, mode, counts)) for _ in range(2)), strict=True):
         assert (one == other).all()
 
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("poison")
 @pytest.mark.parametrize("counts", [[], [0, 0], [0, 129, 0], [1]], ids=str)
-def test_gpu_odd_numbers_of_samples(counts: list[int]) -> None:
-    exact = run("reference", "padded", "render", counts, torch.float64)
-    found = run("triton", "padded", "render", counts, device="cuda")
+@ENCODINGS
+def test_gpu_odd_numbers_of_samples(case: str, counts: list[int]) -> None:
+    exact = run("reference", case, "render", counts, torch.float64)
+    found = run("triton", case, "render", counts, device="cuda")
     assert_same({name: tuple(t.cpu() for t in tensors) for name, tensors in found.items()}, exact, 3e-5)
 
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("poison")
-def test_gpu_one_ray_of_a_million_samples() -> None:
-    found = on_gpu("default", "render", [fewer(1_000_000, 200)])
+@pytest.mark.parametrize("case", ["default", "planes"])
+def test_gpu_one_ray_of_a_million_samples(case: str) -> None:
+    found = on_gpu(case, "render", [fewer(1_000_000, 200)])
     assert all(t.isfinite().all() for t in (*found.outputs, *found.gradients))
