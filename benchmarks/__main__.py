@@ -18,6 +18,7 @@ BENCHMARKS = {
     "many_photos": "memory and time of thousands of photos",
     "busy": "training and refinement beside other programs that keep processors busy",
     "tutorial": "PyTorch3D's NeRF tutorial recipe against the default, at equal time",
+    "frames": "frames of a run's field and mesh on a CPU",
     "pictures": "the documentation's pictures, from a run folder",
     "readme": "the README's table, from the saved results",
     "gpu": "on a GPU: the kernels' tests, then their times against PyTorch",

@@ -9,6 +9,7 @@ import torch
 from benchmarks.gpu_limits import peak_bytes, wait
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.fields.harmonic import HarmonicField, HarmonicOptions
+from nerfkit.kernels.march import positions
 from nerfkit.volume.model import EARLY_STOP, RadianceModel
 from nerfkit.volume.samplers import StratifiedSampler
 from nerfkit.volume.wavefront import Waves, render_waves
@@ -24,7 +25,7 @@ def whole_view(model: RadianceModel, cameras: Cameras, view: int, waves: Waves |
     for o, d in model.pieces(origins, directions):
         o, d = o.contiguous(), d.contiguous()
         samples, opacity = model.sampler.sample(o, d, None), model.sampler.opacity
-        rendered, count = render_waves(model.field, samples, o, d, opacity, EARLY_STOP, waves)
+        rendered, count = render_waves(model.field, positions(samples, o, d), samples, d, opacity, EARLY_STOP, waves)
         colors.append(rendered.color)
         evaluated += count
     return torch.cat(colors), evaluated

@@ -17,6 +17,7 @@ from ..checks import refuse_again
 from ..jit import jit
 from ..products import LANES, total
 from .encoding import encode_backward, levels_of, owned_by, scatter_level
+from .front_to_back import render_group
 from .groups import backward_group, composite_group, composite_group_backward, forward_group
 from .harmonics import harmonics, harmonics_backward
 from .layout import COORDINATES, GROUP, TILE, groups_of, pack, padded, places_of, unpack
@@ -26,6 +27,7 @@ from .spec import HARMONICS, FeatureWeights, Spec
 
 PARTS = 32  # of the groups at most, each with sums of its own
 LEAST = 4  # groups of a part
+SHOWN = 2048  # samples of a group where nothing is kept
 
 _NONE, _NONE_RGB = np.empty(0, np.float32), np.empty((0, 3), np.float32)
 
@@ -47,6 +49,19 @@ def _forward(
                 sigma, rgb, t_start, t_end, offsets, first_ray, last_ray, by_length, early_stop,
                 pixel, opacity, depth, weights, behind, used,
             )  # fmt: skip
+
+
+@jit
+def _render(
+    levels, pairs, table, packed, width, size, x, u, offsets, rays, t_start, t_end, by_length, early_stop,
+    pixel, opacity, depth,
+):  # fmt: skip
+    for index in numba.prange(len(rays) - 1):
+        group = np.int64(index)
+        render_group(
+            levels, pairs, table, packed, width, size, x, u, offsets, rays[group], rays[group + 1], t_start, t_end,
+            by_length, early_stop, pixel, opacity, depth,
+        )  # fmt: skip
 
 
 @jit
@@ -125,7 +140,8 @@ class _Call:
         self.width, self.size = padded(self.outputs), padded(spec.size)
         self.table, self.packed = weights.table.detach().contiguous().view(-1).numpy(), pack(weights, spec)
         self.mirrored = mirrors_of.py_func(self.mirrors)
-        self.u = functional.pad(u.detach(), (0, self.width - u.shape[1])).contiguous().numpy()
+        wider = self.width - u.shape[1]
+        self.u = (functional.pad(u.detach(), (0, wider)) if wider else u.detach()).contiguous().numpy()
         count, rays, empty = len(x), len(offsets) - 1, np.empty
         self.raw, self.sigma = empty(count, np.float32), empty(count, np.float32)
         self.rgb = empty((3, count if color else 0), np.float32)
@@ -142,8 +158,15 @@ class _Call:
         self.kept = _NONE
 
     def forward(self, keep: bool) -> None:
-        """Fill the results; keep for ``backward`` what it needs."""
+        """Fill the results; keep for ``backward`` what it needs, or, of what is composited, the pixels alone."""
         g = self.groups
+        if self.composited and not keep and self.mirrored == 0:
+            _render(
+                self.levels, self.pairs, self.table, self.packed, self.width, self.size, self.x, self.u, self.offsets,
+                groups_of(self.offsets, SHOWN).rays, self.t_start, self.t_end, self.by_length, self.early_stop,
+                self.pixel, self.opacity, self.depth,
+            )  # fmt: skip
+            return
         if keep:
             self.kept = torch.empty((COORDINATES + self.size) * g.columns).numpy()  # aligned, which NumPy's is not
         _forward(

@@ -59,11 +59,11 @@ def padded(count: int, unit: int = ROWS) -> int:
     return -(-count // unit) * unit
 
 
-def groups_of(offsets: np.ndarray) -> Groups:
-    """The groups of packed samples."""
+def groups_of(offsets: np.ndarray, samples: int = GROUP) -> Groups:
+    """The groups of packed samples, each of about so many ``samples``."""
     count = int(offsets[-1])
-    number = max(1, -(-count // GROUP))  # one where there are no samples: rays without any are pixels, too
-    rays = np.append(np.searchsorted(offsets[:-1], np.arange(number) * GROUP), len(offsets) - 1)
+    number = max(1, -(-count // samples))  # one where there are no samples: rays without any are pixels, too
+    rays = np.append(np.searchsorted(offsets[:-1], np.arange(number) * samples), len(offsets) - 1)
     base = COLUMNS * (offsets[rays[:-1]] // COLUMNS + np.arange(number))
     columns = COLUMNS * (count // COLUMNS + number + 1)
     return Groups(rays, base, columns + (LANES if columns // LANES % 2 == 0 else 0))

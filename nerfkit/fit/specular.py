@@ -20,8 +20,8 @@ from torch.nn.functional import normalize
 from nerfkit.cameras import Cameras
 from nerfkit.errors import CheckpointError
 from nerfkit.mesh.mesh import Mesh, vertex_normals
-from nerfkit.raster import Fragments, interpolate, interpolate_corners, rasterize, render_channels, sample_texture
-from nerfkit.raster.shade import CHANNELS, MeshSource
+from nerfkit.raster import Fragments, interpolate, interpolate_corners, sample_texture
+from nerfkit.raster.shade import MeshSource, Rendering
 from nerfkit.runs.files import replacing, to_bytes
 
 
@@ -93,20 +93,26 @@ def _keys(present: Sequence[str]) -> dict[str, str]:
     return keys | ({"color": "colour"} if "colour" in present else {})
 
 
-def surface_points(mesh: Mesh, fragments: Fragments, cameras: Cameras) -> tuple[Tensor, Tensor]:
-    """UVs (P,2) and mirrored view directions r (P,3) at the pixels that the mesh covers, in the order of the pixels."""
+def surface_points(
+    mesh: Mesh, fragments: Fragments, cameras: Cameras, normals: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """UVs (P,2) and mirrored view directions r (P,3) at the pixels that the mesh covers, in the order of the pixels.
+
+    ``normals`` (V,3) are the mesh's, where known.
+    """
     assert mesh.corner_uvs is not None
-    covered = fragments.covered
-    uv = interpolate_corners(fragments, mesh.corner_uvs)[covered]
-    normals = vertex_normals(mesh.vertices, mesh.faces)
-    both = interpolate(fragments, mesh.faces, torch.cat([mesh.vertices, normals], -1))  # (N, H, W, 6)
-    position, normal = both[..., :3], normalize(both[..., 3:], dim=-1)
-    view = normalize(cameras.positions.to(position)[:, None, None] - position, dim=-1)
-    mirrored = 2 * (normal * view).sum(-1, keepdim=True) * normal - view
-    return uv, normalize(mirrored[covered], dim=-1)
+    view, row, column = fragments.covered.nonzero().unbind(1)  # (P,)
+    face, barycentrics = (t[view, row, column][:, None, None] for t in (fragments.face, fragments.barycentrics))
+    seen = Fragments(face, barycentrics, face, face)  # P pictures of a pixel; depth and points are not looked at
+    uv = interpolate_corners(seen, mesh.corner_uvs)[:, 0, 0]
+    normals = vertex_normals(mesh.vertices, mesh.faces) if normals is None else normals
+    both = interpolate(seen, mesh.faces, torch.cat([mesh.vertices, normals], -1))[:, 0, 0]  # (P, 6)
+    position, normal = both[:, :3], normalize(both[:, 3:], dim=-1)
+    toward = normalize(cameras.positions.to(position)[view] - position, dim=-1)
+    mirrored = 2 * (normal * toward).sum(-1, keepdim=True) * normal - toward
+    return uv, normalize(mirrored, dim=-1)
 
 
-@torch.no_grad()
 def render_specular(
     mesh: Mesh,
     specular: Specular,
@@ -114,24 +120,20 @@ def render_specular(
     channels: Sequence[str] = ("rgb",),
     background: Sequence[float] | None = None,
 ) -> dict[str, Tensor]:
-    """``render_channels`` with highlights; colors are clamped to [0,1]."""
-    pictures = render_channels(replace(mesh, texture=specular.diffuse), cameras, channels, background)
-    if "rgb" in pictures:
-        fragments = rasterize(mesh.vertices, mesh.faces, cameras)
-        rgb = pictures["rgb"].clone()
-        rgb[fragments.covered] += specular.light(*surface_points(mesh, fragments, cameras))
-        pictures["rgb"] = rgb.clamp(0, 1)
-    return pictures
+    """``render_channels`` with highlights, without gradients; colors are clamped to [0,1]."""
+    return SpecularSource(mesh, specular, background).pictures(cameras, channels)
 
 
 class SpecularSource(MeshSource):
     """A mesh with highlights as something to look at."""
 
-    def __init__(self, mesh: Mesh, specular: Specular, background: Sequence[float]) -> None:
-        super().__init__(mesh, background)
+    def __init__(self, mesh: Mesh, specular: Specular, background: Sequence[float] | None) -> None:
+        super().__init__(replace(mesh, texture=specular.diffuse), background)
         self.specular = specular
 
-    def render(self, cameras: Cameras, view: int) -> dict[str, Tensor]:
-        """``rgb`` (H,W,3) over the background, ``depth`` (H,W), ``normal`` (H,W,3), ``alpha`` (H,W)."""
-        pictures = render_specular(self.mesh, self.specular, cameras[view], CHANNELS, self.background)
-        return {name: picture[0] for name, picture in pictures.items()}
+    def drawn(self, cameras: Cameras) -> Rendering:
+        """As ``MeshSource.drawn``, with the highlights."""
+        drawn = super().drawn(cameras)
+        rgb, covered = drawn.rgb.clone(), drawn.fragments.covered
+        rgb[covered] += self.specular.light(*surface_points(self.mesh, drawn.fragments, cameras, self.normals))
+        return drawn._replace(rgb=rgb.clamp_(0, 1))

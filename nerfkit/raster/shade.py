@@ -159,11 +159,13 @@ def render_channels(
     Raises:
         ValueError: an unknown channel.
     """
-    unknown = [name for name in channels if name not in CHANNELS]
-    if unknown:
-        raise ValueError(f"unknown channel {unknown[0]!r}; expected some of {', '.join(CHANNELS)}")
+    return _pictures(mesh, _drawn(mesh, cameras, background), channels)
+
+
+def _drawn(mesh: Mesh, cameras: Cameras, background: Tensor | Sequence[float] | None) -> Rendering:
+    """The mesh in its own colors."""
     textured = mesh.texture is not None
-    rgb, alpha, fragments = render(
+    return render(
         mesh.vertices,
         mesh.faces,
         cameras,
@@ -172,23 +174,47 @@ def render_channels(
         texture=mesh.texture,
         background=background,
     )
-    pictures = {"rgb": rgb, "alpha": alpha, "depth": fragments.depth}
+
+
+def _pictures(
+    mesh: Mesh, drawn: Rendering, channels: Sequence[str], normals: Tensor | None = None
+) -> dict[str, Tensor]:
+    """The named pictures of what was drawn; ``normals`` (V,3) are the mesh's, where known."""
+    unknown = [name for name in channels if name not in CHANNELS]
+    if unknown:
+        raise ValueError(f"unknown channel {unknown[0]!r}; expected some of {', '.join(CHANNELS)}")
+    pictures = {"rgb": drawn.rgb, "alpha": drawn.alpha, "depth": drawn.fragments.depth}
     if "normal" in channels:
-        smooth = interpolate(fragments, mesh.faces, vertex_normals(mesh.vertices, mesh.faces))
+        normals = vertex_normals(mesh.vertices, mesh.faces) if normals is None else normals
+        smooth = interpolate(drawn.fragments, mesh.faces, normals)
         pictures["normal"] = normalize(smooth, dim=-1, eps=1e-20)
     return {name: pictures[name] for name in channels}
 
 
 class MeshSource:
-    """A mesh as something to look at: ``render`` gives the pictures that a camera path asks for."""
+    """A mesh as something to look at, many times: what no camera changes is found once. Without gradients.
 
-    def __init__(self, mesh: Mesh, background: Sequence[float]) -> None:
+    Args:
+        mesh: what is shown.
+        background: the color behind it; None leaves ``rgb`` premultiplied.
+    """
+
+    def __init__(self, mesh: Mesh, background: Sequence[float] | None) -> None:
         self.mesh, self.background = mesh, background
+        self.normals = vertex_normals(mesh.vertices, mesh.faces).detach()  # (V, 3)
 
-    def render(self, cameras: Cameras, view: int) -> dict[str, Tensor]:
-        """``rgb`` (H,W,3) over the background, ``depth`` (H,W), ``normal`` (H,W,3), ``alpha`` (H,W)."""
-        pictures = render_channels(self.mesh, cameras[view], CHANNELS, self.background)
-        return {name: picture[0] for name, picture in pictures.items()}
+    def render(self, cameras: Cameras, view: int, channels: Sequence[str] = CHANNELS) -> dict[str, Tensor]:
+        """One view of ``pictures``: ``rgb`` and ``normal`` (H,W,3), ``depth`` and ``alpha`` (H,W)."""
+        return {name: picture[0] for name, picture in self.pictures(cameras[view], channels).items()}
+
+    @torch.no_grad()
+    def pictures(self, cameras: Cameras, channels: Sequence[str]) -> dict[str, Tensor]:
+        """The named pictures of ``render_channels``."""
+        return _pictures(self.mesh, self.drawn(cameras), channels, self.normals)
+
+    def drawn(self, cameras: Cameras) -> Rendering:
+        """What the pictures are made of."""
+        return _drawn(self.mesh, cameras, self.background)
 
     def points(self) -> Tensor:
         """The vertices (V,3)."""

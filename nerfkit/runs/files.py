@@ -63,7 +63,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def to_bytes(values: Tensor | NDArray) -> NDArray[np.uint8]:
     """Values in [0,1] as 8 bits, rounded; beyond is clipped, NaN is 0."""
     array = values.numpy(force=True) if isinstance(values, Tensor) else values
-    return np.rint(np.clip(np.nan_to_num(array), 0, 1) * 255).astype(np.uint8)
+    return np.rint(np.fmin(np.fmax(array, 0), 1) * 255).astype(np.uint8)  # of NaN and a number they take the number
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8], compress_level: int = 6) -> None:

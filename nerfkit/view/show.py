@@ -1,7 +1,7 @@
 """Camera path -> frames -> videos, of anything that can render a view."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,8 +30,9 @@ UNNAMED = ("source", "path", "channels", "format")
 class Source(Protocol):
     """A field or a mesh, ready to be looked at."""
 
-    def render(self, cameras: Cameras, view: int) -> dict[str, Any]:
-        """One view: ``rgb`` (H,W,3) over the background, ``depth`` (H,W), world ``normal`` (H,W,3), ``alpha`` (H,W)."""
+    def render(self, cameras: Cameras, view: int, channels: Sequence[str]) -> dict[str, Any]:
+        """One view: of ``rgb`` (H,W,3) over the background, ``depth`` (H,W), world ``normal`` (H,W,3) and ``alpha``
+        (H,W) the named ones."""
         ...
 
     def points(self) -> Tensor:
@@ -77,8 +78,10 @@ def show(
         "depths": [round(near, 3), round(far, 3)],
     }
 
+    needed = sorted({*options.channels, "alpha"})
+
     def render_one(frame: int) -> dict[str, np.ndarray]:
-        rendered = {key: _array(value) for key, value in source.render(path, frame).items()}
+        rendered = {key: _array(value) for key, value in source.render(path, frame, needed).items()}
         clear = options.background == TRANSPARENT
         return {channel: picture(channel, rendered, near, far, clear) for channel in options.channels}
 

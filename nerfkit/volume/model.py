@@ -1,7 +1,7 @@
 """The radiance model: what is trained, averaged, saved, rendered and extracted."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -18,13 +18,17 @@ from nerfkit.kernels.march import Samples, positions
 from nerfkit.kernels.philox import Draw
 from nerfkit.volume.recompute import Recomputed
 from nerfkit.volume.samplers import Sampler
-from nerfkit.volume.wavefront import render_waves
+from nerfkit.volume.wavefront import WAVES, parts, render_waves
 
 CELLS = 64  # a side of the grid by which a field is framed
 SMALL_PART = 0.02
 RAYS_AT_ONCE = 8192  # bounds the memory of an image on a CPU: a few hundred samples a ray at the most
-RAYS_AT_ONCE_ON_GPU = 1 << 17
+RAYS_OF_A_VIEW = {"cpu": 1 << 14, "cuda": 1 << 17}  # of a picture without gradients, whose samples come in waves
 EARLY_STOP = 1e-4  # samples behind this transmittance change no 8-bit pixel
+UNSEEN = 1 / 512  # half a step of 8 bits: a ray of a picture that has so little light left is opaque
+
+
+CHANNELS = ("rgb", "depth", "normal", "alpha")
 
 
 class FieldImage(NamedTuple):
@@ -122,23 +126,32 @@ class RadianceModel(nn.Module):
     def render_view(self, cameras: Cameras, view: int, *, normals: bool = False) -> FieldImage:
         """One view, without gradients: only the samples that can be seen are evaluated.
 
+        What is behind a transmittance of ``UNSEEN`` counts as what is in front of it: no pixel is further off than
+        that from all samples composited.
+
         Normals are -grad sigma / |grad sigma| at the expected depth of each pixel that is at least half covered.
         """
         origins, directions = cameras.to(self.device).image_rays(view)
-        pieces = []
-        at_once = RAYS_AT_ONCE_ON_GPU if origins.is_cuda else RAYS_AT_ONCE  # waves hold a part of them at a time
-        for o, d in self.pieces(origins, directions, at_once=at_once):
-            o, d = o.contiguous(), d.contiguous()
-            samples, opacity = self.sampler.sample(o, d, None), self.sampler.opacity
-            _, samples = self.field.thinned(positions(samples, o, d), samples)
-            pieces.append(render_waves(self.field, samples, o, d, opacity, EARLY_STOP)[0])
-        rgb, alpha, depth = (torch.cat(parts) for parts in zip(*pieces, strict=True))  # (H*W, 3), (H*W,), (H*W,)
+        rays = self.pieces(origins, directions, at_once=RAYS_OF_A_VIEW.get(origins.device.type, RAYS_AT_ONCE))
+        pieces = [self._seen(o.contiguous(), d.contiguous()) for o, d in rays]
+        rgb, alpha, depth = (torch.cat(found) for found in zip(*pieces, strict=True))  # (H*W, 3), (H*W,), (H*W,)
         normal = torch.zeros_like(rgb)
         if normals:
             hit = alpha > 0.5
             normal[hit] = self.field.normals(origins[hit] + directions[hit] * (depth[hit] / alpha[hit])[:, None])
         shape = cameras.sizes[view]
         return FieldImage(rgb.view(*shape, 3), alpha.view(shape), depth.view(shape), normal.view(*shape, 3))
+
+    def _seen(self, origins: Tensor, directions: Tensor) -> Rendered:
+        """Pixels of rays (R,3) of a view."""
+        samples, opacity = self.sampler.sample(origins, directions, None), self.sampler.opacity
+        points, samples = self.field.thinned(positions(samples, origins, directions), samples)
+        whole = points, samples, directions
+        split = parts(*whole, WAVES["cpu"].samples) if points.device.type == "cpu" else [whole]  # a GPU would wait
+        found = [render_waves(self.field, *part, opacity, UNSEEN)[0] for part in split]
+        color, opaque, depth = (torch.cat(values) for values in zip(*found, strict=True))
+        taken = torch.where(1 - opaque < UNSEEN, opaque, 1.0)  # (R,)
+        return Rendered(color / taken[:, None], opaque / taken, depth / taken)
 
     def density(self, positions: Tensor) -> Tensor:
         """sigma (S,) per unit length at positions (S,3)."""
@@ -172,12 +185,13 @@ class FieldSource:
     def __init__(self, model: RadianceModel, background: tuple[float, float, float]) -> None:
         self.model, self.background = model, background
 
-    def render(self, cameras: Cameras, view: int) -> dict[str, Tensor]:
-        """``rgb`` (H,W,3) over the background, ``depth`` (H,W) mean distance, 0 where nothing is, ``normal`` (H,W,3),
-        ``alpha`` (H,W)."""
-        image = self.model.render_view(cameras, view, normals=True)
+    def render(self, cameras: Cameras, view: int, channels: Sequence[str] = CHANNELS) -> dict[str, Tensor]:
+        """Of ``rgb`` (H,W,3) over the background, ``depth`` (H,W) mean distance, 0 where nothing is, ``normal`` (H,W,3)
+        and ``alpha`` (H,W) the named ones."""
+        image = self.model.render_view(cameras, view, normals="normal" in channels)
         depth = torch.where(image.alpha > 0.5, image.depth / image.alpha.clamp_min(1e-6), 0.0)
-        return {"rgb": image.over(self.background), "depth": depth, "normal": image.normal, "alpha": image.alpha}
+        found = {"rgb": image.over(self.background), "depth": depth, "normal": image.normal, "alpha": image.alpha}
+        return {name: found[name] for name in channels}
 
     @torch.no_grad()
     def points(self) -> Tensor:

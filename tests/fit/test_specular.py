@@ -12,9 +12,9 @@ from nerfkit.fit.refine_measure import evaluate_mesh, picture
 from nerfkit.fit.specular import Specular, SpecularSource, render_specular
 from nerfkit.fit.specular_fit import fit_specular
 from nerfkit.mesh.bake import bake_vertex_colors
-from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.mesh.unwrap import unwrap
-from nerfkit.raster import render_channels
+from nerfkit.raster import rasterize, render_channels
 from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
 from tests.fit.test_refine import SIZE, ball, options, scene as scene
@@ -76,6 +76,28 @@ def test_file_and_pictures(mesh: Mesh, scene: Scene, tmp_path: Path) -> None:
         (tmp_path / "specular.npz").write_bytes(content)
         with pytest.raises(CheckpointError, match=r"specular\.npz"):
             Specular.load(tmp_path / "specular.npz")
+
+
+def test_pictures_are_those_of_the_mesh_and_its_light(mesh: Mesh, scene: Scene) -> None:
+    """Pixel by pixel: the diffuse picture, and on the mesh what its corners' UVs, places and normals reflect."""
+    given, camera, background = highlights(mesh, 0.7), scene.cameras[[1]], (0.2, 0.4, 0.6)
+    given = replace(given, diffuse=given.diffuse.roll(3, 0))
+    found = SpecularSource(mesh, given, background).pictures(camera, ("rgb", "normal", "alpha"))
+    plain = render_channels(replace(mesh, texture=given.diffuse), camera, ("rgb", "normal", "alpha"), background)
+    assert torch.equal(found["alpha"], plain["alpha"]) and torch.equal(found["normal"], plain["normal"])
+    fragments = rasterize(mesh.vertices, mesh.faces, camera)
+    normals, expected = vertex_normals(mesh.vertices, mesh.faces), plain["rgb"][0].clone()
+    assert mesh.corner_uvs is not None
+    for row, column in fragments.covered[0].nonzero()[::7].tolist():
+        face, weights = fragments.face[0, row, column], fragments.barycentrics[0, row, column]
+        place, normal = (weights @ t[mesh.faces[face]] for t in (mesh.vertices, normals))
+        view = torch.nn.functional.normalize(camera.positions[0] - place, dim=0)
+        normal = torch.nn.functional.normalize(normal, dim=0)
+        mirrored = torch.nn.functional.normalize(2 * torch.dot(normal, view) * normal - view, dim=0)
+        expected[row, column] += given.light((weights @ mesh.corner_uvs[face])[None], mirrored[None])[0]
+        torch.testing.assert_close(found["rgb"][0, row, column], expected[row, column].clamp(0, 1), atol=1e-5, rtol=0)
+    bare = ~fragments.covered
+    assert torch.equal(found["rgb"][bare], plain["rgb"][bare].clamp(0, 1))
 
 
 def test_roughness_is_low_where_the_highlights_are(mesh: Mesh) -> None:

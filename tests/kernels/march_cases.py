@@ -20,6 +20,7 @@ CASES = (
     "not_clipped",
     "small_steps",
     "many_runs",
+    "islands",
     "jittered",
     "stopped",
     "capped",
@@ -43,13 +44,19 @@ def grid_centers(size):
 def make(case, device="cpu"):
     """Arguments and keywords of ``march``, seeded."""
     generator = torch.Generator().manual_seed(13)
-    size = {"one_cell": 1, "scattered": 13, "axis_aligned": 8, "small_steps": 5, "many_runs": 33}.get(case, 20)
+    size = {"one_cell": 1, "scattered": 13, "axis_aligned": 8, "small_steps": 5, "many_runs": 33, "islands": 51}.get(
+        case, 20
+    )
     radius = grid_centers(size).norm(dim=-1)
     occupancy = (radius - 0.6).abs() < 0.15
     if case in ("scattered", "axis_aligned", "small_steps", "many_runs", "stopped", "capped", "far_away"):
         occupancy = torch.rand(size, size, size, generator=generator) < 0.3
     if case in ("full", "one_cell"):
         occupancy = torch.ones(size, size, size, dtype=torch.uint8)
+    if case == "islands":  # two, and much empty space around and between them
+        middles = torch.tensor([[0.4, -0.3, 0.1], [-0.3, 0.2, 0.05]])
+        away = torch.stack([(grid_centers(size) - middle).norm(dim=-1) for middle in middles])
+        occupancy = (away < 0.3).any(0)
     if case == "empty":
         occupancy = torch.zeros_like(occupancy)
     rays = 0 if case == "no_rays" else 41

@@ -205,6 +205,7 @@ def test_rendering_is_compositing_the_field(opacity: Any, early_stop: float) -> 
     spec, width = SPECS["default"]
     x, offsets, directions = make_samples(COUNTS)
     samples, weights = make_intervals(offsets), make_weights(spec, width)
+    x.requires_grad_()  # without gradients the CPU composites as it goes, to rounding
     density, color = feature_field(x, offsets, directions, weights, spec)
     expected = composite(density, color, *samples[1:], opacity=opacity, early_stop=early_stop)
     found = feature_render(x, samples, directions, weights, spec, opacity=opacity, early_stop=early_stop)
@@ -305,6 +306,39 @@ def test_nan_positions_stay_with_their_sample(backend: str, case: str) -> None:
     assert density.isnan().tolist() == color.isnan().any(1).tolist() == [i == 2 for i in range(7)]
     assert found["x"][0].isnan().any(1).tolist() == [i == 2 for i in range(7)]
     assert found["d"][0].isnan().any(1).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("opacity", ["density", "raw"])
+@pytest.mark.parametrize("early_stop", [0.0, 1e-3, 0.5])
+@pytest.mark.parametrize("case", SPECS)
+def test_pixels_without_gradients(case: str, early_stop: float, opacity: Any) -> None:
+    """Front to back in tiles, or all samples composited: the same pixels."""
+    spec, width = SPECS[case]
+    x, offsets, directions = make_samples([*COUNTS, *[7, 0, 19] * 50])
+    weights, samples = make_weights(spec, width, mirrors=case in MIRRORED), make_intervals(offsets)
+    samples = samples._replace(t_end=samples.t_start + 3 * (samples.t_end - samples.t_start))
+    call = x, samples, directions, weights, spec, mirrors_at(x) if case in MIRRORED else None
+    with use("reference"):
+        expected = feature_render(*call, opacity=opacity, early_stop=early_stop)
+    with torch.no_grad():
+        found = feature_render(*call, opacity=opacity, early_stop=early_stop)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-6 * max(1.0, float(other.abs().max())))
+
+
+@torch.no_grad()
+def test_nothing_behind_the_stop_is_seen_and_nan_stays_in_its_ray() -> None:
+    spec, width = SPECS["padded"]
+    x, offsets, directions = make_samples([30, 30, 30])
+    weights, samples = make_weights(spec, width), make_intervals(offsets)
+    long = samples._replace(t_end=samples.t_start + 1e6)  # the first sample of a ray is opaque
+    clean = feature_render(x, long, directions, weights, spec, early_stop=1e-3)
+    x[1], x[20], x[59] = math.nan, math.nan, math.nan
+    behind = feature_render(x, long, directions, weights, spec, early_stop=1e-3)
+    assert all(torch.equal(one, other) for one, other in zip(clean, behind, strict=True))
+    x[60] = math.nan
+    spoilt = feature_render(x, long, directions, weights, spec, early_stop=1e-3)
+    assert [t.reshape(3, -1).isnan().any(1).tolist() for t in spoilt] == [[False, False, True]] * 3
 
 
 @pytest.mark.parametrize("backend", COMPILED)

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ class Ball:
     def __init__(self) -> None:
         self.views: list[int] = []
 
-    def render(self, cameras: Cameras, view: int) -> dict[str, Any]:
+    def render(self, cameras: Cameras, view: int, channels: Sequence[str]) -> dict[str, Any]:
         self.views.append(view)
         origins, directions = cameras.image_rays(view)
         middle = -(origins * directions).sum(-1)

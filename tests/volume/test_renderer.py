@@ -10,7 +10,7 @@ from nerfkit.cameras import Cameras, look_at
 from nerfkit.fields.field import Field
 from nerfkit.fields.harmonic import HarmonicField, HarmonicOptions
 from nerfkit.kernels.philox import Draw
-from nerfkit.volume.model import FieldSource, RadianceModel
+from nerfkit.volume.model import UNSEEN, FieldSource, RadianceModel
 from nerfkit.volume.occupancy import OccupancyGrid
 from nerfkit.volume.samplers import OccupancySampler, Sampler, StratifiedSampler
 
@@ -134,6 +134,36 @@ def test_view_and_source_agree_with_the_analytic_ball() -> None:
     rendered = FieldSource(ball(sampler), (0.0, 0.0, 0.0)).render(cameras, 0)
     distance = float(cameras.positions[0].norm())
     assert distance - RADIUS < rendered["depth"][12, 16] < distance + RADIUS
+
+
+@pytest.mark.parametrize("density", [1.0, 20.0])
+def test_what_lets_no_light_through_to_speak_of_is_opaque(density: float) -> None:
+    """Beyond ``UNSEEN`` a pixel is its own color whole, elsewhere what all samples composite to."""
+    field = Ball()
+    field.density = lambda x: density * (x.norm(dim=-1) < RADIUS).float()  # type: ignore[method-assign]
+    pose = look_at(torch.tensor([[0.0, 0.5, 4.0]]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+    cameras = Cameras(pose, torch.tensor([[60.0, 60.0, 16.5, 12.5]]), 25, 33)
+    model = RadianceModel(field, OccupancySampler(full_grid()))
+    image, (exact, _) = model.render_view(cameras, 0), model.render_rays(*cameras.image_rays(0))
+    left = 1 - exact.opacity.view(25, 33)
+    assert (image.alpha[left < 0.9 * UNSEEN] == 1).all() and (left < 0.9 * UNSEEN).any() == (density > 10)
+    assert torch.equal(image.alpha[left > 1.1 * UNSEEN], exact.opacity.view(25, 33)[left > 1.1 * UNSEEN])
+    assert (image.rgb - exact.color.view(25, 33, 3)).abs().max() <= UNSEEN
+    color = image.rgb[12, 16] / image.alpha[12, 16]
+    torch.testing.assert_close(color, torch.tensor(COLOR))
+
+
+def test_only_what_is_asked_for_is_made() -> None:
+    class Flat(Ball):
+        def normals(self, positions: Tensor) -> Tensor:
+            raise AssertionError("nobody asked for normals")
+
+    pose = look_at(torch.tensor([[0.0, 0.5, 4.0]]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+    cameras = Cameras(pose, torch.tensor([[60.0, 60.0, 16.5, 12.5]]), 25, 33)
+    source = FieldSource(RadianceModel(Flat(), OccupancySampler(full_grid())), (0.0, 0.0, 0.0))
+    assert set(source.render(cameras, 0, ("rgb", "alpha"))) == {"rgb", "alpha"}
+    with pytest.raises(AssertionError, match="nobody"):
+        source.render(cameras, 0)
 
 
 def test_normals_of_a_harmonic_field_are_minus_its_gradient() -> None:
