@@ -49,7 +49,8 @@ def _of_grids(unit: Tensor, table: Tensor, spec: FeatureSpec) -> list[Tensor]:
 def _of_planes(unit: Tensor, table: Tensor, spec: PlaneSpec) -> list[Tensor]:
     found = []
     for plane in planes(spec):
-        nodes, weights = _cell(unit[:, plane.axes], plane.resolution)
+        along = torch.stack([unit[:, axis] for axis in plane.axes], -1)  # (S, 2)
+        nodes, weights = _cell(along, plane.resolution)
         x, y = nodes.unbind(-1)
         found.append(_interpolated(table, plane.first + x + (plane.resolution + 1) * y, weights))
     return [found[i] * found[i + 1] * found[i + 2] for i in range(0, len(found), 3)]

@@ -5,8 +5,6 @@ of the samples: the features, where no backward is to follow; the layers again, 
 gradient is sorted in.
 """
 
-import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -20,78 +18,18 @@ from ..harmonic_field.reference import ray_index
 from ..harmonic_field.triton_backward import ray_sums_kernel
 from ..segments import segment_sum
 from .harmonics import harmonics
-from .reference import PRIMES
-from .spec import MOST_WIDTH, FeatureSpec, FeatureWeights, PlaneSpec, Spec, grids, planes
-from .triton_backward import derivatives_kernel, entries_kernel, positions_kernel, products_kernel
-from .triton_forward import encode_kernel, layers_kernel
-from .triton_planes import encode_planes_kernel, plane_entries_kernel, plane_positions_kernel
+from .spec import MOST_WIDTH, FeatureWeights, Spec
+from .triton_backward import derivatives_kernel, products_kernel
+from .triton_encodings import BLOCK, ENCODINGS, Encoding, columns_of, padded
+from .triton_forward import layers_kernel
 
 LOOKUPS = 32  # samples of a program that looks up the table: few, so that there are many to wait for it
 SAMPLES = 64  # of one that goes through the layers
-BLOCK = 16  # columns that a kernel forms at a time: what a sum of products is long at the least
 HEADS = 16  # rows that the four outputs take in a product over samples: its least
 SHARE = 256  # samples that a program sums a product over, at least
 MOST_PARTS = 512
 MOST_ENTRIES = 1 << 24  # of the table's gradient that are sorted at once: 8 or 12 for each sample and level
 FEW = 8  # numbers of such an entry; where there are more, as many entries less
-
-
-def padded(size: int) -> int:
-    """Rows or columns that ``size`` of them take in a kernel."""
-    return max(BLOCK, triton.next_power_of_2(size))
-
-
-def _of_grids(spec: FeatureSpec) -> list[tuple[int, ...]]:
-    """Of each level: resolution, factors of y and z (32 bits with a sign), mask (0: not hashed), first row."""
-    found: list[tuple[int, ...]] = []
-    for level in grids(spec):
-        side = level.resolution + 1
-        factors = PRIMES[1:] if level.hashed else (side, side * side)
-        y, z = ((factor + 2**31) % 2**32 - 2**31 for factor in factors)
-        found.append((level.resolution, y, z, level.rows - 1 if level.hashed else 0, level.first))
-    return found
-
-
-def _of_planes(spec: PlaneSpec) -> list[tuple[int, ...]]:
-    """Of each level: resolution, first row of each of its planes."""
-    each = planes(spec)
-    return [(each[i].resolution, *(plane.first for plane in each[i : i + 3])) for i in range(0, len(each), 3)]
-
-
-class _Encoding(NamedTuple):
-    """The kernels of an encoding, and what they look up.
-
-    constants: of a level, those that are rows of the table the last ``firsts``; nodes: of a level that a sample lies
-    between; tables: whether ``entries`` looks at the table.
-    """
-
-    encode: Any
-    entries: Any
-    positions: Any
-    constants: Callable[[Any], list[tuple[int, ...]]]
-    firsts: int
-    nodes: int
-    tables: bool
-
-
-ENCODINGS: dict[type, _Encoding] = {
-    FeatureSpec: _Encoding(encode_kernel, entries_kernel, positions_kernel, _of_grids, 1, 8, False),
-    PlaneSpec: _Encoding(encode_planes_kernel, plane_entries_kernel, plane_positions_kernel, _of_planes, 3, 12, True),
-}
-
-
-@functools.lru_cache(maxsize=16)
-def columns_of(spec: Spec, device: torch.device) -> Tensor:
-    """(C,E) int64 by column of the padded features: its level's constants, rows as places in the flat table."""
-    encoding = ENCODINGS[type(spec)]
-    levels = torch.tensor(encoding.constants(spec)).T  # (C, L)
-    columns = torch.zeros(len(levels), padded(spec.size), dtype=torch.int64)
-    columns[0] = 1
-    columns[:, : spec.size] = levels.repeat_interleave(spec.features, 1)
-    places = columns[-encoding.firsts :, : spec.size]
-    places *= spec.features
-    places += torch.arange(spec.features).repeat(spec.levels)
-    return columns.to(device)
 
 
 class _Field(NamedTuple):
@@ -113,7 +51,7 @@ class _Field(NamedTuple):
         return len(self.hidden_bias)
 
     @property
-    def encoding(self) -> _Encoding:
+    def encoding(self) -> Encoding:
         return ENCODINGS[type(self.spec)]
 
     @property

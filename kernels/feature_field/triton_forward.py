@@ -2,7 +2,7 @@
 
 Features are a kernel of their own, which waits for memory and wants many threads; they are kept for the backward
 anyway. A program forms BLOCK of their columns for M samples. A column has the constants of its level in a table
-(``triton.columns_of``), so that all columns go one way, whether their level is hashed or not:
+(``triton_encodings.columns_of``), so that all columns go one way, whether their level is hashed or not:
 
     row = (x xor factor_y y xor factor_z z) and mask,  or without a mask  x + factor_y y + factor_z z
 

@@ -1,7 +1,7 @@
 """The encoding by planes in Triton: positions to features, and from the features to the table and to positions.
 
 As ``encode_kernel``, ``entries_kernel`` and ``positions_kernel`` do it for grids; a column has the constants of its
-level in a table (``triton.columns_of``): cells along a side, and where its number of each plane's first node lies.
+level in a table (``triton_encodings.columns_of``): cells along a side, and where each plane's first number lies.
 """
 
 import triton
