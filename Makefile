@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COMPILED := $(VENV)/.compiled
 
 .PHONY: clock test lint types layers unit quick gpu gpu-dry clean
 
-clock: $(STAMP)
+clock: $(COMPILED)
 	$(BIN)/python train.py scene=clock
 
 test: lint types layers unit
@@ -14,6 +15,11 @@ test: lint types layers unit
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+# The CPU kernels, in two processes: the first run would compile them one after the other.
+$(COMPILED): $(STAMP) $(wildcard kernels/*.py kernels/*/*.py)
+	$(BIN)/python -m nerfkit doctor --compile
 	touch $@
 
 lint: $(STAMP)

@@ -13,7 +13,7 @@ USAGE = """usage: python -m nerfkit COMMAND
   synthesize MESH FOLDER  photos of a mesh as a data set that train reads
   options                 every key, as docs/options.md
   --version               of nerfkit
-  doctor                  what this machine has, and which backend will run
+  doctor [--compile]      what this machine has, and which backend will run; compile the CPU kernels now
 """
 
 
@@ -85,7 +85,7 @@ def _options() -> None:
 def _doctor() -> None:
     from nerfkit.doctor import main as doctor
 
-    doctor()
+    doctor(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """``python -m nerfkit doctor``: what this machine has, which backend each kernel will use and why, and what is missing.
 
-It imports torch last and inside a ``try``: a machine that cannot run nerfkit is the one that needs it most.
+``doctor --compile`` compiles the CPU kernels of the default run instead, ahead of it (``nerfkit.precompile``).
+
+The report imports torch last and inside a ``try``: a machine that cannot run nerfkit is the one that needs it most.
 """
 
 import importlib
@@ -8,6 +10,7 @@ import os
 import pkgutil
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -17,8 +20,17 @@ NAMED = ("torch", "triton", "numba", "numpy", "hydra-core", "tensorboard", "imag
 MODULES = {"hydra-core": "hydra", "scikit-image": "skimage", "imageio-ffmpeg": "imageio_ffmpeg", "pillow": "PIL"}
 
 
-def main() -> None:
-    """Prints the report; exit code 0 if nerfkit can run here, 1 if not."""
+def main(words: Sequence[str] = ()) -> None:
+    """Prints the report; exit code 0 if nerfkit can run here, 1 if not; 2 for an unknown word."""
+    if list(words) == ["--compile"]:
+        from nerfkit.precompile import precompile
+
+        print("compiling the CPU kernels, once", file=sys.stderr, flush=True)
+        print("\n".join(precompile()))
+        return
+    if words:
+        print(f"error: {words[0]}: doctor takes --compile alone, or nothing", file=sys.stderr)
+        sys.exit(2)
     report, problems = diagnose()
     print("\n".join(report))
     if problems:

@@ -84,11 +84,12 @@ def refine_stage(
     )
     for path in recorder.close() if recorder is not None else ():
         record.log(f"wrote {path}")
-    specular, highlights = fit_specular(refined, scene, o, record, seed) if o.specular else (None, {})
+    looks = texel_looks(refined, scene)
+    specular, highlights = fit_specular(refined, scene, o, record, seed, looks) if o.specular else (None, {})
     seconds = time.perf_counter() - start
     assert refined.corner_uvs is not None and refined.texture is not None
     inside = texel_map(refined.corner_uvs, *refined.texture.shape[:2])[0] >= 0
-    unseen = (texel_looks(refined, scene)[inside] == 0).float().mean().item()  # NaN where no texel is inside a chart
+    unseen = (looks[inside] == 0).float().mean().item()  # NaN where no texel is inside a chart
     found: dict[str, Any] = {
         **evaluate_mesh(refined, scene, scene.test, record.folder / "images", specular),
         **_surface(refined, scene),

@@ -52,7 +52,7 @@ def sort_out(points, edges, creases, near, kinds, sides):
             kinds[n, e] |= CREASE
 
 
-@inline
+@jit(parallel=False)  # not inlined: four copies take seconds to compile
 def inverse_depths(points, faces, f, x, y, x_there, y_there):
     """1 / w at two places of the screen on the plane of face ``f``."""
     p0, p1, p2 = points[faces[f, 0]], points[faces[f, 1]], points[faces[f, 2]]

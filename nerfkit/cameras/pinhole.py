@@ -122,6 +122,11 @@ class Cameras:
         height, width = (side + 2 * margin for side in self.size)
         return Cameras(self.camera_to_world, self.intrinsics + shift, height, width)
 
+    def cropped(self, top: Sequence[int], left: Sequence[int], height: int, width: int) -> "Cameras":
+        """The same cameras with a part of their pictures, from row ``top`` and column ``left`` of each one's on."""
+        shift = torch.tensor([[0, 0, j, i] for i, j in zip(top, left, strict=True)]).to(self.intrinsics)
+        return Cameras(self.camera_to_world, self.intrinsics - shift.view(-1, 4), height, width)
+
     def world_to_view(self, points: Tensor) -> Tensor:
         """World points (V,3) in each camera's frame, (N,V,3): x right, y up, z backward (z < 0 is visible)."""
         rotation, position = self.camera_to_world[:, :, :3], self.camera_to_world[:, :, 3]

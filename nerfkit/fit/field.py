@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.errors import CheckpointError
-from nerfkit.fit.adam import LazyAdam
+from nerfkit.fit.adam import Adam
 from nerfkit.fit.average import RunningAverage
 from nerfkit.fit.corrections import Corrections
 from nerfkit.fit.depth_hints import SHARE, WEIGHT, DepthHints, hints_of
@@ -69,9 +69,9 @@ class FieldFit:
         self.corrections = Corrections(scene, options).to(device)
         groups = [*model.parameter_groups(), *self.corrections.parameter_groups()]
         named = [*model.named_parameters(), *self.corrections.named_parameters()]
-        self.optimizer = LazyAdam(groups, lr=1e-3, eps=1e-15, fused=True)
+        self.optimizer = Adam(groups, eps=1e-15)
         self.watch, self.waits = FiniteWatch(named, device), device.type == "cpu"
-        self.optimizer.found_inf = self.watch.found  # type: ignore[attr-defined]
+        self.optimizer.found_inf = self.watch.found
         self.progress = FieldProgress(rays=min(FIRST_RAYS, options.max_rays))
 
     @cached_property

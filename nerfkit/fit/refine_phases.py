@@ -6,14 +6,16 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras
+from nerfkit.fit.adam import Adam
 from nerfkit.fit.large_steps import LargeSteps
 from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.refine_targets import Shape, Targets
+from nerfkit.fit.refine_window import Windows
 from nerfkit.fit.texels import Ties, texel_looks
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.remeshing.adapt import adapt, curvature
 from nerfkit.raster import Rendering, render
-from nerfkit.raster.visibility import Visibility
+from nerfkit.raster.visibility import Visibility, pick_visibility
 
 BETAS = (0.5, 0.999)  # of the colors' Adam
 EVEN_SHARE = 0.25  # of the mean curvature, added to it everywhere: flat parts need some faces, too
@@ -40,6 +42,7 @@ class Phase:
         optimizer: LargeSteps | None,
     ) -> None:
         self.start, self.targets, self.options, self.visibility = mesh, targets, options, visibility
+        self.windows = Windows(targets.scene, whole=not pick_visibility(visibility).local)
         self.faces = mesh.faces
         self.vertices = mesh.vertices.clone().requires_grad_()
         self.colors = colors.clone().requires_grad_()
@@ -50,7 +53,7 @@ class Phase:
             self.vertex_optimizer = LargeSteps(self.vertices, edges, options.smoothness)
         else:
             self.vertex_optimizer = optimizer.remeshed(self.vertices, edges, optimizer.moments())
-        self.color_optimizer = torch.optim.Adam([self.colors], betas=BETAS)
+        self.color_optimizer = Adam([self.colors], betas=BETAS)
 
     def render(self, cameras: Cameras) -> Rendering:
         """Pictures of the mesh as it is now."""
@@ -75,8 +78,10 @@ class Phase:
 
     def losses(self, views: list[int]) -> dict[str, Tensor]:
         """The weighted terms over some views."""
-        rendering = self.render(self.targets.scene.cameras[views])
-        terms = self.targets.terms(rendering, views, self.unit) | self.shape.terms(self.vertices, self.options)
+        window = self.windows.around(self.vertices, views)
+        rendering = self.render(window.cameras(self.targets.scene.cameras[views]))
+        terms = self.targets.terms(rendering, views, self.unit, window)
+        terms |= self.shape.terms(self.vertices, self.options)
         return terms | self.color_terms(len(views), rendering.alpha.detach().sum())
 
     def color_terms(self, views: int, pixels: Tensor) -> dict[str, Tensor]:
@@ -121,7 +126,7 @@ class Colored(Phase):
         self.faces = result.faces
         self.shape = Shape(result.vertices, self.faces)
         self.vertex_optimizer = self.vertex_optimizer.remeshed(self.vertices, self.shape.topology.edges, moved)
-        self.color_optimizer = torch.optim.Adam([self.colors], betas=BETAS)
+        self.color_optimizer = Adam([self.colors], betas=BETAS)
         if state:
             carried = {"exp_avg": mean.to(none).contiguous(), "exp_avg_sq": square.to(none).contiguous()}
             self.color_optimizer.state[self.colors] = {"step": state["step"], **carried}

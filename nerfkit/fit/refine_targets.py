@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from nerfkit.fit.refine_options import RefineOptions
+from nerfkit.fit.refine_window import Window
+from nerfkit.kernels.pixel_loss import pixel_loss
 from nerfkit.mesh.laplacian import Topology, laplacian_vectors
 from nerfkit.mesh.losses import normal_consistency
 from nerfkit.mesh.mesh import rows, scattered
@@ -16,6 +18,7 @@ from nerfkit.volume.model import RadianceModel
 
 DEPTH_RAYS = 8192  # a view, on a lattice over the whole picture; those outside of the mask are not cast
 OPAQUE = 0.95  # opacity from which a ray has one depth
+ABSOLUTE = 1e-8  # scale of pseudo-Huber errors: below a rounding of float32, so they are absolute ones
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,10 @@ class Targets:
         """Every training view once, in a random order, then again in another."""
         return self.views.next(self.options.views_per_step)
 
-    def terms(self, rendering: Rendering, views: list[int], unit: float) -> dict[str, Tensor]:
-        """The weighted terms of a rendering of some views.
+    def terms(
+        self, rendering: Rendering, views: list[int], unit: float, window: Window | None = None
+    ) -> dict[str, Tensor]:
+        """The weighted terms of a rendering of some views, or of the part of them that ``window`` says.
 
         ``image`` and ``mask`` are absolute errors per covered pixel. ``depth`` is the mean absolute error of depth in
         units of length ``unit``, up to the median of each view: light goes some way into a field's surface, about as
@@ -88,9 +93,11 @@ class Targets:
         """
         o, scene = self.options, self.scene
         rgb, alpha, fragments = rendering
-        true = scene.images.stack(views).to(rgb.device).float() / 255  # (N, H, W, 4)
+        size = scene.cameras[views].size
+        window = Window([0] * len(views), [0] * len(views), *size) if window is None else window
+        true = window.cut([scene.images[view] for view in views]).to(rgb.device).float().div_(255)  # (N, h, w, 4)
         if scene.images.ignored is not None:
-            known = torch.stack([scene.images.known(view) for view in views]).to(rgb)  # (N, H, W)
+            known = window.cut([scene.images.known(view) for view in views]).to(rgb)  # (N, h, w)
             true, rgb, alpha = true * known[..., None], rgb * known[..., None], alpha * known
         covered = true[..., 3].mean() if scene.has_masks else alpha.detach().mean()
         covered = covered.clamp(min=1e-4)
@@ -98,18 +105,21 @@ class Targets:
         if scene.has_masks:
             # over a random color, so that darkness cannot pass for emptiness
             behind = torch.rand(len(views), 1, 1, 3, generator=self.generator).to(rgb)
-            uncovered = true[..., 3] - alpha  # (N, H, W)
-            terms["image"] = (rgb - true[..., :3] + uncovered[..., None] * behind).abs().mean() / covered
-            terms["mask"] = o.mask_weight * uncovered.abs().mean() / covered
+            flat = (rgb.reshape(-1, 3), alpha.reshape(-1), true.view(-1, 4), behind.expand_as(rgb).reshape(-1, 3))
+            loss = pixel_loss(*flat, ABSOLUTE, o.mask_weight)
+            terms["image"] = loss.color / covered
+            if loss.silhouette is not None:
+                terms["mask"] = loss.silhouette / covered
         else:
             # pixels on the outline show some of the backdrop: pulling them toward the photo would shrink the mesh
-            inside = alpha.detach() > 0.99  # (N, H, W)
+            inside = alpha.detach() > 0.99  # (N, h, w)
             terms["image"] = ((rgb - true[..., :3]) * inside[..., None]).abs().mean() / covered
         if self.depth is not None and o.depth_weight:
             errors = []
             for k, view in enumerate(views):
-                seen = fragments.depth[k].flatten()[self.depth.pixel[view].to(rgb.device)]  # (P,)
-                error = ((seen - self.depth.depth[view].to(seen)) / unit)[seen > 0]
+                place = window.places(k, self.depth.pixel[view], size[1]).to(rgb.device)  # (P,)
+                seen = fragments.depth[k].flatten()[place]  # (P,)
+                error = ((seen - self.depth.depth[view].to(seen)) / unit)[(seen > 0) & (place >= 0)]
                 errors.append(error - error.detach().median() if len(error) else error)
             error = torch.cat(errors).abs().clamp(max=1)
             terms["depth"] = o.depth_weight * error.sum() / max(len(error), 1)

@@ -16,29 +16,23 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from nerfkit.fit.refine_window import Windows
+from nerfkit.kernels.texel_ties import PAIRS, texel_ties
 from nerfkit.mesh.bake import fill_outside, texel_map
 from nerfkit.mesh.edges import EdgeTable
 from nerfkit.mesh.mesh import Mesh, scattered
-from nerfkit.raster import interpolate_corners, rasterize
+from nerfkit.raster import interpolate_corners, rasterize, sample_texture
 from nerfkit.scenes.scene import Scene
 
 CORNER = 0.02  # D: differences that nobody sees are evened out, not cut to zero
 FEW = 2.0  # K, in pixels: the ties of a texel that so many look at are half as strong as those of one that none does
 SWEEPS = 32  # of the relaxation; what the mesh's vertices say is right further from the seen texels than it reaches
-
-
-_LOW, _HIGH, _ALL = slice(None, -1), slice(1, None), slice(None)
-_PAIRS = (
-    ((_LOW, _ALL), (_HIGH, _ALL), 0.7),
-    ((_ALL, _LOW), (_ALL, _HIGH), 0.7),
-    ((_LOW, _LOW), (_HIGH, _HIGH), 0.3),
-    ((_LOW, _HIGH), (_HIGH, _LOW), 0.3),
-)  # the texels of all pairs in one direction, and their c
+_SHARES = (0.7, 0.7, 0.3, 0.3)  # c of a texel that nobody looks at, by the direction of the pair
 _BESIDE = 3.0  # times as much for a texel beside a chart, which has fewer neighbors in it
 
 
 class Ties:
-    """The second sum of this module's formula, over the charts of one atlas.
+    """The second sum of this module's formula, over the charts of one atlas, a mean over channels.
 
     At least one texel of a pair lies inside a chart: charts are two texels apart, so that no pair joins two of them,
     and the texels beside a chart, which look-ups read, are tied to it.
@@ -50,28 +44,19 @@ class Ties:
 
     def __init__(self, corner_uvs: Tensor, looks: Tensor) -> None:
         inside = (texel_map(corner_uvs, *looks.shape)[0] >= 0).float()  # (A, B)
-        self.weights = []
-        for first, second, weight in _PAIRS:
+        self.weights = torch.zeros(len(PAIRS), *looks.shape, device=looks.device)
+        height, width = looks.shape
+        for share, (down, right), weights in zip(_SHARES, PAIRS, self.weights, strict=True):
+            left, past = max(-right, 0), width - max(right, 0)
+            first = slice(0, height - down), slice(left, past)
+            second = slice(down, height), slice(left + right, past + right)
             count = inside[first] + inside[second]
             fewer = torch.minimum(looks[first], looks[second])
-            self.weights.append(weight * torch.where(count == 1, _BESIDE, count / 2) * FEW / (FEW + fewer))
+            weights[first] = share * torch.where(count == 1, _BESIDE, count / 2) * FEW / (FEW + fewer)
 
     def __call__(self, texture: Tensor) -> Tensor:
-        """Sum of c h over pairs, mean over channels, of a texture (A,B,C); differentiable once.
-
-        h(d) is the largest g d - D g^2 / 2 over g in [-1,1], and the g that it takes there is its derivative.
-        """
-        with torch.no_grad():
-            colors = texture.movedim(-1, 0).contiguous()  # (C, A, B): two thirds of the time on a CPU
-            pull, constant = torch.zeros_like(colors), colors.new_zeros(())
-            for (first, second, _), weight in zip(_PAIRS, self.weights, strict=True):
-                slope = (colors[:, *second] - colors[:, *first]).div_(CORNER).clamp_(-1, 1)
-                pulled = slope * weight
-                pull[:, *second] += pulled
-                pull[:, *first] -= pulled
-                constant += CORNER / 2 * torch.dot(pulled.flatten(), slope.flatten())
-            pull = pull.movedim(0, -1).contiguous()
-        return ((pull * texture).sum() - constant) / texture.shape[-1]
+        """Sum of c h over pairs, mean over channels, of a texture (A,B,C)."""
+        return texel_ties(texture, self.weights.to(texture.dtype), CORNER)
 
 
 @torch.no_grad()
@@ -84,21 +69,17 @@ def texel_looks(mesh: Mesh, scene: Scene) -> Tensor:
         mesh: in normalized units, with UVs and a texture.
     """
     assert mesh.corner_uvs is not None and mesh.texture is not None
-    height, width = mesh.texture.shape[:2]
-    looks = torch.zeros(height * width, device=mesh.texture.device)
+    looks = torch.zeros(*mesh.texture.shape[:2], 1, device=mesh.texture.device, requires_grad=True)
+    windows = Windows(replace(scene, has_masks=False))  # where the mesh is: nothing else counts
     for view in scene.train:
-        fragments = rasterize(mesh.vertices, mesh.faces, scene.cameras[view])
-        shown = (scene.images[view][..., 3] >= 128) & scene.images.known(view)
-        counts = fragments.covered[0] & shown.to(looks.device)
-        u, v = interpolate_corners(fragments, mesh.corner_uvs)[0][counts].unbind(-1)  # (P,)
-        x, y = u * width - 0.5, (1 - v) * height - 0.5
-        i, j = (
-            y.floor() + torch.tensor([[0], [0], [1], [1]]).to(y),
-            x.floor() + torch.tensor([[0], [1], [0], [1]]).to(x),
-        )
-        texel = i.clamp(0, height - 1).long() * width + j.clamp(0, width - 1).long()  # (4, P)
-        looks += scattered(len(looks), texel.flatten(), ((1 - (y - i).abs()) * (1 - (x - j).abs())).flatten())
-    return looks.view(height, width)
+        window = windows.around(mesh.vertices, [view])
+        fragments = rasterize(mesh.vertices, mesh.faces, window.cameras(scene.cameras[view]))
+        shown = window.cut([(scene.images[view][..., 3] >= 128) & scene.images.known(view)])
+        counts = fragments.covered & shown.to(looks.device)
+        uv = interpolate_corners(fragments, mesh.corner_uvs)
+        with torch.enable_grad():  # a look-up's derivative by a texel is its weight
+            sample_texture(looks, uv, counts).sum().backward()
+    return torch.zeros_like(looks[..., 0]) if looks.grad is None else looks.grad[..., 0]
 
 
 @torch.no_grad()

@@ -55,10 +55,13 @@ class Visibility(Protocol):
     Attributes:
         name: its word in a config.
         margin: pixels around the picture that must be rasterized too.
+        local: whether a pixel depends on nothing but the pixels beside it and their faces, whatever the picture's size;
+            then a part of a picture may be drawn by itself.
     """
 
     name: ClassVar[str]
     margin: ClassVar[int]
+    local: ClassVar[bool]
 
     def apply(self, drawn: Drawn) -> Tensor:
         """The picture with this gradient, (N,H,W,4)."""
@@ -71,6 +74,7 @@ class Contour:
 
     name: ClassVar[str] = "contour"
     margin: ClassVar[int] = 1  # a contour may cross a border pixel's outer half
+    local: ClassVar[bool] = True
 
     def apply(self, drawn: Drawn) -> Tensor:
         jumps = [values for values in (drawn.corner_colors, drawn.corner_jumps) if values is not None]
@@ -84,6 +88,7 @@ class Antialias:
 
     name: ClassVar[str] = "antialias"
     margin: ClassVar[int] = 0
+    local: ClassVar[bool] = True
 
     def apply(self, drawn: Drawn) -> Tensor:
         return antialias_pixels(drawn.image, drawn.fragments, drawn.faces, drawn.near)
@@ -99,6 +104,7 @@ class DIBR(Options):
     knum: int = option(30, "most faces at a pixel, as Kaolin's", least=1)
     name: ClassVar[str] = "dibr"
     margin: ClassVar[int] = 0
+    local: ClassVar[bool] = False
 
     def apply(self, drawn: Drawn) -> Tensor:
         mask = dibr_mask(
@@ -130,6 +136,7 @@ class SoftRas(Options):
     through_barycentrics: bool = option(False, "true adds the part of the derivative that SoftRas leaves out")
     name: ClassVar[str] = "softras"
     margin: ClassVar[int] = 0
+    local: ClassVar[bool] = False
 
     def check(self) -> None:
         super().check()
@@ -157,6 +164,7 @@ class NMR(Options):
     eps: float = option(1e-3, "added to distances, in halves of the picture's side", above=0)
     name: ClassVar[str] = "nmr"
     margin: ClassVar[int] = 0
+    local: ClassVar[bool] = False
 
     def apply(self, drawn: Drawn) -> Tensor:
         fragments = drawn.fragments
@@ -169,6 +177,7 @@ class EdgeGrad:
 
     name: ClassVar[str] = "edge_grad"
     margin: ClassVar[int] = 0
+    local: ClassVar[bool] = True
 
     def apply(self, drawn: Drawn) -> Tensor:
         face, barycentrics = drawn.fragments.face, drawn.fragments.barycentrics

@@ -170,7 +170,7 @@ class RadianceModel(nn.Module):
         self.sampler.after_step(self.field, seed, step)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The trained parameters as ``LazyAdam`` takes them; all have the trainer's learning rate."""
+        """The trained parameters as ``fit.adam.Adam`` takes them; all have the trainer's learning rate."""
         groups, others = self.field.parameter_groups(), list(self.sampler.parameters())
         return [*groups, {"params": others}] if others else groups
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from nerfkit.fit import refine, refine_phases
+from nerfkit.fit.adam import Adam
 from nerfkit.fit.large_steps import LargeSteps
 from nerfkit.fit.refine_phases import Colored
 from nerfkit.fit.refine_targets import Targets
@@ -49,7 +49,7 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Followed]:
 
     def followed(shares: list[float], **changes: float) -> Followed:
         found = Followed()
-        step, terms = LargeSteps.step, Targets.terms
+        step, color_step, terms = LargeSteps.step, Adam.step, Targets.terms
 
         def watched_step(optimizer: LargeSteps, rate: float) -> None:
             found.vertex_rates.append(rate)
@@ -57,9 +57,15 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Followed]:
             step(optimizer, rate)
             found.after.append(optimizer.moments())
 
-        def watched_terms(targets: Targets, rendering: Any, views: list[int], unit: float) -> dict[str, Tensor]:
+        def watched_color_step(optimizer: Adam) -> None:
+            found.color_rates.append(optimizer.param_groups[0]["lr"])
+            color_step(optimizer)
+
+        def watched_terms(
+            targets: Targets, rendering: Any, views: list[int], unit: float, *rest: Any
+        ) -> dict[str, Tensor]:
             found.units.append(unit)
-            return terms(targets, rendering, views, unit)
+            return terms(targets, rendering, views, unit, *rest)
 
         def loop(title: str, step: Callable[[float], Any], *, callbacks: list[Any], **rest: Any) -> None:
             for number, share in enumerate(shares):
@@ -67,14 +73,11 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Followed]:
                 callbacks[0].call(number)
 
         monkeypatch.setattr(LargeSteps, "step", watched_step)
+        monkeypatch.setattr(Adam, "step", watched_color_step)
         monkeypatch.setattr(Targets, "terms", watched_terms)
         monkeypatch.setattr(refine, "optimize", loop)
-        hook = register_optimizer_step_pre_hook(lambda adam, *_: found.color_rates.append(adam.param_groups[0]["lr"]))
-        try:
-            callbacks = [(found.meshes.append, 1.0)]
-            found.refined = refine.refine_mesh(START, scene(), options(texture=32, **changes), callbacks=callbacks)
-        finally:
-            hook.remove()
+        callbacks = [(found.meshes.append, 1.0)]
+        found.refined = refine.refine_mesh(START, scene(), options(texture=32, **changes), callbacks=callbacks)
         return found
 
     return followed

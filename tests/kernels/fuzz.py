@@ -27,6 +27,7 @@ from nerfkit.kernels import (
     rasterize,
     sample_rays,
     soft_mask,
+    texel_ties,
     texture,
 )
 
@@ -200,6 +201,11 @@ def mesh_case(d: Dice) -> object:
 
 
 def texture_case(d: Dice) -> object:
+    if d.random.random() < 0.3:
+        height, width = d.size(), d.size()
+        tied = d.floats(height, width, 3).requires_grad_()
+        value = texel_ties.texel_ties(tied, d.floats(4, height, width), d.random.choice((0.02, 1.0, 0.0, -1.0)))
+        return torch.autograd.grad(value, tied)
     image, places = d.floats(d.size(), d.size(), 2).requires_grad_(), d.size()
     found = texture.sample_texture(image, d.floats(places, 2), None, d.floats(places) if d.spoil else None)
     return torch.autograd.grad(found.sum(), image)

@@ -1,10 +1,12 @@
 """Adam that leaves alone what has no gradient: its kernel, and the optimizer that uses it."""
 
+from typing import Any
+
 import numba
 import pytest
 import torch
 
-from nerfkit.fit.adam import LazyAdam
+from nerfkit.fit.adam import Adam
 from nerfkit.kernels import use
 from nerfkit.kernels.lazy_adam import lazy_adam
 from tests.dry_run import dry_run
@@ -93,7 +95,7 @@ def parameters() -> list[torch.nn.Parameter]:
 
 
 def steps(
-    optimizer: torch.optim.Optimizer, made: list[torch.nn.Parameter], first: int, last: int, share: float
+    optimizer: Adam | torch.optim.Adam, made: list[torch.nn.Parameter], first: int, last: int, share: float
 ) -> None:
     for step in range(first, last):
         generator = torch.Generator().manual_seed(step)
@@ -103,8 +105,8 @@ def steps(
         optimizer.step()
 
 
-def lazy(made: list[torch.nn.Parameter]) -> LazyAdam:
-    return LazyAdam([{"params": made[:1]}, {"params": made[1:], "lazy": True, "betas": (0.8, 0.9)}], lr=0.1, fused=True)
+def lazy(made: list[torch.nn.Parameter]) -> Adam:
+    return Adam([{"params": made[:1]}, {"params": made[1:], "lazy": True, "betas": (0.8, 0.9)}], lr=0.1)
 
 
 def test_with_every_gradient_it_is_adam() -> None:
@@ -119,6 +121,44 @@ def test_with_every_gradient_it_is_adam() -> None:
     )
     for one, other in zip(made, others, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_groups_that_are_not_lazy_are_pytorchs_to_the_bit_also_from_its_checkpoint() -> None:
+    made, others, later = parameters(), parameters(), parameters()
+    own: list[dict[str, Any]] = [
+        {"params": [made[0]], "betas": (0.5, 0.9)},
+        {"params": [made[1]], "weight_decay": 0.1, "eps": 1e-4},
+    ]
+    optimizer = Adam(own, lr=0.05)
+    peer = torch.optim.Adam([g | {"params": [p]} for g, p in zip(own, others, strict=True)], lr=0.05, fused=True)
+    steps(optimizer, made, 0, 4, 0.5)
+    steps(peer, others, 0, 4, 0.5)
+    assert all(torch.equal(a, b) for a, b in zip(made, others, strict=True))
+    with torch.no_grad():
+        for p, other in zip(later, others, strict=True):
+            p.copy_(other)
+    resumed = Adam([{"params": [later[0]]}, {"params": [later[1]]}])
+    resumed.load_state_dict(peer.state_dict())
+    steps(resumed, later, 4, 6, 0.5)
+    steps(peer, others, 4, 6, 0.5)
+    assert all(torch.equal(a, b) for a, b in zip(later, others, strict=True))
+
+
+def test_a_state_of_other_groups_is_refused() -> None:
+    made = parameters()
+    state = Adam(made).state_dict()
+    with pytest.raises(ValueError, match=r"groups of \[2\] parameters, expected \[1, 1\]"):
+        lazy(made).load_state_dict(state)
+
+
+def test_a_parameter_without_a_gradient_stays() -> None:
+    made = parameters()
+    optimizer, before = lazy(made), [p.detach().clone() for p in made]
+    made[0].grad = torch.ones_like(made[0])
+    optimizer.step()
+    assert not torch.equal(made[0], before[0]) and torch.equal(made[1], before[1]) and set(optimizer.state) == {made[0]}
+    optimizer.zero_grad()
+    assert made[0].grad is None
 
 
 def test_a_saved_optimizer_goes_on_to_the_bit() -> None:
@@ -138,7 +178,7 @@ def test_a_graph_that_has_kept_the_table_says_so() -> None:
     table = torch.nn.Parameter(torch.ones(5, 2))
     loss = table.square().sum()
     loss.backward(retain_graph=True)
-    LazyAdam([{"params": [table], "lazy": True}], lr=0.1).step()
+    Adam([{"params": [table], "lazy": True}], lr=0.1).step()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
 
@@ -147,30 +187,16 @@ def test_what_was_not_finite_changes_nothing() -> None:
     made = parameters()
     before = [p.detach().clone() for p in made]
     optimizer = lazy(made)
-    optimizer.found_inf = torch.ones(())  # type: ignore[attr-defined]
+    optimizer.found_inf = torch.ones(())
     steps(optimizer, made, 0, 1, 1.1)
     assert all(torch.equal(a, b) for a, b in zip(made, before, strict=True))
     assert made[1].grad is not None
 
 
-def test_a_closure_is_asked_before_the_step() -> None:
-    weight = torch.nn.Parameter(torch.ones(4))
-    optimizer = LazyAdam([{"params": [weight], "lazy": True}], lr=0.1)
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = weight.square().sum()
-        loss.backward()
-        return loss
-
-    assert [optimizer.step(closure).item() for _ in range(2)] == pytest.approx([4.0, 4 * 0.9**2], rel=1e-5)
-    assert optimizer.state[weight]["step"] == 2
-
-
 @pytest.mark.parametrize("asked", [{"weight_decay": 0.1}, {"amsgrad": True}, {"maximize": True}])
 def test_what_a_lazy_step_has_not_is_refused(asked: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(asked))):
-        LazyAdam([{"params": [torch.nn.Parameter(torch.ones(2))], "lazy": True, **asked}])
+        Adam([{"params": [torch.nn.Parameter(torch.ones(2))], "lazy": True, **asked}])
 
 
 @pytest.mark.slow
@@ -218,13 +244,13 @@ def test_a_lazy_step_on_a_gpu_is_the_cpus_also_after_loading_and_waits_for_nothi
         assert second.state[made[1]]["step"].device.type == "cpu"
         for p in made:
             p.grad = torch.zeros_like(p)
-        second.found_inf = torch.zeros((), device="cuda")  # type: ignore[attr-defined]
+        second.found_inf = torch.zeros((), device="cuda")
         second.step()
         assert not counts.waits and counts.triton["step_kernel"] == 1
     torch.testing.assert_close(found, whole[1].detach(), rtol=1e-5, atol=1e-6)
 
 
-def gpu_steps(optimizer: torch.optim.Optimizer, made: list[torch.nn.Parameter], first: int, last: int) -> None:
+def gpu_steps(optimizer: Adam, made: list[torch.nn.Parameter], first: int, last: int) -> None:
     """As ``steps``, with gradients from the CPU's generator."""
     for step in range(first, last):
         generator = torch.Generator().manual_seed(step)

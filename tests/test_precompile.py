@@ -1,0 +1,36 @@
+"""``doctor --compile``: its jobs run, and leave nothing of theirs to be compiled; one that fails stops nobody."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nerfkit import doctor, precompile
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", precompile.JOBS)
+def test_a_job_done_once_compiles_nothing_more(job: str) -> None:
+    command = [sys.executable, "-m", "nerfkit.precompile", job]
+    said = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)]
+    assert said[0].startswith(f"{job}: ") and said[1] == f"{job}: 0 s of compiling"
+
+
+def test_a_job_that_fails_is_named_and_the_others_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precompile, "JOBS", {"nothing": lambda folder: None})  # the process knows no such job
+    assert precompile.precompile() == ["nothing: failed; the first run compiles instead"]
+
+
+def test_the_doctor_s_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(precompile, "precompile", lambda: ["field: 3 s of compiling"])
+    doctor.main(["--compile"])
+    assert capsys.readouterr().out == "field: 3 s of compiling\n"
+    with pytest.raises(SystemExit, match="2"):
+        doctor.main(["--compiled"])
+    assert "--compiled" in capsys.readouterr().err
+
+
+def test_make_compiles_before_the_clock() -> None:
+    lines = (Path(__file__).parents[1] / "Makefile").read_text().splitlines()
+    assert "clock: $(COMPILED)" in lines and "\t$(BIN)/python -m nerfkit doctor --compile" in lines
