@@ -137,7 +137,7 @@ def perturbed_table(folder: Path) -> list[str]:
     labels = {
         "right": "as they are",
         "off": "off by 1 degree, 1 % and 20 % of exposure",
-        "learned": "learned beside it",
+        "learned": "off so, and both learned beside the field",
     }
     rows = [
         [label, *(value(found, f"{name}.{key}", "{:.2f}") for key in ("psnr", "psnr_inside"))]

@@ -21,13 +21,17 @@ MODULES = {"hydra-core": "hydra", "scikit-image": "skimage", "imageio-ffmpeg": "
 
 
 def main(words: Sequence[str] = ()) -> None:
-    """Prints the report; exit code 0 if nerfkit can run here, 1 if not; 2 for an unknown word."""
+    """Prints the report; exit code 0 if nerfkit can run here, 1 if not; 2 for an unknown word.
+
+    With ``--compile`` it compiles the CPU's kernels instead; exit code 1 where some could not be.
+    """
     if list(words) == ["--compile"]:
         from nerfkit.precompile import precompile
 
         print("compiling the CPU kernels, once", file=sys.stderr, flush=True)
-        print("\n".join(precompile()))
-        return
+        said, failed = precompile()
+        print("\n".join([*said, *(f"{name}: failed; the first run compiles instead" for name in failed)]))
+        sys.exit(1 if failed else 0)
     if words:
         print(f"error: {words[0]}: doctor takes --compile alone, or nothing", file=sys.stderr)
         sys.exit(2)

@@ -50,7 +50,9 @@ class Stages:
             raise CheckpointError(
                 f"{folder}: its field was learned in another region than the scene has now "
                 f"({before.normalization}, {self.scene.normalization}); keep scene.root, scene.center, scene.radius "
-                "and scene.box. To crop its mesh: extract.box=[[x,y,z],[x,y,z]], corners in the scene's own units"
+                "and scene.box (or, if it is of an older version and a note says that the cameras may be off, start "
+                "again: the region is another one now). To crop its mesh: extract.box=[[x,y,z],[x,y,z]], corners in "
+                "the scene's own units"
             )
         self._have_fit()
         exports = "export" in stages and bool(self.config.export.formats)

@@ -19,13 +19,17 @@ def test_a_job_done_once_compiles_nothing_more(job: str) -> None:
 
 def test_a_job_that_fails_is_named_and_the_others_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precompile, "JOBS", {"nothing": lambda folder: None})  # the process knows no such job
-    assert precompile.precompile() == ["nothing: failed; the first run compiles instead"]
+    assert precompile.precompile() == ([], ["nothing"])
 
 
-def test_the_doctor_s_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(precompile, "precompile", lambda: ["field: 3 s of compiling"])
-    doctor.main(["--compile"])
-    assert capsys.readouterr().out == "field: 3 s of compiling\n"
+@pytest.mark.parametrize(("failed", "code", "says"), [([], "0", ""), (["mesh"], "1", "mesh: failed; the first run")])
+def test_the_doctor_s_words(
+    failed: list[str], code: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(precompile, "precompile", lambda: (["field: 3 s of compiling"], failed))
+    with pytest.raises(SystemExit, match=code):
+        doctor.main(["--compile"])
+    assert capsys.readouterr().out.startswith("field: 3 s of compiling\n" + says)
     with pytest.raises(SystemExit, match="2"):
         doctor.main(["--compiled"])
     assert "--compiled" in capsys.readouterr().err
@@ -33,4 +37,4 @@ def test_the_doctor_s_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 def test_make_compiles_before_the_clock() -> None:
     lines = (Path(__file__).parents[1] / "Makefile").read_text().splitlines()
-    assert "clock: $(COMPILED)" in lines and "\t$(BIN)/python -m nerfkit doctor --compile" in lines
+    assert "clock: $(COMPILED)" in lines and "\t-$(BIN)/python -m nerfkit doctor --compile && touch $@" in lines

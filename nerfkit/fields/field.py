@@ -74,10 +74,14 @@ class Field(nn.Module):
         return [{"params": list(self.parameters())}]
 
     def before_step(self, share: float) -> None:
-        """Called before the optimizer's step, ``share`` of the budget being used."""
+        """Called before a step's rays are rendered, ``share`` of the budget being used. ``penalties`` must follow."""
 
     def penalties(self, step: int) -> dict[str, Tensor]:
-        """Weighted terms () of the loss that need no rays; the same names in every step."""
+        """Weighted terms () of the loss that need no rays; the same names in every step.
+
+        Asked for when all rays of a step have gone back, and before the optimizer moves: a field may keep from
+        ``before_step`` to here what follows from its parameters.
+        """
         return {}
 
     def thinned(self, positions: Tensor, samples: Samples) -> tuple[Tensor, Samples]:

@@ -146,6 +146,10 @@ class Adam:
                 counter = "cpu" if group["lazy"] else p.device
                 step = torch.as_tensor(saved["step"], dtype=torch.float32).to(counter, copy=True)
                 moments = {key: saved[key].to(p, copy=True) for key in ("exp_avg", "exp_avg_sq")}
+                if any(moment.shape != p.shape for moment in moments.values()):
+                    raise ValueError(
+                        f"the optimizer's state of parameter {k} is of another shape than {tuple(p.shape)}"
+                    )
                 self.state[p] = {"step": step, **moments}
 
     def _numbered(self) -> list[tuple[Tensor, dict[str, Any]]]:

@@ -48,7 +48,8 @@ def with_surface(field: Any, sampler: Any, scene: Scene) -> Any:
     """
     by_length = isinstance(sampler, OccupancyOptions)
     if field.surface == "auto":
-        return replace(field, surface="sdf" if by_length and not scene.unbounded else "density")
+        masked = scene.has_masks and not scene.unbounded
+        return replace(field, surface="sdf" if by_length and masked else "density")
     if field.surface == "sdf":
         field.expect("surface", not scene.unbounded, "density for photos without masks")
         field.expect("surface", by_length, "density, or sampler=occupancy")

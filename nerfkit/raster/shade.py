@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from nerfkit.cameras import Cameras
+from nerfkit.cameras.channels import CHANNELS, check_channels
 from nerfkit.kernels.checks import FLOATS, expect
 from nerfkit.kernels.texture import sample_texture
 from nerfkit.mesh.mesh import Mesh, face_normals, vertex_normals
@@ -15,8 +16,6 @@ from nerfkit.raster.fragments import Fragments, interpolate, interpolate_corners
 from nerfkit.raster.lights import Light, Material, shade
 from nerfkit.raster.texture import texture_levels
 from nerfkit.raster.visibility import Drawn, Visibility, pick_visibility
-
-CHANNELS = ("rgb", "alpha", "depth", "normal")
 
 
 class Rendering(NamedTuple):
@@ -180,9 +179,7 @@ def _pictures(
     mesh: Mesh, drawn: Rendering, channels: Sequence[str], normals: Tensor | None = None
 ) -> dict[str, Tensor]:
     """The named pictures of what was drawn; ``normals`` (V,3) are the mesh's, where known."""
-    unknown = [name for name in channels if name not in CHANNELS]
-    if unknown:
-        raise ValueError(f"unknown channel {unknown[0]!r}; expected some of {', '.join(CHANNELS)}")
+    check_channels(channels)
     pictures = {"rgb": drawn.rgb, "alpha": drawn.alpha, "depth": drawn.fragments.depth}
     if "normal" in channels:
         normals = vertex_normals(mesh.vertices, mesh.faces) if normals is None else normals

@@ -17,6 +17,7 @@ Box = tuple[np.ndarray, np.ndarray]
 FILL = 0.95  # the box's longest side spans [-FILL, FILL]; the rest is a margin for smoothing
 COARSE, FINE = 64, 96
 COVERED = 0.99  # of the masks' pixels see the hull where cameras and masks fit together
+EXPLAINED = 2 / 3  # of those that do not see it, by grown masks: stray pixels of right masks are far from any hull
 MOST_SLACK = 0.08  # of the longer side: masks are not grown further
 
 
@@ -48,7 +49,8 @@ def hull_box(cameras: Cameras, masks: Sequence[Tensor], where: str) -> tuple[Box
     """The bounding box of the visual hull of N ``masks`` (H,W), nonzero where the object is, and the masks' slack.
 
     The slack is by how many pixels the masks are grown before they carve: 1 where that hull covers them, as it does
-    where cameras and masks are right; else 2, 4, 8 and so on until it does; 1 where none of these helps.
+    where cameras and masks are right; else 2, 4, 8 and so on until it does; 1 where none of these helps, or only a
+    little, as against stray pixels.
 
     A coarse grid over all that the cameras can see around their focus point is carved, then its box again, finer. Where
     a mask stays off its frame's border, the view shows the whole object, so the box lies in what it sees. At least half
@@ -64,7 +66,7 @@ def hull_box(cameras: Cameras, masks: Sequence[Tensor], where: str) -> tuple[Box
     radius = (np.linalg.norm(cameras.positions.numpy(force=True) - focus, axis=1) * corner).max()
     borders = [torch.cat([mask[0], mask[-1], mask[:, 0], mask[:, -1]]) for mask in masks]
     closed = torch.tensor([not border.any() for border in borders])
-    min_seen, slack, tightest = math.ceil(len(cameras) / 2), 1, None
+    min_seen, slack, tightest, missed = math.ceil(len(cameras) / 2), 1, None, 1.0
     while slack == 1 or slack <= MOST_SLACK * max(height.max(), width.max()):
         around = focus - radius, focus + radius
         box, cells = around, torch.ones(1)
@@ -80,9 +82,11 @@ def hull_box(cameras: Cameras, masks: Sequence[Tensor], where: str) -> tuple[Box
             cell = (box[1] - box[0]) / resolution
             box = box[0] + indices.min(axis=0) * cell, box[0] + (indices.max(axis=0) + 1) * cell
         if cells.any():
-            if coverage(cameras, masks, cells, *around) >= COVERED:
+            share = 1 - coverage(cameras, masks, cells, *around)
+            if share <= 1 - COVERED and (slack == 1 or share <= (1 - EXPLAINED) * missed):
                 return box, slack
-            tightest = box if slack == 1 else tightest
+            if slack == 1:
+                tightest, missed = box, share
         slack *= 2
     if tightest is None:
         raise problem(

@@ -5,8 +5,6 @@ from numpy.typing import NDArray
 
 from nerfkit.runs.files import to_bytes
 
-CHANNELS = ("rgb", "depth", "normal", "alpha")
-
 # Near to far: pale yellow, orange, magenta, violet, near black. Lightness falls all the way: it reads in gray as well.
 _DEPTH_STOPS = np.array(
     [[1.00, 0.97, 0.72], [0.98, 0.66, 0.30], [0.84, 0.30, 0.38], [0.45, 0.14, 0.45], [0.12, 0.06, 0.26]], np.float32

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from nerfkit.cameras.channels import CHANNELS
 from nerfkit.errors import ConfigError
 from nerfkit.scenes.assemble import background_color
 from nerfkit.schema import Options, key_of, option
-from nerfkit.view.colors import CHANNELS
 from nerfkit.view.paths import PATHS
 
 TRANSPARENT = "transparent"

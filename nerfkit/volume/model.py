@@ -12,6 +12,7 @@ from scipy.ndimage import label
 from torch import Tensor, nn
 
 from nerfkit.cameras import Cameras
+from nerfkit.cameras.channels import CHANNELS, check_channels
 from nerfkit.fields.field import Field
 from nerfkit.kernels.composite import Rendered, composite
 from nerfkit.kernels.march import Samples, positions
@@ -26,9 +27,6 @@ RAYS_AT_ONCE = 8192  # bounds the memory of an image on a CPU: a few hundred sam
 RAYS_OF_A_VIEW = {"cpu": 1 << 14, "cuda": 1 << 17}  # of a picture without gradients, whose samples come in waves
 EARLY_STOP = 1e-4  # samples behind this transmittance change no 8-bit pixel
 UNSEEN = 1 / 512  # half a step of 8 bits: a ray of a picture that has so little light left is opaque
-
-
-CHANNELS = ("rgb", "depth", "normal", "alpha")
 
 
 class FieldImage(NamedTuple):
@@ -187,7 +185,8 @@ class FieldSource:
 
     def render(self, cameras: Cameras, view: int, channels: Sequence[str] = CHANNELS) -> dict[str, Tensor]:
         """Of ``rgb`` (H,W,3) over the background, ``depth`` (H,W) mean distance, 0 where nothing is, ``normal`` (H,W,3)
-        and ``alpha`` (H,W) the named ones."""
+        and ``alpha`` (H,W) the named ones; ValueError for another name."""
+        check_channels(channels)
         image = self.model.render_view(cameras, view, normals="normal" in channels)
         depth = torch.where(image.alpha > 0.5, image.depth / image.alpha.clamp_min(1e-6), 0.0)
         found = {"rgb": image.over(self.background), "depth": depth, "normal": image.normal, "alpha": image.alpha}

@@ -165,7 +165,9 @@ def test_where_there_is_no_surface(photos: Scene, sampler, unbounded: bool, says
     with pytest.raises(ConfigError, match=rf"field.surface=sdf: expected {says}"):
         build_model(scene, HarmonicOptions(surface="sdf"), sampler)
     assert with_surface(HashGridOptions(surface="auto"), sampler, scene).surface == "density"
-    assert with_surface(HashGridOptions(surface="auto"), OccupancyOptions(), photos).surface == "sdf"
+    auto = HashGridOptions(surface="auto")
+    assert with_surface(auto, OccupancyOptions(), photos).surface == "sdf"
+    assert with_surface(auto, OccupancyOptions(), replace(photos, has_masks=False)).surface == "density"
 
 
 def test_the_command_takes_it_for_every_field() -> None:

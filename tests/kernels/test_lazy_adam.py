@@ -149,6 +149,11 @@ def test_a_state_of_other_groups_is_refused() -> None:
     state = Adam(made).state_dict()
     with pytest.raises(ValueError, match=r"groups of \[2\] parameters, expected \[1, 1\]"):
         lazy(made).load_state_dict(state)
+    one, other = (Adam([torch.nn.Parameter(torch.ones(size))], lr=0.1) for size in (3, 4))
+    one.param_groups[0]["params"][0].grad = torch.ones(3)
+    one.step()
+    with pytest.raises(ValueError, match=r"parameter 0 is of another shape than \(4,\)"):
+        other.load_state_dict(one.state_dict())
 
 
 def test_a_parameter_without_a_gradient_stays() -> None:

@@ -1,6 +1,7 @@
 """The visual hull keeps everything that the object needs, and little else."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ import torch
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.cameras.delta import se3_exp
 from nerfkit.errors import SceneError
+from nerfkit.scenes import assemble, open_scene
 from nerfkit.scenes.hull import carve, coverage
 from nerfkit.scenes.normalize import camera_box, fit_box, focus_point, hull_box, move
-from tests.scenes.builders import Sphere, ring
+from nerfkit.volume.samplers import OccupancyOptions
+from tests.scenes.builders import Sphere, ring, write_blender
 
 UNIT = Sphere((0.1, -0.05, 0.2), 0.5)
 
@@ -175,7 +178,22 @@ def test_masks_of_cameras_that_are_off_are_grown_until_the_hull_covers_them() ->
     assert share[0] == 1 and share[1] < 0.97
     (lower, upper), slack = hull_box(off, masks, "here")
     assert 1 < slack <= 4
+    stray = masks | (torch.rand(masks.shape, generator=torch.Generator().manual_seed(2)) < 0.01)
+    assert hull_box(right, stray, "here")[1] == 1, "stray pixels of masks are no cameras that are off"
     assert (lower < np.array(sphere.center) - 0.65).all() and (upper > np.array(sphere.center) + 0.65).all()
+
+
+def test_what_is_grown_is_said_and_reaches_the_sampler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The region's note, the scene's slack, and more cells that may be occupied."""
+    write_blender(tmp_path, ring(12), ring(3))
+    scene = open_scene("blender", tmp_path)
+    assert scene.mask_slack == 1 and not any("cameras may be off" in note for note in scene.notes)
+    tight = OccupancyOptions(resolution=24).build(scene).occupied
+    monkeypatch.setattr(assemble, "hull_box", lambda *a: (hull_box(*a)[0], 4))
+    grown = open_scene("blender", tmp_path)
+    assert grown.mask_slack == 4 and any("grown by 4 pixels: the cameras may be off" in note for note in grown.notes)
+    loose = OccupancyOptions(resolution=24).build(grown).occupied
+    assert (loose | ~tight).all() and loose.sum() > 1.1 * tight.sum()
 
 
 def test_hull_box_without_hull() -> None:

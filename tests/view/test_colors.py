@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from nerfkit.cameras.channels import CHANNELS
 from nerfkit.runs.files import to_bytes
-from nerfkit.view.colors import CHANNELS, depth_colors, picture
+from nerfkit.view.colors import depth_colors, picture
 
 
 def rendered() -> dict[str, np.ndarray]:
