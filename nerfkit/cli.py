@@ -90,9 +90,6 @@ def _command(name: str, task: Callable[[Any], Path | None]) -> None:
                 check_output(output)
         sweep = Sweep(jobs, outputs[0] or ".") if arguments.multirun and jobs and arguments.cfg is None else None
         flags = {key.replace("_", "-"): value for key, value in vars(arguments).items() if value and key != "overrides"}
-        if configs and not flags and not any("hydra" in word.split("=", 1)[0] for word in words):
-            task(configs[0])  # what Hydra would compose once more, in a second
-            return
         sys.argv[1:] = [f"--{flag}" + ("" if value is True else f"={value}") for flag, value in flags.items()] + words
 
         def run(config: DictConfig) -> None:

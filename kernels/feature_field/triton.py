@@ -249,13 +249,13 @@ def _evaluate(
         )
     u, ray = directions[:0], offsets
     if color:
-        of_rays, of_mirrors = weights.directions()
-        u = functional.linear(harmonics(directions), of_rays, weights.feature[1]).to(x.dtype)  # (R, w)
         ray = ray_index(offsets, len(x))
-        if mirrors is not None:  # then u is that of a sample, and every sample a ray of its own
-            u = u.index_select(0, ray) + functional.linear(harmonics(mirrors), of_mirrors).to(x.dtype)  # (S, w)
+        if mirrors is not None:  # then every sample is a ray of its own, of two directions
+            directions = torch.cat([directions.index_select(0, ray), mirrors], 1).view(-1, 3)  # (2 S, 3)
             offsets = torch.arange(len(x) + 1, device=x.device)
             ray = offsets[:-1]
+        found = harmonics(directions).view(-1, weights.direction.shape[1])
+        u = functional.linear(found, weights.direction, weights.feature[1]).to(x.dtype)  # (R, w)
     tensors = (weights.table, *weights.hidden, *weights.density, weights.feature[0], *weights.color)
     graph = torch.is_grad_enabled()
     keep = graph and any(t.requires_grad for t in (x, u, *tensors))

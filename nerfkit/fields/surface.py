@@ -108,7 +108,7 @@ class SurfaceField(Field):
         density, gradient = distance_density(positions, self.nodes(), self.beta.item())
         normal = functional.normalize(gradient, dim=-1)
         view = directions.repeat_interleave(offsets.diff(), 0, output_size=len(positions))  # (S, 3)
-        reflected = view - 2 * (view * normal).sum(-1, keepdim=True) * normal
+        reflected = torch.addcmul(view, (view * normal).sum(-1, keepdim=True), normal, value=-2)
         if self.inner.mirrors:
             return density, self.inner(positions, offsets, directions, reflected)[1]
         each = torch.arange(len(positions) + 1, device=offsets.device)  # every sample is a ray of its own
