@@ -32,10 +32,9 @@ def made(scale: float = 1.0) -> HashGridField:
     return field
 
 
-@pytest.mark.parametrize("opacity", ["density", "raw"])
-def test_rendering_is_compositing_the_samples(opacity: str) -> None:
+def check_rendering(field: Field, opacity: str) -> None:
+    """A field's own way from samples to pixels against the composite of their densities and colors."""
     points, samples, directions = scene(1)
-    field = made()
     own = field.render(points, samples, directions, opacity, 0.0)  # type: ignore[arg-type]
     general = Field.render(field, points, samples, directions, opacity, 0.0)  # type: ignore[arg-type]
     for a, b in zip(own, general, strict=True):
@@ -43,12 +42,22 @@ def test_rendering_is_compositing_the_samples(opacity: str) -> None:
     assert own.opacity[1] == 0 and own.opacity[2] > own.opacity[3] > 0
 
 
-def test_positions_are_scaled() -> None:
-    """As for unbounded scenes, whose contracted positions reach to 2."""
+def check_scale(made: Callable[..., Field]) -> None:
+    """A field of half the scale has at twice the position what one of the whole scale has."""
     points, _, _ = scene()
     wide, near = made(scale=0.5), made()
     assert torch.equal(wide.density(2 * points), near.density(points))
     assert near.density(points).std() > 1e-3
+
+
+@pytest.mark.parametrize("opacity", ["density", "raw"])
+def test_rendering_is_compositing_the_samples(opacity: str) -> None:
+    check_rendering(made(), opacity)
+
+
+def test_positions_are_scaled() -> None:
+    """As for unbounded scenes, whose contracted positions reach to 2."""
+    check_scale(made)
 
 
 def test_normals_point_out_of_the_solid() -> None:

@@ -20,8 +20,7 @@ from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.options import compose
 from nerfkit.scenes import Scene
 from nerfkit.volume.samplers import OccupancyOptions
-from tests.fields.test_harmonic import scene
-from tests.fields.test_hash_grid import check_learning, check_threads, photos
+from tests.fields.test_hash_grid import check_learning, check_rendering, check_scale, check_threads, photos
 
 __all__ = ["photos"]  # a fixture
 
@@ -36,20 +35,11 @@ def made(scale: float = 1.0) -> PlanesField:
 
 @pytest.mark.parametrize("opacity", ["density", "raw"])
 def test_rendering_is_compositing_the_samples(opacity: str) -> None:
-    points, samples, directions = scene(1)
-    field = made()
-    own = field.render(points, samples, directions, opacity, 0.0)  # type: ignore[arg-type]
-    general = Field.render(field, points, samples, directions, opacity, 0.0)  # type: ignore[arg-type]
-    for a, b in zip(own, general, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
-    assert own.opacity[1] == 0 and own.opacity[2] > own.opacity[3] > 0
+    check_rendering(made(), opacity)
 
 
 def test_positions_are_scaled() -> None:
-    points, _, _ = scene()
-    wide, near = made(scale=0.5), made()
-    assert torch.equal(wide.density(2 * points), near.density(points))
-    assert near.density(points).std() > 1e-3
+    check_scale(made)
 
 
 def test_it_starts_where_products_have_gradients() -> None:

@@ -149,12 +149,12 @@ def test_raw_opacity_and_a_harmonic_field() -> None:
 
 
 def test_nan_stays_in_its_ray() -> None:
-    class Spoilt(Fog):
+    class Spoiled(Fog):
         def density(self, positions: Tensor) -> Tensor:
             return torch.where(positions[:, 0] > 0.45, torch.nan, super().density(positions))
 
     samples, origins, directions = rays([20, 20])
     origins, directions = torch.tensor([[0.4, 0, 0], [-0.4, 0, 0]]), torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
-    found, _ = render_waves(Spoilt(1.0), *looked(samples, origins, directions), early_stop=STOP, waves=Waves(8, 4))
+    found, _ = render_waves(Spoiled(1.0), *looked(samples, origins, directions), early_stop=STOP, waves=Waves(8, 4))
     assert found.color[0].isnan().all() and found.opacity[0].isnan()
     assert found.color[1].isfinite().all() and found.opacity[1] > 0
