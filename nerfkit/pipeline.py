@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,13 +13,14 @@ from nerfkit.fit.build import load_scene, with_surface
 from nerfkit.fit.depth_hints import hints_of
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.walls import crop_of
-from nerfkit.prepare import has_photos_only, prepare
+from nerfkit.prepare import find_points, has_photos_only, prepare
 from nerfkit.results import load_fit, source_of
 from nerfkit.resume import load as load_config
 from nerfkit.runs.files import followed
 from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.record import record as record_scene, recorded
+from nerfkit.scenes.scene import Scene
 from nerfkit.stages import Stages
 from nerfkit.view.show import pick_source, seen_over, show
 
@@ -42,6 +44,8 @@ def run(config: TrainOptions) -> Path:
         )
     _find_photos(config)
     scene = load_scene(config)
+    if config.resume is None:
+        scene = _with_points(config, scene)
     if scene.unbounded and config.trainer.capacity is not None:
         raise ConfigError(f"trainer.capacity={config.trainer.capacity}: not for photos without masks; expected null")
     config.field = with_surface(config.field, config.sampler, scene)
@@ -112,11 +116,41 @@ def _find_photos(config: TrainOptions) -> None:
     if scene.root is None:
         return
     scene.root = os.path.abspath(followed(scene.root))
+    if scene.points is not None:
+        scene.points = os.path.abspath(followed(scene.points))
     if scene.name == "auto" and has_photos_only(scene.root):
-        source = Path(scene.root)
-        name = source.name if source.is_dir() else source.stem
-        output = Path(os.path.abspath(os.path.expanduser(config.output)))
-        scene.root = str(prepare(source, output / "prepared" / name).folder)
+        scene.root = str(prepare(Path(scene.root), _prepared(config)).folder)
+
+
+def _prepared(config: TrainOptions) -> Path:
+    """Where what is found about the photos at ``config.scene.root`` is kept."""
+    source = Path(config.scene.root or "")
+    output = Path(os.path.abspath(os.path.expanduser(config.output)))
+    return output / "prepared" / (source.name if source.is_dir() else source.stem)
+
+
+def _with_points(config: TrainOptions, scene: Scene) -> Scene:
+    """The scene with points on what it shows: where none came with photos that nothing masks, they are looked for.
+
+    ``config.scene.points`` names them from then on.
+    """
+    s = config.scene
+    stated = s.points is not None or not (s.center is None and s.radius is None and s.box is None)
+    if not scene.unbounded or len(scene.points) or stated:
+        return scene
+    try:
+        points = find_points(scene, _prepared(config))
+    except ConfigError:
+        missing = (
+            "no points came with the photos, so the region is a guess: pip install nerfkit[photos], and some are found"
+        )
+        return replace(scene, notes=[*scene.notes, missing])
+    if points is None:
+        return scene
+    s.points = str(points)
+    scene = load_scene(config)
+    said = f"no points came with the photos: {len(scene.points)} were found, scene.points={points}"
+    return replace(scene, notes=[*scene.notes, said])
 
 
 def _run_recipe(config: TrainOptions) -> Path:

@@ -85,6 +85,7 @@ def load_scene(config: Any) -> Scene:
         radius=s.radius,
         box=s.box,
         up=s.up,
+        points=s.points,
         length=s.length,
         memory_gb=s.memory_gb,
     )

@@ -11,7 +11,9 @@ from nerfkit.scenes.files import Source
 from nerfkit.scenes.frame import Frame
 from nerfkit.scenes.length import Length
 from nerfkit.scenes.photo_store import BUDGET
+from nerfkit.scenes.point_cloud import read_points
 from nerfkit.scenes.scene import Scene, Similarity
+from nerfkit.scenes.sightings import Sightings
 from nerfkit.schema import Options, option
 
 __all__ = ["FORMATS", "Scene", "SceneOptions", "Similarity", "detect", "open_scene"]
@@ -47,6 +49,12 @@ class SceneOptions(Options):
         None, "[[x,y,z],[x,y,z]], corners of the box to look at, instead of both; the mesh is cropped to it"
     )
     up: Any = option(None, "the world's up axis: x, -x, y, -y, z, -z or [x,y,z]; null: the format's, or found")
+    points: str | None = option(
+        None,
+        "PLY file of points on what the photos show, in these units, instead of those that come with them; "
+        "null: found by pycolmap where none come and nothing masks the photos",
+        path=True,
+    )
     length: Any = option(
         None, "[p,q,meters], a known distance: of points [x,y,z] in these units, or photos; exports are in meters then"
     )
@@ -80,6 +88,7 @@ def open_scene(
     radius: float | None = None,
     box: Any = None,
     up: Any = None,
+    points: str | Path | None = None,
     length: Any = None,
     memory_gb: float = BUDGET,
 ) -> Scene:
@@ -96,6 +105,7 @@ def open_scene(
         box: two opposite corners, in these units, instead of both: the region is the smallest cube around it, and the
             mesh is cropped to it.
         up: "x", "-x", ..., "-z" or three numbers; None: the format's, or found.
+        points: PLY file of points on what the photos show, in these units; None: those that come with them.
         length: [p, q, meters]: how far two points in the scene's own units, or two photos, are apart; None: unknown.
         memory_gb: photos that take more are kept in a file (``photo_store``).
 
@@ -104,7 +114,10 @@ def open_scene(
         ConfigError: an argument is out of its range, or ``root`` is missing.
     """
     words = None if root is None else str(root)
-    stated = SceneOptions(name, words, resolution, background, holdout, center, radius, box, up, length, memory_gb)
+    dotted = None if points is None else str(points)
+    stated = SceneOptions(
+        name, words, resolution, background, holdout, center, radius, box, up, dotted, length, memory_gb
+    )
     frame = stated.frame()  # checked
     if root is None and name != "clock":
         raise ConfigError(f"scene.root is missing; scene={name} reads files. Add scene.root=FOLDER_OR_ZIP.")
@@ -117,13 +130,17 @@ def open_scene(
         "memory_gb": memory_gb,
     }
     if found in RENDERED:
+        stated.expect("points", points is None, f"null with scene={found}, whose masks say where the object is")
         scene: Scene = import_module(RENDERED[found]).load(root, **asked)
     else:
         from nerfkit.scenes.develop import develop
 
         assert root is not None
         with Source(root) as source:
-            scene = develop(source, import_module(TAKEN[found]).read(source), found, **asked)  # type: ignore[arg-type]
+            capture = import_module(TAKEN[found]).read(source)
+            if points is not None:
+                capture = replace(capture, points=read_points(points), sightings=Sightings())
+            scene = develop(source, capture, found, **asked)  # type: ignore[arg-type]
     known = Length.of(length)
     if known is None:
         return scene

@@ -1,8 +1,11 @@
 """The points of a PLY file, as text or binary of either byte order; its faces, colors and normals are passed over."""
 
 import re
+from pathlib import Path
 
 import numpy as np
+
+from nerfkit.errors import problem
 
 # Names of PLY's number types, old and new, to NumPy's.
 TYPES = {
@@ -11,6 +14,24 @@ TYPES = {
     **{"float": "f4", "double": "f8", "float32": "f4", "float64": "f8"},
 }
 ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
+
+
+def read_points(path: str | Path) -> np.ndarray:
+    """The positions (P,3) float64 of a PLY file's vertices; at least one.
+
+    Raises:
+        SceneError: it cannot be read, or has none.
+    """
+    remedy = "Export the points again, or leave scene.points out."
+    try:
+        found = ply_points(Path(path).read_bytes())
+    except OSError as error:
+        raise problem(str(path), error.strerror or str(error), "a PLY file of points", remedy) from None
+    except ValueError as error:
+        raise problem(str(path), str(error), "a PLY file of points", remedy) from None
+    if not len(found):
+        raise problem(str(path), "no points", "some", remedy)
+    return found
 
 
 @np.errstate(invalid="ignore")  # a NaN that signals

@@ -3,8 +3,9 @@
 The region is a cube. Its first guess is a ball around the point nearest to all optical axes, as large as half of the
 cameras see it whole. Where there are enough points, the plane that carries the object is searched among those near the
 ball: the one with most points on it that nearly all cameras are on one side of and hardly a point is below. Up is its
-normal, unless the photos are held level and say otherwise: then it is a wall. The cube is then fitted to the points
-above it, with half of their extent to spare, for smooth parts have none.
+normal, unless the photos are held level and say otherwise: then it is a wall. The ball is moved to the middle of the
+points above that it holds until it stays, for cameras that are all on one side of the object look past it. The cube is
+then fitted to these points, with half of their extent to spare, for smooth parts have none.
 """
 
 from typing import NamedTuple
@@ -22,6 +23,7 @@ BELOW = 0.15  # share of points that may lie below the plane: noise, reflections
 ON = 0.1  # share of the points that must lie on it
 TILT = 0.7  # cosine between the plane's normal and up: what is steeper than 45 degrees carries nothing
 MARGIN = 1.5  # the cube's side over the extent of the points
+MOVES = 20  # of the ball, at the most
 
 
 class Region(NamedTuple):
@@ -55,12 +57,17 @@ def find_region(cameras: Cameras, points: np.ndarray) -> Region:
     normal, offset = ground
     level = held_level(poses)
     up = normal if level is None or level @ normal > TILT else level
-    above = near[(near @ normal - offset > 2 * THICK * distance) & (np.linalg.norm(near - focus, axis=1) < radius)]
-    if len(above) < FEW:
-        how = "what most photos show whole around the point they look at"
-        return Region((focus - radius, focus + radius), up, ground, how)
-    low, high = np.percentile(above, [1, 99], axis=0)
-    middle, half = (low + high) / 2, min(MARGIN / 2 * float((high - low).max()), radius)
+    raised, middle, moves = points[points @ normal - offset > 2 * THICK * distance], focus, 0
+    while True:
+        above = raised[np.linalg.norm(raised - middle, axis=1) < radius]
+        if len(above) < FEW:
+            how = "what most photos show whole around the point they look at"
+            return Region((focus - radius, focus + radius), up, ground, how)
+        low, high = np.percentile(above, [1, 99], axis=0)
+        before, middle, moves = middle, (low + high) / 2, moves + 1
+        if moves == MOVES or np.linalg.norm(middle - before) < 1e-3 * radius:
+            break
+    half = min(MARGIN / 2 * float((high - low).max()), radius)
     place = "above the plane that it stands on" if up is normal else "before the wall behind it"
     how = f"around {len(above)} points {place}"
     return Region((middle - half, middle + half), up, ground, how)

@@ -49,6 +49,16 @@ def test_the_plane_tells_up_and_the_points_above_it_the_size() -> None:
     assert "plane that it stands on" in region.how
 
 
+def test_a_thing_that_the_cameras_look_past_is_found_whole() -> None:
+    """They look at a point on the table, 2.3 beside its middle; the ball around that holds a part of it."""
+    cameras, points = rig(distance=5.0), table_and_thing(np.random.default_rng(1))
+    aside = 2.3 * np.linalg.svd(UP[None])[2][1]
+    points[2000:3500] += aside
+    low, high = find_region(cameras, points).box
+    assert ((points[2000:3500] > low) & (points[2000:3500] < high)).all()
+    assert np.linalg.norm((low + high) / 2 - CENTER - aside) < 0.1
+
+
 def test_a_wall_behind_the_thing_is_cut_but_does_not_turn_the_scene() -> None:
     """A head on a wall: photos from the front, held level."""
     cameras = rig()
