@@ -9,7 +9,7 @@ import torch
 
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError, UserError, command
-from nerfkit.fit.build import load_scene, with_surface
+from nerfkit.fit.build import load_scene, settled
 from nerfkit.fit.depth_hints import hints_of
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.walls import crop_of
@@ -48,7 +48,10 @@ def run(config: TrainOptions) -> Path:
         scene = _with_points(config, scene)
     if scene.unbounded and config.trainer.capacity is not None:
         raise ConfigError(f"trainer.capacity={config.trainer.capacity}: not for photos without masks; expected null")
-    config.field = with_surface(config.field, config.sampler, scene)
+    config.field, why = settled(config.field, config.sampler, scene, "extract" in config.stages)
+    config.field.check_device(device)
+    if why:
+        scene = replace(scene, notes=[*scene.notes, why])
     crop_of(scene, config.extract.crop())  # before hours of training
     if config.trainer.poses == "on":
         config.sampler.for_moving_cameras(scene)

@@ -30,6 +30,15 @@ class FieldOptions(Options):
         choices=("density", "sdf", "auto"),
     )
 
+    def chosen(self, masked: bool, mesh: bool) -> "tuple[FieldOptions, str]":
+        """The field that is meant, and in words why, where that depends on the photos; otherwise this one and "".
+
+        Args:
+            masked: whether the photos have masks.
+            mesh: whether a mesh is to be made of it, and the sampler knows lengths, which a signed distance needs.
+        """
+        return self, ""
+
     def check_device(self, device: torch.device | str) -> None:
         """Checks what ``device`` can compute.
 

@@ -30,7 +30,7 @@ def build_model(
     """
     field = HarmonicOptions() if field is None else field
     sampler = OccupancyOptions() if sampler is None else sampler
-    field = with_surface(field, sampler, scene)
+    field, _ = settled(field, sampler, scene)
     made, around = field.build(scale=sampler.scale(scene), seed=seed, device=device), sampler.build(scene)
     if field.surface == "sdf":
         made = SurfaceField(made, around.occupied, min(CELLS, len(around.occupied) // 4 * 4))
@@ -39,21 +39,24 @@ def build_model(
     return RadianceModel(made, around).to(device)
 
 
-def with_surface(field: Any, sampler: Any, scene: Scene) -> Any:
-    """The field's options with ``surface`` decided where they leave it open.
+def settled(field: Any, sampler: Any, scene: Scene, mesh: bool = True) -> tuple[Any, str]:
+    """The field's options with what they leave open decided, the field itself and ``surface``, and in words why.
+
+    Args:
+        mesh: whether a mesh is to be made of it.
 
     Raises:
         ConfigError: a signed distance is asked for, and nothing says where the object ends, or the density is not one
             per unit length.
     """
-    by_length = isinstance(sampler, OccupancyOptions)
+    by_length, masked = isinstance(sampler, OccupancyOptions), scene.has_masks and not scene.unbounded
+    asked, (field, why) = field, field.chosen(masked, by_length and mesh)
     if field.surface == "auto":
-        masked = scene.has_masks and not scene.unbounded
-        return replace(field, surface="sdf" if by_length and masked else "density")
-    if field.surface == "sdf":
-        field.expect("surface", not scene.unbounded, "density for photos without masks")
-        field.expect("surface", by_length, "density, or sampler=occupancy")
-    return field
+        field = replace(field, surface="sdf" if by_length and masked else "density")
+    elif field.surface == "sdf":
+        asked.expect("surface", not scene.unbounded, "density for photos without masks")
+        asked.expect("surface", by_length, "density, or sampler=occupancy")
+    return field, why and f"field=auto is field={field.name} field.surface={field.surface}: {why}"
 
 
 def model_of(config: Any, scene: Scene, device: torch.device | str = "cpu", rendering: bool = False) -> RadianceModel:

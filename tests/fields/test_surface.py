@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from nerfkit.errors import ConfigError
+from nerfkit.fields.auto import AutoOptions
 from nerfkit.fields.contracted import ContractedField
 from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.fields.hash_grid import HashGridField, HashGridOptions
 from nerfkit.fields.surface import EVERY, SHARP, SHARPENED, WIDE, SurfaceField, distance_to
-from nerfkit.fit.build import build_model, with_surface
+from nerfkit.fit.build import build_model, settled
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.kernels.march import positions
@@ -164,14 +165,30 @@ def test_where_there_is_no_surface(photos: Scene, sampler, unbounded: bool, says
     scene = replace(photos, unbounded=True, has_masks=False) if unbounded else photos
     with pytest.raises(ConfigError, match=rf"field.surface=sdf: expected {says}"):
         build_model(scene, HarmonicOptions(surface="sdf"), sampler)
-    assert with_surface(HashGridOptions(surface="auto"), sampler, scene).surface == "density"
+    assert settled(HashGridOptions(surface="auto"), sampler, scene)[0].surface == "density"
     auto = HashGridOptions(surface="auto")
-    assert with_surface(auto, OccupancyOptions(), photos).surface == "sdf"
-    assert with_surface(auto, OccupancyOptions(), replace(photos, has_masks=False)).surface == "density"
+    assert settled(auto, OccupancyOptions(), photos)[0].surface == "sdf"
+    assert settled(auto, OccupancyOptions(), replace(photos, has_masks=False))[0].surface == "density"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "masks", "mesh", "made"),
+    [
+        (OccupancyOptions(), True, True, ("hash_grid", "sdf")),
+        (OccupancyOptions(), True, False, ("planes", "density")),
+        (OccupancyOptions(), False, True, ("hash_grid", "density")),
+        (StratifiedOptions(), True, True, ("planes", "density")),
+    ],
+)
+def test_auto_is_a_field_that_suits_the_photos(photos: Scene, sampler, masks: bool, mesh: bool, made: tuple) -> None:
+    scene = photos if masks else replace(photos, has_masks=False, unbounded=True)
+    field, why = settled(AutoOptions(), sampler, scene, mesh)
+    assert (field.name, field.surface) == made and why.startswith(f"field=auto is field={made[0]}")
+    assert settled(field, sampler, scene, mesh) == (field, "")
 
 
 def test_the_command_takes_it_for_every_field() -> None:
-    for field in ("harmonic", "hash_grid", "planes"):
+    for field in ("auto", "harmonic", "hash_grid", "planes"):
         assert compose("train", [f"field={field}", "field.surface=sdf"]).field.surface == "sdf"
     with pytest.raises(ConfigError, match=r"field\.surface"):
         compose("train", ["field.surface=mesh"])
