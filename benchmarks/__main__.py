@@ -16,6 +16,8 @@ BENCHMARKS = {
     "recipes": "the named experiments as a user starts them; keeps their metrics.json",
     "training": "samples a second through the whole training step",
     "many_photos": "memory and time of thousands of photos",
+    "growth": "how time and memory grow with rays, samples, widths, grids, faces, textures and photos",
+    "peers": "fields at equal time and silhouette gradients beside other ways to compute them",
     "busy": "training and refinement beside other programs that keep processors busy",
     "tutorial": "PyTorch3D's NeRF tutorial recipe against the default, at equal time",
     "frames": "frames of a run's field and mesh on a CPU",

@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import gpu_fields, gpu_kernels, gpu_tests, measure, status
+from benchmarks import gpu_features, gpu_fields, gpu_kernels, gpu_tests, measure, status
 from benchmarks.gpu_floors import Peaks, measure_peaks
 from benchmarks.gpu_limits import Budget, NotRunError, attempt, failures
 
@@ -37,12 +37,20 @@ TOTAL = 555.0  # seconds of a whole call; the last part may take ``GRACE`` more
 TESTS = 170.0  # of these, for the tests at the most
 # Part -> its seconds, in the order in which they run; of less or more time, its share. Training comes first: what a
 # step takes on a GPU is what nothing else can say.
-PARTS = {"peaks": 15.0, "training": 150.0, "fields": 95.0, "meshes": 45.0, "kernels": 25.0, "pictures": 20.0}
-NEED_PEAKS = {"kernels", "fields", "meshes"}
-TRAINING = 30.0  # seconds of a scene
+PARTS = {
+    "peaks": 15.0,
+    "training": 150.0,
+    "fields": 85.0,
+    "features": 15.0,
+    "meshes": 40.0,
+    "kernels": 25.0,
+    "pictures": 20.0,
+}
+NEED_PEAKS = {"kernels", "fields", "features", "meshes"}
+TRAINING = 20.0  # seconds of a scene
 AFTER_TESTS = 20.0  # seconds that compilers which fill caches meanwhile may go on for
 CACHES = 100.0  # seconds for the same where no tests are run
-SCENES = ("clock", "kaolin", "mic")
+SCENES = ("clock", "clock_hash_grid", "clock_planes", "kaolin", "mic")
 GRACE = 20.0  # seconds after which a part that does not keep to its time is stopped, and what it had is lost
 VIEWS = 10  # pictures that are timed
 Save = Callable[[dict[str, Any]], object]
@@ -50,7 +58,7 @@ Save = Callable[[dict[str, Any]], object]
 
 def warm_up() -> list[subprocess.Popen[bytes]]:
     """Processes that fill the compilers' caches and make the clock, while the tests run."""
-    words = [*gpu_fields.SHAPES, *(f"{shape}+compile" for shape in gpu_fields.SHAPES), "clock"]
+    words = [*gpu_fields.SHAPES, *(f"{shape}+compile" for shape in gpu_fields.SHAPES), *gpu_features.SHAPES, "clock"]
     command = [sys.executable, "-m", "benchmarks", "gpu", "--warm"]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     return [subprocess.Popen([*command, word], cwd=status.ROOT, **quiet) for word in words]
@@ -156,6 +164,9 @@ class Runner:
 
     def fields(self, budget: Budget) -> dict[str, Any]:
         return gpu_kernels.field_cases(self.device, self._peaks(), budget, self.samples)
+
+    def features(self, budget: Budget) -> dict[str, Any]:
+        return gpu_kernels.feature_cases(self.device, self._peaks(), budget, self.samples)
 
     def meshes(self, budget: Budget) -> dict[str, Any]:
         return _module("gpu_mesh").results(self.device, self._peaks(), budget, **self.mesh_sizes)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,6 +35,16 @@ class Shape(NamedTuple):
     @property
     def flops(self) -> Flops:
         return flops(self.spec, self.width, self.depth)
+
+    @property
+    def precision(self) -> str:
+        """Of the products."""
+        return self.spec.precision
+
+    @property
+    def checked_in(self) -> torch.dtype:
+        """float64; float32 where embeddings hash the last bit of a float32 position."""
+        return torch.float32 if self.spec.omega0 != math.pi and self.spec.octaves > 20 else torch.float64
 
 
 _BF16 = {"precision": "bf16"}
@@ -109,11 +119,14 @@ def new_weights(shape: Shape, device: str | torch.device) -> FieldWeights:
 
 
 class Case(NamedTuple):
-    """One thing to compute: a field over a batch, with gradients of all weights where ``training``."""
+    """One thing to compute: a field over a batch, with gradients of all weights where ``training``.
 
-    shape: Shape
+    ``shape`` and ``weights`` are a ``Shape`` and ``FieldWeights``, or those of ``gpu_features``.
+    """
+
+    shape: Any
     batch: Batch
-    weights: FieldWeights
+    weights: Any
     training: bool
 
     @property
@@ -204,14 +217,13 @@ class Exact(NamedTuple):
     dtype: torch.dtype
 
 
-def exact(case: Case) -> Exact:
-    """By the reference in float64; in float32 where embeddings hash the last bit of a float32 position."""
-    spec = case.shape.spec
-    dtype = torch.float32 if spec.omega0 != math.pi and spec.octaves > 20 else torch.float64
+def exact(case: Case, oracle: Render = plain) -> Exact:
+    """By the reference, ``oracle``, in the precision that the shape is checked in."""
+    dtype = case.shape.checked_in
     rays = min(CHECKED_RAYS, len(case.batch.directions))
     tensors = tuple(t.detach().to(dtype).requires_grad_() for t in case.weights.flat())
-    part = Case(case.shape, case.batch.first(rays, dtype), FieldWeights.unflatten(tensors), case.training)
-    return Exact(rays, run(part, plain), dtype)
+    part = Case(case.shape, case.batch.first(rays, dtype), case.weights.unflatten(tensors), case.training)
+    return Exact(rays, run(part, oracle), dtype)
 
 
 def error(case: Case, render: Render, expected: Exact) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks import composite, gpu_fields as fields, gpu_profile
+from benchmarks import composite, gpu_features as features, gpu_fields as fields, gpu_profile
 from benchmarks.gpu_floors import Peaks, shares, size_of
 from benchmarks.gpu_limits import Budget, Entry, attempt, peak_bytes
 from benchmarks.gpu_peers import PEERS
@@ -161,6 +161,31 @@ def field_cases(device: str | torch.device, peaks: Peaks, budget: Budget, sample
     return results
 
 
+def feature_cases(device: str | torch.device, peaks: Peaks, budget: Budget, samples: int = SAMPLES) -> dict[str, Any]:
+    """As ``field_cases``, of fields of features, whose contestants need no compiler but Triton's."""
+    results: dict[str, Any] = {}
+    for batch in fields.BATCHES:
+        for shape, of in features.SHAPES.items():
+            node = results.setdefault(shape, {"flops": _flops(of)}).setdefault(batch, {})
+            for training in (True, False):
+                mode = "training" if training else "inference"
+                case = new_feature_case(shape, batch, training, device, samples)
+                found, reason = attempt(
+                    lambda case=case: field_row(case, peaks, contestants=features.RENDERS, oracle=features.plain),  # type: ignore[misc]
+                    budget.left(),
+                )
+                node[mode] = found if found is not None else reason
+                describe(f"{shape}, {batch}, {mode}", node[mode])
+    return results
+
+
+def new_feature_case(shape: str, batch: str, training: bool, device: str | torch.device, samples: int) -> fields.Case:
+    """Seeded."""
+    of = features.SHAPES[shape]
+    inputs = fields.new_batch(fields.BATCHES[batch](samples), device)
+    return fields.Case(of, inputs, features.new_weights(of, device), training)
+
+
 def new_case(shape: str, batch: str, training: bool, device: str | torch.device, samples: int) -> fields.Case:
     """Seeded."""
     of = fields.SHAPES[shape]
@@ -168,20 +193,30 @@ def new_case(shape: str, batch: str, training: bool, device: str | torch.device,
     return fields.Case(of, inputs, fields.new_weights(of, device), training)
 
 
-def _flops(shape: fields.Shape) -> dict[str, int]:
+def _flops(shape: fields.Shape | features.FeatureShape) -> dict[str, int]:
     return {**shape.flops._asdict(), "training_with_recompute": shape.flops.training(True)}
 
 
-def field_row(case: fields.Case, peaks: Peaks, without_compile: str | None = None) -> dict[str, Any]:
+def field_row(
+    case: fields.Case,
+    peaks: Peaks,
+    without_compile: str | None = None,
+    *,
+    contestants: Mapping[str, Callable[[], fields.Render]] | None = None,
+    oracle: fields.Render = fields.plain,
+) -> dict[str, Any]:
     """Every contestant: error and memory of one call, then medians in turns; the first's speed against each.
 
-    ``without_compile`` says why ``torch.compile`` is left out.
+    Args:
+        without_compile: why ``torch.compile`` is left out; None where it is not.
+        contestants: by name; None takes ``renders``.
+        oracle: what their errors are measured against.
     """
     device, samples = case.batch.x.device, len(case.batch.x)
-    expected = fields.exact(case)
+    expected = fields.exact(case, oracle)
     entries: dict[str, Entry] = {}
     calls: dict[str, Call] = {}
-    for name, build in renders(case.training).items():
+    for name, build in (renders(case.training) if contestants is None else contestants).items():
         if name == TORCH_COMPILE and without_compile:
             entries[name] = {"not_run": without_compile}
             continue
@@ -189,7 +224,7 @@ def field_row(case: fields.Case, peaks: Peaks, without_compile: str | None = Non
         checked, entries[name] = attempt(lambda build=build: _checked(case, build(), expected), FIRST_CALL, whose)  # type: ignore[misc, arg-type]
         if checked is not None:
             calls[name], entries[name] = checked
-    peak = getattr(peaks, case.shape.spec.precision)
+    peak = getattr(peaks, case.shape.precision)
     work = {
         name: {"samples": samples, "work": case.work(name in ("one_kernel", "two_kernels")), "traffic": case.traffic,
                "peak": peak, "bandwidth": peaks.copy}
@@ -247,6 +282,10 @@ def describe(title: str, row: Mapping[str, Any]) -> None:
 
 def warm(shape: str, with_compile: bool, device: str | torch.device = "cuda", samples: int = SAMPLES) -> None:
     """Fill the compilers' caches for a shape: every contestant of ours once, or ``torch.compile``'s."""
+    if shape in features.SHAPES:
+        case = new_feature_case(shape, "packed", True, device, samples)
+        attempt(lambda: fields.run(case, features.one_kernel), 10 * FIRST_CALL)
+        return
     for batch in ("packed",) if with_compile else tuple(fields.BATCHES):
         for training in (True, False):
             case = new_case(shape, batch, training, device, samples)

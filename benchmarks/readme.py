@@ -1,8 +1,9 @@
-"""The figures of README.md, docs/measured.md and docs/experiments.md, from ``benchmarks/results/*.json``: never typed.
+"""The figures of README.md and of docs/, from ``benchmarks/results/*.json``: never typed.
 
-Everything between ``<!-- results -->`` (there ``<!-- results: NAME -->``) and ``<!-- /results -->`` is replaced. What
-was not run reads "not run", what a run could not measure "not known". Results of code that was never committed are
-refused: nobody could measure them again. ``--check`` writes nothing and says whether the figures are up to date.
+Everything between ``<!-- results -->`` (elsewhere ``<!-- results: NAME -->``) and ``<!-- /results -->`` is replaced.
+What was not run reads "not run", what a run could not measure "not known". Results of code that was never committed are
+refused: nobody could measure them again. Charts know what they were drawn from. ``--check`` writes nothing and says
+whether figures and charts are up to date.
 """
 
 import argparse
@@ -10,13 +11,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import readme_mesh
+from benchmarks import readme_mesh, readme_performance
+from benchmarks.readme_gpu import gpu_section
 from benchmarks.results import NOT_KNOWN, NOT_RUN, RESULTS, UncommittedError, load, table, value
+from nerfkit.runs import plot
 
 ROOT = Path(__file__).parent.parent
-README, MEASURED, EXPERIMENTS = (ROOT / name for name in ("README.md", "docs/measured.md", "docs/experiments.md"))
+README, PICTURES = ROOT / "README.md", ROOT / "docs" / "pictures"
+MEASURED, EXPERIMENTS, PERFORMANCE = (
+    ROOT / "docs" / f"{name}.md" for name in ("measured", "experiments", "performance")
+)
 START, END = "<!-- results -->", "<!-- /results -->"
-PSNR_WANTED = "33.8"  # dB
 DEFAULTS = {
     "clock": "own clock",
     "kaolin": "Kaolin's clock",
@@ -167,105 +172,6 @@ def speed_table(folder: Path) -> list[str]:
     return table([f"on {' and '.join(map(str, cores))} CPU cores" if cores else "on the CPU", "measured"], rows)
 
 
-FIELDS = {
-    "tutorial": "60 octaves, 256 wide, 2 layers",
-    "wide": "10 octaves, 256 wide, 2 layers",
-    "preset": "10 octaves, 128 wide, 4 layers",
-    "default": "8 octaves, 64 wide, 3 layers",
-}
-
-
-def field_table(found: dict[str, Any] | None) -> list[str]:
-    """The harmonic field on a GPU: rates, shares of the floors, and how many times as long PyTorch takes."""
-    rows = []
-    for name, label in FIELDS.items():
-        row = [label]
-        for mode in ("inference", "training"):
-            best = best_of(found, name, mode)
-            row += [
-                value(best, "best.samples_per_second", "{:.0f} M samples/s", 1e-6),
-                value(best, "best.share_of_floor", "{:.0f} %", 100),
-            ]
-        entries = f"fields.{name}.packed.training.contestants"
-        row += [value(found, f"{entries}.{who}.times_our_best", "{:.1f} x") for who in ("pytorch", "compile")]
-        rows.append(row)
-    header = [
-        "harmonic field in bf16", "inference", "of its floor", "training", "of its floor", "PyTorch's time to train",
-        "torch.compile's",
-    ]  # fmt: skip
-    return table(header, rows)
-
-
-def best_of(found: dict[str, Any] | None, shape: str, mode: str) -> dict[str, Any] | None:
-    """The faster of the fused kernel's two ways over packed rays, as results with it under ``best``."""
-    node: Any = found["results"] if found else {}
-    for key in ("fields", shape, "packed", mode, "contestants"):
-        node = node.get(key, {})
-    ours = [entry for name, entry in node.items() if name.startswith("one_kernel") and "median_ms" in entry]
-    return {"results": {"best": min(ours, key=lambda entry: entry["median_ms"])}} if ours else None
-
-
-def gpu_training_table(found: dict[str, Any] | None) -> list[str]:
-    """Training with the gpu preset on each scene."""
-    rows = []
-    for name in ("clock", "kaolin", "mic"):
-        at = f"training.{name}"
-        rows.append(
-            [
-                SCENES[name],
-                value(found, f"{at}.steps_per_second", "{:.0f}"),
-                value(found, f"{at}.samples_per_second", "{:.1f} M", 1e-6),
-                value(found, f"{at}.gaps.idle_share", "{:.1f} %", 100),
-                value(found, f"{at}.seconds", "{:.0f} s"),
-                value(found, f"{at}.psnr", "{:.2f}"),
-                reached(found, name),
-                value(found, f"{at}.peak_bytes", "{:.2f} GB", 1e-9),
-            ]
-        )
-    header = [
-        "training, gpu preset", "steps/s", "samples/s", "GPU idle", "training", "held-out PSNR",
-        f"time to {PSNR_WANTED} dB", "GPU memory",
-    ]  # fmt: skip
-    return table(header, rows)
-
-
-def reached(found: dict[str, Any] | None, scene: str) -> str:
-    """The second at which a scene's held-out view had ``PSNR_WANTED`` dB, "not reached", or "not run"."""
-    node = found["results"].get("training", {}).get(scene, {}) if found else {}
-    if "seconds_to_psnr" not in node:
-        return NOT_RUN
-    second = node["seconds_to_psnr"].get(PSNR_WANTED)
-    return "not reached" if second is None else f"{second:.1f} s"
-
-
-def pictures_table(found: dict[str, Any] | None) -> list[str]:
-    """Frames a second, and the memory of a picture's gradient."""
-    frames, gradient = "pictures.frames", "pictures.gradient"
-    rows = [
-        ["frames at 800x800", value(found, f"{frames}.with_waves.frames_per_second", "{:.1f} a second")],
-        ["the same without waves", value(found, f"{frames}.without_waves.frames_per_second", "{:.1f} a second")],
-        [
-            "memory of the gradient of 800x800 pixels, 192 samples each, 256 wide",
-            value(found, f"{gradient}.bytes_above_weights", "{:.2f} GB", 1e-9),
-        ],
-    ]
-    return table(["pictures on a GPU", "measured"], rows)
-
-
-def gpu_section(folder: Path) -> list[str]:
-    """Its tables, under a line that names the GPU and what it reaches; one line where there was none."""
-    found = load("gpu", folder)
-    if found is None:
-        return [f"On a GPU: {NOT_RUN}."]
-    machine = found["machine"]
-    rates = value(found, "peaks.bf16_tflops", "{:.0f} TFLOP/s"), value(found, "peaks.copy_gb_per_s", "{:.0f} GB/s")
-    where = (
-        f"On a GPU: {machine['device']}; {machine['date'][:10]}. It reaches {rates[0]} in bf16 and copies {rates[1]}."
-    )
-    tables = (field_table, readme_mesh.gpu_table, gpu_training_table, pictures_table)
-    return [where, *(line for part in tables for line in ("", *part(found)))]
-
-
 def section(folder: Path = RESULTS) -> str:
     """All tables, with the machine they were measured on."""
     lines = [
@@ -287,21 +193,26 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks readme", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
     arguments = parser.parse_args(argv)
-    old = {path: path.read_text(encoding="utf-8") for path in (README, MEASURED, EXPERIMENTS)}
+    old = {path: path.read_text(encoding="utf-8") for path in (README, MEASURED, EXPERIMENTS, PERFORMANCE)}
     try:
         fresh = {
             README: filled(old[README], readme_section()),
             MEASURED: filled(old[MEASURED], section()),
             EXPERIMENTS: readme_mesh.fill_experiments(old[EXPERIMENTS]),
+            PERFORMANCE: readme_performance.fill(old[PERFORMANCE]),
         }
+        charts = {PICTURES / name: chart for name, chart in readme_performance.charts().items()}
     except UncommittedError as error:
         print(error, file=sys.stderr)
         return 1
-    stale = [path.name for path in old if fresh[path] != old[path]]
+    old_charts = [path for path, chart in charts.items() if not plot.shows(path, *chart, log_x=True)]
+    stale = [path.name for path in (*(path for path in old if fresh[path] != old[path]), *old_charts)]
     if arguments.check:
         print(f"out of date: {', '.join(stale)}; run python -m benchmarks readme" if stale else "up to date")
         return int(bool(stale))
     for path, text in fresh.items():
         path.write_text(text, encoding="utf-8")
         print(f"{path.name} written")
+    for path in old_charts:
+        print(f"{plot.line_chart(path, *charts[path], log_x=True).name} drawn")
     return 0

@@ -1,10 +1,9 @@
 """The mesh half's tables for the README, and the results of the named experiments for docs/experiments.md."""
 
-import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import NOT_KNOWN, NOT_RUN, RESULTS, load, table, value
+from benchmarks.results import NOT_KNOWN, NOT_RUN, RESULTS, filled_marks, load, table, value
 
 METHODS = {
     "contour": "contour (nerfkit)",
@@ -201,10 +200,7 @@ def fill_experiments(text: str, folder: Path = RESULTS) -> str:
         KeyError: a marker names no experiment.
     """
 
-    def fresh(match: re.Match[str]) -> str:
-        return f"<!-- results: {match[1]} -->\n" + "\n".join(experiment(match[1], folder)) + "\n<!-- /results -->"
-
-    return re.sub(r"<!-- results: (\w+) -->(?:(?!<!-- results).)*?<!-- /results -->", fresh, text, flags=re.DOTALL)
+    return filled_marks(text, lambda name: experiment(name, folder))
 
 
 __all__ = ["NOT_KNOWN", "experiment", "fill_experiments", "gpu_table", "gradient_table", "speed_table"]

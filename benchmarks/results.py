@@ -4,12 +4,14 @@ What was not run reads "not run", what a run could not measure "not known".
 """
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import RESULTS
 
-__all__ = ["NOT_KNOWN", "NOT_RUN", "RESULTS", "UncommittedError", "load", "table", "value"]
+__all__ = ["NOT_KNOWN", "NOT_RUN", "RESULTS", "UncommittedError", "filled_marks", "load", "table", "value"]
 
 NOT_RUN, NOT_KNOWN = "not run", "not known"
 
@@ -54,3 +56,16 @@ def value(found: dict[str, Any] | None, keys: str, style: str, factor: float = 1
 def table(header: list[str], rows: list[list[str]]) -> list[str]:
     """A Markdown table."""
     return ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]]
+
+
+def filled_marks(text: str, section: Callable[[str], list[str]]) -> str:
+    """``text`` with the lines of each ``section`` between ``<!-- results: NAME -->`` and ``<!-- /results -->``.
+
+    Raises:
+        KeyError: a mark names no section.
+    """
+
+    def fresh(match: re.Match[str]) -> str:
+        return f"<!-- results: {match[1]} -->\n" + "\n".join(section(match[1])) + "\n<!-- /results -->"
+
+    return re.sub(r"<!-- results: (\w+) -->(?:(?!<!-- results).)*?<!-- /results -->", fresh, text, flags=re.DOTALL)

@@ -39,6 +39,9 @@ class LargeSteps:
         degree = np.asarray(adjacency.sum(1)).ravel()
         laplacian = coo_matrix((degree, (range(count), range(count))), shape=(count, count)) - adjacency
         matrix = (identity(count) + smoothness * laplacian).tocsc()
+        # The last vertices first, as those of a subdivision follow what it divides. With an icosphere's first vertices
+        # first the order of least degree takes fifty times as long at 80,000 faces; elsewhere it makes no difference.
+        matrix = matrix[::-1, ::-1].tocsc()
         self._factor = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
         self._mean = np.zeros((count, 3))
         self._square = np.zeros((count, 3))
@@ -76,10 +79,14 @@ class LargeSteps:
         """Move the vertices by their ``grad``; a smooth displacement moves by about ``rate`` world units at most."""
         if self.vertices.grad is None:
             raise ValueError("the vertices have no gradient; call backward first")
-        gradient = self._factor.solve(self.vertices.grad.cpu().numpy().astype(np.float64))
+        gradient = self._solved(self.vertices.grad.cpu().numpy().astype(np.float64))
         self._steps += 1
         self._mean += (1 - _BETA1) * (gradient - self._mean)
         self._square += (1 - _BETA2) * (gradient**2 - self._square)
         scale = np.sqrt(self._square.max() / (1 - _BETA2**self._steps)) * (1 - _BETA1**self._steps)
-        move = self._factor.solve(self._mean / max(scale, 1e-30))
+        move = self._solved(self._mean / max(scale, 1e-30))
         self.vertices -= rate * torch.from_numpy(move).to(self.vertices)
+
+    def _solved(self, right: np.ndarray) -> np.ndarray:
+        """M^-1 of ``right`` (V,3)."""
+        return np.ascontiguousarray(self._factor.solve(right[::-1])[::-1])

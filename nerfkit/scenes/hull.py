@@ -15,7 +15,7 @@ from nerfkit.kernels.sample_rays import rays_from_pixels
 
 # Finer masks cost memory (4 bytes a pixel and view) and tell a grid of a few hundred cells nothing more.
 LONGEST_MASK_SIDE = 512
-TOGETHER = 256  # views whose masks are held: at most 270 MB
+MOST_VIEWS = 256  # that carve: at most 270 MB of masks, and more would hardly take away what these leave
 LOOKED_AT = 1 << 15  # pixels of all masks together by which ``coverage`` judges
 
 
@@ -40,6 +40,8 @@ def carve(
     so no part of the object is lost that projects within ``margin_pixels`` of a mask pixel. A view does not carve cells
     that reach behind its camera or, unless it is closed, out of its frame. The number of threads does not matter.
 
+    Of more than ``MOST_VIEWS`` views an even choice carves: the hull is then a little larger, never smaller.
+
     Args:
         cameras: N cameras, in the units of the box.
         masks: N of (H,W), each camera's size, bool or any number; nonzero is object.
@@ -48,7 +50,8 @@ def carve(
         margin_pixels: the rectangle grows by this much on every side; 1 covers masks sampled at pixel centers.
         closed: (N,) bool, views that are known to show the whole object: they carve what lies outside their frame, too.
             None: no view.
-        min_seen: a cell whose center fewer views see is left out. 0 keeps what no view has refuted.
+        min_seen: a cell whose center fewer views see is left out; of a choice of views, as large a share of them. 0
+            keeps what no view has refuted.
 
     Returns:
         (G,G,G) bool on the CPU, index [x,y,z]; cell k covers lower + (upper - lower) * [k, k+1] / G.
@@ -59,6 +62,12 @@ def carve(
     found = tuple(tuple(mask.shape) for mask in masks)
     if found != cameras.sizes:
         raise ValueError(f"masks are {len(found)} of {set(found)}, cameras {len(cameras)} of {set(cameras.sizes)}")
+    if len(found) > MOST_VIEWS:
+        chosen = np.linspace(0, len(found) - 1, MOST_VIEWS).round().astype(int).tolist()
+        min_seen = -(-min_seen * len(chosen) // len(found))
+        cameras, masks = cameras[chosen], [masks[view] for view in chosen]
+        closed = None if closed is None else closed[chosen]
+        found = cameras.sizes
     factor = -(-max((side for size in found for side in size), default=1) // LONGEST_MASK_SIDE)
     poses = np.ascontiguousarray(cameras.camera_to_world.numpy(force=True), np.float64)
     intrinsics = cameras.intrinsics.numpy(force=True).astype(np.float64) / factor
@@ -69,13 +78,7 @@ def carve(
     margin = float(margin_pixels) / factor + 1e-6  # 1e-6: rounding of the projection itself
     keep = np.ones((resolution, resolution, resolution), np.bool_)
     seen = np.zeros((resolution, resolution, resolution), np.int32)
-    for first in range(0, len(found), TOGETHER):
-        some = slice(first, first + TOGETHER)
-        _carve(
-            _area_tables([masks[view] for view in range(len(found))[some]], factor),  # gone before the next ones
-            *(values[some] for values in (poses, intrinsics, sizes)),
-            *(lower_corner, half, margin, whole[some], keep, seen),
-        )
+    _carve(_area_tables(list(masks), factor), poses, intrinsics, sizes, lower_corner, half, margin, whole, keep, seen)
     return torch.from_numpy(keep & (seen >= min_seen))
 
 

@@ -134,9 +134,9 @@ def test_parts_on_the_cpu_at_tiny_sizes(monkeypatch: pytest.MonkeyPatch, tmp_pat
     def save(found: dict[str, Any]) -> None:
         measure.save("gpu", found, tmp_path)
 
-    gpu.run_parts(runner(), ["peaks", "kernels", "fields", "training"], Budget(2400), results, save)
+    gpu.run_parts(runner(), ["peaks", "kernels", "fields", "features", "training"], Budget(2400), results, save)
     saved = json.loads((tmp_path / "gpu.json").read_text())["results"]
-    assert set(saved) == {"peaks", "kernels", "fields", "training", "seconds"}
+    assert set(saved) == {"peaks", "kernels", "fields", "features", "training", "seconds"}
     assert set(saved["peaks"]) == {"bf16_tflops", "tf32_tflops", "fp32_tflops", "copy_gb_per_s"}
     assert set(saved["kernels"]) == {"sample_rays", "march", "composite_packed", "composite_lockstep"}
     contestants = saved["fields"]["default"]["packed"]["inference"]["contestants"]

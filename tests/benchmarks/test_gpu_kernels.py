@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import composite, gpu_fields as fields, gpu_kernels, gpu_peers, gpu_profile
+from benchmarks import composite, gpu_features as features, gpu_fields as fields, gpu_kernels, gpu_peers, gpu_profile
 from benchmarks.gpu_floors import Flops, Peaks, flops, measure_peaks, shares, size_of
 from benchmarks.gpu_limits import Budget, NotRunError, peak_bytes
 from benchmarks.gpu_profile import Profile, of_trace, profiled
@@ -156,6 +156,49 @@ def test_traffic_by_hand() -> None:
     assert case._replace(training=True).traffic == 2 * (inputs + 2 * 16) + weights
     assert case.work(False) == 3 * shape.flops.forward
     assert case._replace(training=True).work(True) == 3 * shape.flops.training(True)
+
+
+def test_flops_of_feature_fields_by_counting_the_multiplications() -> None:
+    """Every matrix multiplies a sample's row once, forward; backward its gradient and the row's, once each."""
+    for shape, forward in (("hash_grid", 3_328), ("planes", 5_376)):
+        of = features.SHAPES[shape]
+        weights = features.new_weights(of, "cpu")
+        matrices = (weights.hidden[0], weights.density[0], weights.feature[0], weights.color[0])
+        assert of.flops.forward == 2 * sum(m.numel() for m in matrices) == forward
+        assert of.flops.backward == 2 * forward
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+@pytest.mark.parametrize("name", list(features.SHAPES))
+def test_feature_fields_agree_with_the_exact_computation(name: str, training: bool) -> None:
+    """To float32's rounding, with so few samples that no ReLU is at its kink; and a wrong one would be seen."""
+    case = gpu_kernels.new_feature_case(name, "packed", training, "cpu", 200)
+    expected = fields.exact(case, features.plain)
+    assert expected.dtype == torch.float64
+    for render in (features.one_kernel, features.plain):
+        assert fields.error(case, render, expected) < 1e-5
+
+    def wrong(case: fields.Case) -> fields.Pixels:
+        color, opacity = features.one_kernel(case)
+        return 1.3 * color, opacity
+
+    assert fields.error(case, wrong, expected) > 0.05
+
+
+def test_rows_of_feature_fields(capsys: pytest.CaptureFixture) -> None:
+    found = gpu_kernels.feature_cases("cpu", PEAKS, Budget(600), 256)
+    assert set(found) == set(features.SHAPES)
+    for name, shape in found.items():
+        assert set(shape) == {"flops", *fields.BATCHES}
+        for batch in fields.BATCHES:
+            for mode in ("training", "inference"):
+                entries = shape[batch][mode]["contestants"]
+                assert list(entries) == ["one_kernel", "pytorch"], (name, batch, mode)
+                assert entries["one_kernel"]["times_our_best"] == 1.0
+                recomputed = features.SHAPES[name].flops.training(True)
+                wanted = recomputed if mode == "training" else features.SHAPES[name].flops.forward
+                assert entries["one_kernel"]["flops_per_sample"] == wanted
+    assert "hash_grid, packed, training" in capsys.readouterr().out
 
 
 def test_fields_without_time_say_so() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu_mesh, readme, readme_mesh
+from benchmarks import gpu, gpu_features, gpu_mesh, readme, readme_gpu, readme_mesh, readme_performance
 from benchmarks.results import load
 
 RUN: dict[str, Any] = {
@@ -202,6 +202,19 @@ GPU = {
         },
         "preset": {"packed": {"inference": {"failed": "RuntimeError: an illegal memory access"}}},
     },
+    "features": {
+        "hash_grid": {
+            "packed": {
+                "training": {
+                    "contestants": {
+                        "one_kernel": timed(1.0, 0.2, 1.0) | {"gpu_share_of_floor": 0.4},
+                        "pytorch": timed(3.5, 0.06, 3.5),
+                    }
+                }
+            }
+        },
+        "planes": {"failed": "RuntimeError: an illegal memory access"},
+    },
     "training": {
         "clock": {
             "steps_per_second": 412.6,
@@ -225,20 +238,27 @@ GPU = {
 
 
 def test_gpu_tables(tmp_path: Path) -> None:
+    assert list(readme_gpu.SCENES) == list(gpu.SCENES) and set(readme_gpu.FEATURES) == set(gpu_features.SHAPES)
     write(tmp_path, "gpu", GPU)
-    lines = readme.gpu_section(tmp_path)
+    lines = readme_gpu.gpu_section(tmp_path)
     assert "Some CPU" in lines[0] and "788 TFLOP/s" in lines[0] and "4301 GB/s" in lines[0]
     found = readme.load("gpu", tmp_path)
-    fields = {row[0]: row[1:] for row in (cells(readme.field_table(found), 2 + at) for at in range(len(readme.FIELDS)))}
+    fields = {
+        row[0]: row[1:]
+        for row in (cells(readme_gpu.field_table(found), 2 + at) for at in range(len(readme_gpu.FIELDS)))
+    }
     wide = ["250 M samples/s", "34 %", "125 M samples/s", "31 %", "10.0 x", "not run"]
-    assert fields[readme.FIELDS["wide"]] == wide
-    assert fields[readme.FIELDS["tutorial"]] == fields[readme.FIELDS["preset"]] == [readme.NOT_RUN] * 6
-    scenes = [cells(readme.gpu_training_table(found), 2 + at)[1:] for at in range(3)]
-    clock, kaolin, mic = (scenes[list(readme.SCENES).index(name)] for name in ("clock", "kaolin", "mic"))
+    assert fields[readme_gpu.FIELDS["wide"]] == wide
+    assert fields[readme_gpu.FIELDS["tutorial"]] == fields[readme_gpu.FIELDS["preset"]] == [readme.NOT_RUN] * 6
+    trained = readme_gpu.gpu_training_table(found)
+    scenes = {name: cells(trained, 2 + at)[1:] for at, name in enumerate(readme_gpu.SCENES)}
+    clock, kaolin, mic, planes = (scenes[name] for name in ("clock", "kaolin", "mic", "clock_planes"))
     assert clock == ["413", "98.8 M", "8.2 %", "40 s", "36.25", "4.3 s", "2.34 GB"]
-    assert kaolin == [readme.NOT_RUN] * 7
+    assert kaolin == planes == [readme.NOT_RUN] * 7
     assert mic == ["300", "not known", "not run", "not known", "32.00", "not reached", "not known"]
-    pictures = [cells(readme.pictures_table(found), 2 + at)[1] for at in range(3)]
+    features = [cells(readme_gpu.feature_table(found), 2 + at)[1:] for at in range(2)]
+    assert features == [["not run"] * 3 + ["250 M samples/s", "20 %", "40 %", "3.5 x"], ["not run"] * 7]
+    pictures = [cells(readme_gpu.pictures_table(found), 2 + at)[1] for at in range(3)]
     assert pictures == ["not run", "not run", "0.73 GB"]
     assert "\n".join(lines) in readme.section(tmp_path)
 
@@ -246,7 +266,12 @@ def test_gpu_tables(tmp_path: Path) -> None:
 def test_gpu_tables_of_parts_that_were_not_asked_for(tmp_path: Path) -> None:
     write(tmp_path, "gpu", {part: {"not_run": "not asked for"} for part in GPU})
     found = readme.load("gpu", tmp_path)
-    for lines in (readme.field_table(found), readme.gpu_training_table(found), readme.pictures_table(found)):
+    for lines in (
+        readme_gpu.field_table(found),
+        readme_gpu.feature_table(found),
+        readme_gpu.gpu_training_table(found),
+        readme_gpu.pictures_table(found),
+    ):
         assert all(set(cells(lines, row)[1:]) == {readme.NOT_RUN} for row in range(2, len(lines)))
 
 
@@ -261,6 +286,12 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(readme, "readme_section", lambda: short(tmp_path))
     monkeypatch.setattr(readme, "EXPERIMENTS", tmp_path / "experiments.md")
     readme.EXPERIMENTS.write_text("")
+    monkeypatch.setattr(readme, "PERFORMANCE", tmp_path / "performance.md")
+    readme.PERFORMANCE.write_text("<!-- results: growth -->\n<!-- /results -->\n")
+    monkeypatch.setattr(readme, "PICTURES", tmp_path)
+    charts, fill = readme_performance.charts, readme_performance.fill
+    monkeypatch.setattr(readme_performance, "charts", lambda folder=tmp_path: charts(folder))
+    monkeypatch.setattr(readme_performance, "fill", lambda text: fill(text, tmp_path))
     return page
 
 

@@ -49,13 +49,18 @@ def test_no_cell_of_a_sphere_is_lost_and_few_are_too_many(resolution: int, sampl
     assert not keep[nearest > UNIT.radius + 0.15 + 0.045 * margin].any()
 
 
-def test_views_taken_a_few_at_a_time_carve_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_views_an_even_choice_carves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it leaves holds what all of them leave; of the views that must see a cell, its share is asked for."""
     cameras = orbit(9)
     masks = silhouettes(cameras, UNIT)
-    whole = carve(cameras, masks, 16, min_seen=5)
-    monkeypatch.setattr("nerfkit.scenes.hull.TOGETHER", 4)
-    assert 0 < whole.sum() < 16**3
-    assert torch.equal(carve(cameras, masks, 16, min_seen=5), whole)
+    closed = torch.arange(9) % 2 == 0
+    whole = carve(cameras, masks, 16, closed=closed)
+    chosen = [0, 3, 5, 8]
+    some = carve(cameras[chosen], [masks[k] for k in chosen], 16, closed=closed[chosen], min_seen=2)
+    monkeypatch.setattr("nerfkit.scenes.hull.MOST_VIEWS", 4)
+    assert torch.equal(carve(cameras, masks, 16, closed=closed, min_seen=4), some)
+    larger = carve(cameras, masks, 16, closed=closed)
+    assert 0 < whole.sum() < larger.sum() < 16**3 and larger[whole].all()
 
 
 def test_cells_that_reach_behind_a_camera_are_not_carved_by_it() -> None:

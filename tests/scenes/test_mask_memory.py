@@ -71,7 +71,7 @@ def scene() -> Scene:
 @pytest.mark.slow
 def test_nothing_in_training_and_refinement_copies_all_photos(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bool a pixel of all photos would be PIXELS bytes, a float mask four times that."""
-    monkeypatch.setattr(hull, "TOGETHER", 4)
+    monkeypatch.setattr(hull, "MOST_VIEWS", 4)
     monkeypatch.setattr(hull, "LOOKED_AT", MANY)  # a pixel of each
     for name in ("COARSE", "FINE"):  # cells, not pixels
         monkeypatch.setattr(normalize, name, 16)
@@ -93,7 +93,7 @@ def test_nothing_in_training_and_refinement_copies_all_photos(scene: Scene, monk
 
 
 def test_the_hull_holds_the_tables_of_a_few_masks(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hull, "TOGETHER", 4)
+    monkeypatch.setattr(hull, "MOST_VIEWS", 4)
     table = 4 * (SIZE[0] + 1) * (SIZE[1] + 1)
     masks, peaks = [image[..., 3] for image in scene.images], []
     for count in (4, 4, MANY):  # the first time, it is compiled
