@@ -1,6 +1,7 @@
 """Numba, set up once for every CPU kernel: parallel, cached on disk, and its first compilation announced."""
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 
 import numba
 import torch  # before Numba starts its threads: see the priority below
-from numba.core import event
+from numba.core import caching, event
 from numba.np.ufunc import parallel
 
 # OpenMP first: on Linux its library is the one torch has loaded, so that both draw from one pool of threads instead of
 # two pools that spin against each other (measured: 3 times on kernels that alternate with matrix products).
 numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
+
+LOCK = ".nerfkit.lock"  # in a folder of compiled kernels
 
 
 def _drop_stale(folder: Path) -> None:
@@ -34,6 +37,33 @@ def _drop_stale(folder: Path) -> None:
 
 
 _drop_stale(Path(__file__).parent)
+
+
+def _alone(what: Callable, shared: bool = False) -> Callable:
+    """A method of Numba's cache files that no other process interrupts, but where both only read.
+
+    Two that save at once would both add to the index that they have read: the one that is written last forgets the
+    other's kernel, or names its file although it holds the other one. Where the system has no such locks, or the folder
+    cannot be written to, nothing is locked.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return what
+
+    @functools.wraps(what)
+    def method(self: caching.IndexDataCacheFile, *arguments: Any) -> Any:
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError):
+                lock = held.enter_context(Path(self._cache_path, LOCK).open("a"))
+                fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            return what(self, *arguments)
+
+    return method
+
+
+caching.IndexDataCacheFile.save = _alone(caching.IndexDataCacheFile.save)
+caching.IndexDataCacheFile.load = _alone(caching.IndexDataCacheFile.load, shared=True)
 
 
 class _Compiling(event.TimingListener):

@@ -17,7 +17,6 @@ from nerfkit.fit.refine_targets import field_depth
 from nerfkit.fit.specular import Specular
 from nerfkit.fit.specular_fit import fit_specular
 from nerfkit.fit.subject import alone, doubt, light_around, masked
-from nerfkit.fit.texels import texel_looks
 from nerfkit.fit.walls import cut_off
 from nerfkit.mesh.bake import texel_map
 from nerfkit.mesh.files.io import load_mesh
@@ -79,12 +78,12 @@ def refine_stage(
     recorder = turntable(folder, config.timelapse, scene.cameras, scene.background, units, scene.up, points)
     callbacks = [] if recorder is None else [(recorder.add, 1 / config.timelapse.snapshots)]
     visibility = config.rasterizer.chosen()
-    refined = refine_mesh(
-        coarse, scene, o, record, seed, color, depth=depth, visibility=visibility, callbacks=callbacks
-    )
+    found_looks: list[Tensor] = []
+    further: dict[str, Any] = {"depth": depth, "visibility": visibility, "callbacks": callbacks}
+    refined = refine_mesh(coarse, scene, o, record, seed, color, **further, looks=found_looks.append)
     for path in recorder.close() if recorder is not None else ():
         record.log(f"wrote {path}")
-    looks = texel_looks(refined, scene)
+    looks = found_looks[0]
     specular, highlights = fit_specular(refined, scene, o, record, seed, looks) if o.specular else (None, {})
     seconds = time.perf_counter() - start
     assert refined.corner_uvs is not None and refined.texture is not None

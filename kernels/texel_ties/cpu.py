@@ -1,4 +1,4 @@
-"""Numba: a thread owns rows of one channel and pulls each texel toward its eight neighbors, in vector instructions.
+"""Numba: a thread owns rows and pulls each texel toward its eight neighbors, in vector instructions.
 
 Every pair is looked at from both its ends: no texel is written by two threads, and the order of sums is fixed.
 """
@@ -8,6 +8,8 @@ import torch
 from numba import prange
 
 from ..jit import jit
+
+BAND = 16  # rows to a task
 
 
 @jit(parallel=False, fastmath=True)  # not inlined: eight copies take 6 s to compile
@@ -25,37 +27,52 @@ def _toward(pull, here, there, weight, scale, half):
 
 
 @jit(fastmath=True)
-def ties_kernel(colors, weights, scale, pull, sums):
-    """``colors`` and ``pull`` are (C,A,B); ``sums`` (C A,) float64 are twice those of w h / D."""
-    channels, height, width = colors.shape
+def ties_kernel(texture, weights, scale, pull, sums):
+    """``texture`` and ``pull`` are (A,B,C); ``sums`` (C A,) float64 are twice those of w h / D."""
+    height, width, channels = texture.shape
     half = np.float32(0.5)
-    for task in prange(channels * height):
-        c = task // height
-        i = task - c * height
-        row, out = colors[c, i], pull[c, i]
-        for j in range(np.uintp(width)):
-            out[j] = 0.0
-        total = 0.0
-        if i + 1 < height:
-            below = colors[c, i + 1]
-            total += _toward(out, row, below, weights[0, i], scale, half)
-            total += _toward(out[:-1], row[:-1], below[1:], weights[2, i, :-1], scale, half)
-            total += _toward(out[1:], row[1:], below[:-1], weights[3, i, 1:], scale, half)
-        if i > 0:
-            above = colors[c, i - 1]
-            total += _toward(out, row, above, weights[0, i - 1], scale, half)
-            total += _toward(out[1:], row[1:], above[:-1], weights[2, i - 1, :-1], scale, half)
-            total += _toward(out[:-1], row[:-1], above[1:], weights[3, i - 1, 1:], scale, half)
-        total += _toward(out[:-1], row[:-1], row[1:], weights[1, i, :-1], scale, half)
-        total += _toward(out[1:], row[1:], row[:-1], weights[1, i, :-1], scale, half)
-        sums[task] = total
+    for task in prange((height + BAND - 1) // BAND):
+        first = task * BAND
+        lines = np.empty((3, channels, width), np.float32)  # three rows of texels without gaps: they make vectors
+        out = np.empty(width, np.float32)
+        for i in range(max(first - 1, 0), first + 1):
+            _apart(texture[i], lines[i % 3])
+        for i in range(first, min(first + BAND, height)):
+            if i + 1 < height:
+                _apart(texture[i + 1], lines[(i + 1) % 3])
+            for c in range(channels):
+                row = lines[i % 3, c]
+                for j in range(np.uintp(width)):
+                    out[j] = 0.0
+                total = 0.0
+                if i + 1 < height:
+                    below = lines[(i + 1) % 3, c]
+                    total += _toward(out, row, below, weights[0, i], scale, half)
+                    total += _toward(out[:-1], row[:-1], below[1:], weights[2, i, :-1], scale, half)
+                    total += _toward(out[1:], row[1:], below[:-1], weights[3, i, 1:], scale, half)
+                if i > 0:
+                    above = lines[(i + 2) % 3, c]
+                    total += _toward(out, row, above, weights[0, i - 1], scale, half)
+                    total += _toward(out[1:], row[1:], above[:-1], weights[2, i - 1, :-1], scale, half)
+                    total += _toward(out[:-1], row[:-1], above[1:], weights[3, i - 1, 1:], scale, half)
+                total += _toward(out[:-1], row[:-1], row[1:], weights[1, i, :-1], scale, half)
+                total += _toward(out[1:], row[1:], row[:-1], weights[1, i, :-1], scale, half)
+                for j in range(np.uintp(width)):
+                    pull[i, j, c] = out[j] / np.float32(channels)
+                sums[c * height + i] = total
+
+
+@jit(parallel=False)
+def _apart(row, lines):
+    """A row of texels (B,C) by channel, (C,B)."""
+    for j in range(np.uintp(row.shape[0])):
+        for c in range(np.uintp(row.shape[1])):
+            lines[c, j] = row[j, c]
 
 
 def forward(texture, weights, corner):
     """The value () and its gradient (A,B,C)."""
-    colors = texture.movedim(-1, 0).contiguous()  # (C, A, B): rows without gaps make vectors
-    pull, sums = torch.empty_like(colors), np.empty(colors.shape[0] * colors.shape[1])
-    ties_kernel(colors.numpy(), weights.numpy(), np.float32(1 / corner), pull.numpy(), sums)
-    channels = len(colors)
-    value = texture.new_tensor(corner * sums.sum() / (2 * channels))
-    return value, pull.movedim(0, -1).contiguous().div_(channels)
+    height, _, channels = texture.shape
+    pull, sums = torch.empty_like(texture), np.empty(channels * height)
+    ties_kernel(texture.numpy(), weights.numpy(), np.float32(1 / corner), pull.numpy(), sums)
+    return texture.new_tensor(corner * sums.sum() / (2 * channels)), pull

@@ -51,13 +51,25 @@ def forward_kernel(fine, coarse, table, uv, covered, level, share, image):
     top = table.shape[0] - 1
     mipped = level.shape[0] > 0
     one = np.float32(1)
+    tallest, widest = table[0, 1], table[0, 2]
+    texels_each = tallest * widest if fine.shape[0] > tallest * widest else 0  # of one texture, if there are several
     for p in prange(uv.shape[0]):
         for c in range(channels):
             image[p, c] = 0.0
         if not covered[p]:
             continue
         u, v = np.float64(uv[p, 0]), 1.0 - np.float64(uv[p, 1])
-        k, f = _levels(level[p], top) if mipped else (0, np.float32(0))
+        if not mipped:
+            j, right, t, _, _ = _axis(u * widest - 0.5, widest)
+            i, below, s, _, _ = _axis(v * tallest - 0.5, tallest)
+            start = p // share * texels_each if texels_each else 0
+            upper, lower = start + i * widest, start + below * widest
+            for c in range(channels):
+                a, b = fine[upper + j, c], fine[upper + right, c]
+                d, e = fine[lower + j, c], fine[lower + right, c]
+                image[p, c] = _bilinear(a, b, d, e, s, t)
+            continue
+        k, f = _levels(level[p], top)
         for side in range(2):
             blend = f if side else one - f
             if blend == 0:
@@ -81,6 +93,8 @@ def slopes_kernel(fine, coarse, table, uv, covered, level, share, grad_image, gr
     top = table.shape[0] - 1
     mipped = level.shape[0] > 0
     one = np.float32(1)
+    tallest, widest = table[0, 1], table[0, 2]
+    texels_each = tallest * widest if fine.shape[0] > tallest * widest else 0  # of one texture, if there are several
     for p in prange(uv.shape[0]):
         grad_uv[p, 0] = grad_uv[p, 1] = 0.0
         if mipped:
@@ -88,8 +102,23 @@ def slopes_kernel(fine, coarse, table, uv, covered, level, share, grad_image, gr
         if not covered[p]:
             continue
         u, v = np.float64(uv[p, 0]), 1.0 - np.float64(uv[p, 1])
-        k, f = _levels(level[p], top) if mipped else (0, np.float32(0))
-        between = mipped and top > 0 and level[p] >= 0 and level[p] <= top
+        if not mipped:
+            j, right, t, left, along_u = _axis(u * widest - 0.5, widest)
+            i, below, s, over, along_v = _axis(v * tallest - 0.5, tallest)
+            start = p // share * texels_each if texels_each else 0
+            above, upper, lower = start + over * widest, start + i * widest, start + below * widest
+            du = dv = np.float32(0)
+            for c in range(channels):
+                g = grad_image[p, c]
+                b, d, e = fine[upper + right, c], fine[lower + j, c], fine[lower + right, c]
+                near, far = b - fine[upper + left, c], e - fine[lower + left, c]
+                du += g * (near + s * (far - near))
+                near, far = d - fine[above + j, c], e - fine[above + right, c]
+                dv += g * (near + t * (far - near))
+            grad_uv[p, 0], grad_uv[p, 1] = along_u * du, -along_v * dv
+            continue
+        k, f = _levels(level[p], top)
+        between = top > 0 and level[p] >= 0 and level[p] <= top
         for side in range(2 if between else 1 if f == 0 else 2):
             blend = f if side else one - f
             first, height, width = table[k + side]

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from nerfkit.fit.exposure import aligned
 from nerfkit.fit.metrics import psnr, ssim
-from nerfkit.runs.files import to_bytes, write_png
+from nerfkit.runs.files import WritePng, png_writer, to_bytes
 from nerfkit.runs.progress import track
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
+COMPRESSION = 6  # of pictures of views: zlib's usual one
 EXACT = 100.0  # dB that a view equal to the last bit counts as: infinity has no mean, and no place in metrics.json
 
 
@@ -26,11 +27,12 @@ def evaluate_field(model: RadianceModel, scene: Scene, folder: Path | None = Non
         folder: where predicted | true | error of each view is written as ``field_VIEW.png``; None writes none.
     """
     views = []
-    for view in track(scene.test, len(scene.test), "held-out views"):
-        predicted = model.render_view(scene.cameras, view).over(scene.background).cpu()
-        views.append({"view": view, **compare(predicted, scene, view)})
-        if folder is not None:
-            write_comparison(folder / f"field_{view:03d}.png", predicted, scene.image(view))
+    with png_writer() as write:
+        for view in track(scene.test, len(scene.test), "held-out views"):
+            predicted = model.render_view(scene.cameras, view).over(scene.background).cpu()
+            if folder is not None:
+                write_comparison(folder / f"field_{view:03d}.png", predicted, scene.image(view), write)
+            views.append({"view": view, **compare(predicted, scene, view)})
     return means(views)
 
 
@@ -40,14 +42,25 @@ def compare(predicted: Tensor, scene: Scene, view: int) -> dict[str, float]:
     Where nothing masks the photos, ``psnr_aligned`` is that of the picture with the photo's exposure. Pixels that are
     to be ignored do not count; for SSIM, whose windows reach over them, they are those of the photo.
     """
-    true, known = scene.image(view), scene.images.known(view)
-    shown = torch.where(known[..., None], predicted, true)
+    shown, true, known = _shown(predicted, scene, view)
     found = {"psnr": psnr(shown, true, known.float()), "ssim": ssim(shown, true)}
     if scene.unbounded:
         found["psnr_aligned"] = psnr(aligned(shown, true, known), true, known.float())
     if scene.has_masks:
         found["psnr_inside"] = psnr(shown, true, scene.mask(view) * known)
     return found
+
+
+def view_psnr(predicted: Tensor, scene: Scene, view: int) -> float:
+    """The ``psnr`` of ``compare`` alone."""
+    shown, true, known = _shown(predicted, scene, view)
+    return psnr(shown, true, known.float())
+
+
+def _shown(predicted: Tensor, scene: Scene, view: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A picture of a view with the photo's pixels where these are to be ignored, the photo, and what counts."""
+    true, known = scene.image(view), scene.images.known(view)
+    return torch.where(known[..., None], predicted, true), true, known
 
 
 def means(views: list[dict[str, Any]]) -> dict[str, Any]:
@@ -66,8 +79,8 @@ def means(views: list[dict[str, Any]]) -> dict[str, Any]:
     return {**mean, "views": rows}
 
 
-def write_comparison(path: Path, predicted: Tensor, true: Tensor) -> None:
+def write_comparison(path: Path, predicted: Tensor, true: Tensor, write: WritePng) -> None:
     """Predicted, true and absolute error side by side, as a PNG, written whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     strip = torch.cat([predicted, true, (predicted - true).abs()], 1)
-    write_png(path, to_bytes(strip))
+    write(path, to_bytes(strip), COMPRESSION)

@@ -9,9 +9,11 @@ from torch import Tensor
 from nerfkit.errors import SceneError
 from nerfkit.fit.subject import BAND, LIFT, above, footprint, middle_part, raised
 from nerfkit.fit.walls import Density, Plane, crop_of, cropped, opened, walls_of
-from nerfkit.mesh.clean import decimate, remove_floaters, remove_hidden, smooth
+from nerfkit.mesh.clean import decimate, remove_floaters, smooth
 from nerfkit.mesh.extract import MAX_RESOLUTION, extract_mesh
 from nerfkit.mesh.mesh import Mesh, vertex_normals
+from nerfkit.mesh.repair import select_faces
+from nerfkit.mesh.topology import components
 from nerfkit.raster import rasterize
 from nerfkit.runs.progress import Progress
 from nerfkit.scenes.frame import Corners, corners_of
@@ -85,7 +87,7 @@ def coarse_mesh(model: RadianceModel, scene: Scene, options: ExtractOptions) -> 
             progress=progress.show,
         )
     dense = remove_floaters(dense, options.min_part)
-    dense = remove_hidden(dense, seen_faces(dense.to(model.device), scene).to(dense.faces.device))
+    dense = select_faces(dense, seen_parts(dense.to(model.device), scene).to(dense.faces.device))
     if scene.unbounded:
         dense = middle_part(dense)
     mesh = remove_floaters(decimate(smooth(dense, SMOOTHING), options.faces), options.min_part)
@@ -136,13 +138,19 @@ def _density(model: RadianceModel, scene: Scene, options: ExtractOptions) -> Den
     return above(density, plane, footprint(middle_part(upper), plane))
 
 
-def seen_faces(mesh: Mesh, scene: Scene) -> Tensor:
-    """Which faces cover a pixel of some training view, (F,) bool, on the mesh's device."""
-    seen = torch.zeros(len(mesh.faces), dtype=torch.bool, device=mesh.faces.device)
+def seen_parts(mesh: Mesh, scene: Scene) -> Tensor:
+    """Which faces belong to a connected part that covers a pixel of some training view, (F,) bool, on their device.
+
+    What no camera saw is chance. A part that is seen has hidden faces too: without them the surface would be open.
+    """
+    label = components(mesh)
+    seen = torch.zeros(int(label.max()) + 1 if len(label) else 0, dtype=torch.bool, device=label.device)
     for view in scene.train:
+        if seen.all():
+            break
         face = rasterize(mesh.vertices, mesh.faces, scene.cameras[view]).face
-        seen[face[face >= 0].long()] = True
-    return seen
+        seen[label[face[face >= 0].long()]] = True
+    return seen[label]
 
 
 @torch.no_grad()

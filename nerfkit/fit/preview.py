@@ -1,6 +1,6 @@
 """A held-out view of a model in training, for TensorBoard."""
 
-from nerfkit.fit.evaluate import compare
+from nerfkit.fit.evaluate import view_psnr
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
@@ -12,7 +12,7 @@ def preview_field(model: RadianceModel, scene: Scene, run: Run, step: int, secon
     image = model.render_view(scene.cameras, view, normals=True)
     true = scene.image(view)
     predicted = image.over(scene.background).cpu()
-    value = compare(predicted, scene, view)["psnr"]
+    value = view_psnr(predicted, scene, view)
     run.scalar("held_out/psnr", value, step)
     run.scalar_by_second("held_out/psnr", value, seconds)
     run.image("held_out/predicted", predicted, step)

@@ -44,6 +44,7 @@ def refine_mesh(
     depth: DepthTargets | None = None,
     visibility: Visibility | str = "contour",
     callbacks: Sequence[tuple[Callable[[Mesh], None], float]] = (),
+    looks: Callable[[Tensor], None] | None = None,
 ) -> Mesh:
     """The mesh with its vertices moved, UVs and a texture, so that it looks like the scene's training views.
 
@@ -58,6 +59,7 @@ def refine_mesh(
         visibility: how outlines get a gradient.
         callbacks: what else sees the mesh on its way, such as a timelapse, and the share of the budget between two
             calls: with vertex colors in the first phase, with a texture in the second.
+        looks: told the refined mesh's ``texel_looks`` (A,B).
 
     Returns:
         a mesh with ``corner_uvs`` and ``texture``, and no vertex colors. It has the same faces where
@@ -73,9 +75,9 @@ def refine_mesh(
     if mesh.colors is None:
         mesh = replace(mesh, colors=torch.ones_like(mesh.vertices))
     fit = _Refinement(mesh, scene, options, seed, color, depth, visibility)
-    looks = [Callback(lambda _, call=call: call(fit.mesh()), share=share) for call, share in callbacks]  # type: ignore[misc]
+    calls = [Callback(lambda _, call=call: call(fit.mesh()), share=share) for call, share in callbacks]  # type: ignore[misc]
     if run is not None:
-        looks.append(Callback(lambda step: preview(fit.mesh(), scene, run, step), share=options.preview_every))
+        calls.append(Callback(lambda step: preview(fit.mesh(), scene, run, step), share=options.preview_every))
     optimize(
         "refine",
         fit.step,
@@ -83,9 +85,12 @@ def refine_mesh(
         max_seconds=options.max_seconds,
         run=run,
         log_every=options.log_every,
-        callbacks=looks,
+        callbacks=calls,
     )
-    return fit.finished()
+    refined, seen = fit.finished()
+    if looks is not None:
+        looks(seen)
+    return refined
 
 
 def texture_size(mesh: Mesh, scene: Scene) -> int:
@@ -140,11 +145,12 @@ class _Refinement:
                 self.phase.remesh(o.faces or len(self.coarse.faces))
         return self.phase.step(o.final_rate**share)
 
-    def finished(self) -> Mesh:
-        """The refined mesh; a budget that ended in the first phase still gets its texture."""
+    def finished(self) -> tuple[Mesh, Tensor]:
+        """The refined mesh and its ``texel_looks``; a budget that ended in the first phase still gets its texture."""
         phase = self.phase if isinstance(self.phase, Textured) else self._textured(self.phase.mesh())
         mesh, _ = untangle(phase.mesh(), self.allowed)
-        return fill_unseen(mesh, texel_looks(mesh, self.scene) > 0)
+        looks = texel_looks(mesh, self.scene)
+        return fill_unseen(mesh, looks > 0), looks
 
     def _textured(self, mesh: Mesh, before: Colored | None = None) -> Textured:
         size = self.options.texture or texture_size(mesh, self.scene)

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerfkit.fit.evaluate import compare, means, write_comparison
+from nerfkit.fit.evaluate import compare, means, view_psnr, write_comparison
 from nerfkit.fit.metrics import mask_iou
 from nerfkit.fit.specular import Specular, render_specular
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import render_channels
+from nerfkit.runs.files import png_writer
 from nerfkit.runs.folder import Run
 from nerfkit.runs.progress import track
 from nerfkit.scenes.scene import Scene
@@ -32,18 +33,19 @@ def evaluate_mesh(
         specular: its highlights, whose pictures are measured beside the others, as ``psnr_specular``.
     """
     rows = []
-    for view in track(views, len(views), "held-out views"):
-        predicted, alpha = picture(mesh, scene, view)
-        row: dict[str, Any] = {"view": view, **compare(predicted, scene, view)}
-        if scene.has_masks:
-            known = scene.images.known(view)
-            row["mask_iou"] = mask_iou(alpha * known, scene.mask(view) * known)
-        if specular is not None:
-            predicted, _ = picture(mesh, scene, view, specular)
-            row["psnr_specular"] = compare(predicted, scene, view)["psnr"]
-        rows.append(row)
-        if folder is not None:
-            write_comparison(folder / f"mesh_{view:03d}.png", predicted, scene.image(view))
+    with png_writer() as write:
+        for view in track(views, len(views), "held-out views"):
+            predicted, alpha = picture(mesh, scene, view)
+            row: dict[str, Any] = {"view": view, **compare(predicted, scene, view)}
+            if scene.has_masks:
+                known = scene.images.known(view)
+                row["mask_iou"] = mask_iou(alpha * known, scene.mask(view) * known)
+            if specular is not None:
+                predicted, _ = picture(mesh, scene, view, specular)
+                row["psnr_specular"] = view_psnr(predicted, scene, view)
+            rows.append(row)
+            if folder is not None:
+                write_comparison(folder / f"mesh_{view:03d}.png", predicted, scene.image(view), write)
     return means(rows)
 
 
@@ -59,10 +61,13 @@ def picture(mesh: Mesh, scene: Scene, view: int, specular: Specular | None = Non
             pictures = render_channels(mesh, fine, ("rgb", "alpha"), scene.background)
         else:
             pictures = render_specular(mesh, specular, fine, ("rgb", "alpha"), scene.background)
-    rgba = torch.cat([pictures["rgb"], pictures["alpha"][..., None]], -1)
-    shape = (camera.height, SUPERSAMPLING, camera.width, SUPERSAMPLING, 4)
-    rgba = rgba[0].view(shape).mean((1, 3)).cpu()  # (H, W, 4)
-    return rgba[..., :3], rgba[..., 3]
+    return _averaged(pictures["rgb"][0]), _averaged(pictures["alpha"][0])
+
+
+def _averaged(fine: Tensor) -> Tensor:
+    """The means (H,W,...) on the CPU over the blocks of a picture of twice the size."""
+    blocks = [fine[i::SUPERSAMPLING, j::SUPERSAMPLING] for i in range(SUPERSAMPLING) for j in range(SUPERSAMPLING)]
+    return (sum(blocks[1:], blocks[0]) / len(blocks)).cpu()
 
 
 def preview(mesh: Mesh, scene: Scene, run: Run, step: int) -> None:
@@ -70,7 +75,7 @@ def preview(mesh: Mesh, scene: Scene, run: Run, step: int) -> None:
     view = (scene.test or scene.train)[0]
     true = scene.image(view)
     predicted, _ = picture(mesh, scene, view)
-    run.scalar("refine/held_out_psnr", compare(predicted, scene, view)["psnr"], step)
+    run.scalar("refine/held_out_psnr", view_psnr(predicted, scene, view), step)
     run.image("refine/predicted", predicted, step)
     run.image("refine/true", true, step)
     run.image("refine/error", (predicted - true).abs(), step)

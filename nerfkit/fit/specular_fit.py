@@ -14,9 +14,10 @@ from nerfkit.fit.loop import optimize
 from nerfkit.fit.metrics import psnr
 from nerfkit.fit.refine_measure import picture
 from nerfkit.fit.refine_options import RefineOptions
+from nerfkit.fit.refine_window import Windows
 from nerfkit.fit.specular import Specular, surface_points
 from nerfkit.fit.texels import Ties, fill_unseen, texel_looks
-from nerfkit.mesh.mesh import Mesh, rows
+from nerfkit.mesh.mesh import Mesh, rows, vertex_normals
 from nerfkit.raster import rasterize, sample_texture
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
@@ -128,19 +129,33 @@ class _Fit:
 def _pixels(mesh: Mesh, scene: Scene, views: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """UVs (P,2), mirrored directions (P,3) and colors (P,3) uint8 of pixels that mask and mesh cover whole."""
     found: list[tuple[Tensor, Tensor, Tensor]] = []
+    windows = Windows(replace(scene, has_masks=False))  # where the mesh is: nothing else counts
+    normals = vertex_normals(mesh.vertices, mesh.faces)
     for view in views:
-        camera = scene.cameras[view]
+        window = windows.around(mesh.vertices, [view])
+        camera = window.cameras(scene.cameras[[view]])
         fragments = rasterize(mesh.vertices, mesh.faces, camera)
-        uv, mirrored = surface_points(mesh, fragments, camera)
-        inside = -torch.nn.functional.max_pool2d(-fragments.covered.float(), 3, 1, 1)[0] > 0  # not along the outline
-        photo = scene.images[view].to(inside.device)
-        inside &= (photo[..., 3] == 255) & scene.images.known(view).to(inside.device)
+        uv, mirrored = surface_points(mesh, fragments, camera, normals)
+        photo = window.cut([scene.images[view]])[0].to(uv.device)
+        known = window.cut([scene.images.known(view)])[0].to(uv.device)
+        inside = _without_outline(fragments.covered[0]) & (photo[..., 3] == 255) & known
         keep = inside[fragments.covered[0]]
         chosen = torch.rand(len(keep), generator=generator) < PIXELS / len(views) / max(int(keep.sum()), 1)
         keep &= chosen.to(keep.device)
         found.append((uv[keep], mirrored[keep], photo[..., :3][fragments.covered[0]][keep]))
     uv, mirrored, rgb = (torch.cat(parts) for parts in zip(*found, strict=True))
     return uv, mirrored, rgb
+
+
+def _without_outline(covered: Tensor) -> Tensor:
+    """The pixels (H,W) whose eight neighbors are covered, too; what is beyond the picture does not count."""
+    inside = covered
+    for axis in range(2):
+        rows, inner = inside.movedim(axis, 0), inside.clone().movedim(axis, 0)
+        inner[1:] &= rows[:-1]
+        inner[:-1] &= rows[1:]
+        inside = inner.movedim(0, axis)
+    return inside
 
 
 def _spiral(count: int) -> Tensor:

@@ -11,7 +11,9 @@ the total variation (Rudin, Osher, Fatemi, "Nonlinear total variation based nois
 Huber's corner; unlike squares it leaves edges sharp.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -26,6 +28,7 @@ from nerfkit.scenes.scene import Scene
 
 CORNER = 0.02  # D: differences that nobody sees are evened out, not cut to zero
 FEW = 2.0  # K, in pixels: the ties of a texel that so many look at are half as strong as those of one that none does
+TOGETHER, PIXELS = 4, 1 << 19  # photos whose looks are counted at a time, and pixels of theirs: at most, of both
 SWEEPS = 32  # of the relaxation; what the mesh's vertices say is right further from the seen texels than it reaches
 _SHARES = (0.7, 0.7, 0.3, 0.3)  # c of a texel that nobody looks at, by the direction of the pair
 _BESIDE = 3.0  # times as much for a texel beside a chart, which has fewer neighbors in it
@@ -71,15 +74,22 @@ def texel_looks(mesh: Mesh, scene: Scene) -> Tensor:
     assert mesh.corner_uvs is not None and mesh.texture is not None
     looks = torch.zeros(*mesh.texture.shape[:2], 1, device=mesh.texture.device, requires_grad=True)
     windows = Windows(replace(scene, has_masks=False))  # where the mesh is: nothing else counts
-    for view in scene.train:
-        window = windows.around(mesh.vertices, [view])
-        fragments = rasterize(mesh.vertices, mesh.faces, window.cameras(scene.cameras[view]))
-        shown = window.cut([(scene.images[view][..., 3] >= 128) & scene.images.known(view)])
+    for views in _together(scene):
+        window = windows.around(mesh.vertices, views)
+        fragments = rasterize(mesh.vertices, mesh.faces, window.cameras(scene.cameras[views]))
+        shown = window.cut([(scene.images[view][..., 3] >= 128) & scene.images.known(view) for view in views])
         counts = fragments.covered & shown.to(looks.device)
         uv = interpolate_corners(fragments, mesh.corner_uvs)
         with torch.enable_grad():  # a look-up's derivative by a texel is its weight
             sample_texture(looks, uv, counts).sum().backward()
     return torch.zeros_like(looks[..., 0]) if looks.grad is None else looks.grad[..., 0]
+
+
+def _together(scene: Scene) -> Iterator[list[int]]:
+    """The training views, some of one size at a time."""
+    for (height, width), views in groupby(scene.train, key=lambda view: scene.cameras.sizes[view]):
+        same, count = list(views), max(1, min(TOGETHER, PIXELS // (height * width)))
+        yield from (same[first : first + count] for first in range(0, len(same), count))
 
 
 @torch.no_grad()

@@ -1,10 +1,9 @@
-"""Fewer and better triangles: floaters, hidden parts, decimation, degenerate faces, smoothing."""
+"""Fewer and better triangles: floaters, decimation, degenerate faces, smoothing."""
 
 from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from nerfkit.mesh.edges import EdgeTable
 from nerfkit.mesh.holes import fill_holes
@@ -20,15 +19,6 @@ def remove_floaters(mesh: Mesh, min_fraction: float = 0.02) -> Mesh:
     area = torch.zeros(int(label.max()) + 1 if len(label) else 0, device=label.device)
     area = area.index_add(0, label, face_areas(mesh.vertices, mesh.faces))
     return select_faces(mesh, (area >= min_fraction * area.max())[label]) if len(label) else mesh
-
-
-def remove_hidden(mesh: Mesh, visible: Tensor) -> Mesh:
-    """Drop connected parts of which no face is in ``visible`` (F,) bool: what no camera saw is chance.
-
-    A part that is seen keeps its hidden faces: cutting them off would open the surface.
-    """
-    label = components(mesh)
-    return select_faces(mesh, torch.isin(label, label[visible]))
 
 
 def remove_degenerate(mesh: Mesh) -> Mesh:

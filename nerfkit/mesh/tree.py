@@ -131,10 +131,14 @@ def _closest(points: np.ndarray, corners: np.ndarray, low: np.ndarray, high: np.
     count, leaves = len(points), len(low) // 2
     distance, face, barycentrics = np.empty(count), np.empty(count, np.int64), np.empty((count, 3))
     for chunk in prange((count + CHUNK - 1) // CHUNK):
-        stack, reach = np.empty(128, np.int64), np.empty(128)
+        stack, reach, place = np.empty(128, np.int64), np.empty(128), -1
         for i in range(chunk * CHUNK, min(count, (chunk + 1) * CHUNK)):
             x, y, z = points[i, 0], points[i, 1], points[i, 2]
             best, winner = np.inf, len(order)
+            if place >= 0:  # what is nearest to one point is near to the next: other faces can be passed over at once
+                best, wa, wb, wc = _triangle(x, y, z, corners[place])
+                winner = order[place]
+                barycentrics[i, 0], barycentrics[i, 1], barycentrics[i, 2] = wa, wb, wc
             stack[0], reach[0] = 1, 0.0
             depth = 1
             while depth > 0:
@@ -144,10 +148,10 @@ def _closest(points: np.ndarray, corners: np.ndarray, low: np.ndarray, high: np.
                     continue
                 if node >= leaves:
                     first = (node - leaves) * LEAF
-                    for place in range(first, min(first + LEAF, len(order))):
-                        square, wa, wb, wc = _triangle(x, y, z, corners[place])
-                        if square < best or (square == best and order[place] < winner):
-                            best, winner = square, order[place]
+                    for other in range(first, min(first + LEAF, len(order))):
+                        square, wa, wb, wc = _triangle(x, y, z, corners[other])
+                        if square < best or (square == best and order[other] < winner):
+                            best, winner, place = square, order[other], other
                             barycentrics[i, 0], barycentrics[i, 1], barycentrics[i, 2] = wa, wb, wc
                     continue
                 left, right = _box(x, y, z, low, high, 2 * node), _box(x, y, z, low, high, 2 * node + 1)

@@ -3,7 +3,9 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -11,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+WritePng = Callable[[Path, NDArray[np.uint8], int], None]  # as ``write_png``, all of its arguments by place
+AHEAD = 4  # pictures that wait to be written
 LATEST = "latest"  # a file with the name of the newest run's folder, beside it: a link would be one more run
 
 
@@ -72,6 +76,25 @@ def write_png(path: Path, pixels: NDArray[np.uint8], compress_level: int = 6) ->
     Packed in memory first: on a full disk imageio's own file would complain once more when it is closed.
     """
     write_bytes(path, iio.imwrite("<bytes>", pixels, extension=".png", compress_level=compress_level))
+
+
+@contextlib.contextmanager
+def png_writer() -> Iterator[WritePng]:
+    """``write_png`` for many pictures: a thread packs and writes them, in order, while its caller makes the next.
+
+    All are written when the block ends; an error of writing comes with a later call, or there.
+    """
+    waiting: deque[Future[None]] = deque()
+
+    def write(path: Path, pixels: NDArray[np.uint8], compress_level: int) -> None:
+        waiting.append(pool.submit(write_png, path, pixels, compress_level))
+        if len(waiting) > AHEAD:
+            waiting.popleft().result()
+
+    with ThreadPoolExecutor(1) as pool:
+        yield write
+        while waiting:
+            waiting.popleft().result()
 
 
 def write_text(path: Path, text: str) -> None:

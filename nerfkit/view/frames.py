@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nerfkit.runs.files import write_png, write_text
+from nerfkit.runs.files import png_writer, write_text
 from nerfkit.runs.progress import track
 
 Picture = NDArray[np.uint8]
+COMPRESSION = 1  # zlib's fastest: frames are read once more, for the video
 
 
 def render_frames(
@@ -39,10 +40,11 @@ def render_frames(
     missing = [i for i in range(count) if not all(paths[channel][i].exists() for channel in channels)]
     for channel in channels:
         (folder / channel).mkdir(parents=True, exist_ok=True)
-    for i in track(missing, count, "frames", count - len(missing), log):
-        pictures = render_one(i)
-        for channel in channels:
-            write_png(paths[channel][i], pictures[channel], compress_level=1)
+    with png_writer() as write:
+        for i in track(missing, count, "frames", count - len(missing), log):
+            pictures = render_one(i)
+            for channel in channels:
+                write(paths[channel][i], pictures[channel], COMPRESSION)
     return paths
 
 

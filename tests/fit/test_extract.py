@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
 from nerfkit.fields.field import Field
-from nerfkit.fit.extract import seen_faces, surface_colors
+from nerfkit.fit.extract import seen_parts, surface_colors
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.occupancy import OccupancyGrid
@@ -41,13 +41,15 @@ def test_colors_are_those_of_the_surface(sampler: Sampler) -> None:
     torch.testing.assert_close(colors, torch.tensor(PAINT).expand(50, 3), rtol=0, atol=0.02)
 
 
-def test_only_the_faces_in_front_are_seen() -> None:
+def test_hidden_parts_are_not_seen_and_seen_parts_are_whole() -> None:
+    """A square in front of a smaller one, whose third face is behind the first."""
     square = torch.tensor([[-0.5, -0.5, 0.0], [0.5, -0.5, 0.0], [0.5, 0.5, 0.0], [-0.5, 0.5, 0.0]])
-    faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
-    mesh = Mesh(torch.cat([square, 0.5 * square - torch.tensor([0.0, 0.0, 0.5])]), torch.cat([faces, faces + 4]))
+    faces, tip = torch.tensor([[0, 1, 2], [0, 2, 3]]), torch.tensor([[0.0, 0.0, -0.2]])
+    vertices = torch.cat([square, 0.5 * square - torch.tensor([0.0, 0.0, 0.5]), tip])
+    mesh = Mesh(vertices, torch.cat([faces, faces + 4, torch.tensor([[0, 1, 8]])]))
     pose = look_at(torch.tensor([[0.0, 0.0, 3.0], [0.0, 0.0, -3.0]]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
     cameras = Cameras(pose, torch.tensor([[40.0, 40.0, 16.0, 16.0]] * 2), 32, 32)
-    front = seen_faces(mesh, SimpleNamespace(cameras=cameras, train=[0]))  # type: ignore[arg-type]
-    assert front.tolist() == [True, True, False, False]
-    both = seen_faces(mesh, SimpleNamespace(cameras=cameras, train=[0, 1]))  # type: ignore[arg-type]
-    assert both.tolist() == [True] * 4
+    front = seen_parts(mesh, SimpleNamespace(cameras=cameras, train=[0]))  # type: ignore[arg-type]
+    assert front.tolist() == [True, True, False, False, True]
+    both = seen_parts(mesh, SimpleNamespace(cameras=cameras, train=[0, 1]))  # type: ignore[arg-type]
+    assert both.tolist() == [True] * 5

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
-from nerfkit.fit import refine_phases, specular_fit
+from nerfkit.fit import refine_phases, specular_fit, texels
 from nerfkit.fit.refine import refine_mesh
 from nerfkit.fit.specular_fit import fit_specular
 from nerfkit.fit.texels import CORNER, FEW, Ties, fill_unseen, texel_looks
@@ -140,6 +140,27 @@ def test_a_photo_sees_the_side_of_a_sphere_that_faces_it(globe: Mesh) -> None:
     assert not seen[inside & (z < 0.1)].any()
     assert (texel_looks(globe, photos((0.0, 0.0, 4.0), (0.0, 0.0, -4.0)))[inside & (z < -0.5)] > 0).all()
     assert not texel_looks(globe, photos((0.0, 0.0, 4.0), coverage=100)).any(), "the mask does not cover them"
+
+
+def test_looks_of_photos_of_any_sizes_add_up(globe: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are counted together."""
+    both = photos((0.0, 0.0, 4.0), (1.0, 3.0, 2.0), (-3.0, 0.0, 2.0), (0.0, 0.5, -4.0))
+    sizes = [(80, 80), (80, 80), (60, 70), (80, 80)]
+    scene = replace(
+        both,
+        images=Photos.of([torch.full((*size, 4), 255, dtype=torch.uint8) for size in sizes]),
+        cameras=Cameras(both.cameras.camera_to_world, both.cameras.intrinsics, *map(list, zip(*sizes, strict=True))),
+    )
+    each = sum(texel_looks(globe, replace(scene, train=[view])) for view in range(4))
+    torch.testing.assert_close(texel_looks(globe, scene), each, rtol=1e-5, atol=1e-4)
+    monkeypatch.setattr(texels, "PIXELS", 80 * 80)
+    torch.testing.assert_close(texel_looks(globe, scene), each, rtol=1e-5, atol=1e-4)
+
+
+def test_refinement_tells_the_looks_of_its_result(scene: Scene) -> None:
+    told: list[Tensor] = []
+    refined = refine_mesh(ball((0.6, 0.6, 0.6), 1), scene, options(steps=2), looks=told.append)
+    assert torch.equal(told[0], texel_looks(refined, scene))
 
 
 def test_unseen_texels_are_filled_from_around_across_seams(globe: Mesh) -> None:

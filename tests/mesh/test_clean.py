@@ -4,7 +4,7 @@ import pytest
 import torch
 from mesh_shapes import box, joined, quad, sphere
 
-from nerfkit.mesh.clean import close_surface, decimate, remove_degenerate, remove_floaters, remove_hidden, smooth
+from nerfkit.mesh.clean import close_surface, decimate, remove_degenerate, remove_floaters, smooth
 from nerfkit.mesh.mesh import Mesh, face_areas, signed_volume
 from nerfkit.mesh.repair import select_faces
 from nerfkit.mesh.topology import components, is_watertight, topology_report
@@ -22,14 +22,6 @@ def test_small_parts_are_floaters() -> None:
     assert torch.equal(kept.vertices, big.vertices)
     assert torch.equal(kept.faces, big.faces)
     assert len(remove_floaters(joined(crumb, big), min_fraction=1e-4).faces) == 12 + len(big.faces)
-
-
-def test_hidden_parts_go_and_seen_parts_stay_whole() -> None:
-    mesh = joined(box(), sphere(0))
-    visible = torch.zeros(len(mesh.faces), dtype=torch.bool)
-    visible[14] = True
-    assert torch.equal(remove_hidden(mesh, visible).vertices, sphere(0).vertices)
-    assert len(remove_hidden(mesh, visible & False).faces) == 0
 
 
 def test_select_faces_carries_appearance_along() -> None:
