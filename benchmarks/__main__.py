@@ -13,6 +13,7 @@ BENCHMARKS = {
     "runs": "train.py as a user starts it, on the project's clock and on real data; keeps metrics.json",
     "photos": "train.py on photos without masks: fields, meshes, learned exposure and cameras; keeps metrics.json",
     "perturbed": "cameras and exposure that are off, and what learning them brings back",
+    "surfaces": "fields with and without a signed distance: pictures, and meshes against the truth, over seeds",
     "recipes": "the named experiments as a user starts them; keeps their metrics.json",
     "training": "samples a second through the whole training step",
     "many_photos": "memory and time of thousands of photos",

@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks import readme_mesh, readme_performance
 from benchmarks.readme_gpu import gpu_section
 from benchmarks.results import NOT_KNOWN, NOT_RUN, RESULTS, UncommittedError, load, table, value
+from benchmarks.surfaces import surface_table
 from nerfkit.runs import plot
 
 ROOT = Path(__file__).parent.parent
@@ -176,7 +177,7 @@ def section(folder: Path = RESULTS) -> str:
     """All tables, with the machine they were measured on."""
     lines = [
         measured_on(folder), "", *scene_table(folder), "", *photo_table(folder), "", *perturbed_table(folder), "",
-        *speed_table(folder), "",
+        *surface_table(folder), "", *speed_table(folder), "",
         *readme_mesh.speed_table(folder), "", *readme_mesh.gradient_table(folder), "", *gpu_section(folder),
     ]  # fmt: skip
     return "\n".join(lines)

@@ -158,18 +158,21 @@ def _bounds(nodes, beta, least, greatest):
 @jit
 def _nest(coarse, fine, total):
     """An odd node lies between two of the coarse grid, an even one on one, which is then counted twice."""
-    side, eighth = fine.shape[0], np.float32(0.125)
+    side, count = fine.shape[0], coarse.shape[0]
+    quarter, eighth = np.float32(0.25), np.float32(0.125)
     for index in numba.prange(side):
         i = int(np.int64(index))
+        sums = np.empty(count, np.float32)  # over what a row lies between
         for j in range(side):
             a, b = coarse[i >> 1, j >> 1], coarse[i >> 1, (j + 1) >> 1]
             c, d = coarse[(i + 1) >> 1, j >> 1], coarse[(i + 1) >> 1, (j + 1) >> 1]
-            for k in range(coarse.shape[0]):
-                here = a[k] + b[k] + c[k] + d[k]
-                total[i, j, 2 * k] = fine[i, j, 2 * k] + (here + here) * eighth
-                if k + 1 < coarse.shape[0]:
-                    following = a[k + 1] + b[k + 1] + c[k + 1] + d[k + 1]
-                    total[i, j, 2 * k + 1] = fine[i, j, 2 * k + 1] + (here + following) * eighth
+            for k in range(count):
+                sums[k] = a[k] + b[k] + c[k] + d[k]
+            row, out = fine[i, j], total[i, j]
+            for k in range(count - 1):
+                out[2 * k] = row[2 * k] + sums[k] * quarter
+                out[2 * k + 1] = row[2 * k + 1] + (sums[k] + sums[k + 1]) * eighth
+            out[side - 1] = row[side - 1] + sums[count - 1] * quarter
 
 
 @jit
@@ -177,20 +180,17 @@ def _nest_backward(by_total, d_coarse):
     side, fine = d_coarse.shape[0], by_total.shape[0]
     for index in numba.prange(side):
         i = int(np.int64(index))
+        sums = np.empty(fine + 2, np.float32)  # of the rows around one of the coarse grid, between two zeros
         for j in range(side):
+            sums[:] = ZERO
+            for x in range(max(2 * i - 1, 0), min(2 * i + 2, fine)):
+                for y in range(max(2 * j - 1, 0), min(2 * j + 2, fine)):
+                    share = (ONE if x == 2 * i else HALF) * (ONE if y == 2 * j else HALF)
+                    row = by_total[x, y]
+                    for z in range(fine):
+                        sums[z + 1] += share * row[z]
             for k in range(side):
-                total = ZERO
-                for x in range(max(2 * i - 1, 0), min(2 * i + 2, fine)):
-                    for y in range(max(2 * j - 1, 0), min(2 * j + 2, fine)):
-                        share = (ONE if x == 2 * i else HALF) * (ONE if y == 2 * j else HALF)
-                        row = by_total[x, y]
-                        around = row[2 * k]
-                        if k > 0:
-                            around += HALF * row[2 * k - 1]
-                        if k + 1 < side:
-                            around += HALF * row[2 * k + 1]
-                        total += share * around
-                d_coarse[i, j, k] = total
+                d_coarse[i, j, k] = sums[2 * k + 1] + HALF * (sums[2 * k] + sums[2 * k + 2])
 
 
 class _Density(torch.autograd.Function):

@@ -24,13 +24,14 @@ from nerfkit.kernels.composite import composite
 from nerfkit.kernels.distance_grid import distance_bounds, distance_density, distance_roughness, nested_nodes
 from nerfkit.kernels.march import Samples, trust_samples
 
-CELLS = 64
-WIDE, SHARP, SHARPENED = 0.64, 0.048, 0.8  # the first two in cells
-BAND = 3.2  # cells from the surface within which the two terms look
-EIKONAL, LAPLACIAN = 0.1, 0.03  # their weights, against a loss of colors in [0,1], in the steps in which they count
-EVERY = 2  # steps: they count in every second one
+CELLS = 128
+UNIT = 1 / 32  # of the lengths that follow, or a cell where that is longer
+WIDE, SHARP, SHARPENED = 0.64, 0.048, 0.8  # the first two in units
+BAND = 3.2  # units from the surface within which the two terms look
+EIKONAL, LAPLACIAN = 0.2, 0.06  # their weights, against a loss of colors in [0,1], in the steps in which they count
+EVERY = 4  # steps: they count in every fourth one
 BALL = 0.5  # radius of the ball that the distance starts from where nothing is known
-SEEN = 1e-4  # of a pixel: samples of less are left out
+SEEN = 1e-3  # of a pixel: samples of less are left out
 RATE, BETAS = 0.3, (0.9, 0.99)  # of the optimizer; the rate is a factor on the trainer's
 
 
@@ -51,7 +52,8 @@ class SurfaceField(Field):
         if cells < 4 or cells % 4:
             raise ValueError(f"cells: expected a multiple of 4, got {cells}")
         self.inner, self.cell = inner, 2 / cells
-        self.register_buffer("beta", torch.tensor(WIDE * self.cell, dtype=torch.float64))
+        self.unit = max(self.cell, UNIT)
+        self.register_buffer("beta", torch.tensor(WIDE * self.unit, dtype=torch.float64))
         coarse = [torch.zeros((cells // step + 1,) * 3) for step in (4, 2)]
         self.grids = nn.ParameterList([*coarse, distance_to(occupied, cells)])
         self._shown: dict[str, Tensor] = {}
@@ -87,14 +89,15 @@ class SurfaceField(Field):
         """
         self.inner.before_step(share)
         self._stepping, self._of_step = True, None
-        self.beta.fill_(self.cell * WIDE * (SHARP / WIDE) ** min(1.0, share / SHARPENED))
+        self.beta.fill_(self.unit * WIDE * (SHARP / WIDE) ** min(1.0, share / SHARPENED))
 
     def penalties(self, step: int) -> dict[str, Tensor]:
         """As ``Field.penalties``; between the steps in which they count they are shown as they were."""
         own = self._shown
         if step % EVERY == 0:
-            eikonal, laplacian = distance_roughness(self.nodes(), BAND * self.cell)
-            own = {"eikonal": EIKONAL * eikonal, "laplacian": LAPLACIAN * laplacian}
+            eikonal, laplacian = distance_roughness(self.nodes(), BAND * self.unit)
+            bend = LAPLACIAN * (self.unit / self.cell) ** 2  # the kernel's term falls with the cell's square
+            own = {"eikonal": EIKONAL * eikonal, "laplacian": bend * laplacian}
             self._shown = {name: term.detach() for name, term in own.items()}
         elif not own:
             own = dict.fromkeys(("eikonal", "laplacian"), self.grids[0].new_zeros(()))

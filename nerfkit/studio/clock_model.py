@@ -12,7 +12,7 @@ from nerfkit.studio.clock_dial import draw_back, draw_dial
 from nerfkit.studio.clock_parts import BACK_RADIUS, CENTER, DIAL_RADIUS, build_parts
 from nerfkit.studio.occlusion import cone_directions, smoothed, sphere_directions, visibility
 from nerfkit.studio.renderer import Lights, Surface, vertex_normals
-from nerfkit.studio.solids import Solid
+from nerfkit.studio.union import joined, outside
 
 VERSION = 1  # part of the cache's key: raise it whenever the model, its look, the lights or the cameras change
 LIGHTS = Lights()
@@ -24,8 +24,7 @@ def surface() -> Surface:
     """All parts as one mesh with colors, texture and, baked, how much sky and key light each vertex sees."""
     parts = build_parts()
     starts = np.cumsum([0] + [len(part.solid.vertices) for part in parts[:-1]])
-    vertices = np.concatenate([part.solid.vertices for part in parts])
-    faces = np.concatenate([part.solid.faces + start for part, start in zip(parts, starts, strict=True)])
+    vertices, faces = joined([part.solid for part in parts])
     normals = vertex_normals(vertices, faces)
 
     def spread(values: list[tuple[float, float, float]]) -> np.ndarray:
@@ -74,54 +73,11 @@ def _texture() -> np.ndarray:
 def truth() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The true surface: vertices (V,3), faces (F,3) outward, and unlit colors (V,3) in [0,1].
 
-    A face is kept if none of its corners lies inside another part. Faces with some corners inside are split into
-    quarters three times, and of the last pieces those with their center outside are kept: the cut follows a seam to
-    an eighth of an edge. It leaves T-junctions: this mesh is for measuring distances to, and not watertight.
+    ``union.outside`` says how parts are cut where they reach into one another.
     """
-    parts, whole = build_parts(), surface()
-    hidden = np.zeros(len(whole.vertices), bool)
-    start = 0
-    for part in parts:
-        own = slice(start, start + len(part.solid.vertices))
-        hidden[own] = _inside_any(whole.vertices[own], [other.solid for other in parts if other is not part])
-        start = own.stop
-    points = np.concatenate([whole.vertices, _unlit_colors(whole)], -1)  # (V, 6)
-    count = hidden[whole.faces].sum(-1)
-    at_seams = np.flatnonzero((count > 0) & (count < 3))
-    owner = np.repeat(np.arange(len(parts)), [len(part.solid.faces) for part in parts])
-    pieces = []
-    for number in np.unique(owner[at_seams]):
-        others = [part.solid for part in parts if part is not parts[number]]
-        corners = points[whole.faces[at_seams[owner[at_seams] == number]]]  # (F, 3, 6)
-        for _ in range(3):
-            corners = _quartered(corners)
-            inside = _inside_any(corners[..., :3].reshape(-1, 3), others).reshape(-1, 3).sum(-1)
-            pieces.append(corners[inside == 0])
-            corners = corners[(inside > 0) & (inside < 3)]
-        pieces.append(corners[~_inside_any(corners[..., :3].mean(1), others)])
-    seams = np.concatenate(pieces).reshape(-1, 6)
-    faces = np.concatenate([whole.faces[count == 0], len(points) + np.arange(len(seams)).reshape(-1, 3)])
-    used, faces = np.unique(faces, return_inverse=True)
-    points = np.concatenate([points, seams])[used]
-    return points[:, :3], faces.reshape(-1, 3), points[:, 3:]
-
-
-def _inside_any(points: np.ndarray, solids: list[Solid]) -> np.ndarray:
-    result = np.zeros(len(points), bool)
-    for solid in solids:
-        maybe = ~result
-        for x, low, high in zip(points.T, *solid.bounds, strict=True):
-            maybe &= (x > low) & (x < high)
-        near = np.flatnonzero(maybe)
-        result[near] = solid.inside(points[near])
-    return result
-
-
-def _quartered(corners: np.ndarray) -> np.ndarray:
-    """Each triangle (F,3,A) as four (4F,3,A)."""
-    a, b, c = corners.swapaxes(0, 1)
-    ab, bc, ca = (a + b) / 2, (b + c) / 2, (c + a) / 2
-    return np.stack([a, ab, ca, ab, b, bc, ca, bc, c, ab, bc, ca], 1).reshape(-1, 3, corners.shape[-1])
+    whole = surface()
+    vertices, colors, faces = outside([part.solid for part in build_parts()], _unlit_colors(whole))
+    return vertices, faces, colors
 
 
 def _unlit_colors(whole: Surface) -> np.ndarray:
