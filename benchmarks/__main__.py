@@ -11,6 +11,7 @@ BENCHMARKS = {
     "raster_gradients": "the rasterizer's gradients against supersampled finite differences",
     "raster_speed": "the rasterizer's times, forward and backward",
     "runs": "train.py as a user starts it, on the project's clock and on real data; keeps metrics.json",
+    "equal_time": "held-out pictures of the default field and of field=auto after equal times, over seeds",
     "photos": "train.py on photos without masks: fields, meshes, learned exposure and cameras; keeps metrics.json",
     "perturbed": "cameras and exposure that are off, and what learning them brings back",
     "surfaces": "fields with and without a signed distance: pictures, and meshes against the truth, over seeds",

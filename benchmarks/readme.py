@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import readme_mesh, readme_performance
+from benchmarks.equal_time import time_table
 from benchmarks.readme_gpu import gpu_section
 from benchmarks.results import NOT_KNOWN, NOT_RUN, RESULTS, UncommittedError, load, table, value
 from benchmarks.surfaces import surface_table
@@ -177,7 +178,7 @@ def section(folder: Path = RESULTS) -> str:
     """All tables, with the machine they were measured on."""
     lines = [
         measured_on(folder), "", *scene_table(folder), "", *photo_table(folder), "", *perturbed_table(folder), "",
-        *surface_table(folder), "", *speed_table(folder), "",
+        *time_table(folder), "", *surface_table(folder), "", *speed_table(folder), "",
         *readme_mesh.speed_table(folder), "", *readme_mesh.gradient_table(folder), "", *gpu_section(folder),
     ]  # fmt: skip
     return "\n".join(lines)
