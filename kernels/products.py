@@ -25,6 +25,12 @@ ROWS = 4 if LANES < 16 and _TRIPLE.startswith("x86") else 8  # x86 has 16 regist
 COLUMNS = 2 * LANES
 DEPTH = 256  # a panel of this depth and COLUMNS columns (32 KiB with AVX-512) stays in the first cache
 
+
+def supports(feature: str) -> bool:
+    """Whether the processor that Numba compiles for has a feature, by LLVM's name for it."""
+    return f"+{feature}" in _FEATURES
+
+
 _INDEX, _FLOAT = ir.IntType(64), ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 
@@ -82,6 +88,25 @@ def multiply_add(builder: ir.IRBuilder) -> Any:
     return cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
 
 
+def counted(builder: ir.IRBuilder, count: Any, step: int, first: list[Any], body: Any) -> list[Any]:
+    """Emit a loop over k = 0, step, ... below ``count``, at least once: values = body(k, values), first ``first``."""
+    before, loop = builder.block, builder.append_basic_block("loop")
+    after = builder.append_basic_block("after")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    k, values = builder.phi(_INDEX), [builder.phi(value.type) for value in first]
+    found = body(k, values)
+    following = builder.add(k, ir.Constant(_INDEX, step))
+    k.add_incoming(ir.Constant(_INDEX, 0), before)
+    k.add_incoming(following, loop)
+    for value, begin, finish in zip(values, first, found, strict=True):
+        value.add_incoming(begin, before)
+        value.add_incoming(finish, loop)
+    builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
+    builder.position_at_end(after)
+    return found
+
+
 def _tile_code(
     rows: int, vectors: int, start: str, end: str, context: Any, builder: ir.IRBuilder, signature: Any, args: Any
 ) -> Any:
@@ -115,25 +140,16 @@ def _tile_code(
         first = [zero] * len(targets)
     x_rows = [builder.mul(constant(i), x_row) for i in range(rows)]
 
-    before, loop, after = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("stored")
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    k = builder.phi(_INDEX)
-    sums = [builder.phi(_VECTOR) for _ in targets]
-    w_here, x_here = builder.gep(w_start, [builder.mul(k, w_row)]), builder.gep(x_start, [builder.mul(k, x_k)])
-    columns = [builder.load(vector_at(builder, w_here, constant(v * LANES)), align=4) for v in range(vectors)]
-    found = []
-    for i in range(rows):
-        factor = splat(builder, builder.load(builder.gep(x_here, [x_rows[i]])))
-        found += [builder.call(added, [factor, columns[v], sums[vectors * i + v]]) for v in range(vectors)]
-    following = builder.add(k, constant(1))
-    k.add_incoming(constant(0), before)
-    k.add_incoming(following, loop)
-    for value, begin, finish in zip(sums, first, found, strict=True):
-        value.add_incoming(begin, before)
-        value.add_incoming(finish, loop)
-    builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
-    builder.position_at_end(after)
+    def deeper(k: Any, sums: list[Any]) -> list[Any]:
+        w_here, x_here = builder.gep(w_start, [builder.mul(k, w_row)]), builder.gep(x_start, [builder.mul(k, x_k)])
+        columns = [builder.load(vector_at(builder, w_here, constant(v * LANES)), align=4) for v in range(vectors)]
+        found = []
+        for i in range(rows):
+            factor = splat(builder, builder.load(builder.gep(x_here, [x_rows[i]])))
+            found += [builder.call(added, [factor, columns[v], sums[vectors * i + v]]) for v in range(vectors)]
+        return found
+
+    found = counted(builder, depth, 1, first, deeper)
     if end == "relu":
         found = [builder.select(builder.fcmp_ordered("<", value, zero), zero, value) for value in found]
     elif end == "mask":
@@ -187,25 +203,15 @@ def _correlate_code(context: Any, builder: ir.IRBuilder, signature: Any, args: A
     s_rows = row_starts(element(context, builder, kinds[6], sums, s0), s_row, rows)
     cells = [vector_at(builder, start, constant(j * LANES)) for start in s_rows for j in range(columns)]
     first = [builder.load(cell, align=4) for cell in cells]
-    before, loop, after = builder.block, builder.append_basic_block("samples"), builder.append_basic_block("stored")
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    k = builder.phi(_INDEX)
-    totals = [builder.phi(_VECTOR) for _ in cells]
-    a_here, b_here = (
-        [builder.load(vector_at(builder, start, k), align=4) for start in starts] for starts in (a_rows, b_rows)
-    )
-    found = [
-        builder.call(added, [x, y, totals[columns * i + j]]) for i, x in enumerate(a_here) for j, y in enumerate(b_here)
-    ]
-    following = builder.add(k, constant(LANES))
-    k.add_incoming(constant(0), before)
-    k.add_incoming(following, loop)
-    for value, begin, finish in zip(totals, first, found, strict=True):
-        value.add_incoming(begin, before)
-        value.add_incoming(finish, loop)
-    builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
-    builder.position_at_end(after)
+
+    def further(k: Any, totals: list[Any]) -> list[Any]:
+        a_here, b_here = (
+            [builder.load(vector_at(builder, start, k), align=4) for start in starts] for starts in (a_rows, b_rows)
+        )
+        pairs = [(x, y) for x in a_here for y in b_here]
+        return [builder.call(added, [x, y, total]) for (x, y), total in zip(pairs, totals, strict=True)]
+
+    found = counted(builder, count, LANES, first, further)
     for cell, value in zip(cells, found, strict=True):
         builder.store(value, cell, align=4)
     return context.get_dummy_value()
@@ -235,20 +241,14 @@ def _total_code(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) 
     lane, zero = ir.IntType(32), ir.Constant(_VECTOR, [0.0] * LANES)
     place = element(context, builder, signature.args[0], x, start)
     numbers = ir.Constant(ir.VectorType(lane, LANES), list(range(LANES)))
-    before, loop, after = builder.block, builder.append_basic_block("samples"), builder.append_basic_block("summed")
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    k, lanes = builder.phi(_INDEX), builder.phi(_VECTOR)
-    left = splat(builder, builder.trunc(builder.sub(count, k), lane))
-    here = builder.icmp_signed("<", numbers, left)
-    value = builder.select(here, builder.load(vector_at(builder, place, k), align=4), zero)
-    added, following = builder.fadd(lanes, value), builder.add(k, ir.Constant(_INDEX, LANES))
-    k.add_incoming(ir.Constant(_INDEX, 0), before)
-    k.add_incoming(following, loop)
-    lanes.add_incoming(zero, before)
-    lanes.add_incoming(added, loop)
-    builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
-    builder.position_at_end(after)
+
+    def further(k: Any, lanes: list[Any]) -> list[Any]:
+        left = splat(builder, builder.trunc(builder.sub(count, k), lane))
+        here = builder.icmp_signed("<", numbers, left)
+        value = builder.select(here, builder.load(vector_at(builder, place, k), align=4), zero)
+        return [builder.fadd(lanes[0], value)]
+
+    (added,) = counted(builder, count, LANES, [zero], further)
     half = LANES // 2
     while half:  # a fixed tree
         order = ir.Constant(ir.VectorType(lane, LANES), [(i + half) % LANES for i in range(LANES)])

@@ -124,8 +124,32 @@ def _color_head(z, weights, bias, rgb):
 
 
 @rowwise
-def forward_block(tables, waves, packed, x, u, rays, memory, base, relu, beta, density_exp, color, raw, sigma, rgb):
-    """raw (count,), sigma (count,) and, where ``color``, rgb (count, 3) of samples x (count, 3)."""
+def densities(raw, sigma, beta, density_exp):
+    """sigma of raw."""
+    for s in range(raw.shape[0]):
+        v = raw[s]
+        if density_exp:
+            sigma[s] = elementary.exp(HIGHEST_RAW if v > HIGHEST_RAW else v)
+        else:
+            sigma[s] = elementary.softplus(v, beta)
+
+
+@rowwise
+def colors(rgb):
+    """The logits' sigmoids, in place."""
+    for s in range(rgb.shape[0]):
+        for c in range(3):
+            rgb[s, c] = elementary.sigmoid(rgb[s, c])
+
+
+@rowwise
+def forward_block(
+    tables, waves, packed, x, u, rays, memory, base, scratch, relu, beta, density_exp, color, raw, sigma, rgb
+):  # fmt: skip
+    """raw (count,), sigma (count,) and, where ``color``, rgb (count, 3) of samples x (count, 3).
+
+    ``scratch`` is for ``half_forward_block``.
+    """
     slots, heads, count = tables.slots, tables.heads, x.shape[0]
     rows = (count + ROWS - 1) // ROWS * ROWS
     embed_rows(x, waves, memory[base + slots[0, OFFSET] :], slots[0, STRIDE])
@@ -138,18 +162,25 @@ def forward_block(tables, waves, packed, x, u, rays, memory, base, relu, beta, d
     start = heads[0, DENSITY]
     weights, bias = packed[start : start + slots[depth, PADDED]], packed[heads[0, DENSITY_BIAS]]
     _density_head(_slot(tables, depth, memory, base, rows), weights, bias, raw)
-    for s in range(count):
-        v = raw[s]
-        if density_exp:
-            sigma[s] = elementary.exp(HIGHEST_RAW if v > HIGHEST_RAW else v)
-        else:
-            sigma[s] = elementary.softplus(v, beta)
+    densities(raw, sigma, beta, density_exp)
     if color:
         weights = matrix(packed, heads[0, COLOR], 3, slots[depth + 1, PADDED])
         _color_head(_slot(tables, depth + 1, memory, base, rows), weights, packed[heads[0, COLOR_BIAS] :], rgb)
-        for s in range(count):
+        colors(rgb)
+
+
+@rowwise
+def by_heads(raw, sigma, rgb, g_sigma, g_rgb, beta, density_exp, color, g):
+    """The derivatives by the heads' sums: g (.., 4), first those by the logits, if there are any, last those by raw."""
+    for s in range(raw.shape[0]):
+        if color:
             for c in range(3):
-                rgb[s, c] = elementary.sigmoid(rgb[s, c])
+                v = rgb[s, c]
+                g[s, c] = g_rgb[s, c] * v * (ONE - v)
+        if density_exp:
+            g[s, 3] = ZERO if raw[s] > HIGHEST_RAW else g_sigma[s] * sigma[s]
+        else:
+            g[s, 3] = g_sigma[s] * elementary.softplus_slope(sigma[s], beta)
 
 
 @rowwise
@@ -254,17 +285,9 @@ def backward_block(
 ):  # fmt: skip
     """Add the gradients of ``count`` samples to ``sums`` and those by u to ``du``; those by x are written to ``dx``.
 
-    g: (BLOCK, 4), deltas: room for two layers' derivatives, by_e: for the embedding's, or empty: then not by x.
+    g: (BLOCK or more, 4), deltas: room for two layers' derivatives, by_e: for the embedding's, or empty: then not by x.
     """
-    for s in range(count):
-        if color:
-            for c in range(3):
-                v = rgb[s, c]
-                g[s, c] = g_rgb[s, c] * v * (ONE - v)
-        if density_exp:
-            g[s, 3] = ZERO if raw[s] > HIGHEST_RAW else g_sigma[s] * sigma[s]
-        else:
-            g[s, 3] = g_sigma[s] * elementary.softplus_slope(sigma[s], beta)
+    by_heads(raw, sigma, rgb, g_sigma, g_rgb, beta, density_exp, color, g)
     rows = (count + ROWS - 1) // ROWS * ROWS
     last = tables.slots.shape[0] - 2
     top = last if color else last - 1  # the last layer that there is

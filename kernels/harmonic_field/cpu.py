@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .. import halves
 from ..checks import refuse_again
 from ..jit import jit
 from . import reference
@@ -25,7 +26,7 @@ CHUNK_BYTES = 24 << 20  # of what is kept for the backward: the C library gives 
 
 @jit
 def _forward(
-    tables, size, waves, direction_waves, packed, x, offsets, directions, first, count, keep, memory,
+    tables, size, waves, direction_waves, packed, halves, x, offsets, directions, first, count, keep, memory,
     relu, beta, density_exp, color, raw, sigma, rgb,
 ):  # fmt: skip
     """Samples first to first + count; the memory of every block is kept, or that of a group is used again."""
@@ -33,7 +34,7 @@ def _forward(
         group = np.int64(index)  # the index of a parallel loop is unsigned
         start = group * GROUP
         forward_group(
-            tables, size, waves, direction_waves, packed, x, offsets, directions, first + start,
+            tables, size, waves, direction_waves, packed, halves, x, offsets, directions, first + start,
             min(GROUP, count - start), keep, memory, (start // BLOCK if keep else group) * size,
             relu, beta, density_exp, color, raw, sigma, rgb,
         )  # fmt: skip
@@ -41,7 +42,7 @@ def _forward(
 
 @jit
 def _backward(
-    tables, size, waves, direction_waves, packed, offsets, directions, first, count, memory,
+    tables, size, waves, direction_waves, packed, halves, offsets, directions, first, count, memory,
     relu, beta, density_exp, color, to_weights, raw, sigma, rgb, g_sigma, g_rgb, sums, dx, dd, ends, end_rays,
 ):  # fmt: skip
     """Add the gradients of samples first to first + count to the rows of ``sums`` that their groups have."""
@@ -49,7 +50,7 @@ def _backward(
         start = np.int64(index) * GROUP
         group = (first + start) // GROUP
         backward_group(
-            tables, size, waves, direction_waves, packed, offsets, directions, first + start,
+            tables, size, waves, direction_waves, packed, halves, offsets, directions, first + start,
             min(GROUP, count - start), memory, start // BLOCK * size, relu, beta, density_exp, color, to_weights,
             raw, sigma, rgb, g_sigma, g_rgb, sums[group % SUMS], dx, dd, ends[group], end_rays[group],
         )  # fmt: skip
@@ -63,10 +64,16 @@ def _chunks(count: int, group_bytes: int) -> list[tuple[int, int]]:
     return [(first, min(size, count - first)) for first in range(0, count, size)]
 
 
-def _pack(weights: FieldWeights, layout: Layout) -> np.ndarray:
-    """The weights as the kernels read them."""
+def _pack(weights: FieldWeights, layout: Layout) -> tuple[np.ndarray, np.ndarray | None]:
+    """The weights as the kernels read them: floats, and words of bfloat16 where the layout has them."""
     flat = torch.cat([*(t.detach().reshape(-1) for t in weights.flat()), torch.zeros(1)])
-    return flat.take(layout.packed).numpy()
+    words = flat.take(layout.halves).bfloat16().view(torch.int32).numpy() if len(layout.halves) else None
+    return flat.take(layout.packed).numpy(), words
+
+
+def in_halves(spec: FieldSpec) -> bool:
+    """Whether the products of a field have bfloat16 operands here; all others are float32."""
+    return halves.AVAILABLE and spec.precision == "bf16" and spec.activation == "relu"
 
 
 class _Call:
@@ -79,7 +86,7 @@ class _Call:
         self.x, self.offsets = x.detach().contiguous().numpy(), offsets.contiguous().numpy()
         self.directions = directions.detach().contiguous().numpy()
         self.shapes, self.color, self.inputs = [t.shape for t in weights.flat()], color, inputs
-        self.layout = layout_of(weights, spec, inputs)
+        self.layout = layout_of(weights, spec, inputs, in_halves(spec))
         self.size = self.layout.size if color else int(self.layout.tables.slots[-1, OFFSET])  # no room for its layer
         self.packed = _pack(weights, self.layout)
         self.waves = waves(spec.omega0, spec.octaves, spec.append_input)
@@ -98,7 +105,7 @@ class _Call:
         for first, count in _chunks(len(self.x), 4 * size * blocks):
             memory = np.empty(-(-count // GROUP) * blocks * size, np.float32)
             _forward(
-                self.layout.tables, size, self.waves, self.direction_waves, self.packed, self.x, self.offsets,
+                self.layout.tables, size, self.waves, self.direction_waves, *self.packed, self.x, self.offsets,
                 self.directions, first, count, keep, memory, *self.options, self.color, self.raw, self.sigma, self.rgb,
             )  # fmt: skip
             if keep:
@@ -115,7 +122,7 @@ class _Call:
         ends, end_rays = np.zeros((groups, 2, 3), np.float32), np.zeros((groups, 2), np.int64)
         for first, count, memory in self.kept:
             _backward(
-                self.layout.tables, self.size, self.waves, self.direction_waves, self.packed, self.offsets,
+                self.layout.tables, self.size, self.waves, self.direction_waves, *self.packed, self.offsets,
                 self.directions, first, count, memory, *self.options, self.color, to_weights,
                 self.raw, self.sigma, self.rgb, *(g.contiguous().numpy() for g in incoming),
                 sums, dx, dd, ends, end_rays,

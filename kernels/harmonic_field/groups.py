@@ -1,18 +1,43 @@
 """One thread's share: GROUP samples, block by block, with what their rays need once a ray.
 
 A group numbers the rays that have samples in it from 0, so that rays may begin and end anywhere and those without
-samples cost nothing.
+samples cost nothing. Blocks go through ``blocks``, or through ``half_blocks`` where ``halves`` is not None.
 """
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 from ..elementary import rowwise
 from ..products import COLUMNS, ROWS, multiply
 from .blocks import backward_block, forward_block, matrix
 from .embedding import embed_rows, embed_rows_backward
+from .half_blocks import HEADS, half_backward_block, half_forward_block
 from .layout import BLOCK, DIRECTION, PADDED, STRIDE, TO_DIRECTION, WIDTH
 
 GROUP = 8 * BLOCK  # samples whose gradients are summed by one thread
+
+
+def _forward_block(halves, *arguments):
+    """``forward_block`` or, with bfloat16 weights in ``halves``, ``half_forward_block``: Numba chooses by its type."""
+
+
+def _backward_block(halves, *arguments):
+    """As ``_forward_block``, of the way back."""
+
+
+@overload(_forward_block)
+def _chosen_forward_block(halves, *arguments):
+    if halves is types.none:
+        return lambda halves, *arguments: forward_block(*arguments)
+    return lambda halves, *arguments: half_forward_block(halves, *arguments)
+
+
+@overload(_backward_block)
+def _chosen_backward_block(halves, *arguments):
+    if halves is types.none:
+        return lambda halves, *arguments: backward_block(*arguments)
+    return lambda halves, *arguments: half_backward_block(halves, *arguments)
 
 
 @rowwise
@@ -43,8 +68,17 @@ def _embed_directions(directions, owners, numbers, waves):
 
 
 @rowwise
+def _widest(tables):
+    """The largest stride of a slot."""
+    widest = 0
+    for slot in range(tables.slots.shape[0]):
+        widest = max(widest, tables.slots[slot, STRIDE])
+    return widest
+
+
+@rowwise
 def forward_group(
-    tables, size, waves, direction_waves, packed, x, offsets, directions, first, count, keep, memory, base,
+    tables, size, waves, direction_waves, packed, halves, x, offsets, directions, first, count, keep, memory, base,
     relu, beta, density_exp, color, raw, sigma, rgb,
 ):  # fmt: skip
     """raw, sigma and, where ``color``, rgb of ``count`` samples from ``first`` on.
@@ -65,10 +99,11 @@ def forward_group(
                 flat, column, columns, rows, width,
             )  # fmt: skip
         u = matrix(flat, 0, rows, columns)
+    scratch = np.empty(2 * BLOCK * _widest(tables), np.float32)
     for start in range(0, count, BLOCK):
         here, end = first + start, first + min(count, start + BLOCK)
-        forward_block(
-            tables, waves, packed, x[here:end], u, rays[start : start + BLOCK], memory, base,
+        _forward_block(
+            halves, tables, waves, packed, x[here:end], u, rays[start : start + BLOCK], memory, base, scratch,
             relu, beta, density_exp, color, raw[here:end], sigma[here:end], rgb[here:end],
         )  # fmt: skip
         if keep:
@@ -77,7 +112,7 @@ def forward_group(
 
 @rowwise
 def backward_group(
-    tables, size, waves, direction_waves, packed, offsets, directions, first, count, memory, base,
+    tables, size, waves, direction_waves, packed, halves, offsets, directions, first, count, memory, base,
     relu, beta, density_exp, color, to_weights, raw, sigma, rgb, g_sigma, g_rgb, sums, dx, dd, ends, end_rays,
 ):  # fmt: skip
     """Add the gradients of ``count`` samples from ``first`` on to ``sums``; write theirs to ``dx``, if it has rows.
@@ -93,17 +128,15 @@ def backward_group(
     ray_rows = (numbers + ROWS - 1) // ROWS * ROWS
     flat = np.zeros(ray_rows * columns, np.float32)
     du = matrix(flat, 0, ray_rows, columns)
-    widest = 0
-    for slot in range(tables.slots.shape[0]):
-        widest = max(widest, tables.slots[slot, STRIDE])
-    deltas, g = np.empty(2 * BLOCK * widest, np.float32), np.empty((BLOCK, 4), np.float32)
-    by_e = np.empty(BLOCK * tables.slots[0, STRIDE] if dx.shape[0] > 0 else 0, np.float32)
+    widest = _widest(tables)
+    deltas, g = np.empty(BLOCK * (3 * widest + HEADS), np.float32), np.zeros((BLOCK + 1, HEADS), np.float32)
+    by_e = np.empty(BLOCK * max(tables.slots[0, STRIDE], tables.slots[0, PADDED]) if dx.shape[0] > 0 else 0, np.float32)
     for start in range(0, count, BLOCK):
         samples, here = min(BLOCK, count - start), first + start
         end = here + samples
-        backward_block(
-            tables, waves, packed, memory, base, samples, rays[start : start + BLOCK], relu, beta, density_exp, color,
-            to_weights, raw[here:end], sigma[here:end], rgb[here:end], g_sigma[here:end], g_rgb[here:end],
+        _backward_block(
+            halves, tables, waves, packed, memory, base, samples, rays[start : start + BLOCK], relu, beta, density_exp,
+            color, to_weights, raw[here:end], sigma[here:end], rgb[here:end], g_sigma[here:end], g_rgb[here:end],
             g, sums, deltas, by_e, du, dx[here:end],
         )  # fmt: skip
         base += size

@@ -4,6 +4,9 @@ Columns are padded with zeros to multiples of COLUMNS. A block of BLOCK samples 
 a layer: the embedding, the hidden layers, the color layer. The weights are gathered into one flat array, for every
 product as panels of COLUMNS columns, in the order in which ``products.tile`` reads them: once for x W^T and, where the
 input has a gradient, once for dz W: the embeddings have one only where positions or directions do.
+
+With bfloat16 operands (``kernels.halves``) the slots hold rows of words, half as long, and the panels of the products
+and the heads are words of two rows in an array of their own; biases and what is computed once a ray stay float32.
 """
 
 import functools
@@ -12,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..products import COLUMNS
+from ..products import COLUMNS, LANES
 from .spec import FieldSpec, FieldWeights
 
 BLOCK = 128  # samples that go through the whole field together
@@ -21,7 +24,9 @@ BLOCK = 128  # samples that go through the whole field together
 OFFSET, STRIDE, WIDTH, PADDED = range(4)  # slots
 BIAS, BIAS_SUM, FIRST, END = range(4)  # layers; their products are FIRST to END
 SOURCE, FORWARD, BACKWARD, GRADIENT = range(4)  # products
-# heads: a row of weights, one of their gradients; the last only of weights, -1 where directions have no gradient
+# heads: a row of weights, one of their gradients, with bfloat16 operands one of panels: the heads' own (LANES columns)
+# under their names, under those of their biases what goes back through them, of the four [color, density].
+# The last only of weights, -1 where directions have no gradient.
 DENSITY, DENSITY_BIAS, COLOR, COLOR_BIAS, DIRECTION, TO_DIRECTION = range(6)
 
 
@@ -37,13 +42,15 @@ class Tables(NamedTuple):
 class Layout(NamedTuple):
     """The tables, and how weights and gradients are gathered.
 
-    size: floats that a block owns; packed: positions of the packed weights in [weights, 0]; gradients: positions of
-    the weights' gradients, in the order of ``FieldWeights.flat``, in the kernels' sums; sums: how many those are.
+    size: elements, floats or words, that a block owns; packed: positions of the packed weights in [weights, 0];
+    halves: of those that are bfloat16; gradients: positions of the weights' gradients, in the order of
+    ``FieldWeights.flat``, in the kernels' sums; sums: how many those are.
     """
 
     tables: Tables
     size: int
     packed: torch.Tensor
+    halves: torch.Tensor
     gradients: torch.Tensor
     sums: int
 
@@ -53,9 +60,10 @@ def padded(columns: int) -> int:
     return -(-columns // COLUMNS) * COLUMNS
 
 
-def layout_of(weights: FieldWeights, spec: FieldSpec, inputs: bool = False) -> Layout:
-    """The layout for weights of these shapes; ``inputs``: positions or directions have a gradient."""
-    return _layout(tuple(tuple(t.shape) for t in weights.flat()), spec.skip, inputs)
+def layout_of(weights: FieldWeights, spec: FieldSpec, inputs: bool = False, half: bool = False) -> Layout:
+    """The layout for weights of these shapes; ``inputs``: positions or directions have a gradient; ``half``: bfloat16
+    operands."""
+    return _layout(tuple(tuple(t.shape) for t in weights.flat()), spec.skip, inputs, half)
 
 
 def _panels(matrix: np.ndarray) -> np.ndarray:
@@ -66,8 +74,16 @@ def _panels(matrix: np.ndarray) -> np.ndarray:
     return full.reshape(depth, -1, COLUMNS).transpose(1, 0, 2).ravel()
 
 
+def _word_panels(matrix: np.ndarray, columns: int = COLUMNS) -> np.ndarray:
+    """(depth, columns) as panels for ``kernels.halves``: words of two rows."""
+    depth, width = matrix.shape
+    full = np.full((depth + depth % 2, -(-width // columns) * columns), -1)
+    full[:depth, :width] = matrix
+    return full.reshape(-1, 2, full.shape[1] // columns, columns).transpose(2, 0, 3, 1).ravel()
+
+
 @functools.lru_cache(maxsize=16)
-def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None, inputs: bool) -> Layout:
+def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None, inputs: bool, half: bool) -> Layout:
     counts = [int(np.prod(shape)) for shape in shapes]
     starts = np.cumsum([0, *counts])
     numbers = [start + np.arange(n).reshape(s) for start, n, s in zip(starts[:-1], counts, shapes, strict=True)]
@@ -79,16 +95,26 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None, inputs: bool)
     for width in widths:
         columns = padded(width)
         stride = columns if columns <= 64 else columns + 16  # odd numbers of cache lines: rows spread over the sets
+        stride = stride // 2 if half else stride
         slots.append((end, stride, width, columns))
         end += BLOCK * stride
 
     packed: list[np.ndarray] = []
+    halves: list[np.ndarray] = []
     gradient = np.zeros(starts[-1], np.int64)
     sums = 0
 
     def pack(positions: np.ndarray) -> int:
         offset = sum(map(len, packed))
         packed.append(positions)
+        return offset
+
+    def pack_product(matrix: np.ndarray, columns: int = COLUMNS) -> int:
+        """As ``pack``, of the panels of a matrix (depth, columns); in words where they are halves."""
+        if not half:
+            return pack(_panels(matrix))
+        offset = sum(map(len, halves)) // 2
+        halves.append(_word_panels(matrix, columns))
         return offset
 
     def sum_of(positions: np.ndarray, rows: int, columns: int) -> int:
@@ -107,9 +133,9 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None, inputs: bool)
         if number and number == skip:
             parts = [(number, matrix[:, : widths[number]]), (0, matrix[:, widths[number] :])]
         for source, part in parts:
-            backward = pack(_panels(part)) if source or inputs else -1
+            backward = pack_product(part) if source or inputs else -1
             products.append(
-                (source, pack(_panels(part.T)), backward, sum_of(part, padded(len(part)), slots[source][PADDED]))
+                (source, pack_product(part.T), backward, sum_of(part, padded(len(part)), slots[source][PADDED]))
             )
         # The color layer's bias comes with the direction, once a ray.
         packed_bias = pack(_panels(bias[None])) if number < len(hidden) else -1
@@ -130,8 +156,23 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None, inputs: bool)
             -1,
         ],
     ]
-    table = functools.partial(np.array, dtype=np.int64)
+    if half:
+        of_density, of_color = np.full((4, widths[-2]), -1), np.full((4, widths[-1]), -1)
+        of_density[3], of_color[:3] = density[0][0], color[0]
+        heads.append(
+            [
+                pack_product(density[0].T, LANES),
+                pack_product(of_density),
+                pack_product(color[0].T, LANES),
+                pack_product(of_color),
+                -1,
+                -1,
+            ]
+        )
+    table, end_of_all = functools.partial(np.array, dtype=np.int64), starts[-1] + 1
+    words = np.concatenate(halves) if half else np.zeros(0, np.int64)
     return Layout(
         Tables(table(slots), table(layers), table(products), table(heads)), end,
-        torch.from_numpy(np.concatenate(packed)) % (starts[-1] + 1), torch.from_numpy(gradient), sums,
+        torch.from_numpy(np.concatenate(packed)) % end_of_all, torch.from_numpy(words) % end_of_all,
+        torch.from_numpy(gradient), sums,
     )  # fmt: skip

@@ -18,8 +18,9 @@ class FieldSpec(NamedTuple):
     append_input: whether the embedding also holds the input itself.
     activation: "relu" or "softplus"; density_activation: "exp" or "softplus"; beta: the softplus' sharpness.
     skip: the hidden layer, counted from 0, whose input is [h, e(x)] instead of h; None for no such layer.
-    precision: of the operands of matrix products on a GPU, "fp32", "tf32", "bf16" or "fp16"; sums, positions, phases,
-        compositing and the weights themselves are float32 whatever it is. A CPU computes in float32.
+    precision: of the operands of matrix products, "fp32", "tf32", "bf16" or "fp16"; sums, positions, phases,
+        compositing and the weights themselves are float32 whatever it is. A CPU takes "bf16" where it has AVX512-BF16
+        and the activation is "relu"; it computes everything else in float32.
     """
 
     octaves: int = 8

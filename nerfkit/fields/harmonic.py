@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -46,7 +47,8 @@ class HarmonicOptions(FieldOptions):
     skip: int | None = option(None, "hidden layer, from 0, that is fed the embedding again; null: none", least=1)
     precision: str = option(
         "auto",
-        "of a GPU's matrix products; auto: bf16 where it has that, else fp32; a CPU has fp32",
+        "of matrix products; auto: bf16 where the GPU or CPU (AVX512-BF16) has it, else fp32; "
+        "a CPU takes all but bf16 of relu fields as fp32",
         choices=("auto", *PRECISIONS),
     )
     fused: bool = option(True, "false: the plain PyTorch field, the same to rounding, of any width on a GPU")
@@ -62,7 +64,9 @@ class HarmonicOptions(FieldOptions):
         if torch.device(device).type == "cpu":
             return
         self.expect(
-            "precision", self.precision != "bf16" or _has_bf16(), "auto, fp32, tf32 or fp16: this GPU has no bf16"
+            "precision",
+            self.precision != "bf16" or _has_bf16(torch.device(device)),
+            "auto, fp32, tf32 or fp16: this GPU has no bf16",
         )
         if not self.fused:
             plain = self.precision not in ("tf32", "fp16")
@@ -85,11 +89,13 @@ class HarmonicOptions(FieldOptions):
     def build(self, *, scale: float = 1.0, seed: int = 0, device: torch.device | str = "cpu") -> "HarmonicField":
         """As ``FieldOptions.build``; ``precision=auto`` depends on the device."""
         self.check_device(device)
-        half = self.precision == "auto" and torch.device(device).type != "cpu" and _has_bf16()
+        half = self.precision == "auto" and _has_bf16(torch.device(device))
         return HarmonicField(replace(self, precision="bf16") if half else self, scale=scale, seed=seed)
 
 
-def _has_bf16() -> bool:
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cpu":
+        return import_module("nerfkit.kernels.halves").AVAILABLE  # with Numba, which a GPU does not need
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 

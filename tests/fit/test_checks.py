@@ -93,9 +93,9 @@ def test_a_field_of_any_size_can_be_rendered_on_a_gpu() -> None:
 
 def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     for has in (True, False):
-        monkeypatch.setattr(harmonic, "_has_bf16", lambda has=has: has)
-        assert HarmonicOptions().build(device=CPU).spec.precision == "fp32"
-        assert HarmonicOptions().build(device=GPU).spec.precision == ("bf16" if has else "fp32")
+        monkeypatch.setattr(harmonic, "_has_bf16", lambda device, has=has: has)
+        for device in (CPU, GPU):
+            assert HarmonicOptions().build(device=device).spec.precision == ("bf16" if has else "fp32")
         assert HarmonicOptions(precision="tf32").build(device=GPU).spec.precision == "tf32"
     with pytest.raises(ConfigError, match=r"field\.precision=bf16: .*this GPU has no bf16"):
         HarmonicOptions(precision="bf16").check_device(GPU)

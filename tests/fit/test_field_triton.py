@@ -43,7 +43,13 @@ def test_some_steps_equal_the_cpu(scene: Scene, tmp_path: Path) -> None:
     Adam makes much of gradients that are nothing but rounding, so weights drift apart between any two ways to compute
     the same: the measure is how far the CPU's kernels drift from plain PyTorch.
     """
-    words = ("field.width=32", "sampler.resolution=8", "sampler.step_size=0.15", "trainer.rays=8")
+    words = (
+        "field.width=32",
+        "field.precision=fp32",
+        "sampler.resolution=8",
+        "sampler.step_size=0.15",
+        "trainer.rays=8",
+    )
     fits, found = {}, {}
     roomy = {"triton": ["trainer.capacity=300"]}
     for backend in ("triton", "cpu", "reference"):
