@@ -129,7 +129,7 @@ def backward_group(
     flat = np.zeros(ray_rows * columns, np.float32)
     du = matrix(flat, 0, ray_rows, columns)
     widest = _widest(tables)
-    deltas, g = np.empty(BLOCK * (3 * widest + HEADS), np.float32), np.zeros((BLOCK + 1, HEADS), np.float32)
+    deltas, g = np.empty(BLOCK * (4 * widest + HEADS), np.float32), np.zeros((BLOCK + 1, HEADS), np.float32)
     by_e = np.empty(BLOCK * max(tables.slots[0, STRIDE], tables.slots[0, PADDED]) if dx.shape[0] > 0 else 0, np.float32)
     for start in range(0, count, BLOCK):
         samples, here = min(BLOCK, count - start), first + start

@@ -8,10 +8,12 @@ A layer's derivatives lie in ``back`` twice: in neighbors for dz W, stacked for 
 import numpy as np
 
 from ..elementary import rowwise
-from ..halves import add_unpacked, deltas, gradient_of, layer, pack, product_of
-from ..products import COLUMNS, LANES, ROWS
-from .blocks import by_heads, colors, densities, matrix
+from ..half_tiles import deltas, dots, layer, product_of
+from ..halves import add_unpacked, pack, stack
+from ..products import COLUMNS, ROWS
+from .blocks import matrix
 from .embedding import embed_rows, embed_rows_backward
+from .heads import by_heads, colors, densities
 from .layout import (
     BACKWARD,
     BIAS,
@@ -34,8 +36,7 @@ from .layout import (
 
 ZERO, HEADS = np.float32(0), 4  # the heads' derivatives: [logits, raw]
 
-_product, _head = product_of(2), product_of(1)
-_gradient, _color_gradient, _density_gradient = gradient_of(ROWS), gradient_of(3), gradient_of(1)
+_product, _color_gradient, _density_gradient = product_of(ROWS), product_of(3), product_of(1)
 
 
 @rowwise
@@ -44,7 +45,8 @@ def _add_product(x, x0, x_row, halves, panel, depth, y, stride, rows, columns):
     for column in range(0, columns, COLUMNS):
         for s in range(0, rows, ROWS):
             _product(
-                x, x0 + s * x_row, x_row, halves, panel + column * depth, depth, y, s * stride + column, stride
+                x, x0 + s * x_row, x_row, 1, halves, panel + column * depth, COLUMNS, depth,
+                y, s * stride + column, stride,
             )  # fmt: skip
 
 
@@ -89,16 +91,11 @@ def _layer(tables, number, packed, halves, memory, base, u, rays, rows, scratch)
 
 
 @rowwise
-def _head_sums(tables, slot, halves, panel, memory, base, rows, scratch):
-    """Rows of LANES floats: a head's products with a slot, without biases."""
-    slots = tables.slots
-    scratch[: rows * LANES] = ZERO
-    x0, x_row = base + slots[slot, OFFSET], slots[slot, STRIDE]
+def _head(tables, slot, halves, weights, memory, base, rows, found):
+    """found[s] = the products of a slot's rows and a head's row of weights."""
+    slots, x_row = tables.slots, tables.slots[slot, STRIDE]
     for s in range(0, rows, ROWS):
-        _head(
-            memory, x0 + s * x_row, x_row, halves, panel, (slots[slot, WIDTH] + 1) // 2, scratch, s * LANES, LANES
-        )  # fmt: skip
-    return matrix(scratch, 0, rows, LANES)
+        dots(memory, base + slots[slot, OFFSET] + s * x_row, x_row, halves, weights, slots[slot, PADDED] // 2, found, s)
 
 
 @rowwise
@@ -117,39 +114,51 @@ def half_forward_block(
             pack(scratch, s * columns + column, memory, base + slots[0, OFFSET] + s * slots[0, STRIDE] + column // 2)
     for number in range(depth + 1 if color else depth):
         _layer(tables, number, packed, halves, memory, base, u, rays, rows, scratch)
-    found, bias = _head_sums(tables, depth, halves, heads[2, DENSITY], memory, base, rows, scratch), heads[0]
+    _head(tables, depth, halves, heads[2, DENSITY], memory, base, rows, scratch)
     for s in range(count):
-        raw[s] = found[s, 0] + packed[bias[DENSITY_BIAS]]
+        raw[s] = scratch[s] + packed[heads[0, DENSITY_BIAS]]
     densities(raw, sigma, beta, density_exp)
     if color:
-        found = _head_sums(tables, depth + 1, halves, heads[2, COLOR], memory, base, rows, scratch)
-        for s in range(count):
-            for c in range(3):
-                rgb[s, c] = found[s, c] + packed[bias[COLOR_BIAS] + c]
+        for c in range(3):
+            weights = heads[2, COLOR] + c * slots[depth + 1, PADDED] // 2
+            _head(tables, depth + 1, halves, weights, memory, base, rows, scratch)
+            for s in range(count):
+                rgb[s, c] = scratch[s] + packed[heads[0, COLOR_BIAS] + c]
         colors(rgb)
 
 
 @rowwise
-def _head_gradients(tables, memory, base, count, color, g, back, stacked, sums):
-    """The sums of the heads' gradients; g: their derivatives, ``back[stacked:]`` the same, stacked."""
-    slots, heads, depth = tables.slots, tables.heads, tables.slots.shape[0] - 2
+def _stacked(tables, slot, memory, base, count, back, to):
+    """A slot's rows, stacked, to back[to:]; returns how many words a pair of samples has."""
+    slots, row, columns = tables.slots, tables.slots[slot, STRIDE], tables.slots[slot, PADDED]
+    for s in range(0, count, 2):
+        for column in range(0, columns, COLUMNS):
+            stack(memory, base + slots[slot, OFFSET] + s * row + column // 2, row, back, to + s // 2 * columns + column)
+    return columns
+
+
+@rowwise
+def _head_gradients(tables, memory, base, count, color, g, back, stacked, h, sums):
+    """The sums of the heads' gradients; g: their derivatives, ``back[stacked:]`` the same, stacked; h: room there."""
+    heads, depth = tables.heads, tables.slots.shape[0] - 2
     for s in range(count):
         sums[heads[1, DENSITY_BIAS]] += g[s, 3]
-    for column in range(0, slots[depth, PADDED], COLUMNS):
+    columns = _stacked(tables, depth, memory, base, count, back, h)
+    for column in range(0, columns, COLUMNS):
         _density_gradient(
-            back, stacked + 3, HEADS, memory, base + slots[depth, OFFSET] + column // 2, slots[depth, STRIDE],
-            sums, heads[1, DENSITY] + column, 0, (count + 1) // 2,
+            back, stacked + 3, 1, HEADS, back, h + column, columns, (count + 1) // 2,
+            sums, heads[1, DENSITY] + column, columns,
         )  # fmt: skip
     if not color:
         return
     for s in range(count):
         for c in range(3):
             sums[heads[1, COLOR_BIAS] + c] += g[s, c]
-    columns = slots[depth + 1, PADDED]
+    columns = _stacked(tables, depth + 1, memory, base, count, back, h)
     for column in range(0, columns, COLUMNS):
         _color_gradient(
-            back, stacked, HEADS, memory, base + slots[depth + 1, OFFSET] + column // 2, slots[depth + 1, STRIDE],
-            sums, heads[1, COLOR] + column, columns, (count + 1) // 2,
+            back, stacked, 1, HEADS, back, h + column, columns, (count + 1) // 2,
+            sums, heads[1, COLOR] + column, columns,
         )  # fmt: skip
 
 
@@ -187,16 +196,16 @@ def _layer_backward(
     What the embedding gets is added to the rows of ``by_e``, if it has any.
     """
     slots, products, layers, last = tables.slots, tables.products, tables.layers, tables.slots.shape[0] - 2
-    depth, padded_outputs, stacked = (slots[number + 1, WIDTH] + 1) // 2, slots[number + 1, PADDED], 2 * BLOCK * row
+    depth, padded_outputs = (slots[number + 1, WIDTH] + 1) // 2, slots[number + 1, PADDED]
+    stacked, h = 2 * BLOCK * row, 3 * BLOCK * row
     first, end = layers[number, FIRST], layers[number, END]
     for p in range(first, end if to_weights else first):
-        source = products[p, SOURCE]
-        start, stride, columns = base + slots[source, OFFSET], slots[source, STRIDE], slots[source, PADDED]
+        columns = _stacked(tables, products[p, SOURCE], memory, base, count, back, h)
         for i in range(0, padded_outputs, ROWS):
             for column in range(0, columns, COLUMNS):
-                _gradient(
-                    back, stacked + i, 2 * row, memory, start + column // 2, stride,
-                    sums, products[p, GRADIENT] + i * columns + column, columns, (count + 1) // 2,
+                _product(
+                    back, stacked + i, 1, 2 * row, back, h + column, columns, (count + 1) // 2,
+                    sums, products[p, GRADIENT] + i * columns + column, columns,
                 )  # fmt: skip
     for p in range(first, end):
         source, panel = products[p, SOURCE], products[p, BACKWARD]
@@ -230,17 +239,18 @@ def half_backward_block(
 ):  # fmt: skip
     """As ``backward_block``: words lie in ``floats`` and in ``deltas``; relu and beta have no say.
 
-    deltas: room for two layers' derivatives, again for one, stacked, and for twice the heads'; g: its last row is 0.
+    deltas: room for two layers' derivatives, for one's and a slot, stacked, and for twice the heads'; g: its last row
+    is 0.
     """
     slots, heads, memory, back = tables.slots, tables.heads, floats.view(np.int32), deltas.view(np.int32)
     rows, last, columns = (count + ROWS - 1) // ROWS * ROWS, slots.shape[0] - 2, slots[0, PADDED]
-    row = (back.shape[0] // BLOCK - HEADS) // 3
-    neighbors = 3 * BLOCK * row
+    row = (back.shape[0] // BLOCK - HEADS) // 4
+    neighbors = 4 * BLOCK * row
     stacked = neighbors + BLOCK * HEADS // 2
     g[:] = ZERO
     by_heads(raw, sigma, rgb, g_sigma, g_rgb, beta, density_exp, color, g)
     _pack_heads(g, back, neighbors, stacked)
-    _head_gradients(tables, memory, base, count, color, g, back, stacked, sums)
+    _head_gradients(tables, memory, base, count, color, g, back, stacked, 3 * BLOCK * row, sums)
     top = last if color else last - 1  # the last layer that there is
     _deltas(
         tables, top + 1, halves, heads[2, COLOR_BIAS if color else DENSITY_BIAS], HEADS // 2, neighbors, HEADS // 2,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..products import COLUMNS, LANES
+from ..products import COLUMNS
 from .spec import FieldSpec, FieldWeights
 
 BLOCK = 128  # samples that go through the whole field together
@@ -24,8 +24,8 @@ BLOCK = 128  # samples that go through the whole field together
 OFFSET, STRIDE, WIDTH, PADDED = range(4)  # slots
 BIAS, BIAS_SUM, FIRST, END = range(4)  # layers; their products are FIRST to END
 SOURCE, FORWARD, BACKWARD, GRADIENT = range(4)  # products
-# heads: a row of weights, one of their gradients, with bfloat16 operands one of panels: the heads' own (LANES columns)
-# under their names, under those of their biases what goes back through them, of the four [color, density].
+# heads: a row of weights, one of their gradients, with bfloat16 operands one of words: the heads' own rows under their
+# names, under those of their biases panels of what goes back through them, of the four [color, density].
 # The last only of weights, -1 where directions have no gradient.
 DENSITY, DENSITY_BIAS, COLOR, COLOR_BIAS, DIRECTION, TO_DIRECTION = range(6)
 
@@ -74,12 +74,12 @@ def _panels(matrix: np.ndarray) -> np.ndarray:
     return full.reshape(depth, -1, COLUMNS).transpose(1, 0, 2).ravel()
 
 
-def _word_panels(matrix: np.ndarray, columns: int = COLUMNS) -> np.ndarray:
+def _word_panels(matrix: np.ndarray) -> np.ndarray:
     """(depth, columns) as panels for ``kernels.halves``: words of two rows."""
     depth, width = matrix.shape
-    full = np.full((depth + depth % 2, -(-width // columns) * columns), -1)
+    full = np.full((depth + depth % 2, padded(width)), -1)
     full[:depth, :width] = matrix
-    return full.reshape(-1, 2, full.shape[1] // columns, columns).transpose(2, 0, 3, 1).ravel()
+    return full.reshape(-1, 2, full.shape[1] // COLUMNS, COLUMNS).transpose(2, 0, 3, 1).ravel()
 
 
 @functools.lru_cache(maxsize=16)
@@ -109,13 +109,15 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None, inputs: bool,
         packed.append(positions)
         return offset
 
-    def pack_product(matrix: np.ndarray, columns: int = COLUMNS) -> int:
-        """As ``pack``, of the panels of a matrix (depth, columns); in words where they are halves."""
-        if not half:
-            return pack(_panels(matrix))
+    def pack_words(positions: np.ndarray) -> int:
+        """As ``pack``, of pairs."""
         offset = sum(map(len, halves)) // 2
-        halves.append(_word_panels(matrix, columns))
+        halves.append(positions)
         return offset
+
+    def pack_product(matrix: np.ndarray) -> int:
+        """The panels of a matrix (depth, columns)."""
+        return pack_words(_word_panels(matrix)) if half else pack(_panels(matrix))
 
     def sum_of(positions: np.ndarray, rows: int, columns: int) -> int:
         """Room for the gradients of a matrix, padded to ``rows`` of ``columns`` floats."""
@@ -161,9 +163,9 @@ def _layout(shapes: tuple[tuple[int, ...], ...], skip: int | None, inputs: bool,
         of_density[3], of_color[:3] = density[0][0], color[0]
         heads.append(
             [
-                pack_product(density[0].T, LANES),
+                pack_words(_panels(density[0])),
                 pack_product(of_density),
-                pack_product(color[0].T, LANES),
+                pack_words(np.concatenate([_panels(row[None]) for row in color[0]])),
                 pack_product(of_color),
                 -1,
                 -1,
