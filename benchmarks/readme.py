@@ -15,6 +15,7 @@ from benchmarks import readme_mesh, readme_performance
 from benchmarks.equal_time import time_table
 from benchmarks.readme_gpu import gpu_section
 from benchmarks.results import NOT_KNOWN, NOT_RUN, RESULTS, UncommittedError, load, table, value
+from benchmarks.runs import PRESETS
 from benchmarks.surfaces import surface_table
 from nerfkit.runs import plot
 
@@ -30,7 +31,9 @@ DEFAULTS = {
     "mic": "NeRF-synthetic mic",
     "mic_400": "NeRF-synthetic mic",
 }
-SCENES = DEFAULTS | {f"{name}_fast": f"{label}, `preset=fast`" for name, label in DEFAULTS.items()}
+SCENES = DEFAULTS | {
+    f"{name}_{way}": f"{DEFAULTS[name]}, `preset={way}`" for way, names in PRESETS.items() for name in names
+}
 
 
 def size(found: dict[str, Any] | None) -> str:

@@ -24,7 +24,8 @@ SCENES = {  # words of the command, with {data} for the data's folder
     "mic": ["scene=blender", "scene.root={data}/nerf_mic", "scene.resolution=200"],
     "mic_400": ["scene=blender", "scene.root={data}/nerf_mic", "scene.resolution=400"],
 }
-RUNS = SCENES | {f"{name}_fast": [*words, "preset=fast"] for name, words in SCENES.items()}
+PRESETS = {"fast": tuple(SCENES), "minute": tuple(SCENES), "best": ("clock",)}
+RUNS = SCENES | {f"{name}_{way}": [*SCENES[name], f"preset={way}"] for way, names in PRESETS.items() for name in names}
 
 
 def main(argv: list[str]) -> int:

@@ -256,7 +256,7 @@ def test_render_explains_bad_words(
 def test_help_lists_groups_and_keys(command: Command, capsys: pytest.CaptureFixture) -> None:
     assert command(cli.train, "--help") == 0
     text = capsys.readouterr().out
-    assert re.search(r"preset +cpu, fast, gpu, smoke\n", text)
+    assert re.search(r"preset +best, cpu, fast, gpu, minute, smoke\n", text)
     assert re.search(r"trainer.max_seconds=150.0 .*\(a number above 0, or null\)\n", text)
     assert command(cli.train, "--help", "sampler=stratified", "seed=7") == 0
     text = capsys.readouterr().out

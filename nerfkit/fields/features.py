@@ -29,7 +29,6 @@ class FeatureOptions(FieldOptions):
     """Base of the options of such fields; ``spec`` is what they come to."""
 
     trainer: ClassVar[dict[str, Any]] = {"ema": 0.0}
-    suits: ClassVar[dict[str, dict[str, Any]]] = {"fast": {"surface": "auto"}}
 
     name: str = ""
     levels: int = option(1, "grids, each finer than the one before", least=1)
