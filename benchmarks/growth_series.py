@@ -192,15 +192,15 @@ VIEWS = (10, 100, 1000, 10_000)
 SERIES: Mapping[str, Series] = {
     "rays": Series(
         "fields", "harmonic field, 16 samples a ray: pixels and gradients", "rays",
-        (1024, 2048, 4096, 8192, 16_384, 32_768), 1, 1, lambda n: field_step(HarmonicOptions(), n, 16),
+        (1024, 2048, 4096, 8192, 16_384, 32_768), 1, 1, lambda n: field_step(HarmonicOptions(precision="fp32"), n, 16),
     ),
     "samples": Series(
         "fields", "the same, 1,024 rays", "samples a ray",
-        (8, 16, 32, 64, 128, 256, 512), 1, 1, lambda n: field_step(HarmonicOptions(), 1024, n),
+        (8, 16, 32, 64, 128, 256, 512), 1, 1, lambda n: field_step(HarmonicOptions(precision="fp32"), 1024, n),
     ),
     "width": Series(
         "fields", "the same, 8,192 samples, by its width", "columns",
-        (16, 32, 64, 128, 256, 512), 2, 2, lambda n: field_step(HarmonicOptions(width=n), 512, 16),
+        (16, 32, 64, 128, 256, 512), 2, 2, lambda n: field_step(HarmonicOptions(width=n, precision="fp32"), 512, 16),
     ),
     "levels": Series(
         "fields", "hashed grids, 65,536 samples: pixels and gradients", "levels",

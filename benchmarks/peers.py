@@ -33,11 +33,12 @@ from nerfkit.runs.threads import set_threads
 SIDE = 128
 COMPILE = "compile"
 FIELDS: Mapping[str, list[str]] = {
-    "harmonic": [],
+    "harmonic": ["field.precision=fp32"],
+    "harmonic_bf16": ["field.precision=bf16"],
     "hash_grid": ["field=hash_grid"],
     "planes": ["field=planes"],
-    "pytorch": ["field.fused=false"],
-    COMPILE: ["field.fused=false"],
+    "pytorch": ["field.fused=false", "field.precision=fp32"],
+    COMPILE: ["field.fused=false", "field.precision=fp32"],
     "nerf_tutorial": ["experiment=nerf_tutorial"],
 }
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # of the time, at which held-out views are looked at
@@ -61,7 +62,7 @@ class Contestant:
         start = time.perf_counter()
         for _ in range(WARM):
             self.fit.step()
-        self.warm_seconds = time.perf_counter() - start
+        self.warm_seconds, self.warm_samples = time.perf_counter() - start, self.fit.progress.samples
 
     @property
     def running(self) -> bool:
@@ -87,7 +88,7 @@ class Contestant:
             "psnr": self.curve[-1][1],
             "curve": self.curve,
             "steps": progress.step - WARM,
-            "samples_per_second": round(progress.samples / (progress.seconds + self.warm_seconds)),
+            "samples_per_second": round((progress.samples - self.warm_samples) / progress.seconds),
             "warm_seconds": round(self.warm_seconds, 2),
         }
 
@@ -148,10 +149,8 @@ def main(argv: list[str]) -> int:
         "compositing": compositing,
         "silhouettes": lambda: peers_silhouette.results(peers_silhouette.new_task()),
     }
-    for (
-        part,
-        measured,
-    ) in parts.items():  # a peer's compiler that breaks off takes this process along: what is known is kept
+    # A peer's compiler that breaks off takes this process along: what is known is kept.
+    for part, measured in parts.items():
         results[part] = measured()
         for name, entry in results[part].items():
             print(f"{part:<12} {name:<14} {entry}", flush=True)

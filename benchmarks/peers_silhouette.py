@@ -153,12 +153,12 @@ def results(task: Task, contestants: Mapping[str, Gradient] = CONTESTANTS) -> di
     directions, expected = differences(task)
     for name, build in contestants.items():
         call, reason = attempt(lambda build=build: build(task), FIRST_CALL, "others")  # type: ignore[misc]
-        slope, broken = attempt(call, FIRST_CALL, "others") if call is not None else (None, reason)
+        gradient, broken = attempt(call, FIRST_CALL, "others") if call is not None else (None, reason)
         found[name] = broken
-        if call is not None and slope is not None:
+        if call is not None and gradient is not None:
             calls[name] = call
-            cosine, slope_of = agreement(torch.tensor([(slope * u).sum().item() for u in directions]), expected)
-            found[name] = {"cosine": round(cosine, 4), "slope": round(slope_of, 4)}
+            cosine, slope = agreement(torch.tensor([(gradient * u).sum().item() for u in directions]), expected)
+            found[name] = {"cosine": round(cosine, 4), "slope": round(slope, 4)}
     for name, times in measure.medians(calls, repeats=REPEATS, warmup=1).items():
         found[name] |= times
     return found

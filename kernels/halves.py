@@ -7,12 +7,14 @@ below the other ("stacked"). Rounding is to the nearest, ties to even; numbers b
 from typing import Any
 
 import llvmlite.ir as ir
+from llvmlite.binding import llvm_version_info
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .products import LANES, element, supports, vector_at
 
-AVAILABLE = LANES == 16 and supports("avx512bf16")
+# Before LLVM 20 these instructions took other types.
+AVAILABLE = LANES == 16 and supports("avx512bf16") and llvm_version_info >= (20,)
 
 INDEX, WORD, FLOAT = ir.IntType(64), ir.IntType(32), ir.FloatType()
 FLOATS, WORDS = ir.VectorType(FLOAT, LANES), ir.VectorType(WORD, LANES)

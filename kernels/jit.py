@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,20 @@ numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
 LOCK = ".nerfkit.lock"  # in a folder of compiled kernels
 
 
+@contextlib.contextmanager
+def _locked(cache: Path, shared: bool = False) -> Iterator[None]:
+    """While no other process changes a folder of compiled kernels, or with ``shared``, while none but reads it.
+
+    Where the system has no such locks, or the folder cannot be written to, nothing is locked.
+    """
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(held.enter_context((cache / LOCK).open("a")), fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+
+
 def _drop_stale(folder: Path) -> None:
     """Removes the compiled kernels below ``folder`` that are older than a source they may be made of.
 
@@ -30,10 +44,11 @@ def _drop_stale(folder: Path) -> None:
     shared = [*folder.glob("*.py"), *folder.glob("composite/*.py"), *folder.glob("philox/*.py")]
     for cache in folder.glob("*/__pycache__"):
         changed = max((path.stat().st_mtime for path in (*shared, *cache.parent.glob("*.py"))), default=0.0)
-        for index in cache.glob("*.nbi"):
-            with contextlib.suppress(OSError):  # not ours to write, or another process was faster
-                if index.stat().st_mtime < changed:
-                    index.unlink()
+        with _locked(cache):
+            for index in cache.glob("*.nbi"):
+                with contextlib.suppress(OSError):  # not ours to write, or another process was faster
+                    if index.stat().st_mtime < changed:
+                        index.unlink()
 
 
 _drop_stale(Path(__file__).parent)
@@ -43,20 +58,12 @@ def _alone(what: Callable, shared: bool = False) -> Callable:
     """A method of Numba's cache files that no other process interrupts, but where both only read.
 
     Two that save at once would both add to the index that they have read: the one that is written last forgets the
-    other's kernel, or names its file although it holds the other one. Where the system has no such locks, or the folder
-    cannot be written to, nothing is locked.
+    other's kernel, or names its file although it holds the other one.
     """
-    try:
-        import fcntl
-    except ImportError:
-        return what
 
     @functools.wraps(what)
     def method(self: caching.IndexDataCacheFile, *arguments: Any) -> Any:
-        with contextlib.ExitStack() as held:
-            with contextlib.suppress(OSError):
-                lock = held.enter_context(Path(self._cache_path, LOCK).open("a"))
-                fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        with _locked(Path(self._cache_path), shared):
             return what(self, *arguments)
 
     return method

@@ -44,11 +44,12 @@ def run(config: TrainOptions) -> Path:
         )
     _find_photos(config)
     scene = load_scene(config)
-    if config.resume is None:
-        scene = _with_points(config, scene)
     if scene.unbounded and config.trainer.capacity is not None:
         raise ConfigError(f"trainer.capacity={config.trainer.capacity}: not for photos without masks; expected null")
+    if config.resume is None:
+        scene = _with_points(config, scene)
     config.field, why = settled(config.field, config.sampler, scene, "extract" in config.stages)
+    config.field = config.field.on(device)
     config.field.check_device(device)
     if why:
         scene = replace(scene, notes=[*scene.notes, why])
@@ -142,14 +143,17 @@ def _with_points(config: TrainOptions, scene: Scene) -> Scene:
     if not scene.unbounded or len(scene.points) or stated:
         return scene
     try:
-        points = find_points(scene, _prepared(config))
+        points = find_points(scene, _prepared(config).parent / "points")
     except ConfigError:
         missing = (
             "no points came with the photos, so the region is a guess: pip install nerfkit[photos], and some are found"
         )
         return replace(scene, notes=[*scene.notes, missing])
     if points is None:
-        return scene
+        none = (
+            "no points came with the photos, and none can be found, so the region is a guess: say where the object is, "
+        )
+        return replace(scene, notes=[*scene.notes, f"{none}scene.center and scene.radius"])
     s.points = str(points)
     scene = load_scene(config)
     said = f"no points came with the photos: {len(scene.points)} were found, scene.points={points}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -71,6 +72,8 @@ def _saved(folder: Path) -> DictConfig:
         for old, new in options.RENAMED.items():
             if OmegaConf.select(saved, old) is not None:
                 OmegaConf.update(saved, new, OmegaConf.select(saved, old))
+        if OmegaConf.select(saved, "field.precision") == "auto" and _on_cpu(saved):
+            saved.field.precision = "fp32"
         for group, keys in BEFORE.items():
             if group in saved:
                 saved[group] = OmegaConf.merge(keys, saved[group])
@@ -81,6 +84,11 @@ def _saved(folder: Path) -> DictConfig:
     except (ConfigError, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
         reason = error if isinstance(error, ConfigError) else store.explained(error, TrainOptions)
         raise CheckpointError(f"{path}: cannot be read ({reason})") from None
+
+
+def _on_cpu(saved: DictConfig) -> bool:
+    """Whether a run is a CPU's. One that has field.precision=auto there is older than that is decided at its start."""
+    return saved.get("device") == "cpu" or not torch.cuda.is_available()
 
 
 def _known(saved: Any, schema: DictConfig) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def test_its_config_is_read() -> None:
 def test_its_field_is_rendered_and_goes_on(tmp_path: Path) -> None:
     folder = shutil.copytree(OLD, tmp_path / "run")
     config = resume.load(folder)
-    config.field.precision = "fp32"  # as a CPU had it then
+    assert config.field.precision == "fp32"  # as a CPU had it then
     scene = load_scene(config)
     fit = new_fit(config, scene, Run(folder), torch.device("cpu"))
     fit.load_state_dict(checkpoints.load_latest(folder)[1], str(folder))

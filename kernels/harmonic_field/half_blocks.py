@@ -174,7 +174,7 @@ def _sum_rays(back, row, columns, rays, count, du):
 def _deltas(
     tables, slot, halves, panel, depth, x0, x_row, packed, g, g0, g_row, memory, base, rows, sums, back, there, row
 ):  # fmt: skip
-    """The derivatives by the sums of a slot, to back[there:] and, stacked, behind them; see ``halves.deltas``."""
+    """The derivatives by the sums of a slot, to back[there:] and, stacked, behind them; see ``half_tiles.deltas``."""
     slots, of_bias, weights = tables.slots, tables.layers[slot - 1, BIAS_SUM], tables.heads[0, DENSITY]
     h0, h_row, stacked = base + slots[slot, OFFSET], slots[slot, STRIDE], 2 * BLOCK * row
     for column in range(0, slots[slot, PADDED], COLUMNS):

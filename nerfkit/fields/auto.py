@@ -29,6 +29,8 @@ class AutoOptions(FieldOptions):
             return HashGridOptions(
                 surface=self.surface
             ), "of photos without masks the hash grid makes the best pictures"
-        if mesh or self.surface == "sdf":
+        if mesh and self.surface != "density":
             return HashGridOptions(surface=self.surface), "with a signed distance it makes the best meshes"
+        if self.surface == "sdf":
+            return HashGridOptions(surface=self.surface), "beside a signed distance it is the fastest"
         return PlanesOptions(surface="density"), "of photos with masks planes make the best pictures"

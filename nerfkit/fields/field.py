@@ -39,6 +39,10 @@ class FieldOptions(Options):
         """
         return self, ""
 
+    def on(self, device: torch.device | str) -> "FieldOptions":
+        """With what depends on the device decided, so that a run goes on elsewhere as it began."""
+        return self
+
     def check_device(self, device: torch.device | str) -> None:
         """Checks what ``device`` can compute.
 

@@ -48,7 +48,7 @@ class HarmonicOptions(FieldOptions):
     precision: str = option(
         "auto",
         "of matrix products; auto: bf16 where the GPU or CPU (AVX512-BF16) has it, else fp32; "
-        "a CPU takes all but bf16 of relu fields as fp32",
+        "a CPU takes all but bf16 of fused relu fields as fp32",
         choices=("auto", *PRECISIONS),
     )
     fused: bool = option(True, "false: the plain PyTorch field, the same to rounding, of any width on a GPU")
@@ -86,16 +86,21 @@ class HarmonicOptions(FieldOptions):
             return self
         return replace(self, fused=False, precision="auto")
 
+    def on(self, device: torch.device | str) -> "HarmonicOptions":
+        """As ``FieldOptions.on``: which precision auto is."""
+        if self.precision != "auto":
+            return self
+        return replace(self, precision="bf16" if _has_bf16(torch.device(device)) else "fp32")
+
     def build(self, *, scale: float = 1.0, seed: int = 0, device: torch.device | str = "cpu") -> "HarmonicField":
-        """As ``FieldOptions.build``; ``precision=auto`` depends on the device."""
+        """As ``FieldOptions.build``."""
         self.check_device(device)
-        half = self.precision == "auto" and _has_bf16(torch.device(device))
-        return HarmonicField(replace(self, precision="bf16") if half else self, scale=scale, seed=seed)
+        return HarmonicField(self.on(device), scale=scale, seed=seed)
 
 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cpu":
-        return import_module("nerfkit.kernels.halves").AVAILABLE  # with Numba, which a GPU does not need
+        return import_module("nerfkit.kernels.halves").AVAILABLE  # with Numba
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 

@@ -1,6 +1,7 @@
 """A radiance field of features in hashed grids (Mueller et al. 2022), as a module that holds the weights."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 
@@ -16,6 +17,10 @@ INITIAL = 1e-4  # features start from uniform numbers between minus this and thi
 @dataclass
 class HashGridOptions(FeatureOptions):
     """Features in hashed grids and two small layers; see ``HashGridField``."""
+
+    suits: ClassVar[dict[str, dict[str, Any]]] = {
+        "best": {"surface": "auto", "width": 64, "log2_table": 18, "finest": 512}
+    }
 
     name: str = "hash_grid"
     levels: int = option(8, "grids, each finer than the one before", least=1, most=MOST_LEVELS)

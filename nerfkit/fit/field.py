@@ -310,7 +310,8 @@ class FieldFit:
             reason = lines[min(1, len(lines) - 1)].strip() if lines else type(error).__name__
             raise CheckpointError(
                 f"{source}: its checkpoint does not fit the config ({reason}); resume with the same "
-                "field.*, sampler.*, trainer.exposure, poses and focal as the run was started with"
+                "field.*, sampler.*, trainer.exposure, poses and focal as the run was started with, and the version of "
+                "nerfkit that its environment.yaml names"
             ) from None
 
     def _last_good(self) -> str:

@@ -151,9 +151,9 @@ def _without_outline(covered: Tensor) -> Tensor:
     """The pixels (H,W) whose eight neighbors are covered, too; what is beyond the picture does not count."""
     inside = covered
     for axis in range(2):
-        rows, inner = inside.movedim(axis, 0), inside.clone().movedim(axis, 0)
-        inner[1:] &= rows[:-1]
-        inner[:-1] &= rows[1:]
+        outer, inner = inside.movedim(axis, 0), inside.clone().movedim(axis, 0)
+        inner[1:] &= outer[:-1]
+        inner[:-1] &= outer[1:]
         inside = inner.movedim(0, axis)
     return inside
 

@@ -37,8 +37,10 @@ def find_points(scene: Scene, folder: str | Path) -> Path | None:
     poses = np.array(scene.cameras.camera_to_world, np.float64)  # (N, 3, 4)
     poses[:, :, 3] = scene.normalization.invert(scene.cameras.camera_to_world.double()[:, :, 3]).numpy()
     shots = {view: _shot(scene, view) for view in scene.train}
-    known = hashlib.sha256(repr((sorted(shots), [shot.group for shot in shots.values()], scene.name)).encode())
+    known = hashlib.sha256(repr((OPTIONS, sorted(shots), [shot.group for shot in shots.values()])).encode())
     known.update(np.round(poses, 6).tobytes())
+    for view in shots:
+        known.update(scene.images[view].numpy().tobytes() + scene.images.known(view).numpy().tobytes())
     path = Path(folder) / f"points_{known.hexdigest()[:12]}.ply"
     if path.exists():
         return path

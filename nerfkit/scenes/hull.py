@@ -40,7 +40,8 @@ def carve(
     so no part of the object is lost that projects within ``margin_pixels`` of a mask pixel. A view does not carve cells
     that reach behind its camera or, unless it is closed, out of its frame. The number of threads does not matter.
 
-    Of more than ``MOST_VIEWS`` views an even choice carves: the hull is then a little larger, never smaller.
+    Of more than ``MOST_VIEWS`` views an even choice carves: the hull is then a little larger, and with
+    ``min_seen`` 0 never smaller.
 
     Args:
         cameras: N cameras, in the units of the box.

@@ -22,7 +22,7 @@ def read_points(path: str | Path) -> np.ndarray:
     Raises:
         SceneError: it cannot be read, or has none.
     """
-    remedy = "Export the points again, or leave scene.points out."
+    remedy = "Set scene.points to a PLY file of points; of a run that found some, to where it is now."
     try:
         found = ply_points(Path(path).read_bytes())
     except OSError as error:

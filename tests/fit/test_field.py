@@ -47,8 +47,9 @@ def weights(fit: FieldFit) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in (*fit.model.parameters(), *fit.average.parameters())])
 
 
-def test_it_learns_the_sphere(scene: Scene, tmp_path: Path) -> None:
-    fit = new_fit(scene, tmp_path, steps=150)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])  # the latter where the processor has it
+def test_it_learns_the_sphere(scene: Scene, tmp_path: Path, precision: str) -> None:
+    fit = new_fit(scene, tmp_path, f"field.precision={precision}", steps=150)
     before = evaluate_field(fit.average, scene)
     fit.train()
     after = evaluate_field(fit.average, scene, tmp_path / "images")

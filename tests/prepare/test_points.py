@@ -70,7 +70,7 @@ def test_a_run_looks_for_points_where_none_came_and_keeps_them(
     found.write_text(PLY.format(2) + "0 0 0\n0.5 0 0\n")
     monkeypatch.setattr(pipeline, "find_points", lambda scene, folder: asked.append(folder) or found)
     config, notes, count = taken(hills, tmp_path)
-    assert (config.scene.points, count, asked) == (str(found), 2, [tmp_path / "prepared" / hills.name])
+    assert (config.scene.points, count, asked) == (str(found), 2, [tmp_path / "prepared" / "points"])
     assert any("2 were found" in note for note in notes)
     for words in ([f"scene.points={found}"], ["scene.center=[0,0,0]", "scene.radius=1"], ["scene.radius=2"]):
         taken(hills, tmp_path, *words)
