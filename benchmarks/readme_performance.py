@@ -68,7 +68,8 @@ def shown_seconds(row: dict[str, float]) -> str:
 
 
 FIELDS = {
-    "harmonic": "nerfkit, `field=harmonic`",
+    "harmonic": "nerfkit, `field=harmonic`, float32",
+    "harmonic_bf16": "nerfkit, `field=harmonic`, bfloat16",
     "hash_grid": "nerfkit, `field=hash_grid`",
     "planes": "nerfkit, `field=planes`",
     "pytorch": "the harmonic field in plain PyTorch",

@@ -99,7 +99,7 @@ def test_a_run_of_another_sampler_and_of_a_recipe(tmp_path: Path) -> None:
         ("a: [", "cannot be read"),
         ("- 1", "expected keys and values"),
         ("field: [1, 2]", "cannot be read .*field"),
-        ("field: {name: nope}", "cannot be read .field=nope: unknown field. Known: harmonic"),
+        ("field: {name: nope}", "cannot be read .field=nope: unknown field. Known: .*harmonic"),
         ("scene: {name: '${nope}'}", "cannot be read"),
         ("seed: many", "cannot be read .*seed.*many"),
         ("seed: -1", "seed=-1: expected a whole number"),

@@ -14,6 +14,7 @@ from benchmarks import composite, gpu_features as features, gpu_fields as fields
 from benchmarks.gpu_floors import Flops, Peaks, flops, measure_peaks, shares, size_of
 from benchmarks.gpu_limits import Budget, NotRunError, peak_bytes
 from benchmarks.gpu_profile import Profile, of_trace, profiled
+from nerfkit.kernels import halves
 from nerfkit.kernels.harmonic_field import FieldSpec
 
 PEAKS = Peaks(1e12, 1e12, 1e12, 1e11)
@@ -126,7 +127,8 @@ def test_batch_lies_inside_the_box_in_order() -> None:
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
 @pytest.mark.parametrize("name", ["tutorial", "default"])
 def test_contestants_agree_with_the_exact_computation(name: str, training: bool) -> None:
-    """Ours to float32's rounding, autocast to bfloat16's; and a wrong one would be seen."""
+    """Ours to float32's rounding, where this processor computes in that; the others to bfloat16's; and a wrong one would
+    be seen."""
     shape = fields.SHAPES[name]._replace(width=32)
     weights = fields.new_weights(shape, "cpu")
     batch = fields.new_batch(fields.packed_lengths(600), "cpu")
@@ -134,8 +136,9 @@ def test_contestants_agree_with_the_exact_computation(name: str, training: bool)
     expected = fields.exact(case)
     assert len(batch.directions) > expected.rays == fields.CHECKED_RAYS
     assert expected.dtype == (torch.float32 if name == "tutorial" else torch.float64)
+    bound = 0.05 if shape.precision == "bf16" and halves.AVAILABLE else 1e-5
     for build in (fields.one_kernel, fields.storing, fields.two_kernels):
-        assert fields.error(case, build, expected) < 1e-5
+        assert fields.error(case, build, expected) < bound
     assert 1e-5 < fields.error(case, fields.pytorch, expected) < 0.05
 
     def wrong(case: fields.Case) -> fields.Pixels:
