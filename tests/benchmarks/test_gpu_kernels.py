@@ -127,8 +127,7 @@ def test_batch_lies_inside_the_box_in_order() -> None:
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
 @pytest.mark.parametrize("name", ["tutorial", "default"])
 def test_contestants_agree_with_the_exact_computation(name: str, training: bool) -> None:
-    """Ours to float32's rounding, where this processor computes in that; the others to bfloat16's; and a wrong one would
-    be seen."""
+    """Ours to float32's rounding, or bfloat16's where this processor has it; autocast to that; a wrong one is seen."""
     shape = fields.SHAPES[name]._replace(width=32)
     weights = fields.new_weights(shape, "cpu")
     batch = fields.new_batch(fields.packed_lengths(600), "cpu")
