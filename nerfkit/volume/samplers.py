@@ -135,6 +135,7 @@ class OccupancyOptions(SamplerOptions):
     """Even steps through the occupied cells of a grid that is kept up to date as the field learns."""
 
     suits: ClassVar[dict[str, dict[str, Any]]] = {
+        "fast": {"resolution": 64},
         "gpu": {"step_size": 0.006},
         "smoke": {"resolution": 64, "step_size": 0.03, "warmup": 64},
     }
