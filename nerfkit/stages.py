@@ -110,7 +110,7 @@ class Stages:
         )
         self._look_at_photos(fit)
         usual = progress.seconds * USUAL_RATE / max(progress.samples / progress.step, 1.0)
-        plain = self.device.type == "cpu" and self.config.field == HarmonicOptions()
+        plain = self.device.type == "cpu" and self.config.field == HarmonicOptions().on(self.device)
         ended = progress.seconds >= (self.config.trainer.max_seconds or math.inf)
         if plain and ended and progress.step < usual / 3:
             self.record.log(
