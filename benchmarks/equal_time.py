@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import measure
 from benchmarks.photos import SIZES
 from benchmarks.results import NOT_KNOWN, NOT_RUN, load, table
-from benchmarks.runs import NOT_THERE, ROOT, SCENES as RECORDED, metrics_in, python, with_data
+from benchmarks.runs import NOT_THERE, ROOT, SCENES as RECORDED, metrics_in, named, python, with_data
 from benchmarks.surfaces import spread, words_of
 
 SIDE, VIEWS = 400, 100  # of the photos of toys
@@ -31,10 +31,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--fields", nargs="+", choices=FIELDS, default=list(FIELDS), help="default: both")
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     asked = parser.parse_args(argv)
-    scenes = asked.scenes or list(BUDGETS)
-    if unknown := set(scenes) - set(BUDGETS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected of {', '.join(BUDGETS)}")
-    for scene in scenes:
+    for scene in named(parser, asked.scenes, BUDGETS):
         with tempfile.TemporaryDirectory() as folder:
             try:
                 words = scene_words(scene, Path(folder) / "photos")

@@ -51,15 +51,20 @@ def record(
     names = list(known)
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks {kind}", description=about)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(names)}")
-    asked = parser.parse_args(argv).names or names
-    if unknown := set(asked) - set(names):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected of {', '.join(names)}")
-    for name in asked:
+    for name in named(parser, parser.parse_args(argv).names, names):
         try:
             print(f"saved {measure.save(f'{kind[:-1]}_{name}', run(name))}")
         except FileNotFoundError as missing:
             print(f"{name}: not run: {missing} {NOT_THERE}")
     return 0
+
+
+def named(parser: argparse.ArgumentParser, asked: list[str], known: Iterable[str]) -> list[str]:
+    """What was asked for, all that is ``known`` by default; the parser ends the program where it is something else."""
+    names = list(known)
+    if unknown := set(asked) - set(names):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected of {', '.join(names)}")
+    return asked or names
 
 
 def with_data(words: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks import measure, toys
 from benchmarks.results import NOT_KNOWN, NOT_RUN, load, table
-from benchmarks.runs import NOT_THERE, ROOT, SCENES as RECORDED, metrics_in, python, with_data
+from benchmarks.runs import NOT_THERE, ROOT, SCENES as RECORDED, metrics_in, named, python, with_data
 from nerfkit.fit.build import load_scene
 from nerfkit.mesh.files.io import load_mesh
 from nerfkit.mesh.measures import surface_distance
@@ -58,10 +58,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--size", type=int, default=400, help="their side in pixels")
     parser.add_argument("--refine", action="store_true", help="refine the meshes, too, with the default budget")
     asked = parser.parse_args(argv)
-    scenes = asked.scenes or list(SCENES)
-    if unknown := set(scenes) - set(SCENES):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected of {', '.join(SCENES)}")
-    for scene in scenes:
+    for scene in named(parser, asked.scenes, SCENES):
         with tempfile.TemporaryDirectory() as folder:
             try:
                 words = words_of(scene, Path(folder) / "photos", asked.views, asked.size)
