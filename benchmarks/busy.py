@@ -50,7 +50,7 @@ def rates(seconds: float) -> dict[str, float]:
     from nerfkit.runs.threads import set_threads
 
     set_threads(None)
-    config = compose("train", ["scene=clock", "preset=cpu", "trainer.max_seconds=null", "trainer.max_steps=100000"])
+    config = compose("train", ["scene=clock", "preset=cpu", "trainer.max_steps=100000"])
     scene, sphere = load_scene(config), icosphere(4)
     vertices = (0.5 * sphere.vertices).requires_grad_()
 
@@ -74,8 +74,8 @@ def rates(seconds: float) -> dict[str, float]:
         found["field"] = spell(fit.step, 60)
         found["raster"] = spell(raster, 5)
         steps, mesh = 10, sphere.transformed(lambda p: 0.5 * p)
-        options = RefineOptions(steps=steps, max_seconds=None)
-        refine_mesh(mesh, scene, RefineOptions(steps=2, max_seconds=None))  # compiles
+        options = RefineOptions(steps=steps)
+        refine_mesh(mesh, scene, RefineOptions(steps=2))  # compiles
         start = time.perf_counter()
         refine_mesh(mesh, scene, options)
         found["refine"] = steps / (time.perf_counter() - start)

@@ -40,7 +40,13 @@ def main(argv: list[str]) -> int:
                 continue
             for seconds in BUDGETS[scene]:
                 for field in asked.fields:
-                    budget = [*words, *FIELDS[field], f"trainer.max_seconds={seconds}", "stages=[field]"]
+                    budget = [
+                        *words,
+                        *FIELDS[field],
+                        f"trainer.max_seconds={seconds}",
+                        "trainer.max_steps=null",
+                        "stages=[field]",
+                    ]
                     runs = [run([*budget, f"seed={seed}"]) for seed in range(asked.seeds)]
                     print(f"saved {measure.save(f'time_{scene}_{seconds}_{field}', {'runs': runs})}")
     return 0

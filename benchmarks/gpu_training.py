@@ -39,7 +39,9 @@ TEST_VIEWS = 8  # held-out views at the end, at most
 
 def config_of(words: list[str], seconds: float) -> TrainOptions:
     """The gpu preset on a scene, with a budget that the learning rate follows."""
-    return compose("train", [*words[:1], "preset=gpu", *words[1:], f"trainer.max_seconds={seconds}"])
+    return compose(
+        "train", [*words[:1], "preset=gpu", *words[1:], f"trainer.max_seconds={seconds}", "trainer.max_steps=null"]
+    )
 
 
 def held_out(fit: FieldFit, view: int) -> float:

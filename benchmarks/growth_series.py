@@ -162,7 +162,7 @@ class Photos:
     def load(self) -> None:
         """Photos read, a scene and a fit made of them, and its first step."""
         words = ["scene=auto", f"scene.root={self.folder.name}", f"scene.memory_gb={PHOTO_BUDGET}"]
-        config = compose("train", [*words, "preset=cpu", "trainer.max_seconds=null", "trainer.max_steps=1000"])
+        config = compose("train", [*words, "preset=cpu", "trainer.max_steps=1000"])
         self.fit = new_fit(config, load_scene(config), Run(Path(self.folder.name) / "run"), torch.device("cpu"))
         self.fit.step()
 

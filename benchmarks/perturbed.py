@@ -57,7 +57,7 @@ def run(scene: Scene, words: list[str]) -> dict[str, Any]:
         data, output = Path(folder, "data"), Path(folder, "output")
         data.mkdir()
         write_transforms(scene, data)
-        budget = ["trainer.max_seconds=null", f"trainer.max_steps={STEPS}", "stages=[field]"]
+        budget = [f"trainer.max_steps={STEPS}", "stages=[field]"]
         where = [f"scene.root={data}", "scene.background=white", f"output={output}"]
         python(str(ROOT / "train.py"), *where, *budget, *words)
         return metrics_in(output)["field"]

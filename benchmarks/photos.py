@@ -30,7 +30,6 @@ def words(name: str) -> list[str]:
     scene, _, way = name.partition("_")
     folder = f"{scene}/images" if way == PREPARED else scene
     common = ["scene.root={data}/" + folder, f"scene.resolution={SIZES[scene]}", "scene.holdout=8"]
-    common += ["trainer.max_seconds=null", "refine.max_seconds=null"]
     if way in WAYS:
         return [*common, f"trainer.max_steps={FIELD_STEPS}", "stages=[field]", *WAYS[way]]
     stages = "field,extract,refine,export" + (",video" if way == PREPARED else "")

@@ -92,7 +92,7 @@ def run(words: list[str], steps: int, seed: int, refine: bool) -> dict[str, Any]
     """What one run measured: of its field, of the coarse mesh and, with ``refine``, of the refined one."""
     with tempfile.TemporaryDirectory() as output:
         stages = ["field", "extract", *(["refine"] if refine else [])]
-        budget = ["trainer.max_seconds=null", f"trainer.max_steps={steps}", f"stages=[{','.join(stages)}]"]
+        budget = [f"trainer.max_steps={steps}", f"stages=[{','.join(stages)}]"]
         python(str(ROOT / "train.py"), *words, *budget, f"seed={seed}", f"output={output}")
         metrics = metrics_in(Path(output))
         (coarse,) = Path(output).glob("*/*/mesh/coarse.ply")

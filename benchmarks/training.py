@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--turns", type=int, default=5, help="timed spells of each contestant")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a spell")
     arguments = parser.parse_args(argv)
-    config = compose("train", ["scene=clock", "preset=cpu", "trainer.max_seconds=null", "trainer.max_steps=100000"])
+    config = compose("train", ["scene=clock", "preset=cpu", "trainer.max_steps=100000"])
     threads = set_threads(None)
     scene = load_scene(config)
     with tempfile.TemporaryDirectory() as folder:

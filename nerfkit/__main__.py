@@ -11,6 +11,7 @@ USAGE = """usage: python -m nerfkit COMMAND
   render KEY=VALUE ...    videos of a trained run (as render.py)
   prepare PHOTOS FOLDER   photos or a video without cameras -> a data set with them, and what to take again
   synthesize MESH FOLDER  photos of a mesh as a data set that train reads
+  verify RUN [--all]      a run made again: whether the same bits come out
   options                 every key, as docs/options.md
   --version               of nerfkit
   doctor [--compile]      what this machine has, and which backend will run; compile the CPU kernels now
@@ -33,6 +34,7 @@ def main() -> None:
         "render": _render,
         "prepare": _prepare,
         "synthesize": _synthesize,
+        "verify": _verify,
         "options": _options,
         "doctor": _doctor,
     }
@@ -74,6 +76,15 @@ def _synthesize() -> None:
         from nerfkit.synthesize_command import main as synthesize
 
         synthesize(sys.argv[1:])
+
+
+def _verify() -> None:
+    from nerfkit.cli import exit_codes
+
+    with exit_codes():
+        from nerfkit.verify_command import main as verify
+
+        sys.exit(verify(sys.argv[1:]))
 
 
 def _options() -> None:

@@ -35,29 +35,7 @@ def run(config: TrainOptions) -> Path:
         return _run_recipe(config)
     if config.resume is None:
         _check_stages(config)
-    device = pick_device(config.device)
-    config.field.check_device(device)
-    config.threads = set_threads(config.threads)
-    if config.resume is not None and not has_checkpoint(find(config.resume)):
-        raise CheckpointError(
-            f"{config.resume}: no checkpoint in its folder checkpoints/, so there is nothing to resume"
-        )
-    _find_photos(config)
-    scene = load_scene(config)
-    if scene.unbounded and config.trainer.capacity is not None:
-        raise ConfigError(f"trainer.capacity={config.trainer.capacity}: not for photos without masks; expected null")
-    if config.resume is None:
-        scene = _with_points(config, scene)
-    config.field, why = settled(config.field, config.sampler, scene, "extract" in config.stages)
-    config.field = config.field.on(device)
-    config.field.check_device(device)
-    if why:
-        scene = replace(scene, notes=[*scene.notes, why])
-    crop_of(scene, config.extract.crop())  # before hours of training
-    if config.trainer.poses == "on":
-        config.sampler.for_moving_cameras(scene)
-    if "field" in config.stages:
-        hints_of(scene, config.trainer.depth_weight, "cpu")
+    scene, device = ready(config)
     if config.resume is not None:
         record = Run.open(config.resume)
         stages = Stages(config, scene, record, device)
@@ -87,6 +65,38 @@ def run(config: TrainOptions) -> Path:
         if error.errno and not error.filename:  # the log's and TensorBoard's writes do not say where
             error.filename = str(record.folder)
         raise
+
+
+def ready(config: TrainOptions) -> tuple[Scene, torch.device]:
+    """The scene and the device of a run; what they decide is settled in ``config``.
+
+    Raises:
+        SceneError, ConfigError, CheckpointError: bad input.
+    """
+    device = pick_device(config.device)
+    config.field.check_device(device)
+    config.threads = set_threads(config.threads)
+    if config.resume is not None and not has_checkpoint(find(config.resume)):
+        raise CheckpointError(
+            f"{config.resume}: no checkpoint in its folder checkpoints/, so there is nothing to resume"
+        )
+    _find_photos(config)
+    scene = load_scene(config)
+    if scene.unbounded and config.trainer.capacity is not None:
+        raise ConfigError(f"trainer.capacity={config.trainer.capacity}: not for photos without masks; expected null")
+    if config.resume is None:
+        scene = _with_points(config, scene)
+    config.field, why = settled(config.field, config.sampler, scene, "extract" in config.stages)
+    config.field = config.field.on(device)
+    config.field.check_device(device)
+    if why:
+        scene = replace(scene, notes=[*scene.notes, why])
+    crop_of(scene, config.extract.crop())  # before hours of training
+    if config.trainer.poses == "on":
+        config.sampler.for_moving_cameras(scene)
+    if "field" in config.stages:
+        hints_of(scene, config.trainer.depth_weight, "cpu")
+    return scene, device
 
 
 def _check_stages(config: TrainOptions) -> None:

@@ -35,14 +35,7 @@ from nerfkit.studio.clock import make_clock
 from nerfkit.studio.views import cameras_around
 
 SIZE, VIEWS = 32, 10  # of the pictures
-WORDS = (
-    "device=cpu",
-    "scene=clock",
-    "trainer.max_seconds=null",
-    "trainer.max_steps=2",
-    "refine.max_seconds=null",
-    "refine.steps=3",
-)
+WORDS = ("device=cpu", "scene=clock", "trainer.max_steps=2", "refine.steps=3")
 
 
 def _ball() -> Mesh:

@@ -1,6 +1,5 @@
 """What each stage of a run does and leaves for the next: field, extract, refine, export, video."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import torch
 from nerfkit.config import STAGES, TrainOptions
 from nerfkit.errors import CheckpointError
 from nerfkit.export_stage import export, has_mesh
-from nerfkit.fields.harmonic import HarmonicOptions
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh, finished
 from nerfkit.fit.field import FieldFit
@@ -21,12 +19,11 @@ from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import refine_stage
 from nerfkit.prepare.residuals import MARKDOWN as CAPTURE, write_capture
 from nerfkit.results import coarse_file, drop_refined, keep_refined, load_coarse, load_fit, new_fit, source_of
+from nerfkit.runs.fingerprint import FIELD, STATE, of_stage, of_state
 from nerfkit.runs.folder import Run, has_checkpoint
 from nerfkit.scenes.record import record as record_scene, recorded
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.show import pick_source, seen_over, show
-
-USUAL_RATE = 0.7e6  # samples a second in training, of the default field on two free cores of 2026, the slower ones
 
 
 class Stages:
@@ -83,6 +80,7 @@ class Stages:
             if name in self.config.stages:
                 with record.stage(name, continued=name == "field" and self.config.resume is not None):
                     getattr(self, f"_{name}")()
+                record.add_fingerprints(name, of_stage(record.folder, name))
         record.chart_losses()
         return record.folder
 
@@ -98,6 +96,7 @@ class Stages:
         self.fit.train()
         fit, progress = self.fit, self.fit.progress
         self._take_cameras(fit)
+        self.record.add_fingerprints(FIELD, {STATE: of_state(fit.state_dict())})
         found = evaluate_field(fit.average, self.scene, self.record.folder / "images")
         found |= {"steps": progress.step, "seconds": round(progress.seconds, 3), "samples": progress.samples}
         self.record.update_metrics({"field": found})
@@ -109,14 +108,11 @@ class Stages:
             f"views after {progress.step} steps, {progress.seconds:.0f} s"
         )
         self._look_at_photos(fit)
-        usual = progress.seconds * USUAL_RATE / max(progress.samples / progress.step, 1.0)
-        plain = self.device.type == "cpu" and self.config.field == HarmonicOptions().on(self.device)
-        ended = progress.seconds >= (self.config.trainer.max_seconds or math.inf)
-        if plain and ended and progress.step < usual / 3:
+        asked, steps = self.config.trainer.max_seconds, self.config.trainer.max_steps
+        if asked is not None and progress.seconds < asked:
             self.record.log(
-                f"note: {progress.step} steps in {progress.seconds:.0f} s, where two free cores make about "
-                f"{usual:,.0f}: a busy or slow machine. More: resume={self.record.folder} "
-                f"trainer.max_seconds={3 * progress.seconds:.0f}"
+                f"note: trainer.max_steps={steps} was reached before trainer.max_seconds={asked}; with "
+                "trainer.max_steps=null the time alone ends it"
             )
 
     def _look_at_photos(self, fit: FieldFit) -> None:

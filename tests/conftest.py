@@ -12,6 +12,7 @@ import numba
 import pytest
 import torch
 
+from nerfkit.runs.threads import MOST  # before torch is told to use one
 from tests.dry_run import dry_run
 
 TOGETHER = 24  # interpreted tests of a child process, which takes some seconds to start
@@ -39,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def all_threads() -> Iterator[None]:
     """As many of Numba's threads as there are, for tests that compare them with one."""
     before = numba.get_num_threads()
-    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    numba.set_num_threads(MOST)
     yield
     numba.set_num_threads(before)
 

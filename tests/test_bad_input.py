@@ -28,7 +28,7 @@ POSE = "camera_properties__tf_mat"
 TINY = [
     *("device=cpu", "stages=[field]", "scene.holdout=3", "field.width=16", "field.depth=2", "field.octaves=3"),
     *("sampler.resolution=16", "sampler.step_size=0.08", "trainer.samples=512", "trainer.max_rays=256"),
-    *("trainer.max_seconds=null", "trainer.max_steps=6", "trainer.checkpoint_every=0", "trainer.log_every=1"),
+    *("trainer.max_steps=6", "trainer.checkpoint_every=0", "trainer.log_every=1"),
 ]
 
 
@@ -211,7 +211,7 @@ def test_a_sweep_over_a_bad_data_set_stops_at_once(command: Command, data: Path)
         (["scenes.root=x"], "scenes.root: unknown key; did you mean scene.root?"),
         (["trainer.decay=cosin"], "trainer.decay=cosin: unknown value cosin; did you mean cosine?"),
         (["export.formats=[glb,objs]"], "export.formats=[glb,objs]: unknown value objs; did you mean obj?"),
-        (["trainer.max_seconds=null"], "trainer.max_steps=null: expected a number, or one for trainer.max_seconds"),
+        (["trainer.max_steps=null"], "trainer.max_steps=null: expected a number, or one for trainer.max_seconds"),
         (["resume=nowhere"], "nowhere: no such run folder"),
         (["seed=-1"], "seed=-1: expected a whole number from 0"),
         (["field.activation=gelu"], "field.activation=gelu: unknown value gelu; did you mean relu? Known: relu"),

@@ -257,7 +257,7 @@ def test_help_lists_groups_and_keys(command: Command, capsys: pytest.CaptureFixt
     assert command(cli.train, "--help") == 0
     text = capsys.readouterr().out
     assert re.search(r"preset +best, cpu, fast, gpu, minute, smoke\n", text)
-    assert re.search(r"trainer.max_seconds=150.0 .*\(a number above 0, or null\)\n", text)
+    assert re.search(r"trainer.max_seconds=null .*\(a number above 0, or null\)\n", text)
     assert command(cli.train, "--help", "sampler=stratified", "seed=7") == 0
     text = capsys.readouterr().out
     assert "sampler.count=128" in text and "sampler.hull" not in text and "  seed=7 " in text
@@ -272,7 +272,7 @@ def test_nerfkit_names_its_commands(command: Command, runs: list[Any], capsys: p
     assert command(main, "docter") == 2
     assert (
         capsys.readouterr().err == "error: docter: unknown command; did you mean doctor? "
-        "Known: train, render, prepare, synthesize, options, doctor\n"
+        "Known: train, render, prepare, synthesize, verify, options, doctor\n"
     )
     assert command(main, "train", "seed=6", "preset=smoke") == 0
     assert runs[0].seed == 6

@@ -59,9 +59,9 @@ def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert code is not None
     shorter = {
         "resolution=128": "resolution=48",
-        "TrainerOptions(max_seconds=60)": "TrainerOptions(max_seconds=None, max_steps=150)",
+        "TrainerOptions(max_steps=4000)": "TrainerOptions(max_steps=150)",
         "faces=8000": "faces=2000, resolution=64",
-        "RefineOptions(max_seconds=60)": "RefineOptions(max_seconds=None, steps=20)",
+        "RefineOptions(steps=1000)": "RefineOptions(steps=20)",
     }
     quick = code[1]
     for printed, short in shorter.items():

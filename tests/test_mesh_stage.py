@@ -67,13 +67,7 @@ def test_a_field_that_is_not_sure_changes_no_shape(tmp_path: Path, density: floa
     scene = Scene("room", photos, cameras, [1, 2, 3, 5, 6, 7], [0, 4], has_masks=False, unbounded=True)
     sampler = OccupancyOptions(resolution=32, step_size=0.03, threshold=1e-4).build(scene)
     model = RadianceModel(ContractedField(Dense(density)), sampler)
-    few = [
-        "refine.steps=20",
-        "refine.max_seconds=null",
-        "refine.remesh=0",
-        "refine.texture=64",
-        "refine.specular=false",
-    ]
+    few = ["refine.steps=20", "refine.remesh=0", "refine.texture=64", "refine.specular=false"]
     config = options.compose("train", ["scene=clock", *few, "refine.depth_weight=0.1"])
     coarse = icosphere(2, 0.45).without_appearance()
     record = Run(tmp_path)

@@ -135,7 +135,7 @@ def test_values_take_their_place() -> None:
     config = options.compose("train", ["trainer.max_seconds=2.5", "stages=[field,video]", "video=wave", "video.fps=12"])
     assert (config.trainer.max_seconds, config.stages, config.video.path) == (2.5, ["field", "video"], "wave")
     assert config.video.fps == 12
-    assert options.compose("train", ["trainer.max_seconds=null", "trainer.max_steps=5"]).trainer.max_seconds is None
+    assert options.compose("train", ["trainer.max_seconds=5", "trainer.max_steps=null"]).trainer.max_steps is None
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_values_take_their_place() -> None:
         ("clock", r"'clock' is not an override; expected KEY=VALUE"),
         ("seed=[", r"'seed=\[' is not a valid override"),
         ("seed=1,2", r"several values. For a list write seed=\[1,2\]; to run once with each, add -m"),
-        ("trainer.max_seconds=abc", r"trainer.max_seconds=abc: expected a number above 0, or null, such as 150"),
+        ("trainer.max_seconds=abc", r"trainer.max_seconds=abc: expected a number above 0, or null"),
         ("trainer.max_steps=1.5", r"trainer.max_steps=1.5: expected a whole number"),
         ("trainer.max_steps=true", r"trainer.max_steps=true: expected a whole number"),
         ("trainer.max_steps=-3", r"trainer.max_steps=-3: expected a whole number of at least 1, or null"),

@@ -27,6 +27,7 @@ from nerfkit.kernels import philox
 from nerfkit.kernels.philox import Draw
 from nerfkit.kernels.pixel_loss import pixel_loss
 from nerfkit.runs import checkpoints
+from nerfkit.runs.fingerprint import FIELD, MARKS, mark, of_state
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
@@ -209,6 +210,7 @@ class FieldFit:
             callbacks = [
                 Callback(lambda _: self.save(), seconds=o.checkpoint_every, first=False, stopped=True),
                 Callback(self._preview, share=o.preview_every, first=False),
+                Callback(self._mark, steps=min(MARKS), first=False),
             ]
         try:
             optimize(
@@ -250,6 +252,10 @@ class FieldFit:
         assert self.run is not None
         scene = self.refined_scene(self.scene.test[:1])
         preview_field(self.average, scene, self.run, step, self.progress.seconds)
+
+    def _mark(self, step: int) -> None:
+        if step in MARKS and self.run is not None:
+            self.run.add_fingerprints(FIELD, {mark(step): of_state(self.state_dict())})
 
     def refined_scene(self, views: Sequence[int] | None = None) -> Scene:
         """The scene with the cameras as they were learned, held-out ``views`` (None: all) registered with the average.

@@ -12,8 +12,10 @@ class TrainerOptions(Options):
 
     group: ClassVar[str] = "trainer"
 
-    max_seconds: float | None = option(150.0, "of training; with it the result depends on the machine", above=0)
-    max_steps: int | None = option(None, "of the optimizer", least=1)
+    max_steps: int | None = option(10_000, "of the optimizer", least=1)
+    max_seconds: float | None = option(
+        None, "of training; where they end it, the result depends on the machine and on what else it does", above=0
+    )
     samples: int = option(16384, "field evaluations a step: rays are added or taken away to keep to it", least=1)
     max_rays: int = option(65536, "rays a step at the most", least=1)
     rays: int | None = option(None, "a fixed number of rays a step instead", least=1)

@@ -13,7 +13,9 @@ class RefineOptions(Options):
     group: ClassVar[str] = "refine"
 
     steps: int = option(1500, "of both phases; to refine nothing, leave refine out of stages", least=1)
-    max_seconds: float | None = option(120.0, "null: no bound; the highlights come on top", above=0)
+    max_seconds: float | None = option(
+        None, "of them; where they end it, the result depends on the machine; the highlights come on top", above=0
+    )
     views_per_step: int = option(2, "training views that a step looks at", least=1)
     geometry: float = option(
         0.1, "share of the budget for vertices and vertex colors, before the texture; 0: none", least=0, most=1

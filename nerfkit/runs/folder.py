@@ -32,6 +32,7 @@ from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import steps
 from nerfkit.runs.curves import write_losses
 from nerfkit.runs.files import LATEST, followed, write_text
+from nerfkit.runs.fingerprint import FILES, SECTION
 from nerfkit.schema import literal, shown
 
 
@@ -129,6 +130,12 @@ class Run:
         before = self.metrics()
         merged = before | _newer(before, _measured(new))
         write_text(self.folder / "metrics.json", json.dumps(merged, indent=2, allow_nan=False) + "\n")
+
+    def add_fingerprints(self, stage: str, new: dict[str, str]) -> None:
+        """Puts fingerprints of a stage into metrics.json: of files in the place of all earlier ones of its files."""
+        all_stages = self.metrics().get(SECTION, {})
+        kept = {name: found for name, found in all_stages.get(stage, {}).items() if name not in FILES[stage]}
+        self.update_metrics({SECTION: all_stages | {stage: kept | new}})
 
     @contextlib.contextmanager
     def stage(self, name: str, continued: bool = False) -> Iterator[None]:

@@ -9,13 +9,13 @@ import time
 import numba
 import torch
 
+MOST = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)  # before a run of this process has taken fewer
 GAIN_WORTH_HAVING = 1.25  # a count of threads must be this much faster than a smaller one
 
 
 def set_threads(wanted: int | None) -> int:
     """Let torch and Numba use ``wanted`` threads, or as many as pay where it is None; returns the number."""
-    most = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
-    count = min(wanted, most) if wanted is not None else _worthwhile(most)
+    count = min(wanted, MOST) if wanted is not None else _worthwhile(MOST)
     numba.set_num_threads(count)
     torch.set_num_threads(count)  # after Numba, which sets torch's number when it starts its threads
     return count

@@ -109,7 +109,7 @@ def test_the_command_takes_the_trainer_that_suits_it() -> None:
 
 
 def sphere_fit(photos: Scene) -> FieldFit:
-    trainer = TrainerOptions(max_seconds=None, max_steps=150, samples=2048, warmup=10, **HashGridOptions.trainer)
+    trainer = TrainerOptions(max_steps=150, samples=2048, warmup=10, **HashGridOptions.trainer)
     sampler = OccupancyOptions(resolution=16, step_size=0.06, update_every=4, warmup=8, share=2)
     return FieldFit(build_model(photos, SMALL, sampler), photos, trainer)
 

@@ -91,7 +91,7 @@ def test_the_command_takes_it() -> None:
 
 
 def planes_fit(photos: Scene, **words: str) -> FieldFit:
-    trainer = TrainerOptions(max_seconds=None, max_steps=150, samples=2048, warmup=10, **PlanesOptions.trainer, **words)
+    trainer = TrainerOptions(max_steps=150, samples=2048, warmup=10, **PlanesOptions.trainer, **words)
     sampler = OccupancyOptions(resolution=16, step_size=0.06, update_every=4, warmup=8, share=2)
     return FieldFit(build_model(photos, SMALL, sampler), photos, trainer)
 

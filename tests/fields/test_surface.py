@@ -209,9 +209,7 @@ def test_the_command_takes_it_for_every_field() -> None:
 
 
 def surface_fit(photos: Scene, **words: str) -> FieldFit:
-    trainer = TrainerOptions(
-        max_seconds=None, max_steps=150, samples=2048, warmup=10, **HashGridOptions.trainer, **words
-    )
+    trainer = TrainerOptions(max_steps=150, samples=2048, warmup=10, **HashGridOptions.trainer, **words)
     sampler = OccupancyOptions(resolution=16, step_size=0.06, update_every=4, warmup=8, share=2)
     return FieldFit(build_model(photos, SURFACE, sampler), photos, trainer)
 

@@ -38,7 +38,7 @@ def test_presets_pass(words: list[str], device: torch.device) -> None:
         ("sampler.hull_margin=-1.0", "at least 0"),
         ("sampler.warmup=-1", "at least 0"),
         ("sampler.min_transmittance=1", "above 0 and below 1"),
-        ("trainer.max_seconds=null", "without both a fit never ends"),
+        ("trainer.max_steps=null", "without both a fit never ends"),
         ("trainer.preview_every=0.0", "above 0"),
         ("trainer.ema=1.0", "below 1"),
         ("trainer.final_learning_rate=-0.1", "at least 0"),

@@ -75,7 +75,7 @@ def test_pieces_of_a_batch_add_up(scene: Scene) -> None:
     """The gradient of the cameras does not depend on how many rays fit in memory at once."""
 
     def gradient(at_once: int) -> Tensor:
-        options = TrainerOptions(max_seconds=None, max_steps=9, rays=96, poses="on", focal="each")
+        options = TrainerOptions(max_steps=9, rays=96, poses="on", focal="each")
         fit = FieldFit(build_model(scene), scene, options)
         fit.model.sampler.rays_at_once = lambda count, device: at_once  # type: ignore[method-assign]
         fit.step()
@@ -91,7 +91,7 @@ def test_pieces_of_a_batch_add_up(scene: Scene) -> None:
 def test_a_resumed_fit_goes_on_with_them(scene: Scene) -> None:
     def fit() -> FieldFit:
         learned = {"exposure": "on", "poses": "on", "focal": "shared"}
-        options = TrainerOptions(max_seconds=None, max_steps=9, samples=512, **learned)
+        options = TrainerOptions(max_steps=9, samples=512, **learned)
         return FieldFit(build_model(scene), scene, options)
 
     whole, first, second = fit(), fit(), fit()

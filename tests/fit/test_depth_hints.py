@@ -181,7 +181,7 @@ def test_refined_cameras_see_the_points_from_where_they_are_and_are_not_moved() 
 def small(scene: Scene, **options: object) -> FieldFit:
     harmonic = HarmonicOptions(width=16, depth=2, octaves=3)
     sampler = OccupancyOptions(resolution=16, step_size=0.08, update_every=4, warmup=16, share=1, levels=2)
-    chosen = TrainerOptions(max_seconds=None, samples=4096, max_rays=128, warmup=10, **options)  # type: ignore[arg-type]
+    chosen = TrainerOptions(samples=4096, max_rays=128, warmup=10, **options)  # type: ignore[arg-type]
     return FieldFit(build_model(scene, harmonic, sampler), scene, chosen)
 
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow  # a second or more a test: whole commands, traini
 SMALL = [
     *("field.width=16", "field.depth=2", "field.octaves=3"),
     *("sampler.resolution=16", "sampler.step_size=0.06", "sampler.update_every=4", "sampler.warmup=8"),
-    *("sampler.share=2", "trainer.samples=2048", "trainer.warmup=10", "trainer.max_seconds=null"),
+    *("sampler.share=2", "trainer.samples=2048", "trainer.warmup=10"),
 ]
 
 

@@ -57,7 +57,7 @@ class Stage:
     """The field stage on such a fog. All that these tests know of how it is put together stands here."""
 
     def __init__(self, *words: str, density: float = 0.25, sampler: Sampler | None = None, **changes: object) -> None:
-        options: dict[str, Any] = {"max_seconds": None, "max_steps": 1000, "warmup": 0, "huber": HUBER}
+        options: dict[str, Any] = {"max_steps": 1000, "warmup": 0, "huber": HUBER}
         for word in words:
             key, value = word.split("=")
             options[key] = yaml.safe_load(value)

@@ -114,7 +114,7 @@ def features_fit(scene: Scene, encoding: str, surface: str, device: str = "cpu")
     if encoding == "hash_grid":
         field = HashGridOptions(levels=3, log2_table=7, coarsest=4, finest=16, width=16, surface=surface)
     sampler = OccupancyOptions(resolution=8, step_size=0.5, update_every=16)
-    options = TrainerOptions(max_seconds=None, max_steps=20, rays=4, **FeatureOptions.trainer)
+    options = TrainerOptions(max_steps=20, rays=4, **FeatureOptions.trainer)
     return FieldFit(build_model(scene, field, sampler, device=device), scene, options)
 
 

@@ -25,7 +25,7 @@ SIZE, VIEWS = 40, 10
 
 
 def options(**changes: Any) -> RefineOptions:
-    few = {"steps": 60, "max_seconds": None, "log_every": 10, "preview_every": 0.5, "texture": 64, "remesh": 0}
+    few = {"steps": 60, "log_every": 10, "preview_every": 0.5, "texture": 64, "remesh": 0}
     return RefineOptions(**(few | changes))
 
 

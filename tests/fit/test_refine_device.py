@@ -23,7 +23,7 @@ from tests.scenes.builders import ring, write_kaolin
 
 WORDS = (
     *("field.width=32", "field.precision=fp32", "sampler.resolution=8", "sampler.step_size=0.2"),
-    *("refine.steps=4", "refine.max_seconds=null", "refine.texture=64", "refine.remesh=1", "refine.faces=60"),
+    *("refine.steps=4", "refine.texture=64", "refine.remesh=1", "refine.faces=60"),
     *("refine.views_per_step=2", "refine.depth_weight=0.1", "refine.specular=true", "refine.specular_steps=2"),
     *("refine.specular_gain=-100", "refine.specular_lobes=2"),
 )

@@ -57,6 +57,11 @@ def test_importing_starts_no_threads() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | SEVERAL)
 
 
+def test_fewer_threads_bind_no_later_run_of_the_process() -> None:
+    threads.set_threads(1)
+    assert threads.set_threads(10_000) == threads.MOST
+
+
 def test_never_more_than_there_are() -> None:
     assert threads.set_threads(10_000) <= numba.config.NUMBA_NUM_THREADS
 

@@ -123,7 +123,7 @@ def test_a_step_sees_photos_of_one_size(scene: Scene) -> None:
 def test_a_field_learns_from_all_of_them(scene: Scene, tmp_path: Path) -> None:
     field = HarmonicOptions(width=16, depth=2, octaves=3).build()
     sampler = OccupancyOptions(resolution=16, step_size=0.06, hull=False).build(scene)
-    trainer = TrainerOptions(max_seconds=None, max_steps=250, samples=2048, warmup=10)
+    trainer = TrainerOptions(max_steps=250, samples=2048, warmup=10)
     fit = FieldFit(RadianceModel(field, sampler), scene, trainer)
     before = evaluate_field(fit.average, scene)["psnr"]
     average = fit.train()
@@ -134,7 +134,7 @@ def test_a_field_learns_from_all_of_them(scene: Scene, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_mesh_is_refined_by_all_of_them(scene: Scene) -> None:
     """And takes no color from what is ignored."""
-    options = RefineOptions(steps=60, max_seconds=None, texture=64, remesh=0, views_per_step=2)
+    options = RefineOptions(steps=60, texture=64, remesh=0, views_per_step=2)
     refined = refine_mesh(ball((0.6, 0.75, 0.7)), scene, options)
     assert (refined.vertices.norm(dim=-1) - 0.7).abs().mean() < 0.05
     assert refined.texture is not None

@@ -146,7 +146,7 @@ def test_a_room_is_learned_and_its_grids_follow() -> None:
     for wide in (True, False):
         model = build_model(replace(scene, unbounded=wide), HarmonicOptions(width=16, depth=2, octaves=4), sampler)
         assert isinstance(model.field, ContractedField) == wide
-        fit = FieldFit(model, scene, TrainerOptions(max_seconds=None, max_steps=250, samples=4096, warmup=10))
+        fit = FieldFit(model, scene, TrainerOptions(max_steps=250, samples=4096, warmup=10))
         found[wide] = evaluate_field(fit.train(), scene)["psnr"]
         assert isinstance(model.sampler, NestedSampler) == wide
         if isinstance(model.sampler, NestedSampler):

@@ -1,0 +1,71 @@
+"""Fingerprints of what a run has made: the same where every bit is the same.
+
+``metrics.json`` has them by stage and name, ``{"fingerprints": {"field": {"step 100": ..., "state": ...}, "extract":
+{"mesh/coarse.ply": ...}}}``: what training has after some numbers of steps and at its end, and the files of each stage.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+DIGITS = 16  # hexadecimal, of SHA-256
+MARKS = (10, 100, 1_000, 10_000, 100_000)  # steps after which training's state is looked at
+SECTION, FIELD, STATE = "fingerprints", "field", "state"
+FILES = {
+    FIELD: ("images/field_*.png",),
+    "extract": ("mesh/coarse.ply",),
+    "refine": ("mesh/refined.glb", "mesh/specular.npz", "images/mesh_*.png", "timelapse/*.*"),
+    "export": ("mesh/mesh.*",),
+    "video": ("video/*.*",),
+}
+"""Stage of ``train.py`` -> patterns of the files that it makes."""
+
+
+def mark(step: int) -> str:
+    """The name of the state after that many steps."""
+    return f"step {step}"
+
+
+def of_stage(folder: Path, stage: str) -> dict[str, str]:
+    """Of a stage's files, by pattern: one for all that it fits, their names among it; none where it fits none."""
+    found = {}
+    for pattern in FILES[stage]:
+        digest = hashlib.sha256()
+        paths = sorted(path for path in folder.glob(pattern) if path.is_file())
+        for path in paths:
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        if paths:
+            found[pattern] = digest.hexdigest()[:DIGITS]
+    return found
+
+
+def of_state(state: Any) -> str:
+    """Of nested dicts and lists of tensors and plain values: names, order, dtypes, shapes and bits.
+
+    ``seconds`` are left out: they are never the same twice.
+    """
+    digest = hashlib.sha256()
+    _add(digest, state)
+    return digest.hexdigest()[:DIGITS]
+
+
+def _add(digest: Any, value: Any) -> None:
+    if isinstance(value, torch.Tensor):
+        plain = value.detach().cpu().contiguous()
+        digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy())
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key != "seconds":
+                digest.update(f"{key}:".encode())
+                _add(digest, item)
+    elif isinstance(value, list | tuple):
+        digest.update(f"{len(value)} of".encode())
+        for item in value:
+            _add(digest, item)
+    else:
+        digest.update(repr(value).encode())
