@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
 
-.PHONY: clock test lint types layers unit quick gpu gpu-dry clean
+.PHONY: clock test lint types layers unit quick torture gpu gpu-dry clean
 
 clock: $(COMPILED)
 	$(BIN)/python train.py scene=clock
@@ -36,6 +36,10 @@ unit: $(STAMP)
 
 quick: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+# Runs that are killed at 60 random moments and resumed; a quarter of an hour.
+torture: $(STAMP)
+	$(BIN)/python -m tests.torture
 
 # On a machine with a GPU: the tests there, then training, kernels, pictures; 590 s. OUT=FOLDER for the results.
 gpu: $(STAMP)

@@ -1,7 +1,7 @@
 """The commands ``train.py`` and ``render.py``: check the words, let Hydra compose, call the pipeline.
 
 Exit codes: 0 done; 1 a fit that diverged, or a bug, with its traceback; 2 bad input or a full disk, with one message;
-130 stopped by Ctrl-C; 141 where what is printed is read no further.
+130 stopped by Ctrl-C; 143 by SIGTERM; 141 where what is printed is read no further.
 """
 
 import contextlib
@@ -22,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from nerfkit import options, resume, store
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, UserError, reader_may_leave
-from nerfkit.runs.folder import check_output, find
+from nerfkit.runs.folder import check_output, find, newest_unfinished
+from nerfkit.runs.interrupts import Terminated, take_terminations
 from nerfkit.schema import literal
 from nerfkit.sweep import Sweep
 
@@ -39,7 +40,7 @@ def render() -> None:
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turns what the user can fix into one line and exit code 2, and Ctrl-C into 130.
+    """Turns what the user can fix into one line and exit code 2, Ctrl-C into 130 and SIGTERM into 143.
 
     A console, or a file, of an old encoding is shown what it can show; log.txt is UTF-8.
     """
@@ -58,6 +59,8 @@ def exit_codes() -> Iterator[None]:
         _fail(f"the disk is full{where}; free some space, or choose another disk with output=FOLDER")
     except FloatingPointError as error:  # a fit that diverged: nothing is wrong with the program or its input
         _fail(str(error), code=1)
+    except Terminated:
+        sys.exit(143)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -65,6 +68,7 @@ def exit_codes() -> Iterator[None]:
 def _command(name: str, task: Callable[[Any], Path | None]) -> None:
     """Checks the command line as a whole, before Hydra or a stage does anything, and hands it to Hydra."""
     threading.excepthook = _thread_failed
+    take_terminations()
     arguments = get_args_parser().parse_args()
     words = [] if arguments.hydra_help else arguments.overrides
     look = arguments.hydra_help or arguments.shell_completion or arguments.info
@@ -75,9 +79,11 @@ def _command(name: str, task: Callable[[Any], Path | None]) -> None:
 
             print(describe.help_text(name, words, place))
             return
-        folder = next((word.split("=", 1)[1] for word in words if word.startswith("resume=")), "null")
+        folder = _value(words, "resume", "null")
         if name == "train" and folder != "null" and not look:
-            return _resume(find(folder), words, show=arguments.cfg is not None)
+            place = _value(words, "output", TrainOptions.output)
+            found = newest_unfinished(place) if folder == "auto" else find(folder)
+            return _resume(found, words, show=arguments.cfg is not None)
         if arguments.shell_completion or arguments.hydra_help:
             store.register(with_recipes=False)
         else:
@@ -105,6 +111,11 @@ def _command(name: str, task: Callable[[Any], Path | None]) -> None:
         finally:
             if sweep is not None:
                 sweep.end()
+
+
+def _value(words: list[str], key: str, default: str) -> str:
+    """What the words say of a key that stands at the top."""
+    return next((word.split("=", 1)[1] for word in words if word.startswith(f"{key}=")), default)
 
 
 def _resume(folder: Path, words: list[str], show: bool) -> None:

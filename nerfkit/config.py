@@ -49,7 +49,9 @@ class TrainOptions(Options):
     )
     device: str = option("auto", "cuda names an AMD GPU, too", choices=DEVICES)
     resume: str | None = option(
-        None, "a run folder to go on with: its config.yaml, with the values given here on top", path=True
+        None,
+        "a run folder to go on with: its config.yaml, with the values given here on top; auto: the newest unfinished",
+        path=True,
     )
     output: str = option(
         "outputs", "run folders are OUTPUT/SCENE/DATE_TIME; OUTPUT/SCENE/latest names the newest", path=True

@@ -132,7 +132,7 @@ def _with_masks(
     del scene  # one set of masked photos at a time
     record.log(
         f"note: {wrong}. So the mesh keeps its shape, its own outline masks the photos, and only the texture is "
-        "refined. A longer training (trainer.max_seconds) or more photos help"
+        "refined. A longer training (trainer.max_steps) or more photos help"
     )
     return masked(photos, lambda view: picture(coarse, photos, view)[1], memory), OUTLINE
 

@@ -1,9 +1,12 @@
 """For all tests: one CPU thread for torch, the Triton interpreter's child process, GPU skips."""
 
 import contextlib
+import logging
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,16 @@ def all_threads() -> Iterator[None]:
     numba.set_num_threads(MOST)
     yield
     numba.set_num_threads(before)
+
+
+@pytest.fixture
+def command_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Takes away what a command sets for its process, which is the tests': handlers of threads, of SIGTERM, of logs."""
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 class InterpretedTests(pytest.Item):

@@ -53,12 +53,13 @@ Command = Callable[..., Result]
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture) -> Command:
+def command(
+    command_leaves_nothing: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> Command:
     """Runs a command in an empty folder."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # the commands set their own
 
     def call(entry: Callable[[], None], *words: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["command", *words])

@@ -16,6 +16,7 @@ from nerfkit import cli, options
 from nerfkit.__main__ import main
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import SceneError
+from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find
 
 pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
@@ -42,7 +43,7 @@ def runs(pipeline: ModuleType) -> list[Any]:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+def command(command_leaves_nothing: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     """Runs a command in an empty folder and returns its exit code."""
     monkeypatch.chdir(tmp_path)
 
@@ -216,6 +217,12 @@ def test_resume_uses_the_config_of_the_run(
     assert "max_steps: 77" in capsys.readouterr().out
     assert len(runs) == 1
     assert command(cli.train, "resume=outputs/kaolin/latest", "scene=clock") == 2
+    capsys.readouterr()
+    assert command(cli.train, "resume=auto", "output=elsewhere") == 2
+    assert "error: resume=auto: no unfinished run with a checkpoint in elsewhere" in capsys.readouterr().err
+    checkpoints.save(run.folder, 1, {})
+    assert command(cli.train, "resume=auto", "trainer.max_steps=99") == 0
+    assert (Path(runs[1].resume), runs[1].trainer.max_steps) == (run.folder.resolve(), 99)
 
 
 def test_a_video_s_output_that_is_a_file(

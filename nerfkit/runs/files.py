@@ -64,6 +64,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+def remove_halves(folder: Path) -> None:
+    """Removes what ``replacing`` and ``replacing_folder`` leave in ``folder`` and below where the program is killed."""
+    for path in list(folder.rglob(".*.part*")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 def to_bytes(values: Tensor | NDArray) -> NDArray[np.uint8]:
     """Values in [0,1] as 8 bits, rounded; beyond is clipped, NaN is 0."""
     array = values.numpy(force=True) if isinstance(values, Tensor) else values

@@ -28,6 +28,14 @@ def mark(step: int) -> str:
     return f"step {step}"
 
 
+def finished(metrics: dict[str, Any]) -> set[str]:
+    """The stages that a run has been through, by its metrics.json; by their seconds where it is older than this."""
+    found = metrics.get(SECTION)
+    if found is None:
+        return set(metrics.get("stages", {}))
+    return {stage for stage, names in found.items() if stage != FIELD or STATE in names}
+
+
 def of_stage(folder: Path, stage: str) -> dict[str, str]:
     """Of a stage's files, by pattern: one for all that it fits, their names among it; none where it fits none."""
     found = {}

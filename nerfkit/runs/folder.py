@@ -31,8 +31,8 @@ from nerfkit.runs import environment
 from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import steps
 from nerfkit.runs.curves import write_losses
-from nerfkit.runs.files import LATEST, followed, write_text
-from nerfkit.runs.fingerprint import FILES, SECTION
+from nerfkit.runs.files import LATEST, followed, remove_halves, write_text
+from nerfkit.runs.fingerprint import FILES, SECTION, finished
 from nerfkit.schema import literal, shown
 
 
@@ -90,8 +90,9 @@ class Run:
     def go_on(self, config: Any) -> None:
         """Records that an existing run goes on with ``config`` in place of the saved one.
 
-        What differs is printed, and added to overrides.yaml.
+        What differs is printed, and added to overrides.yaml. What a killed part of the run has half written is removed.
         """
+        remove_halves(self.folder)
         lines = self.differences(config)
         self._record(config, [f"{key}={shown(value)}" for key, (_, value) in self._changes(config).items()])
         for line in lines:
@@ -206,6 +207,21 @@ def find(path: str | Path) -> Path:
         content = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else "nothing"
         raise CheckpointError(f"{path}: not a run folder: it has no config.yaml; it holds {content}")
     return folder
+
+
+def newest_unfinished(output: str | Path) -> Path:
+    """The newest run in ``output`` that has a checkpoint and stages which it has not been through.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    root = Path(os.path.expanduser(output))
+    folders = (path.parent for path in root.glob("*/*/config.yaml"))
+    for folder in sorted(folders, key=lambda folder: folder.name, reverse=True):
+        asked = OmegaConf.select(OmegaConf.load(folder / "config.yaml"), "stages") or []
+        if has_checkpoint(folder) and not set(asked) <= finished(Run(folder).metrics()):
+            return folder.resolve()
+    raise CheckpointError(f"resume=auto: no unfinished run with a checkpoint in {root}; expected one, or resume=RUN")
 
 
 def check_output(folder: str | Path) -> None:

@@ -14,7 +14,7 @@ from nerfkit.mesh.files.io import load_mesh, save_mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.runs import folder as folders
 from nerfkit.runs.files import followed
-from nerfkit.runs.folder import Run, find
+from nerfkit.runs.folder import Run, find, newest_unfinished
 from nerfkit.scenes import open_scene
 from tests.scenes.builders import ring, write_blender
 
@@ -205,3 +205,43 @@ def test_a_stopped_stage_is_measured_and_a_resumed_one_adds_up(
     with run.stage("field"):
         pass
     assert seconds() == 4.25
+
+
+def test_the_newest_unfinished_run_is_found(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="resume=auto: no unfinished run with a checkpoint in"):
+        newest_unfinished(tmp_path)
+    stages = {"field": {"state": "0"}, "extract": {}, "refine": {}}
+    states: dict[str, dict] = {  # name -> fingerprints
+        "2026-01-01_00-00-01": {"field": {"step 10": "0"}},
+        "2026-01-01_00-00-02": {name: stages[name] for name in ("field", "extract")},
+        "2026-01-01_00-00-03": stages,
+        "2026-01-01_00-00-04": {"field": {"step 10": "0"}},  # it has no checkpoint
+    }
+    for scene, (name, found) in zip(("a", "b", "a", "b"), states.items(), strict=True):
+        run = Run(tmp_path / scene / name)
+        run.folder.mkdir(parents=True)
+        OmegaConf.save(OmegaConf.create({"stages": list(stages)}), run.folder / "config.yaml")
+        run.update_metrics({"fingerprints": found})
+        if name != "2026-01-01_00-00-04":
+            (run.folder / "checkpoints").mkdir()
+            (run.folder / "checkpoints" / "step_00000010.pt").touch()
+    assert newest_unfinished(tmp_path).name == "2026-01-01_00-00-02"
+    (tmp_path / "b" / "2026-01-01_00-00-02" / "config.yaml").unlink()
+    assert newest_unfinished(tmp_path).name == "2026-01-01_00-00-01"
+    run = Run(tmp_path / "a" / "2026-01-01_00-00-01")
+    run.update_metrics({"stages": {stage: {"seconds": 1.0} for stage in stages}})
+    assert newest_unfinished(tmp_path) == run.folder.resolve()
+    (run.folder / "metrics.json").write_text(json.dumps({"stages": run.metrics()["stages"]}))  # of an older version
+    with pytest.raises(CheckpointError, match="resume=auto"):
+        newest_unfinished(tmp_path)
+
+
+def test_what_a_killed_program_has_half_written_is_removed_on_going_on(tmp_path: Path, config: DictConfig) -> None:
+    run = Run.create(tmp_path, "clock", config, [])
+    (run.folder / "checkpoints").mkdir()
+    halves = [run.folder / "checkpoints" / ".step_00000010.77.part.pt", run.folder / ".metrics.77.part.json"]
+    for path in halves:
+        path.touch()
+    (run.folder / "video" / ".frames.77.part").mkdir(parents=True)
+    run.go_on(config)
+    assert not any(run.folder.rglob(".*.part*")) and (run.folder / "video").exists()

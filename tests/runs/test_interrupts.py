@@ -5,14 +5,16 @@ import threading
 
 import pytest
 
-from nerfkit.runs.interrupts import interrupts_held_back
+from nerfkit.runs.interrupts import Terminated, interrupts_held_back, take_terminations, terminate
 
 
 @pytest.fixture(autouse=True)
 def python_s_own_handler() -> object:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    take_terminations()
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, before[0])
+    signal.signal(signal.SIGTERM, before[1])
 
 
 def press() -> None:
@@ -47,6 +49,30 @@ def test_it_is_not_forgotten_at_the_end_of_the_block() -> None:
 def test_a_second_one_does_not_wait() -> None:
     assert loop(3, {1: 2}) == [0]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def stopped_by(*signals: int) -> None:
+    """A step into which these signals come; raises what they raise."""
+    with interrupts_held_back() as stop_if_asked:
+        for number in signals:
+            signal.raise_signal(number)
+        stop_if_asked()
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_sigterm_waits_for_the_end_of_the_step_too(first: int) -> None:
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        stopped_by(first)
+    assert stopped.type is (Terminated if first == signal.SIGTERM else KeyboardInterrupt)
+    assert signal.getsignal(signal.SIGTERM) is terminate
+    with pytest.raises(Terminated):
+        stopped_by(first, signal.SIGTERM)  # a second signal does not wait
+
+
+def test_sigterm_that_is_somebody_else_s_stays() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    take_terminations()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 def test_an_error_inside_is_passed_on_and_the_handler_put_back() -> None:
