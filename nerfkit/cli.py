@@ -1,6 +1,6 @@
 """The commands ``train.py`` and ``render.py``: check the words, let Hydra compose, call the pipeline.
 
-Exit codes: 0 done; 1 a fit that diverged, or a bug, with its traceback; 2 bad input or a full disk, with one message;
+Exit codes: 0 done; 1 a bug, with its traceback; 2 bad input or a full disk, with one message; 3 a fit that diverged;
 130 stopped by Ctrl-C; 143 by SIGTERM; 141 where what is printed is read no further.
 """
 
@@ -58,7 +58,7 @@ def exit_codes() -> Iterator[None]:
         where = f" while writing {error.filename}" if error.filename else ""
         _fail(f"the disk is full{where}; free some space, or choose another disk with output=FOLDER")
     except FloatingPointError as error:  # a fit that diverged: nothing is wrong with the program or its input
-        _fail(str(error), code=1)
+        _fail(str(error), code=3)
     except Terminated:
         sys.exit(143)
     except KeyboardInterrupt:

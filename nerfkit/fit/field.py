@@ -71,7 +71,7 @@ class FieldFit:
         groups = [*model.parameter_groups(), *self.corrections.parameter_groups()]
         named = [*model.named_parameters(), *self.corrections.named_parameters()]
         self.optimizer = Adam(groups, eps=1e-15)
-        self.watch, self.waits = FiniteWatch(named, device), device.type == "cpu"
+        self.watch, self.waits = FiniteWatch(named, device), device.type == "cpu" or options.skip_bad_steps > 0
         self.optimizer.found_inf = self.watch.found
         self.progress = FieldProgress(rays=min(FIRST_RAYS, options.max_rays))
 
@@ -160,9 +160,10 @@ class FieldFit:
             terms["depth"] = depth.detach()
             samples += taken
         self.watch.look(terms, number)
-        if self.waits:
-            self.watch.check()
-        self.optimizer.step()
+        skipped = self.waits and self._skips()
+        self.optimizer.step()  # of a step that is not finite nothing
+        if skipped:
+            self.watch.forget()
         self.corrections.after_step()
         self._average.update(number)
         self.model.after_step(self.seed, number + 1)
@@ -172,6 +173,23 @@ class FieldFit:
         progress.rays = min(int(max(64, min(wanted_rays, 2 * progress.rays))), o.max_rays)
         whole = (1.0, 0.0) if o.views_per_step else (self.pixels.share, self.pixels.outside)
         return Step(terms, reduce(add, errors), rate, count, samples, *whole)
+
+    def _skips(self) -> bool:
+        """Whether the step is to be skipped as something in it is not finite.
+
+        Raises:
+            FloatingPointError: it is, and no more may be skipped.
+        """
+        try:
+            self.watch.check()
+        except FloatingPointError as error:
+            if self.progress.skipped >= self.options.skip_bad_steps:
+                raise
+            self.progress.skipped += 1
+            if self.run is not None:
+                self.run.log(f"note: {error}; skipped ({self.progress.skipped} of {self.options.skip_bad_steps})")
+            return True
+        return False
 
     def _backward(self, rays: TrainingRays, first: int, weight: float) -> tuple[dict[str, Tensor], Tensor, int]:
         """Adds ``weight`` of the gradient over ``rays``; returns the terms, the squared error, the number of samples.

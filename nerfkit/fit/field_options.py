@@ -51,6 +51,11 @@ class TrainerOptions(Options):
     random_background: bool = option(
         True, "a random color behind every ray, in prediction and truth, so that opacity is learned"
     )
+    skip_bad_steps: int = option(
+        0,
+        "steps in all that may have a NaN or an infinite loss or gradient: they change nothing; the next ends it",
+        least=0,
+    )
     log_every: int = option(50, "steps", least=1)
     preview_every: float = option(0.1, "of the budget: a held-out view to TensorBoard", above=0)
     checkpoint_every: float = option(60.0, "seconds", least=0)

@@ -12,10 +12,11 @@ FIRST_RAYS = 1024
 
 @dataclass
 class FieldProgress(Progress):
-    """Counts the ``samples`` evaluated, too, and knows how many ``rays`` the next step takes."""
+    """Counts ``samples`` and ``skipped`` bad steps, too, and knows how many ``rays`` the next step takes."""
 
     samples: int = 0
     rays: int = FIRST_RAYS
+    skipped: int = 0
 
 
 @dataclass

@@ -44,6 +44,11 @@ class FiniteWatch:
             self._since = torch.where(self.found > 0, self._since, now)
         self.found.copy_(self._since.any())
 
+    def forget(self) -> None:
+        """Everything is finite again: the step that was not is left out."""
+        self.found.zero_()
+        self._since = torch.zeros_like(self._since)
+
     def check(self) -> None:
         """Waits for the device.
 

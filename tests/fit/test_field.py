@@ -165,6 +165,27 @@ def test_a_gradient_that_is_not_finite_is_named(scene: Scene, tmp_path: Path) ->
     assert checkpoints.steps(tmp_path) == []
 
 
+def test_bad_steps_are_skipped_as_many_as_may_be(scene: Scene, tmp_path: Path) -> None:
+    fit = new_fit(scene, tmp_path, "trainer.skip_bad_steps=2", "field.fused=false")
+    fit.step()
+    before = weights(fit)
+    parameter = dict(fit.model.field.named_parameters())["hidden.1.bias"]
+    for _ in range(2):
+        bad = parameter.register_hook(lambda g: torch.full_like(g, math.nan))
+        fit.step()
+        bad.remove()
+    assert torch.equal(weights(fit), before) and fit.progress.skipped == 2
+    assert (tmp_path / "log.txt").read_text().count("the gradient of field.hidden.1.bias is not finite; skipped") == 2
+    fit.step()
+    assert not torch.equal(weights(fit), before) and weights(fit).isfinite().all()
+    fit.save()
+    again = new_fit(scene, tmp_path, "trainer.skip_bad_steps=2", "field.fused=false")
+    again.load_state_dict(checkpoints.load_latest(tmp_path)[1])
+    spoil_gradient(again, "hidden.1.bias")
+    with pytest.raises(FloatingPointError, match="step 4: the gradient of"):  # those skipped before count, too
+        again.step()
+
+
 def test_a_device_that_is_not_waited_for_keeps_its_weights(scene: Scene, tmp_path: Path) -> None:
     """As on a GPU: the host goes on, the device does not, and the first failure is the one that is named."""
     fit = new_fit(scene, tmp_path, "trainer.log_every=7")
