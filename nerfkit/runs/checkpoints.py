@@ -1,6 +1,10 @@
-"""Checkpoints: ``RUN/checkpoints/step_00001500.pt``, written whole or not at all, the newest two kept."""
+"""Checkpoints: ``RUN/checkpoints/step_00001500.pt``, written whole or not at all, the newest two kept.
+
+They are zip files, as PyTorch writes them, with a checksum of every part.
+"""
 
 import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +61,7 @@ def load_latest(
     for step in found:
         path = run_folder / "checkpoints" / f"step_{step:08d}.pt"
         try:
+            _check_sums(path)
             state = torch.load(path, map_location=device, weights_only=True)
         except Exception as error:  # a damaged file raises half a dozen kinds, from the zip, the pickle or the storage
             reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -66,6 +71,18 @@ def load_latest(
             return step, state
         warn(f"warning: {path}: holds no state; trying the one before")
     raise CheckpointError(f"{run_folder / 'checkpoints'}: none of its {len(found)} checkpoints can be read")
+
+
+def _check_sums(path: Path) -> None:
+    """Compares the file's parts with the checksums that it holds, which ``torch.load`` does not look at.
+
+    Raises:
+        ValueError: a part has changed since it was written.
+    """
+    with zipfile.ZipFile(path) as parts:
+        damaged = parts.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} is not what was written")
 
 
 def _contents(folder: Path) -> str:

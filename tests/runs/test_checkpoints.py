@@ -34,7 +34,7 @@ def test_going_back_to_an_older_step_keeps_what_was_just_saved(tmp_path: Path) -
     assert checkpoints.steps(tmp_path) == [20, 5]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "no dict"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "no dict", "one bit"])
 def test_a_damaged_newest_falls_back_with_a_warning(tmp_path: Path, damage: str) -> None:
     checkpoints.save(tmp_path, 1, state(1.0))
     newest = checkpoints.save(tmp_path, 2, state(2.0))
@@ -42,7 +42,13 @@ def test_a_damaged_newest_falls_back_with_a_warning(tmp_path: Path, damage: str)
         torch.save([1, 2], newest)
     else:
         whole = newest.read_bytes()
-        newest.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"not a checkpoint"}[damage])
+        weight = whole.index(state(2.0)["weights"].numpy().tobytes())
+        flipped = whole[:weight] + bytes([whole[weight] ^ 1]) + whole[weight + 1 :]
+        newest.write_bytes(
+            {"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"not a checkpoint", "one bit": flipped}[
+                damage
+            ]
+        )
     warnings: list[str] = []
     step, loaded = checkpoints.load_latest(tmp_path, warn=warnings.append)
     assert step == 1
