@@ -12,6 +12,7 @@ from nerfkit.export_stage import export, has_mesh
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh, finished
 from nerfkit.fit.field import FieldFit
+from nerfkit.fit.refine import KIND as REFINEMENT
 from nerfkit.fit.residuals import photo_psnr
 from nerfkit.fit.specular import Specular
 from nerfkit.mesh.files.io import save_mesh
@@ -19,6 +20,7 @@ from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import refine_stage
 from nerfkit.prepare.residuals import MARKDOWN as CAPTURE, write_capture
 from nerfkit.results import coarse_file, drop_refined, keep_refined, load_coarse, load_fit, new_fit, source_of
+from nerfkit.runs import checkpoints
 from nerfkit.runs.fingerprint import FIELD, STATE, of_stage, of_state
 from nerfkit.runs.folder import Run, has_checkpoint
 from nerfkit.scenes.record import record as record_scene, recorded
@@ -158,6 +160,7 @@ class Stages:
         fit = self._have_fit()
         self.refined, self.specular = refine_stage(self.coarse, fit.average, self.config, self.scene, self.record)
         keep_refined(self.refined, self.specular, self.record, self.scene)
+        checkpoints.drop(self.record.folder, REFINEMENT)
 
     def _export(self) -> None:
         o, new = self.config, self.refined

@@ -37,7 +37,7 @@ SMALL = [
     *("sampler.resolution=32", "sampler.step_size=0.04", "sampler.update_every=4", "sampler.warmup=20"),
     *("trainer.samples=8192", "trainer.warmup=10", f"trainer.max_steps={STEPS}", f"trainer.checkpoint_every={EVERY}"),
     *("extract.resolution=40", "extract.faces=600", "refine.steps=60", "refine.views_per_step=2"),
-    *("refine.specular_steps=30", "video.frames=4", "video.resolution=32"),
+    *("refine.checkpoint_every=0.3", "refine.specular_steps=30", "video.frames=4", "video.resolution=32"),
 ]
 
 

@@ -1,5 +1,7 @@
 """Smooth steps for a mesh's vertices (Nicolet et al., "Large Steps in Inverse Rendering of Geometry", 2021)."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from scipy.sparse import coo_matrix, identity
@@ -73,6 +75,15 @@ class LargeSteps:
         share = len(self.vertices) / max(len(vertices), 1)
         new._mean, new._square, new._steps = mean * share, square * share**2, self._steps
         return new
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a step changes, but for the vertices."""
+        return {"mean": torch.from_numpy(self._mean), "square": torch.from_numpy(self._square), "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a saved state."""
+        self._mean, self._square = (state[key].cpu().numpy().copy() for key in ("mean", "square"))
+        self._steps = state["steps"]
 
     @torch.no_grad()
     def step(self, rate: float) -> None:

@@ -8,13 +8,13 @@ there.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
 
-from nerfkit.errors import SceneError
-from nerfkit.fit.loop import Callback, optimize
+from nerfkit.errors import CheckpointError, SceneError
+from nerfkit.fit.loop import Callback, Progress, optimize
 from nerfkit.fit.refine_measure import preview
 from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.refine_phases import Colored, Textured
@@ -26,10 +26,14 @@ from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.mesh import Mesh, face_areas
 from nerfkit.mesh.unwrap import unwrap
 from nerfkit.raster.visibility import Visibility
+from nerfkit.runs import checkpoints
+from nerfkit.runs.fingerprint import of_state
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 
 TEXELS_PER_PIXEL = 1.3  # along each side: fewer blur, more are never seen from close enough and learn noise
+KIND = "refine"  # of the checkpoints
+NOT_FELT = ("checkpoint_every", "log_every", "preview_every")  # options that change nothing
 CHART_SHARE = 0.65  # of a texture's area that lies in charts
 
 
@@ -51,7 +55,8 @@ def refine_mesh(
     Args:
         mesh: with vertex ``colors`` to start from, in normalized units; white where it has none.
         options: of the two phases.
-        run: where curves and pictures go; None shows the progress bar alone.
+        run: where curves, pictures and checkpoints go, and where a refinement that was stopped goes on; None shows the
+            progress bar alone.
         seed: of the order of views and of the random backgrounds.
         color: what the texture starts from: points (P,3) and unit normals (P,3) on the surface to colors (P,3) in
             [0,1], the field's as a rule; None takes the vertex colors.
@@ -75,9 +80,14 @@ def refine_mesh(
     if mesh.colors is None:
         mesh = replace(mesh, colors=torch.ones_like(mesh.vertices))
     fit = _Refinement(mesh, scene, options, seed, color, depth, visibility)
+    progress = Progress()
     calls = [Callback(lambda _, call=call: call(fit.mesh()), share=share) for call, share in callbacks]  # type: ignore[misc]
     if run is not None:
         calls.append(Callback(lambda step: preview(fit.mesh(), scene, run, step), share=options.preview_every))
+    if run is not None and not callbacks:  # whoever watches wants to see all of it
+        progress = fit.resumed(run)
+        every = options.checkpoint_every
+        calls.append(Callback(lambda _: fit.save(run, progress), seconds=every, first=False, stopped=True))
     optimize(
         "refine",
         fit.step,
@@ -86,11 +96,16 @@ def refine_mesh(
         run=run,
         log_every=options.log_every,
         callbacks=calls,
+        progress=progress,
     )
     refined, seen = fit.finished()
     if looks is not None:
         looks(seen)
     return refined
+
+
+def _tensors(mesh: Mesh) -> dict[str, Tensor]:
+    return {name: value for name, value in vars(mesh).items() if isinstance(value, Tensor)}
 
 
 def texture_size(mesh: Mesh, scene: Scene) -> int:
@@ -119,6 +134,8 @@ class _Refinement:
         visibility: Visibility | str,
     ) -> None:
         self.coarse, self.scene, self.options = mesh, scene, options
+        felt = {key: value for key, value in asdict(options).items() if key not in NOT_FELT}
+        self.identity = of_state([_tensors(mesh), felt, seed, repr(visibility), scene.cameras.camera_to_world])
         self.color, self.visibility = color, visibility
         self.targets = Targets(scene, options, seed, depth)
         self.allowed = len(self_intersections(mesh))
@@ -132,6 +149,39 @@ class _Refinement:
     def mesh(self) -> Mesh:
         """The mesh as it is now."""
         return self.phase.mesh()
+
+    def save(self, run: Run, progress: Progress) -> None:
+        """Writes everything that the next step depends on to the run."""
+        textured = isinstance(self.phase, Textured)
+        state = {
+            "of": self.identity,
+            "progress": vars(progress).copy(),
+            "remeshed": self.remeshed,
+            "first": _tensors(self.phase.start) if textured else None,
+            "phase": self.phase.state_dict(),
+            "targets": self.targets.state_dict(),
+        }
+        checkpoints.save(run.folder, progress.step, state, KIND)
+
+    def resumed(self, run: Run) -> Progress:
+        """Goes on where a checkpoint in the run is of the same refinement; returns how far that is."""
+        if not checkpoints.steps(run.folder, KIND):
+            return Progress()
+        try:
+            _, state = checkpoints.load_latest(run.folder, self.coarse.vertices.device, run.log, KIND)
+        except CheckpointError as error:
+            run.log(f"warning: {error}; refining from the start")
+            return Progress()
+        if state["of"] != self.identity:
+            return Progress()
+        if state["first"] is not None:
+            self.phase = Textured(Mesh(**state["first"]), self.targets, self.options, self.visibility)
+        self.phase.load_state_dict(state["phase"])
+        self.targets.load_state_dict(state["targets"])
+        self.remeshed = state["remeshed"]
+        progress = Progress(**state["progress"])
+        run.log(f"refine: going on from step {progress.step}")
+        return progress
 
     def step(self, share: float) -> dict[str, float]:
         """One step at ``share`` of the way, after a change of faces or of phase where one is due."""

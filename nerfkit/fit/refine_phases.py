@@ -1,6 +1,7 @@
 """The two phases of refinement: vertices with their colors, whose faces may change; then vertices with a texture."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +47,8 @@ class Phase:
         self.faces = mesh.faces
         self.vertices = mesh.vertices.clone().requires_grad_()
         self.colors = colors.clone().requires_grad_()
-        self.shape = Shape(mesh.vertices, mesh.faces)
+        self.base = mesh.vertices
+        self.shape = Shape(self.base, mesh.faces)
         self.unit = self.shape.edge if unit is None else unit
         edges = self.shape.topology.edges
         if optimizer is None:
@@ -54,6 +56,28 @@ class Phase:
         else:
             self.vertex_optimizer = optimizer.remeshed(self.vertices, edges, optimizer.moments())
         self.color_optimizer = Adam([self.colors], betas=BETAS)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, but what is made of the phase's first mesh."""
+        return {
+            "faces": self.faces,
+            "base": self.base,
+            "vertices": self.vertices.detach(),
+            "colors": self.colors.detach(),
+            "unit": self.unit,
+            "vertex_optimizer": self.vertex_optimizer.state_dict(),
+            "color_optimizer": self.color_optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a saved state of a phase with the same first mesh."""
+        self.faces, self.base, self.unit = state["faces"], state["base"], state["unit"]
+        self.vertices, self.colors = (state[key].clone().requires_grad_() for key in ("vertices", "colors"))
+        self.shape = Shape(self.base, self.faces)
+        self.vertex_optimizer = LargeSteps(self.vertices, self.shape.topology.edges, self.options.smoothness)
+        self.vertex_optimizer.load_state_dict(state["vertex_optimizer"])
+        self.color_optimizer = Adam([self.colors], betas=BETAS)
+        self.color_optimizer.load_state_dict(state["color_optimizer"])
 
     def render(self, cameras: Cameras) -> Rendering:
         """Pictures of the mesh as it is now."""
@@ -123,8 +147,8 @@ class Colored(Phase):
         colors, mean, square, moved = result.attributes.split([3, 3, 3, 6], 1)
         self.vertices = result.vertices.clone().requires_grad_()
         self.colors = colors.to(none).contiguous().requires_grad_()
-        self.faces = result.faces
-        self.shape = Shape(result.vertices, self.faces)
+        self.faces, self.base = result.faces, result.vertices
+        self.shape = Shape(self.base, self.faces)
         self.vertex_optimizer = self.vertex_optimizer.remeshed(self.vertices, self.shape.topology.edges, moved)
         self.color_optimizer = Adam([self.colors], betas=BETAS)
         if state:

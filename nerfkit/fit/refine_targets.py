@@ -1,6 +1,7 @@
 """What a mesh is refined toward: the training photos, their masks, and the depth that the field sees."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,6 +81,15 @@ class Targets:
     def next_views(self) -> list[int]:
         """Every training view once, in a random order, then again in another."""
         return self.views.next(self.options.views_per_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next draw depends on."""
+        return {"generator": self.generator.get_state(), "queue": list(self.views.queue)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a saved state."""
+        self.generator.set_state(state["generator"].cpu())
+        self.views.queue = list(state["queue"])
 
     def terms(
         self, rendering: Rendering, views: list[int], unit: float, window: Window | None = None

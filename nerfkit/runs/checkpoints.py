@@ -1,6 +1,7 @@
 """Checkpoints: ``RUN/checkpoints/step_00001500.pt``, written whole or not at all, the newest two kept.
 
-They are zip files, as PyTorch writes them, with a checksum of every part.
+Those of the field are ``step_*.pt``, those of another ``kind`` of fit ``KIND_*.pt``. They are zip files, as PyTorch
+writes them, with a checksum of every part.
 """
 
 import io
@@ -14,10 +15,11 @@ import torch
 from nerfkit.errors import CheckpointError
 from nerfkit.runs.files import write_bytes
 
+FIELD = "step"
 KEEP = 2  # the second newest is the way back when the newest cannot be read
 
 
-def save(run_folder: Path, step: int, state: dict[str, Any]) -> Path:
+def save(run_folder: Path, step: int, state: dict[str, Any], kind: str = FIELD) -> Path:
     """Writes ``state`` and removes all but the newest ``KEEP`` checkpoints.
 
     Args:
@@ -30,36 +32,42 @@ def save(run_folder: Path, step: int, state: dict[str, Any]) -> Path:
     # Serialized in memory first: torch reports a full disk as a RuntimeError of its own, a plain write as an OSError.
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    path = folder / f"step_{step:08d}.pt"
+    path = _path(run_folder, step, kind)
     write_bytes(path, buffer.getbuffer())
-    newest_first = steps(run_folder)
+    newest_first = steps(run_folder, kind)
     # A run that went back to an older step must not lose what it has just saved to the newer files of before.
     keep = {step, *[s for s in newest_first if s != step][: KEEP - 1]}
     for old in newest_first:
         if old not in keep:
-            (folder / f"step_{old:08d}.pt").unlink()
+            _path(run_folder, old, kind).unlink()
     return path
 
 
-def steps(run_folder: Path) -> list[int]:
+def drop(run_folder: Path, kind: str) -> None:
+    """Removes the checkpoints of one kind."""
+    for step in steps(run_folder, kind):
+        _path(run_folder, step, kind).unlink(missing_ok=True)
+
+
+def steps(run_folder: Path, kind: str = FIELD) -> list[int]:
     """The steps that have a checkpoint, newest first."""
-    names = [path.stem.removeprefix("step_") for path in (run_folder / "checkpoints").glob("step_*.pt")]
+    names = [path.stem.removeprefix(f"{kind}_") for path in (run_folder / "checkpoints").glob(f"{kind}_*.pt")]
     return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
 
 def load_latest(
-    run_folder: Path, device: torch.device | str = "cpu", warn: Callable[[str], None] = print
+    run_folder: Path, device: torch.device | str = "cpu", warn: Callable[[str], None] = print, kind: str = FIELD
 ) -> tuple[int, dict[str, Any]]:
     """Step and state of the newest checkpoint that can be read; ``warn`` is told of each that cannot.
 
     Raises:
         CheckpointError: there is none.
     """
-    found = steps(run_folder)
+    found = steps(run_folder, kind)
     if not found:
-        raise CheckpointError(f"{run_folder}: no checkpoint; expected checkpoints/step_*.pt. {_contents(run_folder)}")
+        raise CheckpointError(f"{run_folder}: no checkpoint; expected checkpoints/{kind}_*.pt. {_contents(run_folder)}")
     for step in found:
-        path = run_folder / "checkpoints" / f"step_{step:08d}.pt"
+        path = _path(run_folder, step, kind)
         try:
             _check_sums(path)
             state = torch.load(path, map_location=device, weights_only=True)
@@ -71,6 +79,10 @@ def load_latest(
             return step, state
         warn(f"warning: {path}: holds no state; trying the one before")
     raise CheckpointError(f"{run_folder / 'checkpoints'}: none of its {len(found)} checkpoints can be read")
+
+
+def _path(run_folder: Path, step: int, kind: str) -> Path:
+    return run_folder / "checkpoints" / f"{kind}_{step:08d}.pt"
 
 
 def _check_sums(path: Path) -> None:

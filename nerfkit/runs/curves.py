@@ -24,9 +24,13 @@ def write_losses(folder: Path) -> list[Path]:
 
 
 def _latest(points: Points) -> Points:
-    """The points of the last fit: a resumed run may have begun one anew."""
-    starts = [k for k in range(1, len(points)) if points[k][0] <= points[k - 1][0]]
-    return points[starts[-1] :] if starts else points
+    """The points without those whose steps were done a second time: a resumed run begins a fit anew, or goes on."""
+    kept: Points = []
+    for point in points:
+        while kept and kept[-1][0] >= point[0]:
+            kept.pop()
+        kept.append(point)
+    return kept
 
 
 def _losses(folder: Path) -> Iterator[tuple[str, dict[str, Points]]]:

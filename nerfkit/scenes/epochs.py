@@ -14,6 +14,9 @@ class Epochs:
         items: numbers of views.
         generator: decides the orders, one permutation a round, and may serve others as well; a seed makes a new one.
         alike: items are drawn together only where this is equal, such as views whose pictures are of one size.
+
+    Attributes:
+        queue: what is left of this round; with the generator's state, all that the next draw depends on.
     """
 
     def __init__(
@@ -22,22 +25,22 @@ class Epochs:
         self.items = list(items)
         self.generator = torch.Generator().manual_seed(generator) if isinstance(generator, int) else generator
         self.alike = alike
-        self._queue: list[int] = []
+        self.queue: list[int] = []
 
     def next(self, count: int) -> list[int]:
         """The next ``count`` items; fewer where there are not so many, or not so many alike."""
         drawn: list[int] = []
         while len(drawn) < min(count, len(self.items)):
-            if not self._queue:
+            if not self.queue:
                 if drawn and any(self.alike(item) != self.alike(drawn[0]) for item in self.items):
                     break  # the next round's first may be unlike
                 order = torch.randperm(len(self.items), generator=self.generator)
-                self._queue = [self.items[k] for k in order.tolist()]
-            fitting = (k for k in range(len(self._queue) - 1, -1, -1) if self._fits(self._queue[k], drawn))
+                self.queue = [self.items[k] for k in order.tolist()]
+            fitting = (k for k in range(len(self.queue) - 1, -1, -1) if self._fits(self.queue[k], drawn))
             chosen = next(fitting, None)
             if chosen is None:
                 break
-            drawn.append(self._queue.pop(chosen))
+            drawn.append(self.queue.pop(chosen))
         return drawn
 
     def _fits(self, item: int, drawn: list[int]) -> bool:

@@ -18,6 +18,8 @@ from nerfkit.fit.refine_phases import Phase
 from nerfkit.fit.refine_targets import Targets
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import render
+from nerfkit.runs import checkpoints
+from nerfkit.runs.folder import Run
 from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
 
@@ -54,9 +56,10 @@ def scene() -> Scene:
 
 
 class Recorder:
-    """Stands in for a run folder."""
+    """Stands in for a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.scalars: dict[str, list[int]] = {}
         self.images: dict[str, tuple[int, ...]] = {}
 
@@ -72,9 +75,9 @@ class Recorder:
 
 
 @pytest.mark.slow
-def test_shape_and_color_improve_on_held_out_views(scene: Scene) -> None:
+def test_shape_and_color_improve_on_held_out_views(scene: Scene, tmp_path: Path) -> None:
     start = replace(ball((0.65, 0.6, 0.65)), colors=torch.full((642, 3), 0.5))
-    run = Recorder()
+    run = Recorder(tmp_path)
     refined = refine_mesh(start, scene, options(steps=150), run)  # type: ignore[arg-type]
     before, after = evaluate_mesh(start, scene, scene.test), evaluate_mesh(refined, scene, scene.test)
     assert after["mask_iou"] > 0.98 > before["mask_iou"] + 0.05
@@ -147,14 +150,55 @@ def test_a_loss_that_is_not_finite_names_its_term(
     assert moves[1] > 0
 
 
+class KilledError(Exception):
+    """The program is gone."""
+
+
+@pytest.mark.parametrize("geometry", [0.5, 0.0])
+def test_a_refinement_that_is_killed_again_and_again_is_the_one_in_one_go(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, geometry: float
+) -> None:
+    chosen = options(steps=14, remesh=1, geometry=geometry, checkpoint_every=0, views_per_step=3)
+    expected = refine_mesh(ball((0.7, 0.6, 0.6)), scene, chosen)
+    run, whole, life = Run(tmp_path), Phase.step, [0]
+
+    def mortal(phase: Phase, rate: float) -> dict[str, float]:
+        life[0] -= 1
+        if life[0] < 0:
+            raise KilledError
+        return whole(phase, rate)
+
+    monkeypatch.setattr(Phase, "step", mortal)
+    for life[0] in (2, 1, 4, 3, 2):  # before and after the faces change, and where the texture begins
+        with pytest.raises(KilledError):
+            refine_mesh(ball((0.7, 0.6, 0.6)), scene, chosen, run)
+    life[0] = 2
+    found = refine_mesh(ball((0.7, 0.6, 0.6)), scene, chosen, run)
+    assert life[0] == 0, "no step was made twice"
+    for name in ("vertices", "faces", "corner_uvs", "texture"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+    life[0] = 0
+    assert torch.equal(refine_mesh(ball((0.7, 0.6, 0.6)), scene, chosen, run).vertices, expected.vertices)
+    for other in (replace(chosen, mask_weight=0.5), replace(chosen, steps=15)):
+        with pytest.raises(KilledError):  # another refinement begins at its beginning
+            refine_mesh(ball((0.7, 0.6, 0.6)), scene, other, run)
+    newest = checkpoints.steps(tmp_path, "refine")[0]
+    for step in checkpoints.steps(tmp_path, "refine"):
+        (tmp_path / "checkpoints" / f"refine_{step:08d}.pt").write_bytes(b"")
+    assert newest == 14
+    with pytest.raises(KilledError):
+        refine_mesh(ball((0.7, 0.6, 0.6)), scene, chosen, run)
+    assert "refining from the start" in (tmp_path / "log.txt").read_text()
+
+
 def test_every_training_view_comes_once_before_any_comes_again(scene: Scene) -> None:
     targets = Targets(scene, options(), seed=0)
     seen = [view for _ in range(4) for view in targets.next_views()]
     assert sorted(seen) == scene.train
 
 
-def test_the_time_budget_ends_it(scene: Scene) -> None:
-    run = Recorder()
+def test_the_time_budget_ends_it(scene: Scene, tmp_path: Path) -> None:
+    run = Recorder(tmp_path)
     refine_mesh(ball((0.7, 0.6, 0.6)), scene, options(steps=10**6, max_seconds=1e-6), run)  # type: ignore[arg-type]
     assert run.scalars["refine/loss"] == [1]
 
