@@ -162,5 +162,5 @@ def test_what_smoothing_does_not_untangle_goes_back() -> None:
     assert left > 0 and (smoothed.vertices != mesh.vertices).any()
     back, left = untangle(mesh, before=plain.vertices)
     assert left == len(self_intersections(back)) == 0
-    assert (back.vertices - plain.vertices).norm(dim=1).mean() < 0.05 < (vertices - plain.vertices).norm(dim=1).mean()
-    assert (back.vertices[cap, 2] > 0.5).all()
+    off = [(found.vertices - plain.vertices).norm(dim=1).mean() for found in (back, smoothed)]
+    assert off[0] < 0.6 * off[1]
