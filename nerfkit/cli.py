@@ -127,7 +127,7 @@ def _resume(folder: Path, words: list[str], show: bool) -> None:
         _train(config)
 
 
-def _train(config: TrainOptions) -> Path:
+def _train(config: TrainOptions) -> Path | None:
     from nerfkit import pipeline  # it imports everything; `--help` and a mistyped key need not wait for that
 
     return pipeline.run(config)

@@ -14,10 +14,11 @@ from nerfkit.fit.depth_hints import hints_of
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.walls import crop_of
 from nerfkit.prepare import find_points, has_photos_only, prepare
-from nerfkit.results import load_fit, source_of
+from nerfkit.results import load_fit, new_fit, source_of
 from nerfkit.resume import load as load_config
 from nerfkit.runs.files import followed
 from nerfkit.runs.folder import Run, find, has_checkpoint
+from nerfkit.runs.ranks import Ranks, join
 from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.record import record as record_scene, recorded
 from nerfkit.scenes.scene import Scene
@@ -25,8 +26,11 @@ from nerfkit.stages import Stages
 from nerfkit.view.show import pick_source, seen_over, show
 
 
-def run(config: TrainOptions) -> Path:
+def run(config: TrainOptions) -> Path | None:
     """Runs the stages that ``config.stages`` names, in the order of ``STAGES``, or a recipe; returns the run folder.
+
+    Of several processes (``runs.ranks``) the first does so; the others share the training of the field, return None and
+    write nothing.
 
     Raises:
         SceneError, ConfigError, CheckpointError: bad input; nothing is left half written.
@@ -35,10 +39,20 @@ def run(config: TrainOptions) -> Path:
         return _run_recipe(config)
     if config.resume is None:
         _check_stages(config)
+    ranks = _joined(config)
+    if not ranks.first:
+        ranks.wait()  # for what the first finds out about the photos
     scene, device = ready(config)
+    if ranks.first:
+        ranks.wait()
+    else:
+        if "field" in config.stages:
+            new_fit(config, scene, None, device, ranks=ranks).train()
+        ranks.leave()
+        return None
     if config.resume is not None:
         record = Run.open(config.resume)
-        stages = Stages(config, scene, record, device)
+        stages = Stages(config, scene, record, device, ranks)
         try:
             stages.check_resumed()  # before anything is written
         except CheckpointError as error:
@@ -51,10 +65,12 @@ def run(config: TrainOptions) -> Path:
     else:
         record = Run.create(config.output, scene.name, config)
         record_scene(scene, record.folder)
-        stages = Stages(config, scene, record, device)
+        stages = Stages(config, scene, record, device, ranks)
     try:
         with contextlib.closing(record):
-            return stages.run()
+            folder = stages.run()
+        ranks.leave()
+        return folder
     except KeyboardInterrupt:
         if has_checkpoint(record.folder):
             record.log(f"stopped; go on with: {command('train')} resume={record.folder}")
@@ -65,6 +81,22 @@ def run(config: TrainOptions) -> Path:
         if error.errno and not error.filename:  # the log's and TensorBoard's writes do not say where
             error.filename = str(record.folder)
         raise
+
+
+def _joined(config: TrainOptions) -> Ranks:
+    """The processes that share the run.
+
+    Raises:
+        ConfigError: several cannot do what is asked.
+    """
+    ranks = join(pick_device(config.device))
+    seconds = config.trainer.max_seconds
+    if ranks.count > 1 and seconds is not None:
+        raise ConfigError(
+            f"trainer.max_seconds={seconds}: the clocks of {ranks.count} processes differ; expected null, and a number "
+            "for trainer.max_steps"
+        )
+    return ranks
 
 
 def ready(config: TrainOptions) -> tuple[Scene, torch.device]:
@@ -175,6 +207,8 @@ def _run_recipe(config: TrainOptions) -> Path:
     if config.resume is not None:
         raise ConfigError("resume: a recipe is short and cannot be resumed; start it again")
     device = pick_device(config.device)
+    if join(device).count > 1:
+        raise ConfigError(f"recipe={config.recipe.name}: a recipe is for one process; start it without torchrun")
     config.threads = set_threads(config.threads)
     _find_photos(config)
     with contextlib.closing(Run.create(config.output, config.recipe.name, config)) as record:

@@ -16,6 +16,7 @@ from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster.shade import MeshSource
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run
+from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.scenes.scene import Scene, Similarity
 from nerfkit.view.show import REFINED, Source
 from nerfkit.volume.model import FieldSource
@@ -23,24 +24,32 @@ from nerfkit.volume.model import FieldSource
 SPECULAR = "specular.npz"
 
 
-def new_fit(config: TrainOptions, scene: Scene, record: Run, device: torch.device, rendering: bool = False) -> FieldFit:
+def new_fit(
+    config: TrainOptions,
+    scene: Scene,
+    record: Run | None,
+    device: torch.device,
+    rendering: bool = False,
+    ranks: Ranks = ALONE,
+) -> FieldFit:
     """An untrained model and what trains it, as ``config`` says; checkpoints and curves go to ``record``.
 
     Raises:
         ConfigError: a value that cannot be used.
     """
-    return FieldFit(model_of(config, scene, device, rendering), scene, config.trainer, seed=config.seed, run=record)
+    model = model_of(config, scene, device, rendering)
+    return FieldFit(model, scene, config.trainer, seed=config.seed, run=record, ranks=ranks)
 
 
 def load_fit(
-    config: TrainOptions, scene: Scene, record: Run, device: torch.device, rendering: bool = False
+    config: TrainOptions, scene: Scene, record: Run, device: torch.device, rendering: bool = False, ranks: Ranks = ALONE
 ) -> FieldFit:
     """The model of the run's newest checkpoint and what trains it.
 
     Raises:
         CheckpointError: there is none, or it does not fit the config.
     """
-    fit = new_fit(config, scene, record, device, rendering)
+    fit = new_fit(config, scene, record, device, rendering, ranks)
     fit.load_state_dict(checkpoints.load_latest(record.folder, device, tqdm.write)[1], str(record.folder))
     return fit
 

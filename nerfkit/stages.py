@@ -21,8 +21,9 @@ from nerfkit.mesh_stage import refine_stage
 from nerfkit.prepare.residuals import MARKDOWN as CAPTURE, write_capture
 from nerfkit.results import coarse_file, drop_refined, keep_refined, load_coarse, load_fit, new_fit, source_of
 from nerfkit.runs import checkpoints
-from nerfkit.runs.fingerprint import FIELD, STATE, of_stage, of_state
+from nerfkit.runs.fingerprint import FIELD, SECTION, STATE, of_stage, of_state
 from nerfkit.runs.folder import Run, has_checkpoint
+from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.scenes.record import record as record_scene, recorded
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.show import pick_source, seen_over, show
@@ -31,8 +32,10 @@ from nerfkit.view.show import pick_source, seen_over, show
 class Stages:
     """What one stage leaves for the next. A stage that was not asked for is replaced by what the run folder holds."""
 
-    def __init__(self, config: TrainOptions, scene: Scene, record: Run, device: torch.device) -> None:
-        self.config, self.scene, self.record, self.device = config, scene, record, device
+    def __init__(
+        self, config: TrainOptions, scene: Scene, record: Run, device: torch.device, ranks: Ranks = ALONE
+    ) -> None:
+        self.config, self.scene, self.record, self.device, self.ranks = config, scene, record, device, ranks
         self.fit: FieldFit | None = None
         self.coarse: Mesh | None = None
         self.refined: Mesh | None = None
@@ -75,7 +78,10 @@ class Stages:
             "train_views": len(scene.train),
             "test_views": len(scene.test),
         }
-        record.update_metrics({"scene": {**facts, **_plain(scene.provenance)}, "device": str(self.device)})
+        known = record.metrics().get(SECTION, {})  # from now on it says which stages are done
+        record.update_metrics(
+            {"scene": {**facts, **_plain(scene.provenance)}, "device": str(self.device), SECTION: known}
+        )
         if "field" not in self.config.stages:
             self._take_cameras(self._have_fit())
         for name in STAGES:
@@ -94,7 +100,7 @@ class Stages:
             self.record.board.resume_at(self.fit.progress.step)
             self.record.log(f"going on from step {self.fit.progress.step}")
         else:
-            self.fit = new_fit(self.config, self.scene, self.record, self.device)
+            self.fit = new_fit(self.config, self.scene, self.record, self.device, ranks=self.ranks)
         self.fit.train()
         fit, progress = self.fit, self.fit.progress
         self._take_cameras(fit)
@@ -179,7 +185,7 @@ class Stages:
 
     def _have_fit(self) -> FieldFit:
         if self.fit is None:
-            self.fit = load_fit(self.config, self.scene, self.record, self.device)
+            self.fit = load_fit(self.config, self.scene, self.record, self.device, ranks=self.ranks)
         return self.fit
 
 

@@ -69,7 +69,9 @@ def verified(folder: Path, steps: int | None) -> tuple[Found, Found]:
         config.output = output
         if steps is None:
             config.stages = [name for name in STAGES if name in before]
-            return before, Run.open(pipeline.run(config)).metrics()[SECTION]
+            made = pipeline.run(config)
+            assert made is not None  # this process is alone
+            return before, Run.open(made).metrics()[SECTION]
         wanted = {mark(number): number for number in MARKS if number <= steps and mark(number) in before[FIELD]}
         if not wanted:
             raise CheckpointError(f"{folder}: it has fewer than {min(MARKS)} steps; expected more, or --all")

@@ -29,6 +29,7 @@ from nerfkit.kernels.pixel_loss import pixel_loss
 from nerfkit.runs import checkpoints
 from nerfkit.runs.fingerprint import FIELD, MARKS, mark, of_state
 from nerfkit.runs.folder import Run
+from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
@@ -44,6 +45,7 @@ class FieldFit:
         options: of the fit; None takes the defaults.
         seed: of rays, jitter and random backgrounds.
         run: where curves, previews and checkpoints go; None keeps nothing but the result.
+        ranks: the processes that share the work; each has a fit of its own, and all have the same weights.
 
     Attributes:
         average: the running mean of the model, which is what to evaluate.
@@ -60,8 +62,9 @@ class FieldFit:
         *,
         seed: int = 0,
         run: Run | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.model, self.scene, self.seed, self.run = model, scene, seed, run
+        self.model, self.scene, self.seed, self.run, self.ranks = model, scene, seed, run, ranks
         self.options = options = TrainerOptions() if options is None else options
         self._average = RunningAverage(model, options.ema)
         self.average = self._average.model
@@ -137,9 +140,10 @@ class FieldFit:
         self.optimizer.zero_grad()
         self.model.before_step(share)
         at_once = self.model.sampler.rays_at_once(count, self.model.device)
-        for first in range(0, count, at_once):
-            piece = TrainingRays(*(t[first : first + at_once] for t in rays))
-            weight = len(piece.rgba) / count
+        mine = self.ranks.part(count)
+        for first in mine[::at_once] or range(1):  # a process without rays looks at one for nothing
+            piece = TrainingRays(*(t[first : min(first + at_once, max(mine.stop, 1))] for t in rays))
+            weight = len(piece.rgba) / count if mine else 0.0
             values, error, taken = self._backward(piece, first, weight)
             for name, value in values.items():
                 part = value if weight == 1 else weight * value
@@ -148,17 +152,20 @@ class FieldFit:
             samples += taken
         if cameras is not None:
             torch.autograd.backward(drawn[:2], [rays.origins.grad, rays.directions.grad])
-        penalties = self.model.penalties(number)
+        penalties = self.model.penalties(number) if self.ranks.first else {}
         if any(term.requires_grad for term in penalties.values()):
             torch.stack(list(penalties.values())).sum().backward()
-        terms |= {name: term.detach() for name, term in penalties.items()}
-        if self.hints is not None:
+        if self.hints is not None and self.ranks.first:
             hinted = min(max(1, count // SHARE), at_once)
             depth, taken = self.hints.loss(self.model, Draw(self.seed, number), hinted, cameras)
             depth = depth * (WEIGHT if o.depth_weight is None else o.depth_weight)
             depth.backward()
-            terms["depth"] = depth.detach()
             samples += taken
+            penalties = penalties | {"depth": depth.detach()}
+        if self.ranks.count > 1:
+            terms, squared, samples = self._added_up(terms, reduce(add, errors), samples)
+            errors = [squared]
+        terms |= {name: term.detach() for name, term in penalties.items()}
         self.watch.look(terms, number)
         skipped = self.waits and self._skips()
         self.optimizer.step()  # of a step that is not finite nothing
@@ -173,6 +180,15 @@ class FieldFit:
         progress.rays = min(int(max(64, min(wanted_rays, 2 * progress.rays))), o.max_rays)
         whole = (1.0, 0.0) if o.views_per_step else (self.pixels.share, self.pixels.outside)
         return Step(terms, reduce(add, errors), rate, count, samples, *whole)
+
+    def _added_up(
+        self, terms: dict[str, Tensor], squared: Tensor, samples: int
+    ) -> tuple[dict[str, Tensor], Tensor, int]:
+        """Terms, squared error and samples of all processes, whose gradients are added up."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        values = torch.stack([*terms.values(), squared, squared.new_tensor(float(samples))])
+        *found, squared, total = self.ranks.add_up(parameters, values).unbind()
+        return dict(zip(terms, found, strict=True)), squared, int(total.item())
 
     def _skips(self) -> bool:
         """Whether the step is to be skipped as something in it is not finite.
@@ -221,6 +237,10 @@ class FieldFit:
                 is saved.
         """
         o, callbacks = self.options, []
+        if self.ranks.count > 1:
+            state = self.ranks.copied(self.state_dict() if self.ranks.first else None)
+            if not self.ranks.first:
+                self.load_state_dict(state)
         if self.run is not None:
             self._say_what_is_outside(self.run)
             if self.hints is not None:
@@ -241,6 +261,7 @@ class FieldFit:
                 callbacks=callbacks,
                 progress=self.progress,
                 report=self._report,
+                shown=self.ranks.first,
             )
         except FloatingPointError as error:
             raise FloatingPointError(

@@ -74,6 +74,7 @@ def optimize(
     until: Callable[[Any], bool] | None = None,
     progress: Progress | None = None,
     report: Callable[[Any], tuple[Mapping[str, float], str]] | None = None,
+    shown: bool = True,
 ) -> int:
     """Calls ``step`` until ``steps`` or ``max_seconds`` is reached or ``until`` says so; returns the steps done.
 
@@ -92,6 +93,7 @@ def optimize(
         progress: where a resumed fit goes on; it is counted on. None begins at 0.
         report: what to log of what a step returned, by tag, and what the progress bar says. None takes terms, which
             must be finite: curves are ``TITLE/TERM`` and ``TITLE/loss``, their sum.
+        shown: with a progress bar.
 
     Raises:
         FloatingPointError: a term of the loss is NaN or infinite; the message names it.
@@ -105,7 +107,10 @@ def optimize(
         if callback.first:
             callback.call(progress.step)
     try:
-        with ProgressBar(title, run.log if run is not None else to_stderr) as bar, interrupts_held_back() as stop:
+        with (
+            ProgressBar(title, run.log if run is not None else to_stderr, shown) as bar,
+            interrupts_held_back() as stop,
+        ):
             begin, compiled = time.perf_counter(), compile_seconds()
             while share < 1:
                 stop()

@@ -24,15 +24,16 @@ class Progress:
     Args:
         title: what is being done.
         log: takes a line where there is no terminal.
+        shown: or not, where another process shows it.
     """
 
-    def __init__(self, title: str, log: Callable[[str], None] = to_stderr) -> None:
-        self.title, self.log = title, log
+    def __init__(self, title: str, log: Callable[[str], None] = to_stderr, shown: bool = True) -> None:
+        self.title, self.log, self.shown = title, log, shown
         self.start = self.said = time.monotonic()
         self.bar: tqdm | None = None
 
     def __enter__(self) -> "Progress":
-        if sys.stderr.isatty():
+        if self.shown and sys.stderr.isatty():
             style = f"{self.title} {{percentage:3.0f}}%|{{bar:24}}| {{desc}}"
             self.bar = tqdm(total=1000, bar_format=style, leave=False, dynamic_ncols=True)
         return self
@@ -52,7 +53,7 @@ class Progress:
         if self.bar is not None:
             self.bar.set_description_str(shown, refresh=False)
             self.bar.update(min(1000, int(1000 * share)) - self.bar.n)
-        elif share < 1 and now - self.said >= SECONDS_BETWEEN_LINES:
+        elif self.shown and share < 1 and now - self.said >= SECONDS_BETWEEN_LINES:
             self.said = now
             self.log(f"{self.title} {share:4.0%}: {shown}")
 
