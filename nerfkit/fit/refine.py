@@ -188,7 +188,7 @@ class _Refinement:
         o = self.options
         if isinstance(self.phase, Colored):
             if share >= o.geometry:
-                mesh, _ = untangle(self.phase.mesh(), self.allowed, self.phase.base)
+                mesh, _ = untangle(self.phase.mesh(), self.allowed)
                 self.phase = self._textured(mesh, self.phase)
             elif self.remeshed < o.remesh and share >= o.geometry * self.remeshed / o.remesh:
                 self.remeshed += 1
@@ -198,7 +198,7 @@ class _Refinement:
     def finished(self) -> tuple[Mesh, Tensor]:
         """The refined mesh and its ``texel_looks``; a budget that ended in the first phase still gets its texture."""
         phase = self.phase if isinstance(self.phase, Textured) else self._textured(self.phase.mesh())
-        mesh, _ = untangle(phase.mesh(), self.allowed, phase.base)
+        mesh, _ = untangle(phase.mesh(), self.allowed)
         looks = texel_looks(mesh, self.scene)
         return fill_unseen(mesh, looks > 0), looks
 
