@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -65,8 +64,12 @@ def exit_codes() -> Iterator[None]:
         sys.exit(130)
 
 
-def _command(name: str, task: Callable[[Any], Path | None]) -> None:
-    """Checks the command line as a whole, before Hydra or a stage does anything, and hands it to Hydra."""
+def _command(name: str, task: Callable[..., Path | None]) -> None:
+    """Checks the command line as a whole, before Hydra or a stage does anything, and hands it to Hydra.
+
+    What Hydra has nothing more to do with, one job without a word of Hydra's own, runs as it was checked: Hydra would
+    compose it twice more.
+    """
     threading.excepthook = _thread_failed
     take_terminations()
     arguments = get_args_parser().parse_args()
@@ -96,6 +99,9 @@ def _command(name: str, task: Callable[[Any], Path | None]) -> None:
                 check_output(output)
         sweep = Sweep(jobs, outputs[0] or ".") if arguments.multirun and jobs and arguments.cfg is None else None
         flags = {key.replace("_", "-"): value for key, value in vars(arguments).items() if value and key != "overrides"}
+        if flags.keys() <= {"config-dir", "run"} and not any(word.lstrip("+").startswith("hydra") for word in words):
+            task(configs[0], words)
+            return
         sys.argv[1:] = [f"--{flag}" + ("" if value is True else f"={value}") for flag, value in flags.items()] + words
 
         def run(config: DictConfig) -> None:
@@ -127,13 +133,13 @@ def _resume(folder: Path, words: list[str], show: bool) -> None:
         _train(config)
 
 
-def _train(config: TrainOptions) -> Path | None:
+def _train(config: TrainOptions, words: list[str] | None = None) -> Path | None:
     from nerfkit import pipeline  # it imports everything; `--help` and a mistyped key need not wait for that
 
-    return pipeline.run(config)
+    return pipeline.run(config, words)
 
 
-def _render(config: RenderOptions) -> None:
+def _render(config: RenderOptions, words: list[str] | None = None) -> None:
     if config.run is None:
         raise ConfigError("run: which run? Expected run=OUTPUT/SCENE/DATE_TIME or run=OUTPUT/SCENE/latest")
     find(config.run)

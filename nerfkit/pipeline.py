@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,17 +27,20 @@ from nerfkit.stages import Stages
 from nerfkit.view.show import pick_source, seen_over, show
 
 
-def run(config: TrainOptions) -> Path | None:
+def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None:
     """Runs the stages that ``config.stages`` names, in the order of ``STAGES``, or a recipe; returns the run folder.
 
     Of several processes (``runs.ranks``) the first does so; the others share the training of the field, return None and
     write nothing.
 
+    Args:
+        words: of the command, for the run's records; None takes them from Hydra, where Hydra runs the program.
+
     Raises:
         SceneError, ConfigError, CheckpointError: bad input; nothing is left half written.
     """
     if config.recipe is not None:
-        return _run_recipe(config)
+        return _run_recipe(config, words)
     if config.resume is None:
         _check_stages(config)
     ranks = _joined(config)
@@ -63,7 +67,7 @@ def run(config: TrainOptions) -> Path | None:
         if kept is None or not kept.cameras_refined:
             record_scene(scene, record.folder)
     else:
-        record = Run.create(config.output, scene.name, config)
+        record = Run.create(config.output, scene.name, config, words)
         record_scene(scene, record.folder)
         stages = Stages(config, scene, record, device, ranks)
     try:
@@ -202,7 +206,7 @@ def _with_points(config: TrainOptions, scene: Scene) -> Scene:
     return replace(scene, notes=[*scene.notes, said])
 
 
-def _run_recipe(config: TrainOptions) -> Path:
+def _run_recipe(config: TrainOptions, words: Sequence[str] | None) -> Path:
     """An experiment that is a recipe of its own; its run folder is OUTPUT/RECIPE/DATE_TIME."""
     if config.resume is not None:
         raise ConfigError("resume: a recipe is short and cannot be resumed; start it again")
@@ -211,7 +215,7 @@ def _run_recipe(config: TrainOptions) -> Path:
         raise ConfigError(f"recipe={config.recipe.name}: a recipe is for one process; start it without torchrun")
     config.threads = set_threads(config.threads)
     _find_photos(config)
-    with contextlib.closing(Run.create(config.output, config.recipe.name, config)) as record:
+    with contextlib.closing(Run.create(config.output, config.recipe.name, config, words)) as record:
         record.log(f"run folder: {record.folder}")
         record.text("config", f"```yaml\n{(record.folder / 'config.yaml').read_text(encoding='utf-8')}```")
         try:

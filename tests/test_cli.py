@@ -38,7 +38,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def runs(pipeline: ModuleType) -> list[Any]:
     """What the commands hand to the pipeline."""
     configs: list[Any] = []
-    pipeline.run = pipeline.render = configs.append
+    pipeline.render = configs.append
+    pipeline.run = lambda config, words=None: configs.append(config)
     return configs
 
 
@@ -95,21 +96,22 @@ def test_a_reader_that_leaves_is_no_error(words: str) -> None:
 def test_the_preset_is_put_in(command: Command, pipeline: ModuleType, tmp_path: Path) -> None:
     folders: list[Path] = []
 
-    def run(config: Any) -> None:
-        folders.append(Run.create(config.output, "clock", config).folder)
+    def run(config: Any, words: list[str] | None = None) -> None:
+        folders.append(Run.create(config.output, "clock", config, words).folder)
 
     pipeline.run = run
-    for words in ((), ("preset=auto",)):
+    for words in ((), ("preset=auto",), ("++seed=3", "hydra.verbose=false")):  # the last goes through Hydra
         assert command(cli.train, "device=cpu", *words) == 0
-        assert "preset=cpu" in OmegaConf.load(folders[-1] / "overrides.yaml")
+        recorded = OmegaConf.load(folders[-1] / "overrides.yaml")
+        assert "preset=cpu" in recorded and "device=cpu" in recorded
     assert find(tmp_path / "outputs" / "clock" / "latest") == folders[-1].resolve()
 
 
 def test_a_sweep_says_what_each_run_has_and_ends_with_a_table(
     command: Command, pipeline: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(config: Any) -> Path:
-        record = Run.create(config.output, "clock", config)
+    def run(config: Any, words: list[str] | None = None) -> Path:
+        record = Run.create(config.output, "clock", config, words)
         record.update_metrics({"scene": {"size": 2.5}, "field": {"psnr": 30.0 + config.seed, "steps": 9}})
         return record.folder
 
@@ -186,7 +188,7 @@ def test_an_output_that_is_a_file(
 def test_errors_of_the_pipeline(
     command: Command, pipeline: ModuleType, capsys: pytest.CaptureFixture, error: BaseException, code: int, message: str
 ) -> None:
-    def fail(config: Any) -> None:
+    def fail(config: Any, words: list[str]) -> None:
         raise error
 
     pipeline.run = fail
@@ -197,11 +199,13 @@ def test_errors_of_the_pipeline(
 
 
 def test_a_bug_keeps_its_traceback(command: Command, pipeline: ModuleType, capsys: pytest.CaptureFixture) -> None:
-    def fail(config: Any) -> None:
+    def fail(config: Any, words: list[str] | None = None) -> None:
         raise ZeroDivisionError("in the pipeline")
 
     pipeline.run = fail
-    assert command(cli.train, "preset=smoke") == 1
+    with pytest.raises(ZeroDivisionError):
+        command(cli.train, "preset=smoke")
+    assert command(cli.train, "preset=smoke", "hydra.verbose=false") == 1  # through Hydra, which shows it itself
     assert "ZeroDivisionError: in the pipeline" in capsys.readouterr().err
 
 

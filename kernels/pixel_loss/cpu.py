@@ -5,49 +5,68 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from ..jit import inline, jit
+from ..jit import jit
 
 RAYS = 1024  # rays whose sums are added up together: so sums do not depend on threads
 
 ONE = np.float32(1)
 
 
-@inline
-def _root(error, scale):
-    """e / s and sqrt(1 + (e / s)^2)."""
-    relative = error / scale
-    return relative, np.sqrt(ONE + relative * relative)
+@jit(parallel=False, fastmath=True)
+def _root(relative):
+    """sqrt(1 + x^2) of x = e / s."""
+    return np.sqrt(ONE + relative * relative)
 
 
-@jit
-def _forward(color, opacity, rgba, background, step, scale, sums):
-    """Sums (blocks, 3) float64 of sqrt - 1 over channels, of the same of the opacity, and of squared errors."""
-    for index in numba.prange(len(sums)):
-        block = int(np.int64(index))
-        total, mask, squared = 0.0, 0.0, 0.0
-        for r in range(block * RAYS, min(block * RAYS + RAYS, len(color))):
-            missing = rgba[r, 3] - opacity[r]
-            for c in range(3):
-                error = color[r, c] - rgba[r, c] + missing * background[r * step, c]
-                total += np.float64(_root(error, scale)[1] - ONE)
-                squared += np.float64(error * error)
-            mask += np.float64(_root(missing, scale)[1] - ONE)
-        sums[block, 0], sums[block, 1], sums[block, 2] = total, mask, squared
-
-
-@jit
-def _backward(color, opacity, rgba, background, step, scale, by_color, by_mask, d_color, d_opacity):
-    for r in numba.prange(len(color)):
+@jit(parallel=False, fastmath=True)  # channels one by one: with a number that the compiler knows it makes vectors
+def _sums(color, opacity, rgba, background, inverse):
+    """Of a block: sums of sqrt - 1 over channels, of the same of the opacity, and of squared errors."""
+    total, mask, squared = 0.0, 0.0, 0.0
+    for r in range(np.uintp(len(color))):
         missing = rgba[r, 3] - opacity[r]
-        relative, root = _root(missing, scale)
-        total = -by_mask * (relative / root)
-        for c in range(3):
-            behind = background[r * step, c]
-            relative, root = _root(color[r, c] - rgba[r, c] + missing * behind, scale)
-            slope = by_color * (relative / root)
-            d_color[r, c] = slope
-            total -= slope * behind
-        d_opacity[r] = total
+        a = color[r, 0] - rgba[r, 0] + missing * background[r, 0]
+        b = color[r, 1] - rgba[r, 1] + missing * background[r, 1]
+        c = color[r, 2] - rgba[r, 2] + missing * background[r, 2]
+        squared += np.float64(a * a) + np.float64(b * b) + np.float64(c * c)
+        total += np.float64(_root(a * inverse) - ONE) + np.float64(_root(b * inverse) - ONE)
+        total += np.float64(_root(c * inverse) - ONE)
+        mask += np.float64(_root(missing * inverse) - ONE)
+    return total, mask, squared
+
+
+@jit
+def _forward(color, opacity, rgba, background, inverse, sums):
+    """``sums`` (blocks, 3) float64."""
+    for block in numba.prange(len(sums)):
+        rays = slice(block * RAYS, min(block * RAYS + RAYS, len(color)))
+        sums[block, 0], sums[block, 1], sums[block, 2] = _sums(
+            color[rays], opacity[rays], rgba[rays], background[rays], inverse
+        )
+
+
+@jit(parallel=False, fastmath=True)
+def _slopes(color, opacity, rgba, background, inverse, by_color, by_mask, d_color, d_opacity):
+    """Gradients of a block."""
+    for r in range(np.uintp(len(color))):
+        missing = rgba[r, 3] - opacity[r]
+        relative = missing * inverse
+        u, v, w = background[r, 0], background[r, 1], background[r, 2]
+        a = (color[r, 0] - rgba[r, 0] + missing * u) * inverse
+        b = (color[r, 1] - rgba[r, 1] + missing * v) * inverse
+        c = (color[r, 2] - rgba[r, 2] + missing * w) * inverse
+        a, b, c = by_color * (a / _root(a)), by_color * (b / _root(b)), by_color * (c / _root(c))
+        d_color[r, 0], d_color[r, 1], d_color[r, 2] = a, b, c
+        d_opacity[r] = -by_mask * (relative / _root(relative)) - (a * u + b * v + c * w)
+
+
+@jit
+def _backward(color, opacity, rgba, background, inverse, by_color, by_mask, d_color, d_opacity):
+    for block in numba.prange((len(color) + RAYS - 1) // RAYS):
+        rays = slice(block * RAYS, min(block * RAYS + RAYS, len(color)))
+        _slopes(
+            color[rays], opacity[rays], rgba[rays], background[rays], inverse, by_color, by_mask, d_color[rays],
+            d_opacity[rays],
+        )  # fmt: skip
 
 
 class PixelTerms(torch.autograd.Function):
@@ -55,16 +74,15 @@ class PixelTerms(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, color, opacity, rgba, background, scale, mask_weight):
-        rays, step = len(color), int(background.stride(0) != 0)
-        behind = (background if step else background[:1]).contiguous()
-        inputs = color.contiguous(), opacity.contiguous(), rgba.contiguous(), behind
+        rays, inverse = len(color), np.float32(1 / scale)
+        inputs = color.contiguous(), opacity.contiguous(), rgba.contiguous(), background.contiguous()
         sums = np.empty((-(-rays // RAYS), 3))
-        _forward(*(t.detach().numpy() for t in inputs), step, np.float32(scale), sums)
+        _forward(*(t.detach().numpy() for t in inputs), inverse, sums)
         # As the reference: means of no rays are NaN.
         factors = scale / np.array([3 * rays, rays]) if rays else np.full(2, np.nan)
         first, second, squared = sums.sum(0) * [factors[0], factors[1] * mask_weight, 1.0]
         ctx.save_for_backward(*inputs)
-        ctx.numbers = step, scale, mask_weight
+        ctx.numbers = inverse, mask_weight
         terms = tuple(color.new_tensor(term) for term in (first, second, squared))
         ctx.mark_non_differentiable(terms[2])
         return terms
@@ -72,15 +90,18 @@ class PixelTerms(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, by_color, by_mask, _):
-        step, scale, mask_weight = ctx.numbers
+        inverse, mask_weight = ctx.numbers
         inputs = ctx.saved_tensors
         rays = max(len(inputs[0]), 1)
         d_color, d_opacity = torch.empty_like(inputs[0]), torch.empty_like(inputs[1])
         factors = by_color.item() / (3 * rays), by_mask.item() * mask_weight / rays
         _backward(
-            *(t.detach().numpy() for t in inputs), step, *map(np.float32, (scale, *factors)), d_color.numpy(),
+            *(t.detach().numpy() for t in inputs),
+            inverse,
+            *map(np.float32, factors),
+            d_color.numpy(),
             d_opacity.numpy(),
-        )  # fmt: skip
+        )
         return d_color, d_opacity, None, None, None, None
 
 

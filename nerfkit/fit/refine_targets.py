@@ -9,9 +9,9 @@ from torch import Tensor
 from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.refine_window import Window
 from nerfkit.kernels.pixel_loss import pixel_loss
-from nerfkit.mesh.laplacian import Topology, laplacian_vectors
-from nerfkit.mesh.losses import normal_consistency
-from nerfkit.mesh.mesh import rows, scattered
+from nerfkit.kernels.shape_terms import Lists, shape_terms
+from nerfkit.mesh.laplacian import Topology
+from nerfkit.mesh.mesh import scattered
 from nerfkit.raster import Rendering
 from nerfkit.scenes.epochs import training_views
 from nerfkit.scenes.scene import Scene
@@ -103,7 +103,7 @@ class Targets:
         """
         o, scene = self.options, self.scene
         rgb, alpha, fragments = rendering
-        size = scene.cameras[views].size
+        size = scene.cameras.sizes[views[0]]
         window = Window([0] * len(views), [0] * len(views), *size) if window is None else window
         true = window.cut([scene.images[view] for view in views]).to(rgb.device).float().div_(255)  # (N, h, w, 4)
         if scene.images.ignored is not None:
@@ -156,14 +156,14 @@ class Shape:
         )
         self.around = total[:, 0] / total[:, 1].clamp(min=1)  # (V,), mean length of the edges there
         self.around = torch.where(total[:, 1] > 0, self.around, self.edge)
+        found = self.topology
+        self.lists = Lists.of(found.faces, found.edges, found.face_pairs, found.pair_signs, len(vertices))
 
     def terms(self, vertices: Tensor, options: RefineOptions) -> dict[str, Tensor]:
         """``laplacian`` and ``edge`` are relative to the local edge length, so that fine parts may stay fine."""
-        first, second = self.topology.edges.unbind(-1)
-        bend = laplacian_vectors(vertices, self.topology) / self.around[:, None]
-        length = (rows(vertices, first) - rows(vertices, second)).norm(dim=-1)
+        found = shape_terms(vertices, self.lists, self.around, self.length)
         return {
-            "laplacian": options.laplacian_weight * bend.square().sum(-1).mean(),
-            "normal": options.normal_weight * normal_consistency(vertices, self.topology),
-            "edge": options.edge_weight * (length / self.length - 1).square().mean(),
+            "laplacian": options.laplacian_weight * found.laplacian,
+            "normal": options.normal_weight * found.normal,
+            "edge": options.edge_weight * found.edge,
         }

@@ -17,7 +17,7 @@ from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.refine_window import Windows
 from nerfkit.fit.specular import Specular, surface_points
 from nerfkit.fit.texels import Ties, fill_unseen, texel_looks
-from nerfkit.mesh.mesh import Mesh, rows, vertex_normals
+from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.raster import rasterize, sample_texture
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
@@ -84,8 +84,10 @@ class _Fit:
         lobes, self.smoothness = options.specular_lobes, options.texture_smoothness
         self.ties = Ties(mesh.corner_uvs, looks) if self.smoothness else None
         self.generator = torch.Generator().manual_seed(seed)
-        uv, mirrored, self.rgb = _pixels(mesh, scene, views, self.generator)
-        self.places = torch.cat([uv, mirrored], 1)  # (P, 5): one look into memory for both
+        uv, mirrored, rgb = _pixels(mesh, scene, views, self.generator)
+        order = _shuffled(uv, mesh.texture.shape[0], self.generator)  # once: a step takes what comes next
+        self.uv, self.mirrored, self.rgb = uv[order], mirrored[order], rgb[order]  # (P, 2), (P, 3), (P, 3)
+        self.next = 0
         size, device = max(16, max(mesh.texture.shape[:2]) // 4), mesh.texture.device
         self.diffuse = mesh.texture.clone().requires_grad_()
         self.strength = torch.full((size, size), -2.0, device=device).requires_grad_()
@@ -103,11 +105,10 @@ class _Fit:
 
     def step(self, share: float) -> dict[str, float]:
         """One step; returns the terms of the loss."""
-        count = len(self.places)
-        chosen = torch.randint(count, (min(BATCH, count),), generator=self.generator).to(self.places.device)
-        specular, (uv, mirrored) = self._specular(), rows(self.places, chosen).split([2, 3], 1)
-        shown = sample_texture(specular.diffuse, uv) + specular.light(uv, mirrored)
-        terms = {"image": (shown - rows(self.rgb, chosen).float() / 255).abs().mean()}
+        count, chosen = len(self.uv), self._batch()
+        specular, uv = self._specular(), self.uv[chosen]
+        shown = sample_texture(specular.diffuse, uv) + specular.light(uv, self.mirrored[chosen])
+        terms = {"image": (shown - self.rgb[chosen].float() / 255).abs().mean()}
         if self.ties is not None:
             terms["texture"] = self.smoothness * self.ties(self.diffuse) / count
         self.optimizer.zero_grad()
@@ -119,6 +120,14 @@ class _Fit:
             self.diffuse.clamp_(0, 1)
             self.sharpness.clamp_(math.log(SOFTEST), math.log(SHARPEST))
         return {name: term.item() for name, term in terms.items()}
+
+    def _batch(self) -> slice:
+        """The next pixels; after the last whole batch begins another round, a part of one further on."""
+        if self.next + BATCH > len(self.uv):
+            spare = min(max(len(self.uv) - BATCH, 0), BATCH)
+            self.next = int(torch.randint(spare + 1, (), generator=self.generator))
+        first, self.next = self.next, self.next + BATCH
+        return slice(first, self.next)
 
     def _specular(self) -> Specular:
         strength, color = self.strength.exp(), self.color.exp()
@@ -145,6 +154,17 @@ def _pixels(mesh: Mesh, scene: Scene, views: list[int], generator: torch.Generat
         found.append((uv[keep], mirrored[keep], photo[..., :3][fragments.covered[0]][keep]))
     uv, mirrored, rgb = (torch.cat(parts) for parts in zip(*found, strict=True))
     return uv, mirrored, rgb
+
+
+def _shuffled(uv: Tensor, rows: int, generator: torch.Generator) -> Tensor:
+    """Numbers (P,) of pixels in a random order, but for each ``BATCH`` of them by the ``rows`` of texels they look at.
+
+    So look-ups, and their gradients, walk through a texture instead of jumping about in it.
+    """
+    order = torch.randperm(len(uv), generator=generator).to(uv.device)
+    batch = torch.arange(len(uv), device=uv.device) // BATCH
+    row = ((1 - uv[order, 1]) * rows).long().clamp(0, rows - 1)
+    return order[(batch * rows + row).argsort(stable=True)]
 
 
 def _without_outline(covered: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from nerfkit.cameras import Cameras
 from nerfkit.cameras.channels import CHANNELS, check_channels
 from nerfkit.kernels.checks import FLOATS, expect
 from nerfkit.kernels.texture import sample_texture
+from nerfkit.kernels.textured import textured
 from nerfkit.mesh.mesh import Mesh, face_normals, vertex_normals
 from nerfkit.raster.fragments import Fragments, interpolate, interpolate_corners, rasterize
 from nerfkit.raster.lights import Light, Material, shade
@@ -90,10 +91,16 @@ def render(
         if given is not None:
             expect(name, given, shape, (views, *shape), dtype=FLOATS)
     covered = fragments.covered[..., None].to(vertices)  # (N, H, W, 1)
+    whole: Tensor | None = None  # rgb and coverage, where one operation makes both
     if texture is not None and corner_uvs is not None:
-        uv = interpolate_corners(fragments, corner_uvs)
-        level = texture_levels(fragments, faces, corner_uvs, texture.shape[-3:-1]) if mipmaps else None
-        rgb = sample_texture(texture, uv, fragments.covered, level)
+        one = texture.ndim == corner_uvs.ndim == 3 and not corner_uvs.requires_grad
+        if one and lights is None and not mipmaps:
+            whole = textured(fragments.face, fragments.barycentrics, corner_uvs, texture)
+            rgb = whole[..., :-1]
+        else:
+            uv = interpolate_corners(fragments, corner_uvs)
+            level = texture_levels(fragments, faces, corner_uvs, texture.shape[-3:-1]) if mipmaps else None
+            rgb = sample_texture(texture, uv, fragments.covered, level)
     elif corner_colors is not None:
         rgb = interpolate_corners(fragments, corner_colors)
     elif colors is not None:
@@ -110,7 +117,8 @@ def render(
         if len({values.ndim for values in jumps}) == 2:  # one of them is the same in every view
             jumps = [values.expand(len(cameras), -1, -1, -1) for values in jumps]
         own = {"corner_jumps": torch.cat(jumps, -1) if jumps else None}
-    rgba = chosen.apply(Drawn(torch.cat([rgb, covered], -1), fragments, faces, near, **own))  # (N, H, W, 4)
+    hard = torch.cat([rgb, covered], -1) if whole is None else whole
+    rgba = chosen.apply(Drawn(hard, fragments, faces, near, **own))  # (N, H, W, 4)
     if chosen.margin:
         rgba = rgba[:, chosen.margin : -chosen.margin, chosen.margin : -chosen.margin]
     if supersampling != 1:

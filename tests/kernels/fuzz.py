@@ -26,6 +26,7 @@ from nerfkit.kernels import (
     pixel_loss,
     rasterize,
     sample_rays,
+    shape_terms,
     soft_mask,
     texel_ties,
     texture,
@@ -192,12 +193,20 @@ def mesh_case(d: Dice) -> object:
         lambda: soft_mask.soft_rasterize(points, faces, d.floats(vertices, 3), height, width),
         lambda: edge_gradient.edge_grad(image, points, faces, face, d.floats(views, height, width, 3)),
         lambda: edge_gradient.neural_renderer(image, points, faces, face),
+        lambda: shape_case(d, points[0], faces),
     ]
     result = d.random.choice(calls)()
     wanted = [
         t for t in (result if isinstance(result, tuple) else (result,)) if isinstance(t, Tensor) and t.requires_grad
     ]
     return torch.autograd.grad([t.sum() for t in wanted], points, allow_unused=True) if wanted else result
+
+
+def shape_case(d: Dice, vertices: Tensor, faces: Tensor) -> object:
+    count, edges, pairs = len(vertices), d.size(), d.size()
+    ends, beside = d.numbers(count, edges, 2), d.numbers(len(faces), pairs, 2)
+    lists = shape_terms.Lists.of(faces, ends, beside, d.floats(pairs), count)
+    return shape_terms.shape_terms(vertices, lists, d.floats(count), d.floats(edges))
 
 
 def texture_case(d: Dice) -> object:
