@@ -17,6 +17,7 @@ from numba.np.ufunc import parallel
 numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
 
 LOCK = ".nerfkit.lock"  # in a folder of compiled kernels
+COMPILED_IN = {"feature_view": ("feature_field", "march", "sample_rays")}  # operation -> others that it is made of
 
 
 @contextlib.contextmanager
@@ -43,7 +44,9 @@ def _drop_stale(folder: Path) -> None:
     """
     shared = [*folder.glob("*.py"), *folder.glob("composite/*.py"), *folder.glob("philox/*.py")]
     for cache in folder.glob("*/__pycache__"):
-        changed = max((path.stat().st_mtime for path in (*shared, *cache.parent.glob("*.py"))), default=0.0)
+        own = (cache.parent, *(folder / name for name in COMPILED_IN.get(cache.parent.name, ())))
+        sources = (*shared, *(path for part in own for path in part.glob("*.py")))
+        changed = max((path.stat().st_mtime for path in sources), default=0.0)
         with _locked(cache):
             for index in cache.glob("*.nbi"):
                 with contextlib.suppress(OSError):  # not ours to write, or another process was faster

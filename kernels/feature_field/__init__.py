@@ -51,6 +51,7 @@ __all__ = [
     "FeatureWeights",
     "PlaneSpec",
     "Spec",
+    "check_view",
     "feature_density",
     "feature_field",
     "feature_render",
@@ -97,6 +98,15 @@ def _check(x: Tensor, weights: FeatureWeights, spec: Spec) -> bool:
     for (name, shape), tensor in zip(_expected(spec, len(weights.hidden[1]), mirrors), weights.flat(), strict=True):
         expect(name, tensor, shape, like=x)
     return mirrors
+
+
+def check_view(x: Tensor, weights: FeatureWeights, spec: Spec, mirrors: bool) -> None:
+    """Raise ``ValueError`` unless the weights are a field's of the dtype and device of x (S,3), whose samples have
+    directions of their own if ``mirrors``."""
+    if _check(x, weights, spec) != mirrors:
+        raise ValueError(
+            f"weights.direction: expected {HARMONICS * (1 + mirrors)} columns, got {HARMONICS * (2 - mirrors)}"
+        )
 
 
 def _check_directions(

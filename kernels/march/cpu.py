@@ -6,52 +6,39 @@ from numba import prange
 from torch.autograd.function import once_differentiable
 
 from ..jit import inline, jit
-from ..philox import JITTER, STRATIFIED
+from ..philox import STRATIFIED
 from ..philox.cpu import to_uniform, words
 from . import reference
 from .kept import kept
 from .reference import fill
-from .walk import (
-    AHEAD,
-    DIRECTION,
-    FAR,
-    NEAR,
-    NUMBERS,
-    OFFSET,
-    ORIGIN,
-    POINT,
-    RATE,
-    RAYS,
-    SLACK,
-    STOP,
-    approach,
-    axis_of,
-    lattice_range,
-    map_of,
-    walk,
-)
+from .walk import AHEAD, NUMBERS, OFFSET, POINT, RAYS, STOP, depart, lattice_offset, lattice_range, map_of, walk
 
 ZERO, ONE, HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
 RUNS = 8  # runs of neighboring samples remembered for each ray; a ray with more is walked a second time
 
 
+@inline
+def box_of(o, d, r, near_plane):
+    """Where ray r enters and leaves the box: the reference's expressions."""
+    enter, leave, known = -np.float32(np.inf), np.float32(np.inf), True
+    for axis in range(3):
+        p, v = o[r, axis], d[r, axis]
+        if v == ZERO:
+            if not abs(p) <= ONE:
+                known = False
+        else:
+            a, b = (-ONE - p) / v, (ONE - p) / v
+            known = known and a == a and b == b
+            enter, leave = max(enter, min(a, b)), min(leave, max(a, b))
+    enter = max(enter, near_plane)
+    hit = known and leave > enter and np.isfinite(leave)
+    return (enter, leave) if hit else (near_plane, near_plane)
+
+
 @jit
 def _intersect(o, d, near_plane, near, far):
-    """The reference's expressions, ray by ray."""
     for r in prange(len(o)):
-        enter, leave, known = -np.float32(np.inf), np.float32(np.inf), True
-        for axis in range(3):
-            p, v = o[r, axis], d[r, axis]
-            if v == ZERO:
-                if not abs(p) <= ONE:
-                    known = False
-            else:
-                a, b = (-ONE - p) / v, (ONE - p) / v
-                known = known and a == a and b == b
-                enter, leave = max(enter, min(a, b)), min(leave, max(a, b))
-        enter = max(enter, near_plane)
-        hit = known and leave > enter and np.isfinite(leave)
-        near[r], far[r] = (enter, leave) if hit else (near_plane, near_plane)
+        near[r], far[r] = box_of(o, d, r, near_plane)
 
 
 def intersect_box(origins, directions, near_plane):
@@ -70,13 +57,7 @@ def _key(jitter):
 
 
 @inline
-def _lattice_offset(key, r):
-    jittered, seed, step, first = key
-    return to_uniform(words(seed, first + r, 0, step, JITTER)[0]) if jittered else ZERO
-
-
-@inline
-def _part(turn, parts):
+def part_of(turn, parts):
     """Even parts, then odd ones: threads, which take neighboring turns, share what is full and what is empty."""
     half = (parts + 1) // 2
     return 2 * turn if turn < half else 2 * (turn - half) + 1
@@ -88,29 +69,19 @@ def _count(
     sample_count,
 ):  # fmt: skip
     """How many samples each ray has, and its runs; ``run_count`` is -1 for a ray with too many runs to remember."""
-    scale = HALF * np.float32(size)
     parts = (len(near) + RAYS - 1) // RAYS
     for turn in prange(parts):
-        part = _part(np.int64(turn), parts)
+        part = part_of(np.int64(turn), parts)
         cells, lengths = np.empty(AHEAD, np.int32), np.empty(AHEAD, np.float32)
         rays = np.zeros(NUMBERS, np.float32)
         first, end = part * RAYS, min(part * RAYS + RAYS, len(near))
-        for i in range(end - first):
-            r = first + i
-            u = _lattice_offset(key, r)
-            for axis in range(3):
-                at = axis * RAYS + i
-                rays[ORIGIN + at], rays[DIRECTION + at] = o[r, axis], d[r, axis]
-                _, rays[RATE + at], rays[SLACK + at] = axis_of(o[r, axis], d[r, axis], scale)
-            rays[NEAR + i], rays[FAR + i], rays[OFFSET + i] = near[r], far[r], u
-            rays[POINT + i], rays[STOP + i] = lattice_range(o[r], d[r], near[r], far[r], h, u, bounds)
-        approach(rays, h, size, distance)
+        depart(o, d, near, far, first, end, h, key, size, distance, bounds, rays)
         for r in range(first, end):
             i = r - first
             k, stop, u = int(rays[POINT + i]), int(rays[STOP + i]), rays[OFFSET + i]
             depth, total, batches = 0.0, 0, 0
             run_count[r] = 0
-            while k < stop:
+            while k < stop and total < max_samples:
                 run_count[r], emitted, k, depth = walk(
                     k, stop, depth, max_samples - total, o[r], d[r], near[r], far[r], h, u, size,
                     occupancy, distance, densities, depth_limit, runs[r], cells, lengths,
@@ -129,12 +100,12 @@ def _emit(
 ):  # fmt: skip
     parts = (len(near) + RAYS - 1) // RAYS
     for turn in prange(parts):
-        part = _part(np.int64(turn), parts)
+        part = part_of(np.int64(turn), parts)
         cells, lengths = np.empty(AHEAD, np.int32), np.empty(AHEAD, np.float32)
         for r in range(part * RAYS, min(part * RAYS + RAYS, len(near))):
             if offsets[r] == offsets[r + 1]:
                 continue
-            u = _lattice_offset(key, r)
+            u = lattice_offset(key, r)
             s = offsets[r]
             k, stop = lattice_range(o[r], d[r], near[r], far[r], h, u, bounds)
             while s < offsets[r + 1]:

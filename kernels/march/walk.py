@@ -10,6 +10,8 @@ import numpy as np
 from numba import prange
 
 from ..jit import inline, jit
+from ..philox import JITTER
+from ..philox.cpu import to_uniform, words
 
 ZERO, ONE, HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
 ULPS = np.float32(2.0**-20)  # margin, relative: eight float32 roundings
@@ -50,6 +52,13 @@ def lattice_range(o, d, near, far, h, u, bounds):
     first = math.floor((enter - margin - near) / h - u) - 1.0
     stop = math.ceil((leave + margin - near) / h - u) + 1.0
     return int(max(first, 0.0)), int(min(max(stop, 0.0), LONGEST))
+
+
+@inline
+def lattice_offset(key, r):
+    """u of ray r; ``key`` is whether there is jitter, seed, step, number of ray 0."""
+    jittered, seed, step, first = key
+    return to_uniform(words(seed, first + r, 0, step, JITTER)[0]) if jittered else ZERO
 
 
 @inline
@@ -110,6 +119,23 @@ def approach(rays, h, size, distance):
 
 
 @jit(parallel=False)
+def depart(o, d, near, far, first, end, h, key, size, distance, bounds, rays):
+    """Of RAYS rays at most, POINT, STOP and OFFSET in ``rays``: behind the empty space before what they may meet."""
+    scale = HALF * np.float32(size)
+    rays[STOP : STOP + RAYS] = ZERO  # what is there of others is done
+    for i in range(end - first):
+        r = first + i
+        u = lattice_offset(key, r)
+        for axis in range(3):
+            at = axis * RAYS + i
+            rays[ORIGIN + at], rays[DIRECTION + at] = o[r, axis], d[r, axis]
+            _, rays[RATE + at], rays[SLACK + at] = axis_of(o[r, axis], d[r, axis], scale)
+        rays[NEAR + i], rays[FAR + i], rays[OFFSET + i] = near[r], far[r], u
+        rays[POINT + i], rays[STOP + i] = lattice_range(o[r], d[r], near[r], far[r], h, u, bounds)
+    approach(rays, h, size, distance)
+
+
+@jit(parallel=False)
 def _cells_ahead(k, ox, oy, oz, dx, dy, dz, near, far, h, u, size, cells, lengths):
     """The cells, numbered x G^2 + y G + z, of AHEAD lattice points from ``k`` on, and the intervals' lengths.
 
@@ -138,8 +164,8 @@ def walk(
 ):
     """Runs of emitted intervals, [first, last + 1), from lattice point ``k`` until ``runs`` is full or the ray is done.
 
-    Returns how many runs, how many intervals, where to go on (``stop``: the ray is done), and the optical depth so far.
-    ``occupancy``, ``distance`` and ``densities`` are flat.
+    Not more than ``room`` intervals. Returns how many runs, how many intervals, where to go on (``stop``: the ray is
+    done), and the optical depth so far. ``occupancy``, ``distance`` and ``densities`` are flat.
     """
     limit = np.float32(size)
     scale = HALF * limit
@@ -150,7 +176,7 @@ def walk(
     per_step, side = ONE / h, (size + BLOCK - 1) // BLOCK
     strides = h * scale < SHORT
     count, emitted, last = 0, 0, -1
-    while k < stop:
+    while k < stop and emitted < room:
         start = near + (np.float32(k) + u) * h
         if not start < far:
             k = stop
@@ -171,10 +197,10 @@ def walk(
         if blocks == 0 and not strides:
             _cells_ahead(k, ox, oy, oz, dx, dy, dz, near, far, h, u, size, cells, lengths)
             full, i = False, 0
-            while i < AHEAD and k < stop:
+            while i < AHEAD and k < stop and emitted < room:
                 cell = np.int64(cells[i])
                 if cell >= 0 and occupancy[cell]:
-                    if room == emitted or depth > depth_limit:
+                    if depth > depth_limit:
                         k = stop
                         break
                     if k != last:
@@ -208,7 +234,7 @@ def walk(
         away -= ULPS * (abs(near) + abs(middle) + away)
         same = max(1, int(min(away * per_step, LONGEST)) + 1)
         if occupied:
-            if room == emitted or depth > depth_limit:
+            if depth > depth_limit:
                 k = stop
                 break
             if k != last:

@@ -120,13 +120,19 @@ def _along(pose, camera, row, column):
     )
 
 
+@inline
+def direction_of(pose, camera, row, column):
+    """The unit direction through a pixel."""
+    _, _, dx, dy, dz = _along(pose, camera, row, column)
+    scale = np.float32(1.0) / np.sqrt(dx * dx + dy * dy + dz * dz)
+    return dx * scale, dy * scale, dz * scale
+
+
 @jit
 def _forward(poses, intrinsics, view, row, column, origins, directions):
     for r in prange(len(view)):
-        pose = poses[view[r]]
-        _, _, dx, dy, dz = _along(pose, intrinsics[view[r]], row[r], column[r])
-        scale = np.float32(1.0) / np.sqrt(dx * dx + dy * dy + dz * dz)
-        directions[r, 0], directions[r, 1], directions[r, 2] = dx * scale, dy * scale, dz * scale
+        pose, to = poses[view[r]], directions[r]
+        to[0], to[1], to[2] = direction_of(pose, intrinsics[view[r]], row[r], column[r])
         origins[r, 0], origins[r, 1], origins[r, 2] = pose[0, 3], pose[1, 3], pose[2, 3]
 
 

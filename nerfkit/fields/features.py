@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from nerfkit.cameras import Cameras
 from nerfkit.fields.field import Field, FieldOptions
 from nerfkit.kernels.composite import Rendered
 from nerfkit.kernels.feature_field import (
@@ -18,6 +19,7 @@ from nerfkit.kernels.feature_field import (
     feature_field,
     feature_render,
 )
+from nerfkit.kernels.feature_view import Surface, feature_view
 from nerfkit.kernels.march import Samples
 from nerfkit.schema import option
 
@@ -116,6 +118,23 @@ class FeatureField(Field):
         return feature_render(
             self._scaled(positions), samples, directions, self.weights(), self.spec, opacity=opacity,
             early_stop=early_stop,
+        )  # fmt: skip
+
+    def view(
+        self,
+        cameras: Cameras,
+        view: int,
+        occupancy: Tensor,
+        step_size: float,
+        early_stop: float,
+        surface: Surface | None = None,
+    ) -> Rendered | None:
+        """As ``Field.view``; ``surface`` where the field ``mirrors``."""
+        if self.scale != 1:
+            return None
+        camera = cameras.camera_to_world[view], cameras.intrinsics[view], *cameras.sizes[view]
+        return feature_view(
+            *camera, occupancy, step_size, self.weights(), self.spec, surface, early_stop=early_stop
         )  # fmt: skip
 
     def _scaled(self, positions: Tensor) -> Tensor:

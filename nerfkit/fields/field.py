@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from nerfkit.cameras import Cameras
 from nerfkit.kernels.composite import Rendered, composite
 from nerfkit.kernels.march import Samples
 from nerfkit.schema import Options, Registry, option
@@ -138,6 +139,16 @@ class Field(nn.Module):
             density, color, samples.t_start, samples.t_end, samples.offsets, opacity=opacity, early_stop=early_stop
         )
         return Rendered(*pixels[:3])
+
+    def view(
+        self, cameras: Cameras, view: int, occupancy: Tensor, step_size: float, early_stop: float
+    ) -> Rendered | None:
+        """The pixels of one view through occupied cells, row by row, in one kernel and without gradients.
+
+        ``occupancy`` and what follows are as ``nerfkit.kernels.feature_view`` takes them. None where there is no such
+        kernel for the field.
+        """
+        return None
 
     def normals(self, positions: Tensor) -> Tensor:
         """-grad sigma / |grad sigma| at positions (S,3): unit vectors out of the solid; zero where sigma is flat."""

@@ -18,10 +18,13 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nerfkit.cameras import Cameras
+from nerfkit.fields.features import FeatureField
 from nerfkit.fields.field import Field
 from nerfkit.kernels.checks import trust
-from nerfkit.kernels.composite import composite
+from nerfkit.kernels.composite import Rendered, composite
 from nerfkit.kernels.distance_grid import distance_bounds, distance_density, distance_roughness, nested_nodes
+from nerfkit.kernels.feature_view import Surface, mirrored
 from nerfkit.kernels.march import Samples, trust_samples
 
 CELLS = 128
@@ -32,6 +35,7 @@ EIKONAL, LAPLACIAN = 0.2, 0.06  # their weights, against a loss of colors in [0,
 EVERY = 4  # steps: they count in every fourth one
 BALL = 0.5  # radius of the ball that the distance starts from where nothing is known
 SEEN = 1e-3  # of a pixel: samples of less are left out
+SHOWN = 1 / 64  # of the largest weight of a ray: in a picture, colors of samples with less are those of the others
 RATE, BETAS = 0.3, (0.9, 0.99)  # of the optimizer; the rate is a factor on the trainer's
 
 
@@ -109,9 +113,8 @@ class SurfaceField(Field):
 
     def forward(self, positions: Tensor, offsets: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         density, gradient = distance_density(positions, self.nodes(), self.beta.item())
-        normal = functional.normalize(gradient, dim=-1)
         view = directions.repeat_interleave(offsets.diff(), 0, output_size=len(positions))  # (S, 3)
-        reflected = torch.addcmul(view, (view * normal).sum(-1, keepdim=True), normal, value=-2)
+        reflected = mirrored(view, gradient)
         if self.inner.mirrors:
             return density, self.inner(positions, offsets, directions, reflected)[1]
         each = torch.arange(len(positions) + 1, device=offsets.device)  # every sample is a ray of its own
@@ -132,6 +135,15 @@ class SurfaceField(Field):
         before = torch.cat([kept.new_zeros(1), seen.cumsum(0)])  # (S + 1,)
         ray, start, end = (t[kept] for t in samples[:3])
         return positions[kept], trust_samples(Samples(ray, start, end, before[samples.offsets]))
+
+    def view(
+        self, cameras: Cameras, view: int, occupancy: Tensor, step_size: float, early_stop: float
+    ) -> Rendered | None:
+        """As ``Field.view``, where the colors are those of features with a direction of each sample."""
+        if not (isinstance(self.inner, FeatureField) and self.inner.mirrors):
+            return None
+        surface = Surface(self.nodes().detach(), self.beta.item(), SHOWN)
+        return self.inner.view(cameras, view, occupancy, step_size, early_stop, surface)
 
     def normals(self, positions: Tensor) -> Tensor:
         """The direction of the distance's gradient at positions (S,3)."""

@@ -73,7 +73,10 @@ def remove_halves(folder: Path) -> None:
 def to_bytes(values: Tensor | NDArray) -> NDArray[np.uint8]:
     """Values in [0,1] as 8 bits, rounded; beyond is clipped, NaN is 0."""
     array = values.numpy(force=True) if isinstance(values, Tensor) else values
-    return np.rint(np.fmin(np.fmax(array, 0), 1) * 255).astype(np.uint8)  # of NaN and a number they take the number
+    inside = np.asarray(np.fmax(array, np.float32(0)))  # of NaN and a number it takes the number
+    np.minimum(inside, 1, out=inside)
+    np.multiply(inside, 255, out=inside)
+    return np.rint(inside, out=inside).astype(np.uint8)
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8], compress_level: int = 6) -> None:

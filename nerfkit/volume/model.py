@@ -40,7 +40,8 @@ class FieldImage(NamedTuple):
 
     def over(self, background: tuple[float, float, float]) -> Tensor:
         """The image over a background color, (H,W,3) in [0,1]."""
-        return (self.rgb + (1 - self.alpha)[..., None] * self.rgb.new_tensor(background)).clamp(0, 1)
+        behind = (1 - self.alpha)[..., None] * self.rgb.new_tensor(background)
+        return behind.add_(self.rgb).clamp_(0, 1)
 
 
 class RadianceModel(nn.Module):
@@ -129,16 +130,27 @@ class RadianceModel(nn.Module):
 
         Normals are -grad sigma / |grad sigma| at the expected depth of each pixel that is at least half covered.
         """
-        origins, directions = cameras.to(self.device).image_rays(view)
-        rays = self.pieces(origins, directions, at_once=RAYS_OF_A_VIEW.get(origins.device.type, RAYS_AT_ONCE))
-        pieces = [self._seen(o.contiguous(), d.contiguous()) for o, d in rays]
-        rgb, alpha, depth = (torch.cat(found) for found in zip(*pieces, strict=True))  # (H*W, 3), (H*W,), (H*W,)
-        normal = torch.zeros_like(rgb)
+        cameras = cameras.to(self.device)
+        rgb, alpha, depth = self._viewed(cameras, view)  # (H*W, 3), (H*W,), (H*W,)
+        normal = rgb.new_zeros(()).expand(rgb.shape)
         if normals:
-            hit = alpha > 0.5
+            origins, directions = cameras.image_rays(view)
+            hit, normal = alpha > 0.5, torch.zeros_like(rgb)
             normal[hit] = self.field.normals(origins[hit] + directions[hit] * (depth[hit] / alpha[hit])[:, None])
         shape = cameras.sizes[view]
         return FieldImage(rgb.view(*shape, 3), alpha.view(shape), depth.view(shape), normal.view(*shape, 3))
+
+    def _viewed(self, cameras: Cameras, view: int) -> Rendered:
+        """The pixels of a view: in one kernel on a CPU, where there is one; else piece by piece."""
+        occupied, step_size = self.sampler.occupied, self.sampler.step_size
+        if self.device.type == "cpu" and occupied is not None and step_size is not None:
+            found = self.field.view(cameras, view, occupied, step_size, UNSEEN)
+            if found is not None:
+                return found
+        rays, device = cameras.image_rays(view), self.device.type
+        pieces = self.pieces(*rays, at_once=RAYS_OF_A_VIEW.get(device, RAYS_AT_ONCE))
+        seen = [self._seen(o.contiguous(), d.contiguous()) for o, d in pieces]
+        return Rendered(*(torch.cat(found) for found in zip(*seen, strict=True)))
 
     def _seen(self, origins: Tensor, directions: Tensor) -> Rendered:
         """Pixels of rays (R,3) of a view."""
@@ -188,8 +200,11 @@ class FieldSource:
         and ``alpha`` (H,W) the named ones; ValueError for another name."""
         check_channels(channels)
         image = self.model.render_view(cameras, view, normals="normal" in channels)
-        depth = torch.where(image.alpha > 0.5, image.depth / image.alpha.clamp_min(1e-6), 0.0)
-        found = {"rgb": image.over(self.background), "depth": depth, "normal": image.normal, "alpha": image.alpha}
+        found = {"normal": image.normal, "alpha": image.alpha}
+        if "rgb" in channels:
+            found["rgb"] = image.over(self.background)
+        if "depth" in channels:
+            found["depth"] = torch.where(image.alpha > 0.5, image.depth / image.alpha.clamp_min(1e-6), 0.0)
         return {name: found[name] for name in channels}
 
     @torch.no_grad()

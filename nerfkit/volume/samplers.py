@@ -36,11 +36,13 @@ class Sampler(nn.Module):
         opacity: what the field's density means to ``composite``.
         near: where the first sample of a ray may lie.
         occupied: (G,G,G) bool over [-1,1]^3, the cells that may hold something; None where nothing is known.
+        step_size: of even steps through the occupied cells; None where samples are others.
     """
 
     opacity: Literal["density", "raw"] = "density"
     near: float = 0.0
     occupied: Tensor | None = None
+    step_size: float | None = None
 
     def sample(self, origins: Tensor, directions: Tensor, draw: Draw | None, capacity: int | None = None) -> Samples:
         """The samples of rays (R,3); jittered where ``draw`` is given; ``capacity`` of them as ``march`` has it."""
@@ -99,6 +101,10 @@ class OccupancySampler(Sampler):
     @property
     def occupied(self) -> Tensor:  # type: ignore[override]
         return self.grid.occupied
+
+    @property
+    def step_size(self) -> float:  # type: ignore[override]
+        return self.grid.step_size
 
     def sample(self, origins: Tensor, directions: Tensor, draw: Draw | None, capacity: int | None = None) -> Samples:
         near, far = intersect_box(origins, directions)

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, look_at
-from nerfkit.fields.field import Field
+from nerfkit.fields.field import Field, FieldOptions
 from nerfkit.fields.harmonic import HarmonicField, HarmonicOptions
+from nerfkit.fields.hash_grid import HashGridOptions
+from nerfkit.fields.planes import PlanesOptions
+from nerfkit.fields.surface import SurfaceField
 from nerfkit.kernels.philox import Draw
 from nerfkit.volume.model import UNSEEN, FieldSource, RadianceModel
 from nerfkit.volume.occupancy import OccupancyGrid
@@ -177,3 +180,26 @@ def test_normals_of_a_harmonic_field_are_minus_its_gradient() -> None:
         slope = (field.density(points + shift) - field.density(points - shift)) / (2 * step)
         gradient[:, axis] = slope.detach()
     torch.testing.assert_close(normal, -torch.nn.functional.normalize(gradient, dim=-1), atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("options", [HashGridOptions(), HashGridOptions(surface="sdf"), PlanesOptions()])
+def test_a_view_in_one_kernel_is_that_of_its_pieces(options: FieldOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for what is left out of either: samples that a pixel hardly sees."""
+    grid = full_grid(step=0.02)
+    field = options.build(seed=2)
+    if options.surface == "sdf":
+        field = SurfaceField(field, torch.zeros_like(grid.occupied), 16)  # a ball
+        field.before_step(1.0)
+    else:
+        torch.nn.init.constant_(field.density_head.bias, 3.0)
+    model = RadianceModel(field, OccupancySampler(grid))
+    pose = look_at(torch.tensor([[1.0, 0.5, 2.5]]), torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+    cameras = Cameras(pose, torch.tensor([[12.0, 12.0, 8.0, 7.0]]), 14, 16)
+    image = model.render_view(cameras, 0)
+    monkeypatch.setattr(type(field), "view", Field.view)
+    pieces = model.render_view(cameras, 0)
+    assert 0.1 < (pieces.alpha > 0.9).float().mean() < 1
+    for name, scale in (("rgb", 1), ("alpha", 1), ("depth", 3)):  # the ball is 3 away at the most
+        difference = (getattr(image, name) - getattr(pieces, name)).abs() / scale
+        assert difference.max() < 0.01 and difference.mean() < 1e-3
+    assert not torch.equal(image.rgb, pieces.rgb), "two ways to the same"
