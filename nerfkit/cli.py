@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from nerfkit import options, resume, store
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, UserError, reader_may_leave
+from nerfkit.runs.configs import check_configs
 from nerfkit.runs.folder import check_output, find, newest_unfinished
 from nerfkit.runs.interrupts import Terminated, take_terminations
 from nerfkit.schema import literal
@@ -91,6 +92,8 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
             store.register(with_recipes=False)
         else:
             words = options.prepared(name, words, sweep=arguments.multirun)
+        if look and place is not None:
+            check_configs(place)
         jobs = [] if look else options.expand(words, place) if arguments.multirun else [words]
         configs = [options.checked(name, job, place) for job in jobs]
         outputs = [config.output for config in configs]

@@ -7,8 +7,18 @@ import sys
 from collections.abc import Iterable, Iterator
 
 
+def escaped(text: str) -> str:
+    r"""A text in which what steers a terminal, or cannot be encoded, is spelled out, as ``\x1b``: names may hold it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
 class UserError(Exception):
     """Bad input. The message says which file or key, what is wrong there, what was expected, and how to fix it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(escaped(message))
 
 
 class SceneError(UserError):

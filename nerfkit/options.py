@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nerfkit.errors import ConfigError, did_you_mean
+from nerfkit.runs.configs import check_configs
 from nerfkit.schema import Options, check_value, literal, shown, type_of
 from nerfkit.store import COMMANDS, declarations, explained, leaves, register, registries, typed, unknown_key
 
@@ -179,6 +180,7 @@ def hydra_here(config_dir: str | None = None) -> Iterator[None]:
     if config_dir is not None:
         if not os.path.isdir(config_dir):
             raise ConfigError(f"--config-dir {config_dir}: no such folder")
+        check_configs(config_dir)
         place.prepend("command-line", f"file://{os.path.abspath(config_dir)}", SearchPathQuery(provider="schema"))
     GlobalHydra.instance().clear()
     try:

@@ -12,6 +12,7 @@ from yaml import YAMLError
 from nerfkit import options, store
 from nerfkit.config import TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError
+from nerfkit.runs.configs import load_config
 from nerfkit.schema import literal
 
 BEFORE = {"trainer": {"depth_weight": 0.0, "exposure": "off"}}
@@ -66,7 +67,7 @@ def _saved(folder: Path) -> DictConfig:
     path = folder / "config.yaml"
     store.register()
     try:
-        saved = OmegaConf.load(path)
+        saved = load_config(path)
         if not isinstance(saved, DictConfig):
             raise CheckpointError(f"{path}: expected keys and values")
         for old, new in options.RENAMED.items():

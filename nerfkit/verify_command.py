@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig
 
 from nerfkit import pipeline
 from nerfkit.config import STAGES, TrainOptions
@@ -13,6 +13,7 @@ from nerfkit.errors import CheckpointError
 from nerfkit.results import new_fit
 from nerfkit.resume import load
 from nerfkit.runs import environment
+from nerfkit.runs.configs import load_config
 from nerfkit.runs.fingerprint import FIELD, MARKS, SECTION, mark, of_state
 from nerfkit.runs.folder import Run, find
 from nerfkit.runs.progress import track
@@ -92,9 +93,10 @@ def first_steps(config: TrainOptions, output: str, wanted: dict[str, int]) -> di
 
 def reasons(folder: Path) -> list[str]:
     """What may have made a difference: versions, machine, and values that were changed when the run was resumed."""
-    then, now = dict(OmegaConf.load(folder / "environment.yaml")), environment.describe()
+    found, now = load_config(folder / "environment.yaml"), environment.describe()
+    then = dict(found) if isinstance(found, DictConfig) else {}
     lines = [f"{key} was {then.get(key)}, is {value}" for key, value in now.items() if str(then.get(key)) != value]
-    words = [str(word) for word in OmegaConf.load(folder / "overrides.yaml")]
+    words = [str(word) for word in load_config(folder / "overrides.yaml")]
     resumed = next((place for place, word in enumerate(words) if word.startswith("resume=")), len(words))
     changed = [word for word in words[resumed:] if not word.startswith(("resume=", "stages="))]
     if changed:

@@ -1,4 +1,7 @@
-"""Rows of a table for many samples at a time, in LLVM's vector instructions: gathers of pairs of features."""
+"""Rows of a table for many samples at a time, in LLVM's vector instructions: pairs of features, loaded one by one.
+
+A gather is slower: what it loads side by side it also loads one by one.
+"""
 
 import functools
 from typing import Any
@@ -36,20 +39,19 @@ def _interpolate_pairs(context: Any, builder: ir.IRBuilder, signature: Any, args
     kinds = signature.args
     two = ir.Constant(_INDEX, 2)
     base = _vector(builder, context, kinds[0], table, builder.mul(builder.add(first, pair), two), _PAIR)
-    factor = splat(builder, builder.trunc(pairs, _INT))
-    gather = _gather(builder)
     added = multiply_add(builder)
-    all_lanes = ir.Constant(ir.VectorType(ir.IntType(1), LANES), [1] * LANES)
-    nothing = ir.Constant(_PAIRS, [0] * LANES)
     sums = [ir.Constant(_FLOATS, [0.0] * LANES)] * 2
     doubled = ir.VectorType(_FLOAT, 2 * LANES)
     for c in range(8):
         offset = builder.add(builder.mul(ir.Constant(_INDEX, c), stride), start)
-        row = builder.load(_vector(builder, context, kinds[4], rows, offset, _INTS), align=4)
+        row = element(context, builder, kinds[4], rows, offset)
         weight = builder.load(_vector(builder, context, kinds[5], weights, offset, _FLOATS), align=4)
-        address = builder.gep(base, [builder.mul(row, factor)], source_etype=_PAIR)
-        address.type = ir.VectorType(base.type, LANES)
-        found = builder.bitcast(builder.call(gather, [address, ir.Constant(_INT, 8), all_lanes, nothing]), doubled)
+        found = ir.Constant(_PAIRS, ir.Undefined)
+        for lane in range(LANES):
+            number = builder.zext(builder.load(builder.gep(row, [ir.Constant(_INDEX, lane)])), _INDEX)
+            value = builder.load(builder.gep(base, [builder.mul(number, pairs)]), align=8)
+            found = builder.insert_element(found, value, ir.Constant(_INT, lane))
+        found = builder.bitcast(found, doubled)
         undefined = ir.Constant(doubled, ir.Undefined)
         for k in range(2):
             lanes = ir.Constant(_INTS, [2 * i + k for i in range(LANES)])
@@ -109,13 +111,6 @@ def _nodes(hashed: bool, context: Any, builder: ir.IRBuilder, signature: Any, ar
 
 
 dense_nodes, hashed_nodes = _nodes_of(False), _nodes_of(True)
-
-
-def _gather(builder: ir.IRBuilder) -> Any:
-    addresses = ir.VectorType(_PAIR.as_pointer(), LANES)
-    mask = ir.VectorType(ir.IntType(1), LANES)
-    kind = ir.FunctionType(_PAIRS, [addresses, _INT, mask, _PAIRS])
-    return cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.gather.v{LANES}i64.v{LANES}p0")
 
 
 @intrinsic

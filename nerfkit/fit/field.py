@@ -350,7 +350,7 @@ class FieldFit:
             self.corrections.load(state["corrections"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.progress = FieldProgress(**state["progress"])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        except (LookupError, RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             lines = str(error).splitlines()  # torch puts the first of what differs on its second line
             reason = lines[min(1, len(lines) - 1)].strip() if lines else type(error).__name__
             raise CheckpointError(

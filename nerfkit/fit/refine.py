@@ -172,14 +172,18 @@ class _Refinement:
         except CheckpointError as error:
             run.log(f"warning: {error}; refining from the start")
             return Progress()
-        if state["of"] != self.identity:
+        if state.get("of") != self.identity:
             return Progress()
-        if state["first"] is not None:
-            self.phase = Textured(Mesh(**state["first"]), self.targets, self.options, self.visibility)
-        self.phase.load_state_dict(state["phase"])
-        self.targets.load_state_dict(state["targets"])
-        self.remeshed = state["remeshed"]
-        progress = Progress(**state["progress"])
+        try:
+            if state["first"] is not None:
+                self.phase = Textured(Mesh(**state["first"]), self.targets, self.options, self.visibility)
+            self.phase.load_state_dict(state["phase"])
+            self.targets.load_state_dict(state["targets"])
+            self.remeshed = state["remeshed"]
+            progress = Progress(**state["progress"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, SceneError) as error:
+            where = run.folder / "checkpoints" / f"{KIND}_*.pt"
+            raise CheckpointError(f"{where}: damaged ({error}); delete it, and the refinement begins again") from None
         run.log(f"refine: going on from step {progress.step}")
         return progress
 

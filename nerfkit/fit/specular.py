@@ -7,8 +7,7 @@ each a spherical Gaussian (Wang et al., "All-frequency rendering of dynamic, spa
 bright as ``strength`` says. Lamps and lobes are one here: how wide a highlight is does not tell which of them is wide.
 """
 
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from nerfkit.errors import CheckpointError
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.raster import Fragments, interpolate, interpolate_corners, sample_texture
 from nerfkit.raster.shade import MeshSource, Rendering
+from nerfkit.runs.archives import load_arrays
 from nerfkit.runs.files import replacing, to_bytes
 
 
@@ -80,14 +80,19 @@ class Specular:
             CheckpointError: it is no such file.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: torch.from_numpy(file[key]).float() for name, key in _keys(file.files).items()}
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            stored = load_arrays(path)
+            arrays = {name: torch.from_numpy(stored[key]).float() for name, key in _keys(stored).items()}
+            lobes = arrays["sharpness"].numel()
+            known = {"direction": (lobes, 3), "sharpness": (lobes,), "color": (lobes, 3)}
+            fit = all(arrays[name].shape == shape for name, shape in known.items())
+            if not fit or arrays["diffuse"].shape[2:] != (3,) or arrays["strength"].dim() != 2:
+                raise ValueError(f"shapes {[tuple(array.shape) for array in arrays.values()]}")
+        except Exception as error:  # a damaged header raises a dozen unrelated types
             raise CheckpointError(f"{path}: not a file of highlights ({error}); export the mesh again") from error
         return Specular(**(arrays | {"diffuse": arrays["diffuse"] / 255}))
 
 
-def _keys(present: Sequence[str]) -> dict[str, str]:
+def _keys(present: Container[str]) -> dict[str, str]:
     """Attribute -> its key in a file; version 0.1.0 spelled one of them otherwise."""
     keys = {field.name: field.name for field in fields(Specular)}
     return keys | ({"color": "colour"} if "colour" in present else {})

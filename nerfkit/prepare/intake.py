@@ -17,6 +17,7 @@ from nerfkit.prepare.exif import TURNS, Exif, read_exif
 from nerfkit.prepare.options import MIN_PHOTOS
 from nerfkit.runs.files import write_bytes
 from nerfkit.runs.pictures import HEIF, RAW, WITHOUT, ExtraError, decode_picture, developed, open_picture, reason
+from nerfkit.runs.untrusted import RefusedError, inside, read_file
 from nerfkit.scenes.images import in_threads
 
 AS_IT_IS = {"JPEG": (".jpg", ".jpeg"), "MPO": (".jpg", ".jpeg"), "PNG": (".png",)}  # phones write MPO as .jpg
@@ -119,6 +120,8 @@ def _take(path: Path, folder: Path, name: str, stem: str) -> Shot | str:
         picture, exif, kept, profile = _decoded(path)
     except ExtraError as error:  # an ending may hide it
         return f"{path.name} is passed over: {error}; {WITHOUT[1]}"
+    except RefusedError as error:
+        return f"{path.name} is passed over: {error}"
     except Exception as error:  # decoders raise a dozen unrelated types for damaged files
         return f"{path.name} is damaged and passed over ({reason(error)})"
     if kept:
@@ -140,7 +143,7 @@ def shot_of(name: str, source: str, picture: Image.Image, exif: Exif) -> Shot:
 def _decoded(path: Path) -> tuple[Image.Image, Exif, bool, bytes | None]:
     """The upright picture in 8 bits, its EXIF, whether the file's bytes are that picture, and its color profile."""
     suffix = path.suffix.lower()
-    data = path.read_bytes()
+    data = read_file(inside(path.parent, path.name))
     if suffix in RAW:
         exif = Exif(1, None, "", None)
         with contextlib.suppress(Exception), Image.open(path) as image:  # most raw files are TIFFs of a kind

@@ -15,6 +15,7 @@ from nerfkit.prepare.intake import Shot, packed
 from nerfkit.prepare.source import photo_folder
 from nerfkit.runs.files import write_bytes
 from nerfkit.runs.pictures import HEIF, RAW, orientation
+from nerfkit.runs.untrusted import RefusedError, inside, read_file
 from nerfkit.scenes.images import decode, in_threads
 
 MASKS = "masks"
@@ -62,7 +63,11 @@ def take_masks(masks: Mapping[str, Path], photos: Sequence[Path], shots: Sequenc
 
 
 def _upright(path: Path, photo: Path, shot: Shot) -> Image.Image:
-    mask = Image.fromarray(decode(path.read_bytes(), str(path), "L"))
+    try:
+        data = read_file(inside(path.parent, path.name))
+    except RefusedError as error:
+        raise problem(str(path), str(error), "a mask in its folder", "Copy it there.") from None
+    mask = Image.fromarray(decode(data, str(path), "L"))
     size = shot.width, shot.height
     turn = 1 if photo.suffix.lower() in HEIF + RAW else orientation(photo.read_bytes())
     stored = size[::-1] if turn >= 5 else size

@@ -8,13 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from nerfkit.errors import problem
+from nerfkit.errors import SceneError, problem
 from nerfkit.prepare import measures
 from nerfkit.prepare.exif import Exif
 from nerfkit.prepare.intake import Shot, packed, shot_of
 from nerfkit.prepare.options import MIN_PHOTOS
 from nerfkit.runs.files import write_bytes
 from nerfkit.runs.progress import track
+
+# The boxes that MP4, MOV and 3GP begin with
+BOXES = (
+    *(b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"sidx", b"moof"),
+    *(b"uuid", b"udta", b"junk", b"pict", b"ediw", b"prfl"),
+)
 
 
 class _Best(NamedTuple):
@@ -77,25 +83,56 @@ def _sharpest(frames: Iterator[np.ndarray], count: int, windows: int) -> Iterato
         yield best
 
 
+def is_container(head: bytes) -> bool:
+    """Whether a file begins as one of the containers that videos come in.
+
+    ffmpeg takes a file for what it finds in it: a text that lists other files or addresses, such as a playlist, is one
+    more video to it, whatever its name.
+    """
+    if head.startswith((b"\x1aE\xdf\xa3", b"\0\0\1", b"\0\0\0\1", b"0&\xb2u", b"RIFF")):  # MKV, MPEG, WMV, AVI
+        return True
+    if head[:1] == b"G" == head[188:189]:  # a transport stream
+        return True
+    text = (
+        head[:4].decode("latin-1").isprintable()
+    )  # and no length or time: <!--ftyp--> may precede a list of addresses
+    return not text and (head[4:8] in BOXES or head[4:5] == b"G" == head[196:197])
+
+
 def _frames(video: Path) -> tuple[Iterator[np.ndarray], int]:
     """The frames (H,W,3) uint8, upright as the video says, and how many there are, about."""
     import imageio_ffmpeg  # a large wheel
 
     logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)  # it warns of every video that is stored on its side
+    path = str(video.absolute())  # a name before a colon would be that of a protocol
     try:
-        count, _ = imageio_ffmpeg.count_frames_and_secs(str(video))
-        reader = imageio_ffmpeg.read_frames(str(video))
+        with video.open("rb") as file:
+            if not is_container(file.read(200)):
+                raise ValueError("it is no container of videos")
+        count, _ = imageio_ffmpeg.count_frames_and_secs(path)
+        reader = imageio_ffmpeg.read_frames(path, input_params=["-protocol_whitelist", "file"])
         meta: dict[str, Any] = next(reader)
     except (RuntimeError, OSError, StopIteration, ValueError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise problem(
-            str(video),
-            f"cannot be read as a video ({lines[-1][:80] if lines else type(error).__name__})",
-            "a file that ffmpeg plays",
-            "Copy it again, or convert it to MP4.",
-        ) from None
-    width, height = meta["size"]
-    return (np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader), max(count, 1)
+        raise _unreadable(video, error) from None
+    return _pixels(video, reader, *meta["size"]), max(count, 1)
+
+
+def _pixels(video: Path, reader: Iterator[bytes], width: int, height: int) -> Iterator[np.ndarray]:
+    try:
+        for frame in reader:
+            yield np.frombuffer(frame, np.uint8).reshape(height, width, 3)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise _unreadable(video, error) from None
+
+
+def _unreadable(video: Path, error: Exception) -> SceneError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return problem(
+        str(video),
+        f"cannot be read as a video ({lines[-1][:80] if lines else type(error).__name__})",
+        "a file that ffmpeg plays",
+        "Copy it again, or convert it to MP4.",
+    )
 
 
 def _write(best: _Best, folder: Path, video: Path) -> Shot:

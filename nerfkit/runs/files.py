@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nerfkit.runs.untrusted import one_name
+
 WritePng = Callable[[Path, NDArray[np.uint8], int], None]  # as ``write_png``, all of its arguments by place
 AHEAD = 4  # pictures that wait to be written
 LATEST = "latest"  # a file with the name of the newest run's folder, beside it: a link would be one more run
@@ -23,8 +25,9 @@ def followed(path: str | Path) -> Path:
     given = Path(os.path.expanduser(path))
     for place in (given, *given.parents):
         if place.name == LATEST and place.is_file():
-            name = place.read_bytes()[:300].decode(errors="replace").strip()
-            if len(name) < 256 and name.isprintable():
+            with place.open("rb") as file:
+                name = file.read(300).decode(errors="replace").strip()
+            if one_name(name):
                 return place.parent / name / given.relative_to(place)
     return given
 

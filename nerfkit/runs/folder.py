@@ -23,16 +23,18 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from tqdm import tqdm
 
-from nerfkit.errors import CheckpointError, ConfigError
+from nerfkit.errors import CheckpointError, ConfigError, escaped
 from nerfkit.runs import environment
 from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import steps
+from nerfkit.runs.configs import load_config
 from nerfkit.runs.curves import write_losses
 from nerfkit.runs.files import LATEST, followed, remove_halves, write_text
 from nerfkit.runs.fingerprint import FILES, SECTION, finished
+from nerfkit.runs.untrusted import parse_json, read_file
 from nerfkit.schema import literal, shown
 
 
@@ -105,10 +107,11 @@ class Run:
         return [f"{key}: {shown(before)} -> {shown(value)}" for key, (before, value) in found.items()]
 
     def _changes(self, config: Any) -> dict[str, tuple[Any, Any]]:
-        return dict(_changes(_plain(OmegaConf.load(self.folder / "config.yaml")), _plain(config)))
+        return dict(_changes(_plain(load_config(self.folder / "config.yaml")), _plain(config)))
 
     def log(self, text: str) -> None:
         """Prints ``text``, above a progress bar if there is one, and adds it to log.txt."""
+        text = escaped(text)
         tqdm.write(text)
         with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(text + "\n")
@@ -119,9 +122,16 @@ class Run:
         if not path.exists():
             return {}
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(read_file(path))
+            if not isinstance(content, dict):
+                raise ValueError(f"a {type(content).__name__}, no object")
+            for section in content.keys() & {"stages", SECTION}:
+                inner = content[section]
+                if not (isinstance(inner, dict) and all(isinstance(value, dict) for value in inner.values())):
+                    raise ValueError(f"{section} holds no objects")
         except ValueError as error:
             raise CheckpointError(f"{path}: not valid JSON ({error}); delete it to go on without it") from None
+        return content
 
     def update_metrics(self, new: dict[str, Any]) -> None:
         """Puts ``new`` into metrics.json; a section of it takes the place of the earlier one of its name whole.
@@ -181,7 +191,7 @@ class Run:
 
     def _record(self, config: Any, overrides: Sequence[str]) -> None:
         path = self.folder / "overrides.yaml"
-        earlier = list(OmegaConf.load(path)) if path.exists() else []
+        earlier = list(load_config(path)) if path.exists() else []
         facts = environment.describe()
         # A reader that is OmegaConf too must not replace a ``${...}`` in a path.
         write_text(path, OmegaConf.to_yaml(literal([*earlier, *overrides])))
@@ -218,7 +228,9 @@ def newest_unfinished(output: str | Path) -> Path:
     root = Path(os.path.expanduser(output))
     folders = (path.parent for path in root.glob("*/*/config.yaml"))
     for folder in sorted(folders, key=lambda folder: folder.name, reverse=True):
-        asked = OmegaConf.select(OmegaConf.load(folder / "config.yaml"), "stages") or []
+        saved = load_config(folder / "config.yaml")
+        listed = saved.get("stages") if isinstance(saved, DictConfig) else None
+        asked = [str(stage) for stage in listed] if isinstance(listed, ListConfig) else []
         if has_checkpoint(folder) and not set(asked) <= finished(Run(folder).metrics()):
             return folder.resolve()
     raise CheckpointError(f"resume=auto: no unfinished run with a checkpoint in {root}; expected one, or resume=RUN")

@@ -15,6 +15,7 @@ RAW = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", "
 EXTRAS = {"HEIC": (HEIF, "pillow_heif"), "raw": (RAW, "rawpy")}  # what the extra "raw" decodes
 WITHOUT = "JPEG or PNG without it", "pip install nerfkit[raw], or export them as JPEG."  # expected, remedy
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # ISO/IEC 23008-12
+PROGRAMS = ("EPS", "WMF")  # Pillow hands these to Ghostscript and to Windows
 ORIENTATION = 274  # EXIF's tag
 
 
@@ -52,14 +53,31 @@ def open_picture(data: bytes, name: str = "") -> Image.Image:
     if suffix in RAW:
         return Image.fromarray(developed(data))
     try:
-        return Image.open(io.BytesIO(data))
+        return header_read(data)
     except UnidentifiedImageError:
         pass
     if suffix in HEIF or (data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS):
         extra("HEIC").register_heif_opener()
         with contextlib.suppress(UnidentifiedImageError):
-            return Image.open(io.BytesIO(data))
+            return header_read(data)
     raise ValueError("it is no picture of a known format")
+
+
+def header_read(data: bytes) -> Image.Image:
+    """A packed picture of a format that Pillow decodes itself; its pixels are not read yet.
+
+    Raises:
+        ValueError: it has too many pixels, or is of a format for which Pillow starts another program.
+        Exception: as ``open_picture``.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError:
+        raise ValueError(f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from None
+    if image.format in PROGRAMS:
+        image.close()
+        raise ValueError(f"it is {image.format}, which another program would have to draw")
+    return image
 
 
 def developed(data: bytes) -> np.ndarray:
@@ -96,7 +114,7 @@ def decode_picture(data: bytes, mode: str = "RGB", name: str = "") -> np.ndarray
 
 def orientation(data: bytes) -> int:
     """How EXIF says that a picture's stored pixels are to be turned, 1 (not at all) to 8."""
-    with contextlib.suppress(Exception), Image.open(io.BytesIO(data)) as image:  # damaged blocks raise anything
+    with contextlib.suppress(Exception), header_read(data) as image:  # damaged blocks raise anything
         turn = image.getexif().get(ORIENTATION, 1)
         return int(turn) if turn in range(1, 9) else 1
     return 1

@@ -1,10 +1,9 @@
 """Arrays of numbers from NumPy's .npy and .npz files of strangers; nothing in them is ever executed."""
 
-import io
-
 import numpy as np
 
 from nerfkit.errors import SceneError, problem
+from nerfkit.runs.archives import array_of, arrays_of
 from nerfkit.scenes.files import Source
 
 REMEDY = "Copy or export the file again."
@@ -19,7 +18,7 @@ def npy(source: Source, name: str, finite: bool = True) -> np.ndarray:
     """
     where = source.where(name)
     try:
-        content = np.load(io.BytesIO(source.read(name)), allow_pickle=False)
+        content = array_of(source.read(name))
     except SceneError:
         raise
     except Exception as error:  # a damaged header raises a dozen unrelated types
@@ -35,10 +34,7 @@ def npz(source: Source, name: str, prefixes: tuple[str, ...]) -> dict[str, np.nd
     """
     where = source.where(name)
     try:
-        content = np.load(io.BytesIO(source.read(name)), allow_pickle=False)
-        if not isinstance(content, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
-        found = {key: content[key] for key in content.files if key.startswith(prefixes)}
+        found = arrays_of(source.read(name), prefixes)
     except SceneError:
         raise
     except Exception as error:
@@ -51,11 +47,10 @@ def _unreadable(where: str, error: Exception, expected: str) -> SceneError:
     return problem(where, f"cannot be read ({reason})", expected, REMEDY)
 
 
-def _numbers(value: object, where: str, finite: bool = True) -> np.ndarray:
+def _numbers(value: np.ndarray, where: str, finite: bool = True) -> np.ndarray:
     """An array of numbers, float64, which are to be ``finite``."""
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
-        kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
-        raise problem(where, f"holds {kind}", "an array of numbers", REMEDY)
+    if value.dtype.kind not in "fiu":
+        raise problem(where, f"holds {value.dtype}", "an array of numbers", REMEDY)
     array = value.astype(np.float64)
     if finite and not np.isfinite(array).all():
         raise problem(where, "contains NaN or infinity", "finite numbers", REMEDY)

@@ -14,6 +14,7 @@ A ``truth.ply`` beside the transforms is the true mesh, in their units and axes.
 
 import math
 from pathlib import Path, PurePosixPath
+from reprlib import repr as brief
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,7 +144,7 @@ def _frame(source: Source, folder: PurePosixPath, frame: dict[str, Any], where: 
     if not isinstance(path, str) or not is_safe_name(path):
         raise problem(
             where,
-            f"file_path is {path!r}",
+            f"file_path is {brief(path)}",
             "a relative path inside the data set's folder",
             "Correct the path in the JSON.",
         )
@@ -152,10 +153,11 @@ def _frame(source: Source, folder: PurePosixPath, frame: dict[str, Any], where: 
         name += ".png"
     bent = [key for key in DISTORTION if frame.get(key, 0) != 0]
     bent += [key for key in FISHEYE if frame.get(key)]
+    said = [f"{key} {brief(frame[key])}" for key in bent]
     if bent or "FISHEYE" in str(frame.get("camera_model", "")):
         raise problem(
             where,
-            f"the lens is distorted ({', '.join(f'{key} {frame[key]}' for key in bent) or frame['camera_model']})",
+            f"the lens is distorted ({', '.join(said) or str(frame['camera_model'])[:80]})",
             "pictures of a pinhole camera",
             "Undistort the pictures first, such as with COLMAP's image_undistorter.",
         )

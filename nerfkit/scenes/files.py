@@ -1,16 +1,16 @@
 """Reading a data set from a folder or, without unpacking it, from a zip; every failure names the file."""
 
-import json
 import os
-import zipfile
-import zlib
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
+from reprlib import repr as brief
 from types import TracebackType
 from typing import Any
 
 from nerfkit.errors import problem
+from nerfkit.runs.archives import ERRORS, Archive
 from nerfkit.runs.files import followed
+from nerfkit.runs.untrusted import RefusedError, inside, parse_json, read_file
 
 TRUTH = "truth.ply"  # the true mesh beside a data set's views, in their units and axes, where it is known
 
@@ -36,15 +36,16 @@ class Source:
 
     ``read`` may be called from threads.
 
-    Names are relative, with forward slashes.
+    Names are relative, with forward slashes. What is read lies in the folder, links followed: see ``inside``.
 
     Raises:
-        SceneError: ``root`` is missing, is neither a folder nor a readable zip, or the zip holds a name that leaves it.
+        SceneError: ``root`` is missing, is neither a folder nor a readable zip, or the zip holds a name that leaves it
+            or too many of them.
     """
 
     def __init__(self, root: str | Path) -> None:
         self.path = followed(root)
-        self._zip: zipfile.ZipFile | None = None
+        self._zip: Archive | None = None
         self._names: frozenset[str] = frozenset()
         expected = "a folder or a zip"
         if not self.path.exists():
@@ -54,18 +55,20 @@ class Source:
         if self.path.is_dir():
             return
         try:
-            self._zip = zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError) as error:
+            if not self.path.is_file():
+                raise RefusedError("it is a pipe or a device")
+            self._zip = Archive(self.path)
+        except ERRORS as error:
             raise problem(
                 str(root), f"not a readable zip ({error})", expected, "Copy or download the file again."
             ) from error
-        entries = self._zip.namelist()
+        entries = self._zip.names
         unsafe = next((name for name in entries if not is_safe_name(name)), None)
         if unsafe is not None:
             self._zip.close()
             raise problem(
                 str(root),
-                f"unsafe name {unsafe!r} in the zip",
+                f"unsafe name {unsafe[:80]!r} in the zip",
                 "relative names with forward slashes and without '..'",
                 "Pack the folder again with an ordinary zip program.",
             )
@@ -86,8 +89,8 @@ class Source:
         One folder down, because that is where a zip made from a folder keeps its files.
         """
         if self._zip is None:
-            found = [p.relative_to(self.path).as_posix() for q in (pattern, f"*/{pattern}") for p in self.path.glob(q)]
-            found = [name for name in found if not _is_shadow(name)]
+            paths = [path for q in (pattern, f"*/{pattern}") for path in self.path.glob(q) if path.is_file()]
+            found = [name for path in paths if not _is_shadow(name := path.relative_to(self.path).as_posix())]
         else:
             depth = pattern.count("/")
             found = [
@@ -123,9 +126,13 @@ class Source:
         return name in self._names if self._zip is not None else os.path.isfile(self.path / name)
 
     def truth(self, folder: PurePosixPath) -> str | None:
-        """The path of the true mesh in ``folder``; None if there is none, or if it is packed in a zip."""
+        """The path of the true mesh in ``folder``; None if there is none, or if it is packed in a zip.
+
+        Raises:
+            SceneError: it is a link that leads out of the folder.
+        """
         name = str(folder / TRUTH)
-        return str(self.path / name) if self._zip is None and self.exists(name) else None
+        return str(self._file(name)) if self._zip is None and self.exists(name) else None
 
     def where(self, name: str) -> str:
         """How a message names a file."""
@@ -135,16 +142,24 @@ class Source:
         """The bytes of one file.
 
         Raises:
-            SceneError: the file is missing, unreadable, encrypted, or fails the zip's checksum.
+            SceneError: the file is missing, unreadable, encrypted, too large, fails the zip's checksum, or is a link
+                that leads out of the folder.
         """
         try:
-            return self._zip.read(name) if self._zip is not None else (self.path / name).read_bytes()
+            return self._zip.read(name) if self._zip is not None else read_file(self._file(name))
         except (KeyError, FileNotFoundError) as error:
             raise problem(self.where(name), "the file is missing", "a file", "Restore it.") from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        except ERRORS as error:
             raise problem(
                 self.where(name), f"cannot be read ({error})", "an intact file", "Copy or download it again."
             ) from error
+
+    def _file(self, name: str) -> Path:
+        """The path of a file of a folder."""
+        try:
+            return inside(self.path, name)
+        except RefusedError as error:
+            raise problem(self.where(name), str(error), "a file of the data set's folder", "Copy it there.") from None
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON object.
@@ -152,9 +167,10 @@ class Source:
         Raises:
             SceneError: as ``read``, or the text is not JSON, or its top level is not an object.
         """
+        data = self.read(name)
         try:
-            content = json.loads(self.read(name))
-        except (ValueError, RecursionError) as error:  # also for an integer of more than 4300 digits
+            content = parse_json(data)
+        except ValueError as error:  # also for an integer of more than 4300 digits
             raise problem(
                 self.where(name), f"malformed JSON ({error})", "a JSON object", "Repair it, or export it again."
             ) from error
@@ -187,5 +203,5 @@ def require_number(content: dict[str, Any], key: str, where: str) -> float:
     """
     value = require(content, key, where)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e300:
-        raise problem(where, f"{key} is {value!r}", "a positive number", "Export it again or fix the value.")
+        raise problem(where, f"{key} is {brief(value)}", "a positive number", "Export it again or fix the value.")
     return float(value)

@@ -9,14 +9,14 @@ object covers), it is used instead. Pictures are rendered over black: a pixel th
 color. A ``truth.ply`` beside the views is the true mesh, in their units and axes.
 """
 
-import io
 import re
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from nerfkit.cameras.poses import inverse, rigid_transform
-from nerfkit.errors import problem
+from nerfkit.errors import SceneError, problem
+from nerfkit.runs.archives import array_of
 from nerfkit.scenes.assemble import Background, assemble, background_color, hold_out
 from nerfkit.scenes.files import Source, require, require_number
 from nerfkit.scenes.frame import Frame
@@ -107,7 +107,12 @@ def _view_stems(source: Source) -> list[str]:
             expected,
             "Point scene.root at one of them.",
         )
-    return sorted(stems, key=lambda stem: [int(part) if part.isdigit() else -1 for part in re.split(r"(\d+)", stem)])
+    return sorted(stems, key=_numbers)
+
+
+def _numbers(stem: str) -> list[int]:
+    """The numbers in a name, as view 2 precedes view 10; those of hundreds of digits count as none."""
+    return [int(part) if part.isdigit() and len(part) < 300 else -1 for part in re.split(r"(\d+)", stem)]
 
 
 def _check_files(source: Source, stems: list[str]) -> bool:
@@ -165,8 +170,10 @@ def _coverage(source: Source, stem: str, size: tuple[int, ...]) -> np.ndarray:
     else:
         name = f"{stem}_semantic.npy"
         try:
-            labels = np.load(io.BytesIO(source.read(name)), allow_pickle=False)
-        except (ValueError, EOFError, OSError, MemoryError, SyntaxError) as error:
+            labels = array_of(source.read(name))
+        except SceneError:
+            raise
+        except Exception as error:  # a damaged header raises a dozen unrelated types
             raise problem(
                 source.where(name),
                 f"not a readable array ({error})",

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nerfkit.errors import problem
+from nerfkit.runs.untrusted import read_file
 
 # Names of PLY's number types, old and new, to NumPy's.
 TYPES = {
@@ -24,7 +25,7 @@ def read_points(path: str | Path) -> np.ndarray:
     """
     remedy = "Set scene.points to a PLY file of points; of a run that found some, to where it is now."
     try:
-        found = ply_points(Path(path).read_bytes())
+        found = ply_points(read_file(Path(path)))
     except OSError as error:
         raise problem(str(path), error.strerror or str(error), "a PLY file of points", remedy) from None
     except ValueError as error:

@@ -10,6 +10,7 @@ import torch
 from nerfkit.cameras import Cameras
 from nerfkit.errors import CheckpointError
 from nerfkit.runs.files import write_text
+from nerfkit.runs.untrusted import parse_json, read_file
 from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene, Similarity
 
@@ -40,7 +41,7 @@ def recorded(folder: Path) -> Scene | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_file(path))
         poses, lenses = (torch.tensor(content[key]) for key in ("camera_to_world", "intrinsics"))
         cameras = Cameras(poses, lenses, content["height"], content["width"])
         scale, translation = content["normalization"].values()
@@ -50,5 +51,5 @@ def recorded(folder: Path) -> Scene | None:
         plain |= {key: tuple(plain[key]) for key in ("background", "up", "ground") if plain.get(key) is not None}
         similarity = Similarity(scale, tuple(translation))
         return Scene(images=empty, cameras=cameras, has_masks=False, normalization=similarity, **plain)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); delete it, and the photos are read instead") from None

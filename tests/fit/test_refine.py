@@ -10,7 +10,7 @@ import torch
 import trimesh
 
 from nerfkit.cameras import Cameras, look_at
-from nerfkit.errors import SceneError
+from nerfkit.errors import CheckpointError, SceneError
 from nerfkit.fit.refine import refine_mesh, texture_size
 from nerfkit.fit.refine_measure import evaluate_mesh, picture
 from nerfkit.fit.refine_options import RefineOptions
@@ -182,7 +182,10 @@ def test_a_refinement_that_is_killed_again_and_again_is_the_one_in_one_go(
     for other in (replace(chosen, mask_weight=0.5), replace(chosen, steps=15)):
         with pytest.raises(KilledError):  # another refinement begins at its beginning
             refine_mesh(ball((0.7, 0.6, 0.6)), scene, other, run)
-    newest = checkpoints.steps(tmp_path, "refine")[0]
+    newest, state = checkpoints.load_latest(tmp_path, kind="refine")
+    checkpoints.save(tmp_path, newest, {"of": state["of"]}, "refine")
+    with pytest.raises(CheckpointError, match=r"refine_\*\.pt: damaged \('first'\)"):
+        refine_mesh(ball((0.7, 0.6, 0.6)), scene, chosen, run)
     for step in checkpoints.steps(tmp_path, "refine"):
         (tmp_path / "checkpoints" / f"refine_{step:08d}.pt").write_bytes(b"")
     assert newest == 14

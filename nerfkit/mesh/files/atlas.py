@@ -10,10 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from nerfkit.errors import SceneError
 from nerfkit.mesh.files.gltf import linear_to_srgb, srgb_to_linear
 from nerfkit.runs.files import to_bytes
 
 MOST = 1 << 24  # texels that one part may take, or its picture if that is larger: 50 MB, and 200 MB once it is float32
+TEXELS = 1 << 29  # of all parts together: 1.6 GB, and 6.4 GB once it is float32
 ROUNDING = 1e-4  # of UVs: so little outside of [0,1] is no repeat
 FINEST = 4  # a face whose colors would leave [0,1] across its long side gets 2^FINEST + 1 texels a side
 
@@ -98,6 +100,11 @@ def _joined(patches: list[_Patch], count: int) -> tuple[np.ndarray, np.ndarray]:
         places.append((patch, left, top))
         left, shelf = left + patch.width, max(shelf, patch.height)
         width = max(width, left)
+    if (top + shelf) * width > TEXELS:
+        raise SceneError(
+            f"mesh: its textures side by side have {top + shelf} x {width} texels; expected {TEXELS:,} at the most. "
+            "Make them smaller, or join its materials"
+        )
     atlas = np.zeros((top + shelf, width, 3), np.uint8)
     uvs = np.zeros((count, 3, 2))
     for patch, left, top in places:

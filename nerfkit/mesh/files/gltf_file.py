@@ -1,7 +1,6 @@
 """A binary glTF 2.0 file taken apart: its JSON, the numbers of its accessors, where its nodes place meshes."""
 
 import base64
-import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from urllib.parse import unquote, unquote_to_bytes
 import numpy as np
 
 from nerfkit.errors import SceneError
+from nerfkit.runs.untrusted import RefusedError, inside, parse_json, read_file
 
 # What a file may need: these are read, or say nothing about geometry and base colors.
 READ = (
@@ -18,6 +18,7 @@ READ = (
     *("KHR_xmp_json_ld", "EXT_lights_"),
 )
 COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+LEAST = 1 << 16  # nodes that are looked at, and rows of an accessor without data, however small the file
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 
 
@@ -30,14 +31,15 @@ class GlbFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        content = path.read_bytes()
+        content = read_file(path)
+        self.size = len(content)
         if len(content) < 20 or content[:4] != b"glTF" or content[16:20] != b"JSON":
             raise SceneError(f"{path}: it cannot be read as GLB, which begins with glTF and JSON; export it again")
         version, total, length = struct.unpack_from("<3I", content, 4)
         if version != 2 or len(content) < total:
             what = f"{len(content)} of {total} bytes are there" if version == 2 else f"it is glTF {version}, expected 2"
             raise SceneError(f"{path}: it cannot be read as a mesh ({what}); export it again")
-        self.document: dict[str, Any] = json.loads(content[20 : 20 + length])
+        self.document: dict[str, Any] = parse_json(content[20 : 20 + length])
         self._buffers: dict[int, bytes] = {0: content[28 + length : total]}  # behind the chunk's own length and name
         needed = [name for name in self.document.get("extensionsRequired", []) if not name.startswith(READ)]
         if needed:
@@ -47,16 +49,17 @@ class GlbFile:
             )
 
     def resource(self, uri: str) -> bytes:
-        """The bytes of a data URI, or of a file beside this one, whose name is percent-encoded (RFC 3986).
+        """The bytes of a data URI, or of a file beside or below this one, whose name is percent-encoded (RFC 3986).
 
         Raises:
+            RefusedError: the file lies elsewhere.
             OSError, ValueError: there is no such file.
         """
         if uri.startswith("data:"):
             head, _, data = uri.partition(",")
             return base64.b64decode(data) if head.endswith(";base64") else unquote_to_bytes(data)
-        file = self.path.parent / unquote(uri)
-        return (file if file.is_file() else self.path.parent / uri).read_bytes()
+        folder, name = self.path.parent, unquote(uri)
+        return read_file(inside(folder, name if inside(folder, name).is_file() else uri))
 
     def view(self, number: int) -> tuple[bytes, int, int, int | None]:
         """A buffer view: its buffer, where it begins and ends there, and its stride."""
@@ -66,10 +69,14 @@ class GlbFile:
         if "uri" in buffer and (which not in self._buffers or which == 0):
             try:
                 self._buffers[which] = self.resource(buffer["uri"])
+            except RefusedError as error:
+                raise SceneError(f"{self.path}: its buffer {buffer['uri'][:80]!r}: {error}") from None
             except (OSError, ValueError):
                 name = buffer["uri"][:80]
                 raise SceneError(f"{self.path}: its buffer {name!r} is not there; put the file beside it") from None
         start = view.get("byteOffset", 0)
+        if start < 0 or view["byteLength"] < 0:
+            raise SceneError(f"{self.path}: a buffer view begins at byte {start}; export it again")
         end = start + view["byteLength"]
         there = len(self._buffers.get(which, b""))
         if end > there:
@@ -91,6 +98,8 @@ class GlbFile:
         count = accessor["count"]
         if "bufferView" in accessor:
             table = self._table(accessor["bufferView"], accessor.get("byteOffset", 0), kind, count, width)
+        elif count > max(self.size, LEAST):  # without data: each number would cost nothing to ask for
+            raise SceneError(f"{self.path}: an accessor without data has {count} rows; export it again")
         else:
             table = np.zeros((count, width), kind)
         if "sparse" in accessor:
@@ -122,7 +131,7 @@ class GlbFile:
         axes of a mesh written by ``to_glb`` to glTF's is passed over: the mesh comes back in its own.
 
         Raises:
-            SceneError: a node is inside itself.
+            SceneError: a node is inside itself, or nodes share their children so often that there is no end of them.
         """
         nodes, scenes = self.document.get("nodes", []), self.document.get("scenes", [])
         shown = self.document.get("scene", 0)
@@ -131,9 +140,11 @@ class GlbFile:
         if len(scenes) > 1:
             notes.append(f"read scene {shown} of {len(scenes)}")
         stack = [(root, np.eye(4), 0) for root in reversed(roots)]
+        looked = 0
         while stack:
             number, above, depth = stack.pop()
-            if depth > len(nodes):
+            looked += 1
+            if depth > len(nodes) or looked > max(self.size, LEAST):
                 raise SceneError(f"{self.path}: node {number} is inside itself; export it again")
             node = nodes[number]
             extras = node.get("extras")

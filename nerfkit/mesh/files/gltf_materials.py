@@ -1,14 +1,13 @@
 """Base colors of glTF materials: baseColorTexture times baseColorFactor, by UV set, transform and wrap mode."""
 
-from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from nerfkit.mesh.files.atlas import Paint
 from nerfkit.mesh.files.gltf_file import GlbFile
-from nerfkit.runs.pictures import decode_picture
+from nerfkit.mesh.files.materials import refusal
+from nerfkit.runs.pictures import decode_picture, header_read
 
 WRAPS = {33071: "clamp", 33648: "mirror", 10497: "repeat"}
 BASIS, WEBP, TRANSFORM = "KHR_texture_basisu", "EXT_texture_webp", "KHR_texture_transform"
@@ -88,15 +87,16 @@ class Materials:
             try:
                 packed = self.file.resource(image["uri"]) if "uri" in image else self.file.bytes_of(image["bufferView"])
                 self._images[source] = _decoded(packed)
-            except Exception:  # the readers raise whatever a malformed picture makes them stumble over
+            except Exception as error:  # the readers raise whatever a malformed picture makes them stumble over
                 self._images[source] = None
-                self.notes.append(f"the texture {name!r} is not there or cannot be read: its faces have none")
+                why = refusal(error)
+                self.notes.append(f"the texture {name!r} is not there or cannot be read: its faces have none{why}")
         return self._images[source]
 
 
 def _decoded(packed: bytes) -> tuple[np.ndarray, int]:
     """A picture (A,B,3) uint8, and its least alpha."""
-    with Image.open(BytesIO(packed)) as image:
+    with header_read(packed) as image:
         clear = image.has_transparency_data
         least = int(np.asarray(image.convert("RGBA").getchannel("A")).min()) if clear else 255
     return decode_picture(packed), least

@@ -12,12 +12,13 @@ import torch
 from nerfkit.errors import SceneError
 from nerfkit.mesh.files.atlas import Paint, pack
 from nerfkit.mesh.files.gltf import linear_to_srgb
-from nerfkit.mesh.files.gltf_file import READ, GlbFile
+from nerfkit.mesh.files.gltf_file import LEAST, READ, GlbFile
 from nerfkit.mesh.files.gltf_materials import BASIS, Coat, Materials
 from nerfkit.mesh.files.materials import unit_texture
 from nerfkit.mesh.mesh import Mesh
 
 POINTS, LINES, TRIANGLES, STRIP, FAN = 0, (1, 2, 3), 4, 5, 6
+MOST = 1 << 24  # vertices or faces of a file whose nodes repeat them; more where the file itself is larger
 DRACO = "KHR_draco_mesh_compression"
 HARMLESS = (*READ, BASIS, DRACO, "EXT_meshopt_compression")  # said where they matter
 
@@ -46,7 +47,7 @@ def read_glb(path: Path) -> tuple[Mesh, list[str]]:
     document = file.document
     materials = Materials(file, notes)
     parts: list[_Part] = []
-    others = skinned = 0
+    others = skinned = rows = 0
     for node, matrix in file.placed(notes):
         mesh = document["meshes"][node["mesh"]]
         skinned += "skin" in node
@@ -54,7 +55,14 @@ def read_glb(path: Path) -> tuple[Mesh, list[str]]:
             notes.append(f"passed over the morph targets of mesh {mesh.get('name', node['mesh'])!r}")
         for primitive in mesh["primitives"]:
             if primitive.get("mode", TRIANGLES) in (TRIANGLES, STRIP, FAN):
-                parts.append(_part(file, primitive, matrix, materials.coat(primitive.get("material")), notes))
+                part = _part(file, primitive, matrix, materials.coat(primitive.get("material")), notes)
+                rows += max(len(part.positions), len(part.faces))
+                if rows > max(file.size, MOST) or len(parts) > max(file.size // 64, LEAST):
+                    raise SceneError(
+                        f"{path}: its nodes repeat meshes to {len(parts):,} parts with {rows:,} vertices; save it as "
+                        "one mesh"
+                    )
+                parts.append(part)
             else:
                 others += 1
     notes += [f"passed over {others} parts that are points or lines"] if others else []
@@ -78,9 +86,10 @@ def _part(file: GlbFile, primitive: dict[str, Any], matrix: np.ndarray, coat: Co
     order = np.arange(len(positions))
     if "indices" in primitive:
         order = file.numbers(primitive["indices"])[:, 0].astype(np.int64)
-    if len(order) and order.max() >= len(positions):
+    if len(order) and (order.max() >= len(positions) or order.min() < 0):
+        wrong = order.max() if order.max() >= len(positions) else order.min()
         there = f"but there are {len(positions)} (numbered from 0)"
-        raise SceneError(f"{file.path}: a face names vertex {order.max()}, {there}; export it again")
+        raise SceneError(f"{file.path}: a face names vertex {wrong}, {there}; export it again")
     faces = _triangles(order, primitive.get("mode", TRIANGLES))
     if np.linalg.det(matrix[:3, :3]) < 0:  # a mirror image: counter-clockwise is clockwise there
         faces = faces[:, ::-1]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nerfkit.errors import SceneError
+from nerfkit.errors import SceneError, escaped
 from nerfkit.mesh.files.gltf import outside, to_glb
 from nerfkit.mesh.files.gltf_read import read_glb
 from nerfkit.mesh.files.obj import read_obj
@@ -19,6 +19,7 @@ from nerfkit.mesh.files.stl import printable, read_stl, to_stl
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.repair import same_places
 from nerfkit.runs.files import followed, to_bytes, write_bytes
+from nerfkit.runs.pictures import reason
 
 LOG = logging.getLogger("nerfkit.mesh")
 FORMATS = ("glb", "obj", "ply", "stl")
@@ -92,6 +93,7 @@ def load_mesh(path: str | Path) -> Mesh:
     What was repaired or passed over on the way (missing materials or textures, UVs that do not fit, skins, points) is
     logged as a warning of ``nerfkit.mesh`` and listed in ``provenance["notes"]``. Odd connectivity is let in: see
     ``repair``. Coordinates that float32 would blur, those of a map for instance, are relative to ``Mesh.origin``.
+    Textures, materials and buffers are read from the file's folder and below: see ``inside`` in runs/untrusted.py.
 
     Raises:
         SceneError: the file is missing, of another format, cut off, unreadable, or holds no triangle; it needs an
@@ -116,9 +118,11 @@ def load_mesh(path: str | Path) -> Mesh:
         if path.suffix.lower() != ".obj" and mesh.corner_uvs is not None:
             mesh = _without_seams(mesh)
     except SceneError as error:
-        raise error if str(error).startswith(str(path)) else SceneError(f"{path}: {error}") from error
+        raise error if str(error).startswith(escaped(str(path))) else SceneError(f"{path}: {error}") from error
     except Exception as error:  # the readers raise whatever a malformed file makes them stumble over
-        raise SceneError(f"{path}: it cannot be read as a mesh ({error}); export it again") from error
+        what = reason(error) if not isinstance(error, MemoryError) else "there is no memory for what it asks for"
+        raise SceneError(f"{path}: it cannot be read as a mesh ({what}); export it again") from error
+    notes = [escaped(note) for note in notes]
     for note in notes:
         LOG.warning("%s: %s", path, note)
     return replace(mesh, provenance=mesh.provenance | {"notes": notes}) if notes else mesh

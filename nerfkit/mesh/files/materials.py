@@ -11,6 +11,7 @@ from torch import Tensor
 from nerfkit.mesh.files.atlas import Paint, pack
 from nerfkit.mesh.files.gltf import srgb_to_linear
 from nerfkit.runs.pictures import decode_picture
+from nerfkit.runs.untrusted import TEXT_BYTES, RefusedError, inside, read_file
 
 # Options of a line map_Kd: the least and the most words that follow each, and values without effect (None: all)
 OPTIONS: dict[str, tuple[int, int, tuple[str, ...] | None]] = {
@@ -53,6 +54,7 @@ def texture_of(
     maps, plain = _materials(folder, libraries, notes)
     pictures: dict[Path, np.ndarray | None] = {}  # one array for all materials that share a file
     used = [names[number] for number in np.unique(material)]
+    numbers = {name: number for number, name in enumerate(names)}
     paints = [Paint(factor=_linear(plain.get(name, (1.0, 1.0, 1.0))), name=name) for name in names]
     for name in used:
         if name not in maps:
@@ -61,16 +63,16 @@ def texture_of(
         if corner_uvs is None:
             notes.append(f"the texture {look.file!r} is not used: the faces have no UVs")
             continue
-        file = _beside(folder, look.file)
+        file = folder / look.file.replace("\\", "/")
         if file not in pictures:
-            pictures[file] = read_image(folder, look.file)
+            pictures[file] = read_image(folder, look.file, notes)
         image = pictures[file]
         if image is None:
             notes.append(f"the texture {look.file!r} is not there or cannot be read: its faces have none")
             continue
-        paints[names.index(name)] = Paint(image, wrap=(look.wrap, look.wrap), name=name)
+        paints[numbers[name]] = Paint(image, wrap=(look.wrap, look.wrap), name=name)
         if (look.scale, look.offset) != ((1.0, 1.0), (0.0, 0.0)):
-            mine = (material == names.index(name))[:, None, None]
+            mine = (material == numbers[name])[:, None, None]
             corner_uvs = np.where(mine, corner_uvs * look.scale + look.offset, corner_uvs)
         if look.unused:
             notes.append(f"passed over {', '.join(look.unused)} of the texture {look.file!r} of material {name!r}")
@@ -144,9 +146,9 @@ def _materials(folder: Path, libraries: list[str], notes: list[str]) -> tuple[di
     plain: dict[str, list[float]] = {}
     for library in dict.fromkeys(name for line in libraries for name in _libraries(folder, line)):
         try:
-            text = _beside(folder, library).read_text(encoding="utf-8-sig", errors="replace")
-        except (OSError, ValueError):
-            notes.append(f"the material file {library!r} is not there: its textures are missing")
+            text = read_file(beside(folder, library), TEXT_BYTES).decode("utf-8-sig", errors="replace")
+        except (OSError, ValueError) as error:
+            notes.append(f"the material file {library!r} is not there: its textures are missing{refusal(error)}")
             continue
         name = ""
         for line in text.splitlines():
@@ -180,13 +182,23 @@ def _libraries(folder: Path, line: str) -> list[str]:
 
 def _is_file(folder: Path, name: str) -> bool:
     try:
-        return _beside(folder, name).is_file()
+        return beside(folder, name).is_file()
     except (OSError, ValueError):
         return False
 
 
-def _beside(folder: Path, name: str) -> Path:
-    return folder / name.replace("\\", "/")
+def beside(folder: Path, name: str) -> Path:
+    """The path of a file that another one in ``folder`` names, in or below it.
+
+    Raises:
+        RefusedError: it lies elsewhere.
+    """
+    return inside(folder, name.replace("\\", "/"))
+
+
+def refusal(error: Exception) -> str:
+    """What a note adds where a file is there and not read."""
+    return f" ({error})" if isinstance(error, RefusedError) else ""
 
 
 def unit_colors(colors: np.ndarray, notes: list[str]) -> np.ndarray | None:
@@ -203,10 +215,13 @@ def unit_colors(colors: np.ndarray, notes: list[str]) -> np.ndarray | None:
     return np.minimum(colors, 1)
 
 
-def read_image(folder: Path, name: str) -> np.ndarray | None:
-    """The picture (A,B,3) uint8, or None where it is not there or none."""
+def read_image(folder: Path, name: str, notes: list[str]) -> np.ndarray | None:
+    """The picture (A,B,3) uint8, or None where it is not there or none; ``notes`` say what is not read on purpose."""
     try:
-        image = decode_picture(_beside(folder, name).read_bytes())
+        image = decode_picture(read_file(beside(folder, name)))
+    except RefusedError as error:
+        notes.append(f"the texture {name!r} is not read: {error}")
+        return None
     except Exception:  # the readers raise whatever a malformed picture makes them stumble over
         return None
     return image if image.size else None

@@ -14,6 +14,7 @@ from nerfkit.errors import SceneError
 from nerfkit.mesh.files.materials import texture_of, unit_colors, unit_texture
 from nerfkit.mesh.files.polygons import triangulate
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.runs.untrusted import read_file, within_words
 
 BLOCK = 100_000  # lines parsed at a time: as Python objects they take some twenty times their size
 NONE = np.iinfo(np.int64).min  # a corner without texture coordinate
@@ -29,8 +30,8 @@ class _Lines:
     uvs: list[np.ndarray] = field(default_factory=list)  # (n, 2) each
     corners: list[np.ndarray] = field(default_factory=list)  # (n, 2) each: vertex, texture coordinate
     sizes: list[np.ndarray] = field(default_factory=list)  # (n,) corners of each polygon
-    materials: list[np.ndarray] = field(default_factory=list)  # (n,) of each polygon, an index of ``names``
-    names: list[str] = field(default_factory=lambda: [""])
+    materials: list[np.ndarray] = field(default_factory=list)  # (n,) of each polygon, a number of ``names``
+    names: dict[str, int] = field(default_factory=lambda: {"": 0})  # of materials, with their numbers
     libraries: list[str] = field(default_factory=list)
     vertex_count: int = 0
     uv_count: int = 0
@@ -51,7 +52,7 @@ def read_obj(path: Path) -> tuple[Mesh, list[str]]:
         SceneError: a line that cannot be read, a face that names a vertex which is not there, or no faces.
     """
     read = _Lines(path)
-    lines = path.read_bytes().removeprefix(BOM_UTF8).replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").splitlines()
+    lines = read_file(path).removeprefix(BOM_UTF8).replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").splitlines()
     for begin in range(0, len(lines), BLOCK):
         _read_block(read, lines[begin : begin + BLOCK], begin + 1)
     if not read.sizes or not sum(len(sizes) for sizes in read.sizes):
@@ -88,7 +89,7 @@ def read_obj(path: Path) -> tuple[Mesh, list[str]]:
     texture, colors = None, _colors(read, notes)
     if read.libraries:
         texture, corner_uvs = texture_of(
-            path.parent, read.libraries, read.names, material, corner_uvs, colors is not None, notes
+            path.parent, read.libraries, list(read.names), material, corner_uvs, colors is not None, notes
         )
     points = torch.from_numpy(positions)  # beyond float32 becomes infinite, which Mesh refuses
     uv_tensor = None if corner_uvs is None else torch.from_numpy(corner_uvs).float()
@@ -120,9 +121,7 @@ def _read_block(read: _Lines, lines: list[bytes], number: int) -> None:
             materials.append(read.material)
         elif kind == b"usemtl":
             name = line.split(None, 1)[1].strip().decode(errors="replace") if len(words) > 1 else ""
-            if name not in read.names:
-                read.names.append(name)
-            read.material = read.names.index(name)
+            read.material = read.names.setdefault(name, len(read.names))
         elif kind == b"mtllib" and len(words) > 1:
             read.libraries.append(line.split(None, 1)[1].strip().decode(errors="replace"))
     if kinds[b"v"]:
@@ -147,7 +146,8 @@ def _numbers(path: Path, lines: list[tuple[int, list[bytes]]], least: int) -> np
         number = next(number for number, words in lines if len(words) < least)
         raise SceneError(f"{path}: line {number} has too few numbers, expected {least} or more; export it again")
     try:
-        return np.array([words[:columns] for _, words in lines], dtype=np.bytes_).astype(np.float64)
+        flat = within_words([word for _, words in lines for word in words[:columns]], "number")
+        return np.array(flat, dtype=np.bytes_).astype(np.float64).reshape(-1, columns)
     except ValueError:
         for number, words in lines:
             for word in words[:columns]:
@@ -161,7 +161,7 @@ def _numbers(path: Path, lines: list[tuple[int, list[bytes]]], least: int) -> np
 
 def _corners(path: Path, words: list[bytes]) -> np.ndarray:
     """Vertex and texture coordinate (n,2), from 0, of corners v, v/vt, v//vn or v/vt/vn; NONE where there is no vt."""
-    text = b" ".join(words)
+    text = b" ".join(within_words(words, "corner of a face"))
     slashes = {word.count(b"/") for word in words}
     corners = np.full((len(words), 2), NONE)
     try:

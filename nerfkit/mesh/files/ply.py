@@ -12,6 +12,7 @@ from nerfkit.errors import SceneError
 from nerfkit.mesh.files.materials import read_image, unit_colors, unit_texture
 from nerfkit.mesh.files.polygons import triangulate
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.runs.untrusted import RefusedError, read_file, within_words
 
 TYPES = {
     **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
@@ -60,7 +61,7 @@ def read_ply(path: Path) -> tuple[Mesh, list[str]]:
         SceneError: not a PLY file, a file that ends too early, a face that names no vertex, or no faces; a number that
             does not fit its integer type.
     """
-    content = path.read_bytes().removeprefix(BOM_UTF8)
+    content = read_file(path).removeprefix(BOM_UTF8)
     order, elements, pictures, body = _header(path, content)
     columns = _columns(path, order, elements, body)
     vertex, face = columns.get("vertex", {}), columns.get("face", {})
@@ -90,7 +91,7 @@ def read_ply(path: Path) -> tuple[Mesh, list[str]]:
     uvs = _uvs(vertex, face, polygons.sizes, proper, corner, notes)
     texture = None
     if uvs is not None and len(pictures) == 1:
-        texture = read_image(path.parent, pictures[0])
+        texture = read_image(path.parent, pictures[0], notes)
     if pictures and texture is None:
         reason = "cannot be read" if len(pictures) == 1 and uvs is not None else "need UVs, and only one can be used"
         notes.append(f"dropped the texture {', '.join(pictures)}: such files {reason}")
@@ -162,7 +163,10 @@ def _columns(path: Path, order: str, elements: list[_Element], body: bytes) -> d
     text = order == "="
     if text:
         try:
-            body = np.array(body.split(), dtype=np.bytes_).astype(np.float64).tobytes()
+            words = within_words(body.split(), "number")
+            body = np.array(words, dtype=np.bytes_).astype(np.float64).tobytes()
+        except RefusedError as error:
+            raise SceneError(f"{path}: {error}; export it again") from None
         except ValueError:
             raise SceneError(f"{path}: a word among its numbers is not one; export it again") from None
 

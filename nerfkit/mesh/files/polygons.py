@@ -4,13 +4,16 @@ import numpy as np
 
 from nerfkit.kernels.jit import jit
 
+STEPS = 200_000_000  # looks at corners for all polygons of a file: some seconds; beyond that any corner will do
+
 
 def triangulate(points: np.ndarray, vertex: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Triangles over the corners of polygons, which keep their direction and gain no vertices.
 
     A polygon becomes the fan about its first corner. Where that would turn a triangle over or leave it without area,
     ears are clipped instead (Meisters 1975), in the plane of the coordinates in which the polygon is largest. A polygon
-    that crosses itself has no right answer: it gets some triangles, as many as any other.
+    that crosses itself has no right answer: it gets some triangles, as many as any other. Nor are there right ones for
+    what more than ``STEPS`` would take: a polygon of n corners may need n^3.
 
     Args:
         points: (V,3) float64.
@@ -34,10 +37,12 @@ def triangulate(points: np.ndarray, vertex: np.ndarray, sizes: np.ndarray) -> tu
         normal = np.zeros((len(sizes), 3))
         np.add.at(normal, polygon[several], cross)
         turned = (cross * normal[polygon[several]]).sum(-1) <= 0
+    left = STEPS
     for number in np.unique(polygon[several][turned]):
         corners = start[number] + np.arange(sizes[number])
         flat = np.delete(points[vertex[corners]], np.abs(normal[number]).argmax(), 1)  # (n, 2)
-        triangle[first[number] : first[number] + sizes[number] - 2] = corners[_ears(np.ascontiguousarray(flat))]
+        ears, left = _ears(np.ascontiguousarray(flat), left)
+        triangle[first[number] : first[number] + sizes[number] - 2] = corners[ears]
     return triangle, polygon
 
 
@@ -49,8 +54,8 @@ def _turn(points: np.ndarray, a: int, b: int, c: int) -> float:
 
 
 @jit(parallel=False)
-def _ears(points: np.ndarray) -> np.ndarray:
-    """Triangles (n-2,3) of a polygon in the plane, (n,2), of either direction."""
+def _ears(points: np.ndarray, left: int) -> tuple[np.ndarray, int]:
+    """Triangles (n-2,3) of a polygon in the plane, (n,2), of either direction; and what is left of ``left`` steps."""
     n = len(points)
     area = 0.0
     for k in range(1, n - 1):
@@ -64,7 +69,9 @@ def _ears(points: np.ndarray) -> np.ndarray:
         a, b, c = before[at], at, after[at]
         ear = sign * _turn(points, a, b, c) > 0
         p = after[c]
-        while ear and p != a:
+        left -= 1
+        while ear and p != a and left > 0:
+            left -= 1
             x, y = points[p]
             corner = False
             for k in (a, b, c):  # another corner at the same place, where a hole is joined to the outside
@@ -75,7 +82,7 @@ def _ears(points: np.ndarray) -> np.ndarray:
                 and sign * _turn(points, c, a, p) >= 0
             )
             p = after[p]
-        if ear or passed > n:  # after a round without one, any corner will do
+        if ear or passed > n or left <= 0:  # after a round without one, any corner will do
             found[count, 0], found[count, 1], found[count, 2] = a, b, c
             count += 1
             after[a], before[c] = c, a
@@ -83,4 +90,4 @@ def _ears(points: np.ndarray) -> np.ndarray:
         else:
             passed += 1
         at = c
-    return found
+    return found, left

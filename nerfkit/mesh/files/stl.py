@@ -15,6 +15,7 @@ from nerfkit.errors import SceneError
 from nerfkit.mesh.edges import EdgeTable
 from nerfkit.mesh.mesh import Mesh, face_normals
 from nerfkit.mesh.repair import same_places
+from nerfkit.runs.untrusted import read_file
 
 FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 HEADER, COUNT = 80, 84  # bytes of the text, and of that with the number of triangles
@@ -49,7 +50,7 @@ def read_stl(path: Path) -> tuple[Mesh, list[str]]:
     Raises:
         SceneError: neither binary nor text of an STL, a file that ends too early, or no faces.
     """
-    content = path.read_bytes()
+    content = read_file(path)
     notes: list[str] = []
     corners = _corners(path, content, notes)  # (F, 3, 3)
     first, inverse = same_places(corners.reshape(-1, 3))

@@ -1,0 +1,126 @@
+"""Zip archives and NumPy's arrays of strangers: unpacked in memory within limits, and nothing in them is executed.
+
+What an entry unpacks to is counted as it is unpacked, whatever the archive says of its size: all entries together may
+take ``ROOM`` bytes, or ``RATIO`` times the archive where that is more. Only entries that are stored or deflated are
+read, as zip programs write them: one step of other methods may unpack to more than all limits.
+"""
+
+import io
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from nerfkit.runs.untrusted import FILE_BYTES, RefusedError, read_file
+
+ENTRIES = 200_000
+ROOM = 256 << 20
+RATIO = 400  # masks of labels are packed 500 times smaller, the photos beside them hardly at all
+ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError, MemoryError)
+"""What ``Archive`` raises for a file that is damaged, hostile or encrypted; KeyError for a name that is not there."""
+
+
+class Archive:
+    """A zip file, or the bytes of one, in a ``with`` block; ``read`` may be called from threads.
+
+    Raises:
+        one of ``ERRORS``: it cannot be read, or has too many entries.
+    """
+
+    def __init__(self, file: Path | bytes) -> None:
+        self._zip = zipfile.ZipFile(io.BytesIO(file) if isinstance(file, bytes) else file)
+        size = len(file) if isinstance(file, bytes) else os.path.getsize(file)
+        self.names = self._zip.namelist()
+        self._room, self._taken = max(ROOM, RATIO * size), 0
+        self._unpacked: dict[str, int] = {}  # by name: photos are read more than once
+        if len(self.names) > ENTRIES:
+            self.close()
+            raise RefusedError(f"it has {len(self.names):,} entries, more than {ENTRIES:,}")
+
+    def __enter__(self) -> "Archive":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._zip.close()
+
+    def read(self, name: str) -> bytes:
+        """What an entry unpacks to, its checksum compared.
+
+        Raises:
+            KeyError: there is none of that name.
+            one of ``ERRORS``: it is damaged or encrypted, packed by another method, or there is no room for it.
+        """
+        about = self._zip.getinfo(name)
+        if about.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise RefusedError("it is packed neither by deflate nor as it is")
+        before = self._unpacked.get(name, 0)
+        room = self._room - self._taken + before
+        with self._zip.open(about) as entry:
+            data = entry.read(min(room, about.file_size) + 1)  # the archive's word bounds memory, not what is read
+        if len(data) > room:
+            raise RefusedError(f"the archive unpacks to more than {self._room:,} bytes: it is no archive of photos")
+        self._unpacked[name] = len(data)
+        self._taken += len(data) - before
+        return data
+
+    def check(self) -> None:
+        """Compares all entries with their checksums; all are to be stored as they are.
+
+        Raises:
+            one of ``ERRORS``: one is packed, or is not what was written.
+        """
+        for about in self._zip.infolist():
+            if about.compress_type != zipfile.ZIP_STORED:
+                raise RefusedError(f"{about.filename} is packed, which PyTorch never does")
+        damaged = self._zip.testzip()
+        if damaged is not None:
+            raise RefusedError(f"{damaged} is not what was written")
+
+
+def array_of(data: bytes) -> np.ndarray:
+    """The array of a .npy file; one that its header promises and the file does not hold is never made room for.
+
+    Raises:
+        Exception: it is no such file, or holds Python objects: a damaged header raises a dozen unrelated types.
+    """
+    file = io.BytesIO(data)
+    if data.startswith(npy_format.MAGIC_PREFIX):
+        first = npy_format.read_magic(file) == (1, 0)
+        shape, _, kind = (npy_format.read_array_header_1_0 if first else npy_format.read_array_header_2_0)(file)
+        there = len(data) - file.tell()
+        if not kind.hasobject and math.prod(shape) * kind.itemsize > there:
+            raise RefusedError(f"its array {shape} of {kind} is not there: {there} bytes are")
+    file.seek(0)
+    content = np.load(file, allow_pickle=False)
+    if not isinstance(content, np.ndarray):
+        raise RefusedError("an archive of arrays")
+    return content
+
+
+def arrays_of(data: bytes, prefixes: Iterable[str] = ("",)) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file whose names begin with one of ``prefixes``.
+
+    Raises:
+        Exception: as ``array_of``.
+    """
+    if data.startswith(npy_format.MAGIC_PREFIX):
+        raise RefusedError("a single array")
+    with Archive(data) as archive:
+        wanted = [name for name in archive.names if name.startswith(tuple(prefixes))]
+        return {name.removesuffix(".npy"): array_of(archive.read(name)) for name in wanted}
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """``arrays_of`` a file."""
+    return arrays_of(read_file(path, FILE_BYTES))

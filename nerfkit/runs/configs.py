@@ -1,0 +1,121 @@
+"""YAML that may come from a stranger: run folders' files, and those of ``--config-dir``. It holds values, never code.
+
+OmegaConf's loader makes texts, numbers, lists and dictionaries, no objects. What it would let pass is refused here: a
+text of some kilobytes that is gigabytes once its aliases are followed, nests that exhaust the stack, ``${oc.env:NAME}``
+and other resolvers, which read the environment, and keys of Hydra's own (``hydra.callbacks``, ``hydra.job_logging``,
+``hydra.job.env_set``), which name code that Hydra would call.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf._utils import get_yaml_loader
+from omegaconf.errors import OmegaConfBaseException
+
+from nerfkit.errors import CheckpointError, ConfigError
+from nerfkit.runs.untrusted import RefusedError, read_file
+
+BYTES, VALUES, DEPTH, FILES = 1 << 18, 20_000, 40, 2_000
+HARMLESS = "${expanded:"  # nerfkit's own: a path with ~ expanded
+CALLS = re.compile(r"(?<!\\)(?:\\\\)*\$\{[^}]*(?::|\$\{)")  # a resolver; or a nest, whose name may be one
+INSERTS = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
+HYDRA = re.compile(r"(?:^|[/@.\s])hydra(?:$|[/@.\s:])")
+
+
+def load_config(path: Path) -> Any:
+    """The config of a file of a run folder, as OmegaConf has it; its values are final: none is another key's.
+
+    Raises:
+        CheckpointError: it is no YAML, too large or too deep, or has values to be filled in.
+        FileNotFoundError: it is not there.
+    """
+    try:
+        insert = next((text for text in _texts(path) if INSERTS.search(text)), None)
+        if insert is not None:
+            raise RefusedError(f"{insert[:80]!r} is to be filled in; a run's files hold values: write the value")
+        return OmegaConf.load(path)
+    except FileNotFoundError:
+        raise
+    except (ConfigError, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split())[:300]})") from None
+
+
+def check_configs(folder: str | Path) -> None:
+    """Looks through the files of a ``--config-dir``: they may set nerfkit's options, and nothing else.
+
+    Raises:
+        ConfigError: a file names a resolver or a key of Hydra's, is too large or too deep; or there are too many files.
+    """
+    for number, path in enumerate(_yaml_files(folder)):
+        if number == FILES:
+            raise ConfigError(f"{folder}: more than {FILES:,} YAML files; expected a folder of configs alone")
+        try:
+            _check(path, str(path.relative_to(folder).parent))
+        except RefusedError as error:
+            raise ConfigError(f"{path}: {error}; expected a config") from None
+        except (yaml.YAMLError, UnicodeDecodeError, OSError):
+            continue  # Hydra says so, should it load the file
+
+
+def _check(path: Path, group: str) -> None:
+    """Refuses a file, in the folder ``group`` of the configs, that does more than set options."""
+    if any(HYDRA.search(word) for word in (group, *_texts(path, keys_only=True), *_packages(path))):
+        raise ConfigError(f"{path}: it sets keys of Hydra's own, which can name code; those are for the command line")
+    for text in _texts(path):
+        if CALLS.search(text.replace(HARMLESS, " ")):
+            raise ConfigError(
+                f"{path}: {text[:80]!r} calls a resolver, which can read the environment; write the value, or give it "
+                "in the words of the command"
+            )
+
+
+def _yaml_files(folder: str | Path) -> Iterator[Path]:
+    """The files that Hydra may load, by name; it follows links."""
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(parent, file) for file in sorted(files) if file.endswith((".yaml", ".yml")))
+
+
+def _packages(path: Path) -> list[str]:
+    """The comments that say where Hydra puts what a file holds: ``# @package NAME``."""
+    lines = read_file(path, BYTES).decode().splitlines()
+    return [line.split("@package", 1)[1] for line in lines if line.lstrip().startswith("#") and "@package" in line]
+
+
+def _texts(path: Path, keys_only: bool = False) -> Iterator[str]:
+    """Every text of a YAML file, keys too; or keys, and what a list ``defaults`` holds, alone.
+
+    Raises:
+        RefusedError: it is too large or too deep.
+        yaml.YAMLError, UnicodeDecodeError, OSError: it cannot be read.
+    """
+    try:
+        root = yaml.compose(read_file(path, BYTES).decode(), Loader=get_yaml_loader())
+    except RecursionError:
+        raise RefusedError("its lists and keys are nested too deep") from None
+    stack, seen = [(root, 0, not keys_only)], 0
+    while stack:
+        node, depth, wanted = stack.pop()
+        seen += 1
+        if seen > VALUES or depth > DEPTH:
+            what = f"more than {VALUES:,} values" if seen > VALUES else f"values nested more than {DEPTH} deep"
+            raise RefusedError(f"it has {what}, aliases followed")
+        if isinstance(node, yaml.ScalarNode) and wanted:
+            yield node.value
+        elif isinstance(node, yaml.SequenceNode):
+            stack += [(inner, depth + 1, wanted) for inner in node.value]
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                stack.append((key, depth + 1, True))
+                chosen = isinstance(key, yaml.ScalarNode) and key.value == "defaults"
+                stack.append((value, depth + 1, wanted or chosen))
