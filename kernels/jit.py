@@ -17,7 +17,10 @@ from numba.np.ufunc import parallel
 numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]
 
 LOCK = ".nerfkit.lock"  # in a folder of compiled kernels
-COMPILED_IN = {"feature_view": ("feature_field", "march", "sample_rays")}  # operation -> others that it is made of
+COMPILED_IN = {  # operation -> others that it is made of
+    "feature_view": ("feature_field", "march", "sample_rays"),
+    "textured": ("texture",),
+}
 
 
 @contextlib.contextmanager

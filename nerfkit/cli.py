@@ -83,6 +83,8 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
 
             print(describe.help_text(name, words, place))
             return
+        if arguments.multirun and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ConfigError("--multirun: a sweep is for one process; start it without torchrun")
         folder = _value(words, "resume", "null")
         if name == "train" and folder != "null" and not look:
             place = _value(words, "output", TrainOptions.output)

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import os
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 
@@ -11,7 +12,10 @@ def escaped(text: str) -> str:
     r"""A text in which what steers a terminal, or cannot be encoded, is spelled out, as ``\x1b``: names may hold it."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+    plain = ("\n", "\t")
+    return "".join(
+        c if c.isprintable() or c in plain or unicodedata.category(c) == "Zs" else ascii(c)[1:-1] for c in text
+    )
 
 
 class UserError(Exception):

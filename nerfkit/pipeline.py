@@ -72,9 +72,7 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
         stages = Stages(config, scene, record, device, ranks)
     try:
         with contextlib.closing(record):
-            folder = stages.run()
-        ranks.leave()
-        return folder
+            return stages.run()
     except KeyboardInterrupt:
         if has_checkpoint(record.folder):
             record.log(f"stopped; go on with: {command('train')} resume={record.folder}")
@@ -99,6 +97,10 @@ def _joined(config: TrainOptions) -> Ranks:
         raise ConfigError(
             f"trainer.max_seconds={seconds}: the clocks of {ranks.count} processes differ; expected null, and a number "
             "for trainer.max_steps"
+        )
+    if ranks.count > 1 and config.trainer.skip_bad_steps:
+        raise ConfigError(
+            f"trainer.skip_bad_steps={config.trainer.skip_bad_steps}: {ranks.count} processes may disagree; expected 0"
         )
     return ranks
 

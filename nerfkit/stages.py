@@ -67,7 +67,7 @@ class Stages:
             pick_source(folder, self.config.video.source)
 
     def run(self) -> Path:
-        scene, record = self.scene, self.record
+        scene, record, stages = self.scene, self.record, self.config.stages
         record.log(f"run folder: {record.folder}")
         record.text("config", f"```yaml\n{(record.folder / 'config.yaml').read_text(encoding='utf-8')}```")
         for note in scene.notes:
@@ -78,17 +78,21 @@ class Stages:
             "train_views": len(scene.train),
             "test_views": len(scene.test),
         }
-        known = record.metrics().get(SECTION, {})  # from now on it says which stages are done
+        # From now on it says which stages are done.
+        known = {stage: names for stage, names in record.metrics().get(SECTION, {}).items() if stage not in stages}
         record.update_metrics(
             {"scene": {**facts, **_plain(scene.provenance)}, "device": str(self.device), SECTION: known}
         )
-        if "field" not in self.config.stages:
+        if "field" not in stages:
+            self.ranks.leave()
             self._take_cameras(self._have_fit())
         for name in STAGES:
-            if name in self.config.stages:
+            if name in stages:
                 with record.stage(name, continued=name == "field" and self.config.resume is not None):
                     getattr(self, f"_{name}")()
                 record.add_fingerprints(name, of_stage(record.folder, name))
+        if "refine" in stages:  # not before: a run that is killed in a later stage goes through this one again
+            checkpoints.drop(record.folder, REFINEMENT)
         record.chart_losses()
         return record.folder
 
@@ -102,9 +106,9 @@ class Stages:
         else:
             self.fit = new_fit(self.config, self.scene, self.record, self.device, ranks=self.ranks)
         self.fit.train()
+        self.ranks.leave()
         fit, progress = self.fit, self.fit.progress
         self._take_cameras(fit)
-        self.record.add_fingerprints(FIELD, {STATE: of_state(fit.state_dict())})
         found = evaluate_field(fit.average, self.scene, self.record.folder / "images")
         found |= {"steps": progress.step, "seconds": round(progress.seconds, 3), "samples": progress.samples}
         self.record.update_metrics({"field": found})
@@ -122,6 +126,7 @@ class Stages:
                 f"note: trainer.max_steps={steps} was reached before trainer.max_seconds={asked}; with "
                 "trainer.max_steps=null the time alone ends it"
             )
+        self.record.add_fingerprints(FIELD, {STATE: of_state(fit.state_dict())})
 
     def _look_at_photos(self, fit: FieldFit) -> None:
         """Which photos the field cannot come near, where nothing masks them: ``capture.md``."""
@@ -158,6 +163,7 @@ class Stages:
         own = self.coarse.transformed(self.scene.normalization.invert)
         drop_refined(self.record)
         save_mesh(own, self.record.folder / "mesh" / "coarse", ("ply",))
+        self.coarse = load_coarse(self.record, self.scene)  # as a run that is resumed after this stage finds it
         self.record.log(f"coarse mesh: {len(self.coarse.vertices)} vertices, {len(self.coarse.faces)} faces")
 
     def _refine(self) -> None:
@@ -166,7 +172,6 @@ class Stages:
         fit = self._have_fit()
         self.refined, self.specular = refine_stage(self.coarse, fit.average, self.config, self.scene, self.record)
         keep_refined(self.refined, self.specular, self.record, self.scene)
-        checkpoints.drop(self.record.folder, REFINEMENT)
 
     def _export(self) -> None:
         o, new = self.config, self.refined

@@ -94,8 +94,9 @@ def first_steps(config: TrainOptions, output: str, wanted: dict[str, int]) -> di
 def reasons(folder: Path) -> list[str]:
     """What may have made a difference: versions, machine, and values that were changed when the run was resumed."""
     found, now = load_config(folder / "environment.yaml"), environment.describe()
-    then = dict(found) if isinstance(found, DictConfig) else {}
-    lines = [f"{key} was {then.get(key)}, is {value}" for key, value in now.items() if str(then.get(key)) != value]
+    then = {str(key): value for key, value in found.items()} if isinstance(found, DictConfig) else {}
+    facts = [(key, str(then.get(key)), now.get(key, "None")) for key in {**then, **now}]
+    lines = [f"{key} was {before}, is {after}" for key, before, after in facts if before != after]
     words = [str(word) for word in load_config(folder / "overrides.yaml")]
     resumed = next((place for place, word in enumerate(words) if word.startswith("resume=")), len(words))
     changed = [word for word in words[resumed:] if not word.startswith(("resume=", "stages="))]
@@ -107,7 +108,7 @@ def reasons(folder: Path) -> list[str]:
 def _check_budget(folder: Path, config: TrainOptions, whole: bool) -> None:
     """Refuses a run whose rates have followed the clock."""
     bounds = {"trainer.max_seconds": config.trainer.max_seconds}
-    if whole:
+    if whole and "refine" in config.stages:
         bounds["refine.max_seconds"] = config.refine.max_seconds
     for key, seconds in bounds.items():
         if seconds is not None:

@@ -29,7 +29,7 @@ from nerfkit.kernels.pixel_loss import pixel_loss
 from nerfkit.runs import checkpoints
 from nerfkit.runs.fingerprint import FIELD, MARKS, mark, of_state
 from nerfkit.runs.folder import Run
-from nerfkit.runs.ranks import ALONE, Ranks
+from nerfkit.runs.ranks import ALONE, RankError, Ranks
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
@@ -152,7 +152,9 @@ class FieldFit:
             samples += taken
         if cameras is not None:
             torch.autograd.backward(drawn[:2], [rays.origins.grad, rays.directions.grad])
-        penalties = self.model.penalties(number) if self.ranks.first else {}
+        penalties = self.model.penalties(number)
+        if not self.ranks.first:  # they count once
+            penalties = {}
         if any(term.requires_grad for term in penalties.values()):
             torch.stack(list(penalties.values())).sum().backward()
         if self.hints is not None and self.ranks.first:
@@ -167,12 +169,12 @@ class FieldFit:
             errors = [squared]
         terms |= {name: term.detach() for name, term in penalties.items()}
         self.watch.look(terms, number)
-        skipped = self.waits and self._skips()
-        self.optimizer.step()  # of a step that is not finite nothing
-        if skipped:
+        if self.waits and self._skips():
             self.watch.forget()
+        else:
+            self.optimizer.step()
+            self._average.update(number)
         self.corrections.after_step()
-        self._average.update(number)
         self.model.after_step(self.seed, number + 1)
         progress.samples += samples
         # The ray count follows the sample budget, at most doubling.
@@ -263,6 +265,10 @@ class FieldFit:
                 report=self._report,
                 shown=self.ranks.first,
             )
+        except RankError:  # in the midst of a step, before it changed anything
+            if self.run is not None:
+                self.save()
+            raise
         except FloatingPointError as error:
             raise FloatingPointError(
                 f"{error}{self._last_good()}. A lower trainer.learning_rate usually helps."

@@ -32,6 +32,7 @@ from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 
 TEXELS_PER_PIXEL = 1.3  # along each side: fewer blur, more are never seen from close enough and learn noise
+LOOKED_AT = 997  # every so manieth pixel tells photos from others
 KIND = "refine"  # of the checkpoints
 NOT_FELT = ("checkpoint_every", "log_every", "preview_every")  # options that change nothing
 CHART_SHARE = 0.65  # of a texture's area that lies in charts
@@ -135,7 +136,9 @@ class _Refinement:
     ) -> None:
         self.coarse, self.scene, self.options = mesh, scene, options
         felt = {key: value for key, value in asdict(options).items() if key not in NOT_FELT}
-        self.identity = of_state([_tensors(mesh), felt, seed, repr(visibility), scene.cameras.camera_to_world])
+        photos = [scene.images.pixels[::LOOKED_AT], scene.cameras.sizes, scene.train, scene.background]
+        views = [scene.cameras.camera_to_world, scene.cameras.intrinsics, {} if depth is None else depth.depth]
+        self.identity = of_state([_tensors(mesh), felt, seed, repr(visibility), *photos, *views])
         self.color, self.visibility = color, visibility
         self.targets = Targets(scene, options, seed, depth)
         self.allowed = len(self_intersections(mesh))
@@ -173,6 +176,8 @@ class _Refinement:
             run.log(f"warning: {error}; refining from the start")
             return Progress()
         if state.get("of") != self.identity:
+            run.log("refine: photos, mesh or options are others than those of the checkpoint; refining from the start")
+            checkpoints.drop(run.folder, KIND)  # or it would stand before those to come
             return Progress()
         try:
             if state["first"] is not None:

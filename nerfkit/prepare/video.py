@@ -93,9 +93,7 @@ def is_container(head: bytes) -> bool:
         return True
     if head[:1] == b"G" == head[188:189]:  # a transport stream
         return True
-    text = (
-        head[:4].decode("latin-1").isprintable()
-    )  # and no length or time: <!--ftyp--> may precede a list of addresses
+    text = min(head, default=0) > 8  # lengths and times hold smaller bytes; <!--ftyp--> may precede a list of addresses
     return not text and (head[4:8] in BOXES or head[4:5] == b"G" == head[196:197])
 
 

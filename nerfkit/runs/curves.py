@@ -1,5 +1,6 @@
 """A run's losses as pictures, for those who do without TensorBoard: ``images/loss_TITLE.png``."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def _losses(folder: Path) -> Iterator[tuple[str, dict[str, Points]]]:
     found: dict[str, dict[str, Points]] = {}
     for tag in events.Tags()[SCALARS]:
         title, _, term = tag.rpartition("/")
-        found.setdefault(title, {})[term] = _latest([(event.step, event.value) for event in events.Scalars(tag)])
+        points = [(event.step, event.value) for event in events.Scalars(tag) if math.isfinite(event.value)]
+        found.setdefault(title, {})[term] = _latest(points)
     for title, terms in found.items():
         if title == "loss" or "loss" in terms:
             losses = {name: points for name, points in terms.items() if not name.startswith("held_out")}

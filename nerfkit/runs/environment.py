@@ -1,6 +1,7 @@
 """What a run ran on: versions, device, git commit; and how much memory it took."""
 
 import contextlib
+import os
 import platform
 import subprocess
 import sys
@@ -22,6 +23,8 @@ def describe() -> dict[str, str]:
         if found:
             facts[package] = found
     facts["device"] = device_name()
+    if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
+        facts["processes"] = processes  # of torchrun
     commit = git_commit()
     if commit:
         facts["commit"] = commit

@@ -69,7 +69,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 def remove_halves(folder: Path) -> None:
     """Removes what ``replacing`` and ``replacing_folder`` leave in ``folder`` and below where the program is killed."""
-    for path in list(folder.rglob(".*.part*")):
+    for path in [*folder.rglob(".*.part*"), *folder.rglob(".*.old")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 

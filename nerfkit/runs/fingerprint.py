@@ -67,6 +67,7 @@ def _add(digest: Any, value: Any) -> None:
         digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
         digest.update(plain.reshape(-1).view(torch.uint8).numpy())
     elif isinstance(value, dict):
+        digest.update(f"{len(value)} named".encode())
         for key, item in value.items():
             if key != "seconds":
                 digest.update(f"{key}:".encode())

@@ -22,11 +22,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from nerfkit.errors import CheckpointError, ConfigError, escaped
+from nerfkit.errors import CheckpointError, ConfigError, UserError, escaped
 from nerfkit.runs import environment
 from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import steps
@@ -228,10 +230,13 @@ def newest_unfinished(output: str | Path) -> Path:
     root = Path(os.path.expanduser(output))
     folders = (path.parent for path in root.glob("*/*/config.yaml"))
     for folder in sorted(folders, key=lambda folder: folder.name, reverse=True):
-        saved = load_config(folder / "config.yaml")
+        try:
+            saved, metrics = load_config(folder / "config.yaml"), Run(folder).metrics()
+        except (UserError, yaml.YAMLError, OmegaConfBaseException):
+            continue  # damaged
         listed = saved.get("stages") if isinstance(saved, DictConfig) else None
         asked = [str(stage) for stage in listed] if isinstance(listed, ListConfig) else []
-        if has_checkpoint(folder) and not set(asked) <= finished(Run(folder).metrics()):
+        if has_checkpoint(folder) and not set(asked) <= finished(metrics):
             return folder.resolve()
     raise CheckpointError(f"resume=auto: no unfinished run with a checkpoint in {root}; expected one, or resume=RUN")
 

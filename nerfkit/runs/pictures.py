@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from nerfkit.runs.untrusted import RefusedError
+
 HEIF = (".heic", ".heif")
 RAW = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw")
 EXTRAS = {"HEIC": (HEIF, "pillow_heif"), "raw": (RAW, "rawpy")}  # what the extra "raw" decodes
@@ -73,10 +75,10 @@ def header_read(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError:
-        raise ValueError(f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from None
+        raise RefusedError(f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from None
     if image.format in PROGRAMS:
         image.close()
-        raise ValueError(f"it is {image.format}, which another program would have to draw")
+        raise RefusedError(f"it is {image.format}, which another program would have to draw")
     return image
 
 

@@ -8,6 +8,7 @@ is alone, and nothing here does anything. GPUs add up by NCCL, CPUs by Gloo.
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from nerfkit.errors import UserError
+
+PATIENCE = timedelta(days=1)  # the first may prepare photos for hours
 
 
 class RankError(UserError):
@@ -83,7 +86,7 @@ def join(device: torch.device) -> Ranks:
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 

@@ -1,7 +1,7 @@
 """Files that may come from a stranger: names stay in their folder, files are files and of a bounded size.
 
-One rule for names out of untrusted files, and for links: what is read lies, links followed, in the folder of the scene,
-of the mesh or of the run. ``$NERFKIT_OUTSIDE=1`` lifts it. That is no option, since a stranger's config sets options.
+One rule for names out of untrusted files, and for links: what is read lies, links followed, in the folder of the scene
+or of the mesh. ``$NERFKIT_OUTSIDE=1`` lifts it. That is no option, since a stranger's config sets options.
 """
 
 import json

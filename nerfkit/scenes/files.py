@@ -1,5 +1,6 @@
 """Reading a data set from a folder or, without unpacking it, from a zip; every failure names the file."""
 
+import contextlib
 import os
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -126,13 +127,13 @@ class Source:
         return name in self._names if self._zip is not None else os.path.isfile(self.path / name)
 
     def truth(self, folder: PurePosixPath) -> str | None:
-        """The path of the true mesh in ``folder``; None if there is none, or if it is packed in a zip.
-
-        Raises:
-            SceneError: it is a link that leads out of the folder.
-        """
+        """The path of the true mesh in ``folder``; None if there is none, or if it is packed in a zip or leads out."""
         name = str(folder / TRUTH)
-        return str(self._file(name)) if self._zip is None and self.exists(name) else None
+        if self._zip is not None or not self.exists(name):
+            return None
+        with contextlib.suppress(RefusedError):
+            return str(inside(self.path, name))
+        return None
 
     def where(self, name: str) -> str:
         """How a message names a file."""

@@ -126,7 +126,7 @@ class RadianceModel(nn.Module):
         """One view, without gradients: only the samples that can be seen are evaluated.
 
         What is behind a transmittance of ``UNSEEN`` counts as what is in front of it: no pixel is further off than
-        that from all samples composited.
+        that from all samples composited, but for the colors of a signed distance on a CPU: see ``feature_view``.
 
         Normals are -grad sigma / |grad sigma| at the expected depth of each pixel that is at least half covered.
         """

@@ -179,10 +179,12 @@ def test_a_refinement_that_is_killed_again_and_again_is_the_one_in_one_go(
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
     life[0] = 0
     assert torch.equal(refine_mesh(ball((0.7, 0.6, 0.6)), scene, chosen, run).vertices, expected.vertices)
+    newest, state = checkpoints.load_latest(tmp_path, kind="refine")
     for other in (replace(chosen, mask_weight=0.5), replace(chosen, steps=15)):
+        checkpoints.save(tmp_path, newest, state, "refine")
         with pytest.raises(KilledError):  # another refinement begins at its beginning
             refine_mesh(ball((0.7, 0.6, 0.6)), scene, other, run)
-    newest, state = checkpoints.load_latest(tmp_path, kind="refine")
+        assert checkpoints.steps(tmp_path, "refine") == []
     checkpoints.save(tmp_path, newest, {"of": state["of"]}, "refine")
     with pytest.raises(CheckpointError, match=r"refine_\*\.pt: damaged \('first'\)"):
         refine_mesh(ball((0.7, 0.6, 0.6)), scene, chosen, run)

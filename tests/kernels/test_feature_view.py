@@ -79,13 +79,16 @@ def test_any_size(size: tuple[int, int], surface: bool) -> None:
         torch.testing.assert_close(part, oracle, rtol=0, atol=5 * STOP)
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("surface", [False, True])
 def test_threads_do_not_matter(surface: bool) -> None:
-    results = []
-    before = numba.get_num_threads()
-    for threads in (1, before):
-        numba.set_num_threads(threads)
-        results.append(view("cpu", "padded", surface, (40, 50)))
+    results, before = [], numba.get_num_threads()
+    try:
+        for threads in (1, before):
+            numba.set_num_threads(threads)
+            results.append(view("cpu", "padded", surface, (40, 50)))
+    finally:
+        numba.set_num_threads(before)
     for one, all_of_them in zip(*results, strict=True):
         assert torch.equal(one, all_of_them)
 

@@ -53,10 +53,13 @@ def read_glb(path: Path) -> tuple[Mesh, list[str]]:
         skinned += "skin" in node
         if any(node.get("weights", mesh.get("weights", ()))):
             notes.append(f"passed over the morph targets of mesh {mesh.get('name', node['mesh'])!r}")
+        counted: set[int] = set()  # vertices that several parts share
         for primitive in mesh["primitives"]:
             if primitive.get("mode", TRIANGLES) in (TRIANGLES, STRIP, FAN):
                 part = _part(file, primitive, matrix, materials.coat(primitive.get("material")), notes)
-                rows += max(len(part.positions), len(part.faces))
+                shared = primitive["attributes"]["POSITION"]
+                rows += max(0 if shared in counted else len(part.positions), len(part.faces))
+                counted.add(shared)
                 if rows > max(file.size, MOST) or len(parts) > max(file.size // 64, LEAST):
                     raise SceneError(
                         f"{path}: its nodes repeat meshes to {len(parts):,} parts with {rows:,} vertices; save it as "
