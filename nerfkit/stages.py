@@ -21,7 +21,7 @@ from nerfkit.mesh_stage import refine_stage
 from nerfkit.prepare.residuals import MARKDOWN as CAPTURE, write_capture
 from nerfkit.results import coarse_file, drop_refined, keep_refined, load_coarse, load_fit, new_fit, source_of
 from nerfkit.runs import checkpoints
-from nerfkit.runs.fingerprint import FIELD, SECTION, STATE, of_stage, of_state
+from nerfkit.runs.fingerprint import FIELD, MARKS, SECTION, STATE, mark, of_stage, of_state
 from nerfkit.runs.folder import Run, has_checkpoint
 from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.scenes.record import record as record_scene, recorded
@@ -78,8 +78,11 @@ class Stages:
             "train_views": len(scene.train),
             "test_views": len(scene.test),
         }
-        # From now on it says which stages are done.
-        known = {stage: names for stage, names in record.metrics().get(SECTION, {}).items() if stage not in stages}
+        # From now on it says which stages are done; training goes on, and its first steps stay what they were.
+        before: dict[str, dict[str, str]] = record.metrics().get(SECTION, {})
+        known = {stage: names for stage, names in before.items() if stage not in stages}
+        if marks := {name: found for name, found in before.get(FIELD, {}).items() if name in map(mark, MARKS)}:
+            known[FIELD] = known.get(FIELD, marks)
         record.update_metrics(
             {"scene": {**facts, **_plain(scene.provenance)}, "device": str(self.device), SECTION: known}
         )

@@ -304,7 +304,7 @@ def test_photos_without_masks_in_a_photo_format(tmp_path: Path) -> None:
     words = [
         "scene=auto",
         *words,
-        "trainer.max_steps=300",
+        "trainer.max_steps=600",
         "scene.holdout=3",
         "extract.level=0.5",
         f"output={tmp_path / 'out'}",
