@@ -39,11 +39,12 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     threads, rows = set_threads(arguments.threads), []
     for folder in map(find, arguments.runs):
-        scene, sources = sources_of(folder)
+        (scene, sources), config = sources_of(folder), load(folder)
+        run = f"{config.scene.name} field={config.field.name} field.surface={config.field.surface}"
         for name, source in sources.items():
             for side in arguments.sides:
                 found = frames(source, scene.cameras.resized(side, side), scene.test)
-                rows.append({"run": str(folder), "source": name, "side": side, **found})
+                rows.append({"run": run, "source": name, "side": side, **found})
                 print(f"{folder} {name} {side}x{side}: {found}")
     print(f"saved {measure.save('frames', {'threads': threads, 'rows': rows})}")
     return 0
