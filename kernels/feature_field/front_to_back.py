@@ -19,7 +19,7 @@ HALF, ZERO, ONE, LONGEST = np.float32(0.5), np.float32(0), np.float32(1), np.flo
 
 
 @rowwise
-def _unit(v):
+def unit(v):
     """A coordinate in [-1,1] as one from 0 to 1. NaN stays."""
     v = v * HALF + HALF
     v = ZERO if v < ZERO else v
@@ -37,7 +37,7 @@ def _take(x, t_start, t_end, by_length, sample, number, at, kept, steps, middles
         middles[at + s] = HALF * (near + far) if length < LONGEST else near
     for i in range(COORDINATES):
         for s in range(number):
-            kept[i * STRIDE + at + s] = _unit(x[sample + s, i])
+            kept[i * STRIDE + at + s] = unit(x[sample + s, i])
 
 
 @rowwise

@@ -4,10 +4,11 @@ import numpy as np
 
 from .. import elementary
 from ..elementary import rowwise
+from ..feature_field.front_to_back import unit
 from ..feature_field.layout import STRIDE, TILE
 from ..march.walk import AHEAD
 from .points import look_ahead, mirror, opacities, place, rays_of, scratch
-from .tile import admit, evaluate, look_along, tile_for, unit
+from .tile import admit, evaluate, look_along, tile_for
 
 ONE = np.float32(1)
 FEW, MOST = 4, 8  # samples of a ray that a tile takes

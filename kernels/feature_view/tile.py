@@ -12,8 +12,6 @@ from ..feature_field.spec import HARMONICS
 from ..feature_field.tiles import activate_color, activate_density, color_head, color_layer, density_head, hidden_layer
 from ..products import COLUMNS
 
-HALF, ZERO, ONE = np.float32(0.5), np.float32(0), np.float32(1)
-
 
 class Net(NamedTuple):
     """A feature field: as ``encode_tile`` and the layers take it, and a ray's part of the color layer: W_v^T, b_c."""
@@ -80,14 +78,6 @@ def admit(net, tile, n, number, column):
         for j in range(row.shape[0]):
             row[j] += factor * weights[j]
     tile.starts[number] = column
-
-
-@rowwise
-def unit(v):
-    """A coordinate in [-1,1] as one from 0 to 1. NaN stays."""
-    v = v * HALF + HALF
-    v = ZERO if v < ZERO else v
-    return ONE if v > ONE else v
 
 
 @rowwise
