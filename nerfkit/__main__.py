@@ -14,7 +14,7 @@ USAGE = """usage: python -m nerfkit COMMAND
   verify RUN [--all]      a run made again: whether the same bits come out
   options                 every key, as docs/options.md
   --version               of nerfkit
-  doctor [--compile]      what this machine has, and which backend will run; compile the CPU kernels now
+  doctor [--compile]      what this machine has, and which backend will run; compile the CPU kernels of a run now
 """
 
 

@@ -1,6 +1,6 @@
 """``python -m nerfkit doctor``: what this machine has, which backend each kernel will use and why, and what is missing.
 
-``doctor --compile`` compiles the CPU kernels of the default run instead, ahead of it (``nerfkit.precompile``).
+``doctor --compile [KEY=VALUE ...]`` compiles the CPU kernels of a run instead, ahead of it (``nerfkit.precompile``).
 
 The report imports torch last and inside a ``try``: a machine that cannot run nerfkit is the one that needs it most.
 """
@@ -23,17 +23,20 @@ MODULES = {"hydra-core": "hydra", "scikit-image": "skimage", "imageio-ffmpeg": "
 def main(words: Sequence[str] = ()) -> None:
     """Prints the report; exit code 0 if nerfkit can run here, 1 if not; 2 for an unknown word.
 
-    With ``--compile`` it compiles the CPU's kernels instead; exit code 1 where some could not be.
+    With ``--compile``, and the words of a run, it compiles that run's CPU kernels instead; exit code 1 where some could
+    not be.
     """
-    if list(words) == ["--compile"]:
+    if words and words[0] == "--compile":
+        from nerfkit.cli import exit_codes
         from nerfkit.precompile import precompile
 
         print("compiling the CPU kernels, once", file=sys.stderr, flush=True)
-        said, failed = precompile()
+        with exit_codes():
+            said, failed = precompile(words[1:])
         print("\n".join([*said, *(f"{name}: failed; the first run compiles instead" for name in failed)]))
         sys.exit(1 if failed else 0)
     if words:
-        print(f"error: {words[0]}: doctor takes --compile alone, or nothing", file=sys.stderr)
+        print(f"error: {words[0]}: doctor takes --compile and the words of a run, or nothing", file=sys.stderr)
         sys.exit(2)
     report, problems = diagnose()
     print("\n".join(report))

@@ -1,7 +1,8 @@
-"""``python -m nerfkit doctor --compile``: the CPU kernels that a run needs, compiled ahead of it, in two processes.
+"""``python -m nerfkit doctor --compile [KEY=VALUE ...]``: the CPU kernels of a run, compiled ahead of it.
 
-Numba compiles in one thread and keeps what it has compiled on disk. Each process takes one half of the default run,
-with a few small pictures, so that kernels are called with the types of a real one.
+Numba compiles in one thread and keeps what it has compiled on disk. Each of two processes takes one half of the run
+that ``train.py`` with these words would be, with a few small pictures, so that kernels are called with the types of a
+real one.
 """
 
 import contextlib
@@ -9,7 +10,7 @@ import io
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from nerfkit.studio.clock import make_clock
 from nerfkit.studio.views import cameras_around
 
 SIZE, VIEWS = 32, 10  # of the pictures
-WORDS = ("device=cpu", "scene=clock", "trainer.max_steps=2", "refine.steps=3")
+SMALL = ("device=cpu", "scene=clock", "trainer.max_steps=2", "trainer.max_seconds=null", "refine.steps=3")
 
 
 def _ball() -> Mesh:
@@ -44,25 +45,25 @@ def _ball() -> Mesh:
     return replace(plain, colors=plain.vertices + 0.5)
 
 
-def compile_field(folder: Path) -> None:
-    """What the field stage needs: two steps, and a picture of a view."""
+def compile_field(folder: Path, words: Sequence[str] = ()) -> None:
+    """What the field stage needs under the user's words: two steps, and a picture of a view."""
     ball = _ball()
     around = cameras_around(ball.vertices.double().numpy(), VIEWS, SIZE, 40.0, 0)
     cameras = Cameras(around.camera_to_world.float(), around.intrinsics.float(), SIZE, SIZE)
     i, j = torch.meshgrid(*[torch.arange(SIZE) - SIZE / 2 + 0.5] * 2, indexing="ij")
     disk = 255 * (i**2 + j**2 < (0.4 * SIZE) ** 2)[..., None].expand(VIEWS, SIZE, SIZE, 4).to(torch.uint8)
     scene = Scene("ball", Photos.of(disk), cameras, list(range(1, VIEWS)), [0])
-    config = compose("train", WORDS)
+    config = compose("train", [*words, *SMALL])
     fit = new_fit(config, scene, Run(folder), torch.device("cpu"))
     fit.train()
     evaluate_field(fit.average, scene)
     fit.average.density(ball.vertices)
 
 
-def compile_mesh(folder: Path) -> None:
+def compile_mesh(folder: Path, words: Sequence[str] = ()) -> None:
     """What making the clock, reading its photos and the mesh stage need."""
     photos = make_clock(folder / "clock", SIZE, VIEWS, progress=False)
-    scene, config = open_scene("kaolin", photos, holdout=5), compose("train", WORDS)
+    scene, config = open_scene("kaolin", photos, holdout=5), compose("train", [*words, *SMALL])
     refined = refine_mesh(_ball(), scene, replace(config.refine, geometry=0.5))
     fit_specular(refined, scene, replace(config.refine, specular_steps=1))
     evaluate_mesh(refined, scene, scene.test)
@@ -70,24 +71,29 @@ def compile_mesh(folder: Path) -> None:
     surface_distance(refined, load_mesh(scene.truth), 100)
 
 
-JOBS: dict[str, Callable[[Path], None]] = {"field": compile_field, "mesh": compile_mesh}
+JOBS: dict[str, Callable[[Path, Sequence[str]], None]] = {"field": compile_field, "mesh": compile_mesh}
 
 
-def precompile() -> tuple[list[str], list[str]]:
-    """Runs the jobs at the same time; returns what they have to say, and which of them failed."""
+def precompile(words: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Runs the jobs at the same time; returns what they have to say, and which of them failed.
+
+    Raises:
+        ConfigError: ``words`` that ``train.py`` would refuse.
+    """
+    compose("train", [*words, *SMALL])
     command = [sys.executable, "-m", "nerfkit.precompile"]
-    running = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in JOBS]
+    running = [subprocess.Popen([*command, name, *words], stdout=subprocess.PIPE, text=True) for name in JOBS]
     said = [process.communicate()[0].strip() for process in running]
     failed = [name for name, process in zip(JOBS, running, strict=True) if process.returncode]
     return [line for line in said if line], failed
 
 
-def main(name: str) -> None:
+def main(name: str, *words: str) -> None:
     """One job, by its name; prints how long it compiled."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-        JOBS[name](Path(folder))
+        JOBS[name](Path(folder), words)
     print(f"{name}: {compile_seconds():.0f} s of compiling")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -18,7 +18,7 @@ def test_a_job_done_once_compiles_nothing_more(job: str) -> None:
 
 
 def test_a_job_that_fails_is_named_and_the_others_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precompile, "JOBS", {"nothing": lambda folder: None})  # the process knows no such job
+    monkeypatch.setattr(precompile, "JOBS", {"nothing": lambda folder, words: None})  # the process knows no such job
     assert precompile.precompile() == ([], ["nothing"])
 
 
@@ -26,13 +26,19 @@ def test_a_job_that_fails_is_named_and_the_others_are_done(monkeypatch: pytest.M
 def test_the_doctor_s_words(
     failed: list[str], code: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(precompile, "precompile", lambda: (["field: 3 s of compiling"], failed))
+    monkeypatch.setattr(precompile, "precompile", lambda words: ([*words, "field: 3 s of compiling"], failed))
     with pytest.raises(SystemExit, match=code):
-        doctor.main(["--compile"])
-    assert capsys.readouterr().out.startswith("field: 3 s of compiling\n" + says)
+        doctor.main(["--compile", "preset=fast"])
+    assert capsys.readouterr().out.startswith("preset=fast\nfield: 3 s of compiling\n" + says)
     with pytest.raises(SystemExit, match="2"):
         doctor.main(["--compiled"])
     assert "--compiled" in capsys.readouterr().err
+
+
+def test_words_of_no_run_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        doctor.main(["--compile", "preset=nope"])
+    assert "unknown preset" in capsys.readouterr().err
 
 
 def test_make_compiles_before_the_clock() -> None:
