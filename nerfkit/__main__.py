@@ -12,6 +12,7 @@ USAGE = """usage: python -m nerfkit COMMAND
   prepare PHOTOS FOLDER   photos or a video without cameras -> a data set with them, and what to take again
   synthesize MESH FOLDER  photos of a mesh as a data set that train reads
   verify RUN [--all]      a run made again: whether the same bits come out
+  report RUN ...          a page to open in a browser: mesh, pictures, curves, numbers; of several runs side by side
   options                 every key, as docs/options.md
   --version               of nerfkit
   doctor [--compile]      what this machine has, and which backend will run; compile the CPU kernels of a run now
@@ -35,6 +36,7 @@ def main() -> None:
         "prepare": _prepare,
         "synthesize": _synthesize,
         "verify": _verify,
+        "report": _report,
         "options": _options,
         "doctor": _doctor,
     }
@@ -85,6 +87,15 @@ def _verify() -> None:
         from nerfkit.verify_command import main as verify
 
         sys.exit(verify(sys.argv[1:]))
+
+
+def _report() -> None:
+    from nerfkit.cli import exit_codes
+
+    with exit_codes():
+        from nerfkit.report_command import main as report
+
+        report(sys.argv[1:])
 
 
 def _options() -> None:

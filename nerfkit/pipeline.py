@@ -15,6 +15,7 @@ from nerfkit.fit.depth_hints import hints_of
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.walls import crop_of
 from nerfkit.prepare import find_points, has_photos_only, prepare
+from nerfkit.report.page import write_report
 from nerfkit.results import load_fit, new_fit, source_of
 from nerfkit.resume import load as load_config
 from nerfkit.runs.files import followed
@@ -224,6 +225,7 @@ def _run_recipe(config: TrainOptions, words: Sequence[str] | None) -> Path:
             with record.stage(config.recipe.name):
                 config.recipe.run(config, record, device)
             record.chart_losses()
+            record.log(f"wrote {write_report(record)}, to open in a browser")
         except UserError:  # bad input leaves nothing behind
             record.discard()
             raise

@@ -19,6 +19,7 @@ from nerfkit.mesh.files.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import refine_stage
 from nerfkit.prepare.residuals import MARKDOWN as CAPTURE, write_capture
+from nerfkit.report.page import write_report
 from nerfkit.results import coarse_file, drop_refined, keep_refined, load_coarse, load_fit, new_fit, source_of
 from nerfkit.runs import checkpoints
 from nerfkit.runs.fingerprint import FIELD, MARKS, SECTION, STATE, mark, of_stage, of_state
@@ -97,6 +98,7 @@ class Stages:
         if "refine" in stages:  # not before: a run that is killed in a later stage goes through this one again
             checkpoints.drop(record.folder, REFINEMENT)
         record.chart_losses()
+        record.log(f"wrote {write_report(record)}, to open in a browser")
         return record.folder
 
     # ---- the stages

@@ -1,6 +1,6 @@
 """The run folder ``OUTPUT/SCENE/DATE_TIME``: what was asked, what it ran on, what came out.
 
-    config.yaml  overrides.yaml  environment.yaml  log.txt  metrics.json
+    config.yaml  overrides.yaml  environment.yaml  log.txt  metrics.json  report.html
     checkpoints/  mesh/  images/  video/  events.out.tfevents.*
 
 ``OUTPUT/SCENE/latest`` names the newest run. Every file but the log and the events is written whole or not at all.

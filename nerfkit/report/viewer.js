@@ -1,0 +1,337 @@
+// A mesh to turn, in WebGL 2: its colors with highlights as nerfkit.fit.specular defines them, its shape, its normals,
+// and the cameras of its photos. No library.
+"use strict";
+
+const LENS = Math.tan(Math.PI / 9); // half of 40 degrees, until a photo's own lens is taken
+
+const VERTEX = `#version 300 es
+uniform mat4 view, projection;
+in vec3 position, normal, color;
+in vec2 uv;
+out vec3 place, facing, tint;
+out vec2 where;
+void main() {
+  place = position; facing = normal; tint = color; where = uv;
+  gl_Position = projection * (view * vec4(position, 1.0));
+}`;
+
+// strength(x) sum over k of color_k exp(sharpness_k (r . direction_k - 1)), as sRGB on sRGB
+const fragment = (lobes) => `#version 300 es
+precision highp float;
+uniform int mode;
+uniform bool textured;
+uniform vec3 eye;
+uniform float strongest;
+uniform sampler2D picture, strength;
+uniform vec3 direction[${lobes}], light[${lobes}];
+uniform float sharpness[${lobes}];
+in vec3 place, facing, tint;
+in vec2 where;
+out vec4 seen;
+void main() {
+  vec3 n = normalize(facing), v = normalize(eye - place);
+  if (mode == 2) { seen = vec4(0.5 + 0.5 * n, 1.0); return; }
+  if (mode == 1) { seen = vec4(vec3(0.25 + 0.7 * abs(dot(n, v))), 1.0); return; }
+  vec3 found = textured ? texture(picture, where).rgb : tint;
+  if (mode == 0 && strongest > 0.0) {
+    vec3 r = 2.0 * dot(n, v) * n - v, sum = vec3(0.0);
+    for (int k = 0; k < ${lobes}; k++) sum += light[k] * exp(sharpness[k] * (dot(r, direction[k]) - 1.0));
+    found += texture(strength, where).r * strongest * sum;
+  }
+  seen = vec4(clamp(found, 0.0, 1.0), 1.0);
+}`;
+
+const LINE_VERTEX = `#version 300 es
+uniform mat4 view, projection;
+in vec3 position;
+void main() { gl_Position = projection * (view * vec4(position, 1.0)); }`;
+const LINE_FRAGMENT = `#version 300 es
+precision highp float;
+uniform vec3 color;
+out vec4 seen;
+void main() { seen = vec4(color, 1.0); }`;
+
+const add = (a, b, s = 1) => a.map((x, i) => x + s * b[i]);
+const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
+const unit = (a) => a.map((x) => x / Math.hypot(...a));
+
+function numbers(text, Type) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  return new Type(bytes.buffer);
+}
+
+class Viewer {
+  // Shows scenes of the shape that nerfkit.report.model packs; `changed` is called when a photo's place is taken.
+  constructor(canvas, changed) {
+    this.canvas = canvas;
+    this.changed = changed;
+    this.gl = canvas.getContext("webgl2", { antialias: true });
+    if (!this.gl) throw new Error("this browser has no WebGL 2");
+    this.mode = 0;
+    this.cameras_shown = false;
+    this._listen();
+    new ResizeObserver(() => this.draw()).observe(canvas);
+  }
+
+  async show(scene) {
+    const gl = this.gl;
+    const textures = await Promise.all([this._texture(scene.texture, 0), this._texture(scene.strength, 1)]);
+    this.scene = scene;
+    this.lobes = scene.lobes ? scene.lobes.sharpness.length : 1;
+    this.program = this._program(VERTEX, fragment(this.lobes));
+    this.lines = this._program(LINE_VERTEX, LINE_FRAGMENT);
+    this.textures = textures;
+    this.array = gl.createVertexArray();
+    gl.bindVertexArray(this.array);
+    for (const [name, width] of [["position", 3], ["normal", 3], ["uv", 2], ["color", 3]]) {
+      const place = gl.getAttribLocation(this.program, name);
+      if (place < 0 || !scene[name]) continue;
+      this._fill(gl.ARRAY_BUFFER, numbers(scene[name], Float32Array));
+      gl.enableVertexAttribArray(place);
+      gl.vertexAttribPointer(place, width, gl.FLOAT, false, 0, 0);
+    }
+    const faces = numbers(scene.faces, Uint32Array);
+    this._fill(gl.ELEMENT_ARRAY_BUFFER, faces);
+    this.count = faces.length;
+    this.frusta = gl.createVertexArray();
+    gl.bindVertexArray(this.frusta);
+    this._fill(gl.ARRAY_BUFFER, new Float32Array(scene.cameras.flatMap((camera) => this._frustum(camera))));
+    gl.enableVertexAttribArray(0);
+    gl.vertexAttribPointer(0, 3, gl.FLOAT, false, 0, 0);
+    if (!this.eye) this.reset();
+    this.draw();
+  }
+
+  reset() {
+    const { center, radius, up, cameras } = this.scene;
+    this.target = center;
+    this.lens = LENS;
+    this.taken = null;
+    const from = cameras.length ? unit(add(this._place(cameras[0]), center, -1)) : unit([0.4, 0.5, 1]);
+    const side = unit(cross(up, Math.abs(dot(up, from)) > 0.99 ? [1, 0, 0] : from));
+    this._stand(add(center, add(from, side, 0.3), radius / LENS));
+    this.draw();
+  }
+
+  // The view of a photo: its own place and lens.
+  take(camera) {
+    this.taken = camera;
+    this.lens = camera.height / 2 / camera.fy;
+    const eye = this._place(camera), ahead = [2, 6, 10].map((i) => -camera.pose[i]);
+    this.target = add(eye, ahead, Math.max(dot(add(this.scene.center, eye, -1), ahead), 0.1 * this.scene.radius));
+    this._stand(eye);
+    this.draw();
+    this.changed(camera);
+  }
+
+  // A data URL of what a camera sees, on a black background.
+  picture(camera) {
+    const { width, height } = this.canvas;
+    [this.canvas.width, this.canvas.height] = [camera.width, camera.height];
+    this.take(camera);
+    this._paint([0, 0, 0]);
+    const url = this.canvas.toDataURL("image/png");
+    [this.canvas.width, this.canvas.height] = [width, height];
+    return url;
+  }
+
+  draw() {
+    if (!this.scene || this.waiting) return;
+    this.waiting = requestAnimationFrame(() => {
+      this.waiting = null;
+      const scale = window.devicePixelRatio || 1;
+      this.canvas.width = Math.round(this.canvas.clientWidth * scale);
+      this.canvas.height = Math.round(this.canvas.clientHeight * scale);
+      this._paint(this.scene.background);
+    });
+  }
+
+  _paint(background) {
+    const gl = this.gl, { width, height } = this.canvas, scene = this.scene;
+    gl.viewport(0, 0, width, height);
+    gl.clearColor(...background, 1);
+    gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+    gl.enable(gl.DEPTH_TEST);
+    const [view, eye] = this._view(), projection = this._projection(width, height);
+    const set = (program, name, how, ...value) => {
+      const place = gl.getUniformLocation(program, name);
+      if (place !== null) gl[how](place, ...value);
+    };
+    gl.useProgram(this.program);
+    set(this.program, "view", "uniformMatrix4fv", false, view);
+    set(this.program, "projection", "uniformMatrix4fv", false, projection);
+    set(this.program, "eye", "uniform3fv", eye);
+    set(this.program, "mode", "uniform1i", this.mode);
+    set(this.program, "textured", "uniform1i", scene.texture ? 1 : 0);
+    set(this.program, "picture", "uniform1i", 0);
+    set(this.program, "strength", "uniform1i", 1);
+    set(this.program, "strongest", "uniform1f", scene.lobes ? scene.lobes.strongest : 0);
+    if (scene.lobes) {
+      set(this.program, "direction", "uniform3fv", scene.lobes.direction.flat());
+      set(this.program, "light", "uniform3fv", scene.lobes.color.flat());
+      set(this.program, "sharpness", "uniform1fv", scene.lobes.sharpness);
+    }
+    this.textures.forEach((texture, unit) => {
+      gl.activeTexture(gl.TEXTURE0 + unit);
+      gl.bindTexture(gl.TEXTURE_2D, texture);
+    });
+    gl.bindVertexArray(this.array);
+    gl.drawElements(gl.TRIANGLES, this.count, gl.UNSIGNED_INT, 0);
+    if (!this.cameras_shown) return;
+    gl.useProgram(this.lines);
+    set(this.lines, "view", "uniformMatrix4fv", false, view);
+    set(this.lines, "projection", "uniformMatrix4fv", false, projection);
+    gl.bindVertexArray(this.frusta);
+    scene.cameras.forEach((camera, k) => {
+      set(this.lines, "color", "uniform3fv", camera.held_out ? [0.93, 0.6, 0.1] : [0.2, 0.55, 0.9]);
+      gl.drawArrays(gl.LINES, 16 * k, 16);
+    });
+  }
+
+  // ---- cameras: axes x right, y up, looking along -z
+
+  _place(camera) {
+    return [3, 7, 11].map((i) => camera.pose[i]);
+  }
+
+  _frustum(camera) {
+    const p = camera.pose, size = 0.12 * this.scene.radius, eye = this._place(camera);
+    const corner = (x, y) => add(eye, [0, 4, 8].map((i) => size * (x * p[i] + y * p[i + 1] - p[i + 2])));
+    const [x, y] = [camera.width / 2 / camera.fx, camera.height / 2 / camera.fy];
+    const ends = [corner(-x, -y), corner(x, -y), corner(x, y), corner(-x, y)];
+    return ends.flatMap((end, k) => [...eye, ...end, ...end, ...ends[(k + 1) % 4]]);
+  }
+
+  _stand(eye) {
+    const { up } = this.scene, away = add(eye, this.target, -1);
+    const [first, second] = this._around(up);
+    this.eye = eye;
+    this.distance = Math.hypot(...away);
+    this.pitch = Math.asin(Math.min(Math.max(dot(unit(away), up), -1), 1));
+    this.yaw = Math.atan2(dot(away, second), dot(away, first));
+  }
+
+  _around(up) {
+    const first = unit(cross(up, Math.abs(up[0]) < 0.9 ? [1, 0, 0] : [0, 1, 0]));
+    return [first, cross(up, first)];
+  }
+
+  _turned() {
+    const { up } = this.scene, [first, second] = this._around(up), flat = Math.cos(this.pitch);
+    let away = up.map((x) => x * Math.sin(this.pitch));
+    away = add(away, first, flat * Math.cos(this.yaw));
+    away = add(away, second, flat * Math.sin(this.yaw));
+    this.taken = null;
+    this.eye = add(this.target, away, this.distance);
+    this.draw();
+  }
+
+  _axes() {
+    if (this.taken) return [0, 1, 2].map((axis) => [0, 4, 8].map((i) => this.taken.pose[i + axis]));
+    const back = unit(add(this.eye, this.target, -1)), right = unit(cross(this.scene.up, back));
+    return [right, cross(back, right), back];
+  }
+
+  _view() {
+    const axes = this._axes();
+    const rows = [0, 1, 2].flatMap((i) => [axes[0][i], axes[1][i], axes[2][i], 0]);
+    return [[...rows, ...axes.map((axis) => -dot(axis, this.eye)), 1], this.eye];
+  }
+
+  _projection(width, height) {
+    const near = 0.01 * this.scene.radius, far = 100 * this.scene.radius + this.distance;
+    const camera = this.taken, y = 1 / this.lens, slim = height / width; // the whole height of a photo is seen
+    const x = camera ? (2 * camera.fx * slim) / camera.height : y * slim;
+    const across = camera ? ((camera.width - 2 * camera.cx) * slim) / camera.height : 0;
+    const upward = camera ? (2 * camera.cy) / camera.height - 1 : 0;
+    const depth = far / (near - far);
+    return [x, 0, 0, 0, 0, y, 0, 0, across, upward, 2 * depth + 1, -1, 0, 0, 2 * near * depth, 0];
+  }
+
+  // ---- hands
+
+  _listen() {
+    const fingers = new Map();
+    const apart = () => {
+      const [a, b] = [...fingers.values()];
+      return Math.hypot(a[0] - b[0], a[1] - b[1]);
+    };
+    this.canvas.style.touchAction = "none";
+    this.canvas.addEventListener("pointerdown", (event) => {
+      this.canvas.setPointerCapture(event.pointerId);
+      fingers.set(event.pointerId, [event.clientX, event.clientY]);
+    });
+    for (const end of ["pointerup", "pointercancel"])
+      this.canvas.addEventListener(end, (event) => fingers.delete(event.pointerId));
+    this.canvas.addEventListener("pointermove", (event) => {
+      const before = fingers.get(event.pointerId);
+      if (!before || !this.scene) return;
+      const [x, y] = [event.clientX - before[0], event.clientY - before[1]], was = fingers.size === 2 && apart();
+      fingers.set(event.pointerId, [event.clientX, event.clientY]);
+      if (fingers.size === 2) this._zoom(was / apart());
+      else if (event.shiftKey || event.buttons === 2) this._move(x, y);
+      else {
+        this.yaw -= 0.008 * x;
+        this.pitch = Math.min(Math.max(this.pitch + 0.008 * y, -1.55), 1.55);
+        this._turned();
+      }
+    });
+    this.canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+    this.canvas.addEventListener("dblclick", () => this.reset());
+    this.canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this._zoom(Math.exp(0.001 * event.deltaY));
+    }, { passive: false });
+  }
+
+  _zoom(factor) {
+    this.distance *= factor;
+    this._turned();
+  }
+
+  _move(x, y) {
+    const step = (2 * this.lens * this.distance) / this.canvas.clientHeight, [right, up] = this._axes();
+    this.target = add(add(this.target, right, -step * x), up, step * y);
+    this._turned();
+  }
+
+  // ---- WebGL
+
+  _program(vertex, fragment) {
+    const gl = this.gl, program = gl.createProgram();
+    for (const [kind, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
+      const shader = gl.createShader(kind);
+      gl.shaderSource(shader, source);
+      gl.compileShader(shader);
+      gl.attachShader(program, shader);
+      if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS)) throw new Error(gl.getShaderInfoLog(shader));
+    }
+    gl.bindAttribLocation(program, 0, "position");
+    gl.linkProgram(program);
+    return program;
+  }
+
+  _fill(target, data) {
+    this.gl.bindBuffer(target, this.gl.createBuffer());
+    this.gl.bufferData(target, data, this.gl.STATIC_DRAW);
+  }
+
+  async _texture(url, unit) {
+    const gl = this.gl, texture = gl.createTexture();
+    let image = new ImageData(1, 1);
+    if (url) {
+      image = new Image();
+      image.src = url;
+      await image.decode();
+    }
+    gl.activeTexture(gl.TEXTURE0 + unit);
+    gl.bindTexture(gl.TEXTURE_2D, texture);
+    gl.pixelStorei(gl.UNPACK_FLIP_Y_WEBGL, true);
+    gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, image);
+    gl.generateMipmap(gl.TEXTURE_2D);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
+    return texture;
+  }
+}
