@@ -21,7 +21,7 @@ from nerfkit.scenes.scene import Scene
 
 FACES = 30_000  # of a mesh without a texture: more are decimated
 TEXELS, CAMERAS = 1024, 200  # of the texture's longer side; of the photos that are shown
-JPEG = 88  # quality
+JPEG = 92  # quality; colors as finely as brightness, or the error shows blocks
 
 
 def packed(record: Run, scene: Scene) -> dict[str, Any] | None:
@@ -63,7 +63,7 @@ def packed(record: Run, scene: Scene) -> dict[str, Any] | None:
 def data_url(pixels: np.ndarray, format: str = "JPEG") -> str:
     """A picture (H,W) or (H,W,3) uint8 as a ``data:`` URL."""
     content = io.BytesIO()
-    Image.fromarray(pixels).save(content, format, quality=JPEG)
+    Image.fromarray(pixels).save(content, format, quality=JPEG, subsampling=0)
     return f"data:image/{format.lower()};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 

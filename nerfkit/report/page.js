@@ -36,6 +36,7 @@ function mesh() {
   });
   get("cameras").onchange = (event) => {
     viewer.cameras_shown = event.target.checked;
+    if (event.target.checked) say("click a camera to see from there");
     viewer.draw();
   };
   get("reset").onclick = () => viewer.reset();

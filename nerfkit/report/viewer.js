@@ -4,6 +4,8 @@
 
 const LENS = Math.tan(Math.PI / 9); // half of 40 degrees, until a photo's own lens is taken
 
+const NEAR = 16; // pixels from a camera, where a click takes it
+
 const VERTEX = `#version 300 es
 uniform mat4 view, projection;
 in vec3 position, normal, color;
@@ -253,6 +255,7 @@ class Viewer {
 
   _listen() {
     const fingers = new Map();
+    let dragged = false;
     const apart = () => {
       const [a, b] = [...fingers.values()];
       return Math.hypot(a[0] - b[0], a[1] - b[1]);
@@ -261,13 +264,18 @@ class Viewer {
     this.canvas.addEventListener("pointerdown", (event) => {
       this.canvas.setPointerCapture(event.pointerId);
       fingers.set(event.pointerId, [event.clientX, event.clientY]);
+      dragged = false;
     });
     for (const end of ["pointerup", "pointercancel"])
-      this.canvas.addEventListener(end, (event) => fingers.delete(event.pointerId));
+      this.canvas.addEventListener(end, (event) => {
+        fingers.delete(event.pointerId);
+        if (!dragged && this.cameras_shown) this._pick(event.offsetX, event.offsetY);
+      });
     this.canvas.addEventListener("pointermove", (event) => {
       const before = fingers.get(event.pointerId);
       if (!before || !this.scene) return;
       const [x, y] = [event.clientX - before[0], event.clientY - before[1]], was = fingers.size === 2 && apart();
+      dragged ||= Math.hypot(x, y) > 2;
       fingers.set(event.pointerId, [event.clientX, event.clientY]);
       if (fingers.size === 2) this._zoom(was / apart());
       else if (event.shiftKey || event.buttons === 2) this._move(x, y);
@@ -294,6 +302,19 @@ class Viewer {
     const step = (2 * this.lens * this.distance) / this.canvas.clientHeight, [right, up] = this._axes();
     this.target = add(add(this.target, right, -step * x), up, step * y);
     this._turned();
+  }
+
+  // Takes the camera that is drawn nearest to a place of the canvas, if one is near.
+  _pick(x, y) {
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const [view] = this._view(), projection = this._projection(width, height);
+    const times = (m, v) => [0, 1, 2, 3].map((i) => m[i] * v[0] + m[4 + i] * v[1] + m[8 + i] * v[2] + m[12 + i] * v[3]);
+    const away = this.scene.cameras.map((camera) => {
+      const [a, b, , w] = times(projection, times(view, [...this._place(camera), 1]));
+      return w > 0 ? Math.hypot(((a / w + 1) / 2) * width - x, ((1 - b / w) / 2) * height - y) : Infinity;
+    });
+    const nearest = away.indexOf(Math.min(...away));
+    if (away[nearest] < NEAR) this.take(this.scene.cameras[nearest]);
   }
 
   // ---- WebGL
