@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from nerfkit.fit.extract import ExtractOptions
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.fit.refine_options import RefineOptions
+from nerfkit.mesh.files.io import WRITTEN
 from nerfkit.raster.visibility import RasterizerOptions
 from nerfkit.scenes import SceneOptions
 from nerfkit.scenes.writers import WRITERS
@@ -26,8 +27,9 @@ class ExportOptions(Options):
 
     formats: list[str] | None = option(
         ["glb", "obj", "ply"],
-        "in the scene's own units, or in meters with scene.length; stl, for printing, has no colors",
-        choices=("glb", "obj", "ply", "stl"),
+        "in the scene's own units, or in meters with scene.length; stl, for printing, has no colors; usd and usdz, for "
+        "phones, need the extra nerfkit[usd]",
+        choices=WRITTEN,
     )
     scale: float = option(1.0, "multiplies the coordinates of these files, such as 1000 from meters to mm", above=0)
     cameras: list[str] = option(

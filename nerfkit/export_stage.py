@@ -6,7 +6,8 @@ from nerfkit.config import ExportOptions
 from nerfkit.errors import CheckpointError
 from nerfkit.fit.extract import ExtractOptions, finished
 from nerfkit.fit.specular import Specular
-from nerfkit.mesh.files.io import FORMATS, described, save_mesh
+from nerfkit.mesh.files.io import WRITTEN, described, save_mesh
+from nerfkit.mesh.files.usd import ROUGHNESS
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.topology import is_watertight
 from nerfkit.results import SPECULAR, coarse_file, exported_units, finished_file, load_coarse, load_finished
@@ -16,7 +17,9 @@ from nerfkit.scenes.scene import Scene
 from nerfkit.scenes.writers import WRITERS
 from nerfkit.view.show import REFINED
 
-EXPORTS = ("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply", "mesh.stl")
+EXPORTS = tuple(
+    f"mesh{end}" for end in (".glb", ".obj", ".mtl", ".png", ".ply", ".stl", ".usdc", ".usdz", f"{ROUGHNESS}.png")
+)
 """What an export of every format leaves in a run's folder ``mesh``."""
 
 
@@ -87,16 +90,16 @@ def export_mesh(
         else:
             path, mesh = coarse_file(record), load_coarse(record, scene)
             mesh = mesh if extract is None else finished(mesh, scene, extract)
-        if mesh.texture is None and {"glb", "obj"} & set(formats):
+        if mesh.texture is None and {"glb", "obj", "usd", "usdz"} & set(formats):
             record.log(
                 f"note: no texture is written: {path}, which has none, is what there is of the mesh; "
                 f"resume={record.folder} stages=[refine,export] makes one"
             )
         if units != before:  # the files of one mesh have one scale
-            there = [end for end in FORMATS if (folder / f"mesh.{end}").exists()]
+            there = [end for end in WRITTEN if (folder / f"mesh.{'usdc' if end == 'usd' else end}").exists()]
             formats = tuple(dict.fromkeys([*formats, *there]))
     roughness = None
-    if specular is not None and "glb" in formats:
+    if specular is not None and {"glb", "usd", "usdz"} & set(formats):
         roughness = specular.roughness()
     written = save_mesh(mesh.transformed(units.invert), folder / "mesh", formats, roughness, scene.up)
     record.update_metrics({"export": {"scale": scale, "meters_per_unit": scene.meters}})

@@ -14,6 +14,7 @@ from nerfkit.fit.build import load_scene, settled
 from nerfkit.fit.depth_hints import hints_of
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.walls import crop_of
+from nerfkit.mesh.files.usd import usd_modules
 from nerfkit.prepare import find_points, has_photos_only, prepare
 from nerfkit.report.page import write_report
 from nerfkit.results import load_fit, new_fit, source_of
@@ -130,6 +131,8 @@ def ready(config: TrainOptions) -> tuple[Scene, torch.device]:
     config.field.check_device(device)
     if why:
         scene = replace(scene, notes=[*scene.notes, why])
+    if "export" in config.stages and {"usd", "usdz"} & set(config.export.formats or ()):
+        usd_modules("export.formats")
     crop_of(scene, config.extract.crop())  # before hours of training
     if config.trainer.poses == "on":
         config.sampler.for_moving_cameras(scene)

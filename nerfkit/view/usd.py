@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from nerfkit.errors import ConfigError
 from nerfkit.mesh.files.gltf import srgb_to_linear
 from nerfkit.mesh.files.io import texture_colors
+from nerfkit.mesh.files.usd import usd_modules
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.runs.files import replacing
 
@@ -32,13 +32,8 @@ class UsdSequence:
     """
 
     def __init__(self, fps: float, up: Sequence[float] = (0.0, 1.0, 0.0)) -> None:
-        try:
-            from pxr import Sdf, Usd, UsdGeom, Vt
-        except ImportError:
-            raise ConfigError(
-                "timelapse.formats: usd needs usd-core, which is not installed; pip install 'nerfkit[usd]', "
-                "or leave usd out"
-            ) from None
+        pxr = usd_modules("timelapse.formats")
+        Sdf, Usd, UsdGeom, Vt = pxr.Sdf, pxr.Usd, pxr.UsdGeom, pxr.Vt
         self._vt: Any = Vt
         self.stage = Usd.Stage.CreateInMemory()
         self.stage.SetTimeCodesPerSecond(fps)

@@ -35,6 +35,13 @@ def split_corners(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return unique[:, 0].astype(np.int64), unique[:, 1:].astype(np.float32), inverse.reshape(-1, 3)
 
 
+def unit_normals(mesh: Mesh) -> np.ndarray:
+    """Smooth normals (V,3) float32; where there is none some unit vector, as formats demand."""
+    normals = vertex_normals(mesh.vertices.detach().cpu(), mesh.faces.cpu())
+    normals[normals.norm(dim=-1) < 0.5] = torch.tensor([0.0, 0.0, 1.0])
+    return normals.numpy()
+
+
 def outside(uvs: Tensor) -> Tensor:
     """Which UVs (...,) bool lie outside [0,1] by more than rounding, 1e-4, so that a texture repeats there."""
     return (uvs < -1e-4) | (uvs > 1 + 1e-4)
@@ -67,8 +74,7 @@ def to_glb(
     if not len(mesh.faces):
         raise SceneError("a GLB file cannot hold a mesh without faces; write it as OBJ or PLY")
     vertices = mesh.vertices.detach().cpu()
-    normals = vertex_normals(vertices, mesh.faces.cpu())
-    normals[normals.norm(dim=-1) < 0.5] = torch.tensor([0.0, 0.0, 1.0])  # the format demands unit length
+    normals = unit_normals(mesh)
     builder = _Buffer()
     if mesh.corner_uvs is not None:
         origin, uv, faces = split_corners(mesh)
@@ -76,7 +82,7 @@ def to_glb(
     else:
         origin, faces, attributes = np.arange(len(vertices)), mesh.faces.cpu().numpy(), {}
     attributes["POSITION"] = builder.add(vertices.numpy()[origin], "VEC3", bounds=True)
-    attributes["NORMAL"] = builder.add(normals.numpy()[origin], "VEC3")
+    attributes["NORMAL"] = builder.add(normals[origin], "VEC3")
     if mesh.colors is not None and texture_png is None:
         linear = srgb_to_linear(mesh.colors.detach().cpu().numpy().clip(0, 1))
         attributes["COLOR_0"] = builder.add(linear[origin], "VEC3")
@@ -96,7 +102,7 @@ def to_glb(
         document["nodes"][0]["translation"] = list(mesh.origin)
     if tuple(up) != (0.0, 1.0, 0.0):
         about = {"extras": {"nerfkit_up": list(up)}}
-        document["nodes"].append({"name": "y up", "rotation": _to_y(up), "children": [0]} | about)
+        document["nodes"].append({"name": "y up", "rotation": to_y(up), "children": [0]} | about)
         document["scenes"][0]["nodes"] = [1]
     if texture_png is not None:
         slots = {"baseColorTexture": (texture_png, f"{name} color")}
@@ -117,7 +123,7 @@ def to_glb(
     return _packed(document, bytes(builder.data))
 
 
-def _to_y(up: Sequence[float]) -> list[float]:
+def to_y(up: Sequence[float]) -> list[float]:
     """The quaternion (x,y,z,w) of the shortest turn that takes the unit vector ``up`` to y."""
     x, y, z = up
     turn = np.array([-z, 0.0, x, 1 + y]) if y > -1 + 1e-9 else np.array([1.0, 0, 0, 0])

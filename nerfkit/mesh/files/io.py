@@ -16,6 +16,7 @@ from nerfkit.mesh.files.gltf_read import read_glb
 from nerfkit.mesh.files.obj import read_obj
 from nerfkit.mesh.files.ply import read_ply
 from nerfkit.mesh.files.stl import printable, read_stl, to_stl
+from nerfkit.mesh.files.usd import ROUGHNESS, to_usd
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.repair import same_places
 from nerfkit.runs.files import followed, to_bytes, write_bytes
@@ -23,7 +24,9 @@ from nerfkit.runs.pictures import reason
 
 LOG = logging.getLogger("nerfkit.mesh")
 FORMATS = ("glb", "obj", "ply", "stl")
-"""By how much of a mesh they hold."""
+"""What is read and written, by how much of a mesh it holds."""
+WRITTEN = (*FORMATS, "usd", "usdz")
+"""What is written; the last two need the extra ``nerfkit[usd]``."""
 
 
 def save_mesh(
@@ -33,7 +36,7 @@ def save_mesh(
     roughness: Tensor | None = None,
     up: Sequence[float] = (0.0, 1.0, 0.0),
 ) -> list[Path]:
-    """Write ``stem``.glb, ``stem``.obj (with .mtl and .png where there is a texture), ``stem``.ply, ``stem``.stl.
+    """Write ``stem``.glb, ``stem``.obj (with .mtl and .png where there is a texture), .ply, .stl, .usdc, .usdz.
 
     GLB embeds the texture, or else linear vertex colors; OBJ refers to the texture by name, or else carries vertex
     colors; PLY carries vertex colors, taken from the texture where the mesh has none of its own; STL, binary, has the
@@ -41,16 +44,18 @@ def save_mesh(
     its numbers are float32. A GLB is y-up for its viewers: see ``up``.
 
     Args:
-        roughness: (C,D) in [0,1] over the UVs, glTF's; a GLB with a texture carries it, other files do not.
-        up: the unit vector that points up among the mesh's axes. A node of the GLB turns it to y; ``load_mesh`` knows
-            that node and gives the mesh's own axes back.
+        roughness: (C,D) in [0,1] over the UVs, glTF's; a GLB, a .usdz and a .usdc (beside it, ``stem``_roughness.png)
+            with a texture carry it, other files do not.
+        up: the unit vector that points up among the mesh's axes. A node of the GLB, or of USD's model, turns it to y;
+            ``load_mesh`` knows that of the GLB and gives the mesh's own axes back.
 
     Returns:
         the files written.
 
     Raises:
-        ValueError: a format other than glb, obj, ply and stl.
-        SceneError: a GLB or STL of a mesh without faces, which these cannot hold; nothing is written.
+        ValueError: a format that is not among ``WRITTEN``.
+        ConfigError: USD without usd-core; nothing is written.
+        SceneError: a mesh without faces as anything but OBJ or PLY, which alone can hold it; nothing is written.
         OSError: the folder cannot be written; no file is left half written.
     """
     stem = Path(stem)
@@ -69,8 +74,17 @@ def save_mesh(
             files[".ply"] = _ply(mesh)
         elif format == "stl":
             files[".stl"] = to_stl(mesh)
+        elif format in ("usd", "usdz"):
+            pictures = {} if texture_png is None else {f"{stem.name}.png": texture_png}
+            if roughness is not None and texture_png is not None:
+                pictures[f"{stem.name}{ROUGHNESS}.png"] = _png(roughness)
+            content = to_usd(mesh, pictures, up, stem.name, packed=format == "usdz")
+            if format == "usd":
+                files |= {file.removeprefix(stem.name): png for file, png in pictures.items()} | {".usdc": content}
+            else:
+                files[".usdz"] = content
         else:
-            raise ValueError(f"unknown mesh format {format!r}; expected one of {', '.join(FORMATS)}")
+            raise ValueError(f"unknown mesh format {format!r}; expected one of {', '.join(WRITTEN)}")
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = [stem.with_name(stem.name + suffix) for suffix in files]
     for path, content in zip(written, files.values(), strict=True):
