@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
 
-.PHONY: clock test lint types layers unit quick torture gpu gpu-dry clean
+.PHONY: clock test pinned lint types layers unit quick torture gpu gpu-dry clean
 
 clock: $(COMPILED)
 	$(BIN)/python train.py scene=clock
@@ -16,6 +16,14 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
 	touch $@
+
+# As CI installs: what requirements-ci.txt lists, each file by its hash, and torch of constraints.txt, whose builds differ.
+pinned:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check -q --require-hashes -r requirements-ci.txt
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt torch
+	$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	touch $(STAMP)
 
 # The CPU kernels, in two processes: the first run would compile them one after the other. It does where this fails.
 $(COMPILED): $(STAMP) $(wildcard kernels/*.py kernels/*/*.py)

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
 from nerfkit import options, resume, store
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, UserError, reader_may_leave
-from nerfkit.runs.configs import check_configs
+from nerfkit.runs.configs import CheckedFiles, checked_files
 from nerfkit.runs.folder import check_output, find, newest_unfinished
 from nerfkit.runs.interrupts import Terminated, take_terminations
 from nerfkit.schema import literal
@@ -94,8 +95,6 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
             store.register(with_recipes=False)
         else:
             words = options.prepared(name, words, sweep=arguments.multirun)
-        if look and place is not None:
-            check_configs(place)
         jobs = [] if look else options.expand(words, place) if arguments.multirun else [words]
         configs = [options.checked(name, job, place) for job in jobs]
         outputs = [config.output for config in configs]
@@ -118,10 +117,20 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
                     sweep.folders.append(folder)
 
         try:
-            hydra.main(version_base="1.3", config_path="pkg://nerfkit.conf", config_name=name)(run)()
+            with checked_files(_Files):
+                hydra.main(version_base="1.3", config_path="pkg://nerfkit.conf", config_name=name)(run)()
         finally:
             if sweep is not None:
                 sweep.end()
+
+
+class _Files(CheckedFiles):
+    """Refuses a file with exit code 2; Hydra would print the traceback."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        with exit_codes():
+            found = super().load_config(config_path)
+        return found
 
 
 def _value(words: list[str], key: str, default: str) -> str:

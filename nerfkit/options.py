@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nerfkit.errors import ConfigError, did_you_mean
-from nerfkit.runs.configs import check_configs
+from nerfkit.runs.configs import checked_files
 from nerfkit.schema import Options, check_value, literal, shown, type_of
 from nerfkit.store import COMMANDS, declarations, explained, leaves, register, registries, typed, unknown_key
 
@@ -180,13 +180,13 @@ def hydra_here(config_dir: str | None = None) -> Iterator[None]:
     if config_dir is not None:
         if not os.path.isdir(config_dir):
             raise ConfigError(f"--config-dir {config_dir}: no such folder")
-        check_configs(config_dir)
         place.prepend("command-line", f"file://{os.path.abspath(config_dir)}", SearchPathQuery(provider="schema"))
     GlobalHydra.instance().clear()
     try:
         version.setbase("1.3")
-        Hydra.create_main_hydra2("nerfkit", place)
-        yield
+        with checked_files():
+            Hydra.create_main_hydra2("nerfkit", place)
+            yield
     finally:
         GlobalHydra.instance().hydra = outer
 

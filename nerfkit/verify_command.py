@@ -94,7 +94,7 @@ def first_steps(config: TrainOptions, output: str, wanted: dict[str, int]) -> di
 def reasons(folder: Path) -> list[str]:
     """What may have made a difference: versions, machine, and values that were changed when the run was resumed."""
     found, now = load_config(folder / "environment.yaml"), environment.describe()
-    then = {str(key): value for key, value in found.items()} if isinstance(found, DictConfig) else {}
+    then = {str(key): value for key, value in found.items() if key != "format"} if isinstance(found, DictConfig) else {}
     facts = [(key, str(then.get(key)), now.get(key, "None")) for key in {**then, **now}]
     lines = [f"{key} was {before}, is {after}" for key, before, after in facts if before != after]
     words = [str(word) for word in load_config(folder / "overrides.yaml")]

@@ -1,4 +1,4 @@
-"""A run folder of version 0.1.0 is still read."""
+"""A run folder of every released version is still read; one of a newer version is refused with one message."""
 
 import json
 import shutil
@@ -9,16 +9,50 @@ import torch
 from omegaconf import OmegaConf
 
 from nerfkit import resume, store
+from nerfkit.errors import CheckpointError
 from nerfkit.fit.build import load_scene
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.specular import Specular
 from nerfkit.mesh.files.io import load_mesh
 from nerfkit.results import new_fit
 from nerfkit.runs import checkpoints
-from nerfkit.runs.folder import Run
+from nerfkit.runs.files import write_text
+from nerfkit.runs.folder import Run, find, newest_unfinished
 from nerfkit.schema import default_of
 
-OLD = Path(__file__).parent / "data" / "run_0_1_0"
+DATA = Path(__file__).parent / "data"
+OLD = DATA / "run_0_1_0"
+
+
+def test_every_released_version_has_a_run_here() -> None:
+    """Releases are the headings of CHANGELOG.md; where this fails, a run of the new one is to be added."""
+    headings = (Path(__file__).parent.parent / "CHANGELOG.md").read_text().splitlines()
+    released = {line.split()[1] for line in headings if line.startswith("## ") and "unreleased" not in line}
+    assert {f"run_{version.replace('.', '_')}" for version in released} == {path.name for path in DATA.glob("run_*")}
+
+
+def test_a_run_and_a_checkpoint_say_their_format(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "clock", OmegaConf.create({"seed": 0}), [])
+    assert OmegaConf.load(run.folder / "environment.yaml").format == checkpoints.FORMAT
+    path = checkpoints.save(run.folder, 3, {"model": {}})
+    assert torch.load(path, weights_only=True) == {"format": checkpoints.FORMAT, "model": {}}
+    assert checkpoints.load_latest(run.folder) == (3, {"model": {}})
+
+
+def test_a_newer_run_gets_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "written by a newer nerfkit, in format 2; this one, .*, reads formats up to 1. Update it"
+    monkeypatch.setattr(checkpoints, "FORMAT", 2)
+    folder = shutil.copytree(OLD, tmp_path / "clock" / "2026-01-01_00-00-00")
+    checkpoints.save(folder, 40, {"model": {}})
+    monkeypatch.undo()
+    assert find(folder) == folder.resolve()  # as an older nerfkit that went on with it in part would leave it
+    with pytest.raises(CheckpointError, match=f"step_00000040.pt: {said}"):
+        checkpoints.load_latest(folder)
+    write_text(folder / "environment.yaml", "format: 2\n")
+    (folder / "metrics.json").unlink()  # so that it is unfinished
+    for look in (lambda: find(folder), lambda: Run.open(folder), lambda: newest_unfinished(tmp_path)):
+        with pytest.raises(CheckpointError, match=f"2026-01-01_00-00-00: {said}"):
+            look()
 
 
 def test_its_config_is_read() -> None:

@@ -50,8 +50,13 @@ class Shot:
     brightness: float
 
 
-def take_photos(photos: Sequence[Path], folder: Path) -> tuple[list[Shot], list[str]]:
+def take_photos(root: Path, photos: Sequence[Path], folder: Path) -> tuple[list[Shot], list[str]]:
     """Puts ``photos`` upright into ``folder``; a file that needs no change is linked or copied byte for byte.
+
+    Args:
+        root: the folder that the user named; a photo that is a link has to lead to a file in it.
+        photos: files in it.
+        folder: of the results.
 
     Returns:
         the readable ones, by name, and a note on each that was passed over.
@@ -60,7 +65,7 @@ def take_photos(photos: Sequence[Path], folder: Path) -> tuple[list[Shot], list[
         SceneError: fewer than three can be read.
     """
     names = _names(photos)
-    taken = list(in_threads(lambda index: _take(photos[index], folder, *names[index]), len(photos), "photos"))
+    taken = list(in_threads(lambda index: _take(root, photos[index], folder, *names[index]), len(photos), "photos"))
     shots = sorted((shot for shot in taken if isinstance(shot, Shot)), key=lambda shot: shot.name)
     notes = [note for note in taken if isinstance(note, str)]
     if len(shots) < MIN_PHOTOS:
@@ -112,12 +117,12 @@ def _names(photos: Sequence[Path]) -> list[tuple[str, str]]:
     return names
 
 
-def _take(path: Path, folder: Path, name: str, stem: str) -> Shot | str:
+def _take(root: Path, path: Path, folder: Path, name: str, stem: str) -> Shot | str:
     """One photo into ``folder``, or why not."""
     try:
         if path.stat().st_size == 0:
             return f"{path.name} is empty and passed over"
-        picture, exif, kept, profile = _decoded(path)
+        picture, exif, kept, profile = _decoded(root, path)
     except ExtraError as error:  # an ending may hide it
         return f"{path.name} is passed over: {error}; {WITHOUT[1]}"
     except RefusedError as error:
@@ -140,10 +145,10 @@ def shot_of(name: str, source: str, picture: Image.Image, exif: Exif) -> Shot:
     return Shot(name, source, *picture.size, group_of(picture.size, exif), exif.focal, exif.taken, *measured)
 
 
-def _decoded(path: Path) -> tuple[Image.Image, Exif, bool, bytes | None]:
+def _decoded(root: Path, path: Path) -> tuple[Image.Image, Exif, bool, bytes | None]:
     """The upright picture in 8 bits, its EXIF, whether the file's bytes are that picture, and its color profile."""
     suffix = path.suffix.lower()
-    data = read_file(inside(path.parent, path.name))
+    data = read_file(inside(root, str(path.relative_to(root))))
     if suffix in RAW:
         exif = Exif(1, None, "", None)
         with contextlib.suppress(Exception), Image.open(path) as image:  # most raw files are TIFFs of a kind

@@ -37,8 +37,12 @@ def masks_of(root: Path, photos: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-def take_masks(masks: Mapping[str, Path], photos: Sequence[Path], shots: Sequence[Shot], folder: Path) -> list[str]:
+def take_masks(
+    root: Path, masks: Mapping[str, Path], photos: Sequence[Path], shots: Sequence[Shot], folder: Path
+) -> list[str]:
     """Writes the masks of ``shots`` upright into ``folder`` as ``NAME.png``, NAME that of the photo in ``images/``.
+
+    Masks and photos lie in ``root``, links followed.
 
     Returns:
         a note on how many there are.
@@ -54,7 +58,7 @@ def take_masks(masks: Mapping[str, Path], photos: Sequence[Path], shots: Sequenc
 
     def one(index: int) -> None:
         shot = masked[index]
-        upright = _upright(masks[shot.source], paths[shot.source], shot)
+        upright = _upright(root, masks[shot.source], paths[shot.source], shot)
         write_bytes(folder / f"{shot.name}.png", packed(upright, ".png"))
 
     for _ in in_threads(one, len(masked), MASKS):
@@ -62,11 +66,11 @@ def take_masks(masks: Mapping[str, Path], photos: Sequence[Path], shots: Sequenc
     return [f"{len(masked)} of {len(shots)} photos have a mask: what is black in it is ignored"]
 
 
-def _upright(path: Path, photo: Path, shot: Shot) -> Image.Image:
+def _upright(root: Path, path: Path, photo: Path, shot: Shot) -> Image.Image:
     try:
-        data = read_file(inside(path.parent, path.name))
+        data = read_file(inside(root, str(path.relative_to(root))))
     except RefusedError as error:
-        raise problem(str(path), str(error), "a mask in its folder", "Copy it there.") from None
+        raise problem(str(path), str(error), "a mask in the folder of the photos", "Copy it there.") from None
     mask = Image.fromarray(decode(data, str(path), "L"))
     size = shot.width, shot.height
     turn = 1 if photo.suffix.lower() in HEIF + RAW else orientation(photo.read_bytes())

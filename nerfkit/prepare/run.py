@@ -157,8 +157,9 @@ def _taken(
     origin: Path, files: list[Path], masks: dict[str, Path], work: Work, o: PrepareOptions
 ) -> tuple[list[Shot], list[str]]:
     """The photos and their masks, now in the work's folder, and notes."""
-    shots, notes = take_frames(origin, work.images, o.frames) if is_video(origin) else take_photos(files, work.images)
-    notes += take_masks(masks, files, shots, work.masks)
+    video = is_video(origin)
+    shots, notes = take_frames(origin, work.images, o.frames) if video else take_photos(origin, files, work.images)
+    notes += take_masks(origin, masks, files, shots, work.masks)
     work.keep_photos(shots, notes)
     return shots, notes
 

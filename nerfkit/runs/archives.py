@@ -1,13 +1,14 @@
 """Zip archives and NumPy's arrays of strangers: unpacked in memory within limits, and nothing in them is executed.
 
-What an entry unpacks to is counted as it is unpacked, whatever the archive says of its size: all entries together may
-take ``ROOM`` bytes, or ``RATIO`` times the archive where that is more. Only entries that are stored or deflated are
-read, as zip programs write them: one step of other methods may unpack to more than all limits.
+An entry is never unpacked beyond the size that the archive says it has, and counts with that before it is: all that
+are read may take ``ROOM`` bytes, or ``RATIO`` times the archive where that is more. Only entries that are stored or
+deflated are read, as zip programs write them: one step of other methods may unpack to more than all limits.
 """
 
 import io
 import math
 import os
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -20,10 +21,22 @@ from numpy.lib import format as npy_format
 from nerfkit.runs.untrusted import FILE_BYTES, RefusedError, read_file
 
 ENTRIES = 200_000
+DIRECTORY = 32 << 20  # bytes of the list of entries, which is read before they are counted: at most 730,000
 ROOM = 256 << 20
 RATIO = 400  # masks of labels are packed 500 times smaller, the photos beside them hardly at all
 ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError, MemoryError)
 """What ``Archive`` raises for a file that is damaged, hostile or encrypted; KeyError for a name that is not there."""
+
+
+class _File(io.BufferedReader):
+    """A file of which no more than ``most`` bytes are read at once."""
+
+    most = DIRECTORY
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > self.most:
+            raise RefusedError(f"its list of entries has {size:,} bytes, more than {self.most:,}")
+        return super().read(size)
 
 
 class Archive:
@@ -34,14 +47,20 @@ class Archive:
     """
 
     def __init__(self, file: Path | bytes) -> None:
-        self._zip = zipfile.ZipFile(io.BytesIO(file) if isinstance(file, bytes) else file)
         size = len(file) if isinstance(file, bytes) else os.path.getsize(file)
-        self.names = self._zip.namelist()
-        self._room, self._taken = max(ROOM, RATIO * size), 0
-        self._unpacked: dict[str, int] = {}  # by name: photos are read more than once
-        if len(self.names) > ENTRIES:
-            self.close()
-            raise RefusedError(f"it has {len(self.names):,} entries, more than {ENTRIES:,}")
+        self._file = _File(io.BytesIO(file) if isinstance(file, bytes) else io.FileIO(file))
+        try:
+            self._zip = zipfile.ZipFile(self._file)
+            self.names = self._zip.namelist()
+            if len(self.names) > ENTRIES:
+                raise RefusedError(f"it has {len(self.names):,} entries, more than {ENTRIES:,}")
+        except BaseException:
+            self._file.close()
+            raise
+        self._file.most = size
+        self._all = self._room = max(ROOM, RATIO * size)
+        self._counted = set[str]()  # photos are read more than once
+        self._lock = threading.Lock()
 
     def __enter__(self) -> "Archive":
         return self
@@ -53,6 +72,7 @@ class Archive:
 
     def close(self) -> None:
         self._zip.close()
+        self._file.close()
 
     def read(self, name: str) -> bytes:
         """What an entry unpacks to, its checksum compared.
@@ -64,15 +84,16 @@ class Archive:
         about = self._zip.getinfo(name)
         if about.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise RefusedError("it is packed neither by deflate nor as it is")
-        before = self._unpacked.get(name, 0)
-        room = self._room - self._taken + before
+        with self._lock:
+            if name not in self._counted:
+                if about.file_size > self._room:
+                    raise RefusedError(
+                        f"the archive unpacks to more than {self._all:,} bytes: it is no archive of photos"
+                    )
+                self._room -= about.file_size
+                self._counted.add(name)
         with self._zip.open(about) as entry:
-            data = entry.read(min(room, about.file_size) + 1)  # the archive's word bounds memory, not what is read
-        if len(data) > room:
-            raise RefusedError(f"the archive unpacks to more than {self._room:,} bytes: it is no archive of photos")
-        self._unpacked[name] = len(data)
-        self._taken += len(data) - before
-        return data
+            return entry.read(about.file_size + 1)  # a read without a number would unpack gigabytes first
 
     def check(self) -> None:
         """Compares all entries with their checksums; all are to be stored as they are.

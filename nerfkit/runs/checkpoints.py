@@ -11,11 +11,14 @@ from typing import Any
 
 import torch
 
+import nerfkit
 from nerfkit.errors import CheckpointError
 from nerfkit.runs.archives import Archive
 from nerfkit.runs.files import write_bytes
 from nerfkit.runs.untrusted import RefusedError
 
+FORMAT = 1
+"""Of checkpoints and run folders, raised where an older nerfkit could not go on with a new one; 0.1.0 wrote none."""
 FIELD = "step"
 MADE_UP = 1 << 24  # elements
 KEEP = 2  # the second newest is the way back when the newest cannot be read
@@ -33,7 +36,7 @@ def save(run_folder: Path, step: int, state: dict[str, Any], kind: str = FIELD) 
     folder.mkdir(parents=True, exist_ok=True)
     # Serialized in memory first: torch reports a full disk as a RuntimeError of its own, a plain write as an OSError.
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save({"format": FORMAT} | state, buffer)
     path = _path(run_folder, step, kind)
     write_bytes(path, buffer.getbuffer())
     newest_first = steps(run_folder, kind)
@@ -63,7 +66,7 @@ def load_latest(
     """Step and state of the newest checkpoint that can be read; ``warn`` is told of each that cannot.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or the newest is of a newer nerfkit.
     """
     found = steps(run_folder, kind)
     if not found:
@@ -81,9 +84,19 @@ def load_latest(
             warn(f"warning: {path}: cannot be read ({reason[:100]}); trying the one before")
             continue
         if isinstance(state, dict):
+            check_format(state.pop("format", 0), path)
             return step, state
         warn(f"warning: {path}: holds no state; trying the one before")
     raise CheckpointError(f"{run_folder / 'checkpoints'}: none of its {len(found)} checkpoints can be read")
+
+
+def check_format(found: object, path: Path) -> None:
+    """Raises CheckpointError where ``path`` says a format, ``found``, that this nerfkit does not know yet."""
+    if isinstance(found, int) and found > FORMAT:
+        raise CheckpointError(
+            f"{path}: written by a newer nerfkit, in format {str(found)[:9]}; this one, {nerfkit.__version__}, reads "
+            f"formats up to {FORMAT}. Update it: pip install --upgrade nerfkit"
+        )
 
 
 def _path(run_folder: Path, step: int, kind: str) -> Path:

@@ -3,9 +3,11 @@
 OmegaConf's loader makes texts, numbers, lists and dictionaries, no objects. What it would let pass is refused here: a
 text of some kilobytes that is gigabytes once its aliases are followed, nests that exhaust the stack, ``${oc.env:NAME}``
 and other resolvers, which read the environment, and keys of Hydra's own (``hydra.callbacks``, ``hydra.job_logging``,
-``hydra.job.env_set``), which name code that Hydra would call.
+``hydra.job.env_set``), which name code that Hydra would call. A file is looked at when Hydra loads it: by whatever name
+it was asked for, wherever that leads, and no other file beside it.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
@@ -20,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.runs.untrusted import RefusedError, read_file
 
-BYTES, VALUES, DEPTH, FILES = 1 << 18, 20_000, 40, 2_000
+BYTES, VALUES, DEPTH = 1 << 18, 20_000, 40
 HARMLESS = "${expanded:"  # nerfkit's own: a path with ~ expanded
 CALLS = re.compile(r"(?<!\\)(?:\\\\)*\$\{[^}]*(?::|\$\{)")  # a resolver; or a nest, whose name may be one
 INSERTS = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
@@ -45,45 +51,52 @@ def load_config(path: Path) -> Any:
         raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split())[:300]})") from None
 
 
-def check_configs(folder: str | Path) -> None:
-    """Looks through the files of a ``--config-dir``: they may set nerfkit's options, and nothing else.
+class CheckedFiles(FileConfigSource):
+    """A ``--config-dir`` as Hydra reads it: its files may set nerfkit's options, and nothing else."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """As Hydra's.
+
+        Raises:
+            ConfigError: the file names a resolver or a key of Hydra's, is no file, or is too large or too deep.
+        """
+        name = self._normalize_file_name(config_path)
+        check_config(Path(self.path, name), os.path.dirname(name))
+        return super().load_config(config_path)
+
+
+@contextlib.contextmanager
+def checked_files(source: type[CheckedFiles] = CheckedFiles) -> Iterator[None]:
+    """A block in which Hydra reads folders of configs through ``source``."""
+    Plugins.instance()  # which registers Hydra's own
+    sources = SourcesRegistry.instance().types
+    before = sources[source.scheme()]
+    sources[source.scheme()] = source
+    try:
+        yield
+    finally:
+        sources[source.scheme()] = before
+
+
+def check_config(path: Path, group: str) -> None:
+    """Looks through a file that Hydra is about to load, in the folder ``group`` of the configs.
 
     Raises:
-        ConfigError: a file names a resolver or a key of Hydra's, is too large or too deep; or there are too many files.
+        ConfigError: it does more than set options, is too large or too deep.
     """
-    for number, path in enumerate(_yaml_files(folder)):
-        if number == FILES:
-            raise ConfigError(f"{folder}: more than {FILES:,} YAML files; expected a folder of configs alone")
-        try:
-            _check(path, str(path.relative_to(folder).parent))
-        except RefusedError as error:
-            raise ConfigError(f"{path}: {error}; expected a config") from None
-        except (yaml.YAMLError, UnicodeDecodeError, OSError):
-            continue  # Hydra says so, should it load the file
-
-
-def _check(path: Path, group: str) -> None:
-    """Refuses a file, in the folder ``group`` of the configs, that does more than set options."""
-    if any(HYDRA.search(word) for word in (group, *_texts(path, keys_only=True), *_packages(path))):
-        raise ConfigError(f"{path}: it sets keys of Hydra's own, which can name code; those are for the command line")
-    for text in _texts(path):
-        if CALLS.search(text.replace(HARMLESS, " ")):
-            raise ConfigError(
-                f"{path}: {text[:80]!r} calls a resolver, which can read the environment; write the value, or give it "
-                "in the words of the command"
-            )
-
-
-def _yaml_files(folder: str | Path) -> Iterator[Path]:
-    """The files that Hydra may load, by name; it follows links."""
-    seen = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        yield from (Path(parent, file) for file in sorted(files) if file.endswith((".yaml", ".yml")))
+    try:
+        if any(HYDRA.search(word) for word in (group, *_texts(path, keys_only=True), *_packages(path))):
+            raise RefusedError("it sets keys of Hydra's own, which can name code; those are for the command line")
+        for text in _texts(path):
+            if CALLS.search(text.replace(HARMLESS, " ")):
+                raise RefusedError(
+                    f"{text[:80]!r} calls a resolver, which can read the environment; write the value, or give it in "
+                    "the words of the command"
+                )
+    except RefusedError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError):
+        return  # Hydra says so
 
 
 def _packages(path: Path) -> list[str]:

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from nerfkit.errors import CheckpointError, ConfigError, UserError, escaped
 from nerfkit.runs import environment
 from nerfkit.runs.board import Board
-from nerfkit.runs.checkpoints import steps
+from nerfkit.runs.checkpoints import FORMAT, check_format, steps
 from nerfkit.runs.configs import load_config
 from nerfkit.runs.curves import write_losses
 from nerfkit.runs.files import LATEST, followed, remove_halves, write_text
@@ -198,7 +198,7 @@ class Run:
         # A reader that is OmegaConf too must not replace a ``${...}`` in a path.
         write_text(path, OmegaConf.to_yaml(literal([*earlier, *overrides])))
         write_text(self.folder / "config.yaml", OmegaConf.to_yaml(literal(_plain(config))))
-        write_text(self.folder / "environment.yaml", OmegaConf.to_yaml(facts))
+        write_text(self.folder / "environment.yaml", OmegaConf.to_yaml({"format": FORMAT} | facts))
         with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now().isoformat(' ', 'seconds')}  {' '.join(overrides)}\n")
             file.write("  ".join(f"{key} {value}" for key, value in facts.items()) + "\n")
@@ -208,7 +208,7 @@ def find(path: str | Path) -> Path:
     """The run folder that ``path`` names, ``latest`` followed.
 
     Raises:
-        CheckpointError: no such folder, or one that is not a run's.
+        CheckpointError: no such folder, one that is not a run's, or one of a newer nerfkit.
     """
     folder = followed(path).resolve()
     if not folder.is_dir():
@@ -218,6 +218,9 @@ def find(path: str | Path) -> Path:
         names = sorted(entry.name for entry in folder.iterdir())
         content = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else "nothing"
         raise CheckpointError(f"{path}: not a run folder: it has no config.yaml; it holds {content}")
+    with contextlib.suppress(FileNotFoundError):
+        facts = load_config(folder / "environment.yaml")
+        check_format(facts.get("format") if isinstance(facts, DictConfig) else None, folder)
     return folder
 
 
@@ -237,7 +240,7 @@ def newest_unfinished(output: str | Path) -> Path:
         listed = saved.get("stages") if isinstance(saved, DictConfig) else None
         asked = [str(stage) for stage in listed] if isinstance(listed, ListConfig) else []
         if has_checkpoint(folder) and not set(asked) <= finished(metrics):
-            return folder.resolve()
+            return find(folder)
     raise CheckpointError(f"resume=auto: no unfinished run with a checkpoint in {root}; expected one, or resume=RUN")
 
 

@@ -182,7 +182,7 @@ def meshes() -> Iterator[Case]:
             copies += [(label, with_json(whole, text)) for label, text in spoiled_json(json_of(whole), seed, 60)]
         for label, data in copies:
             path.write_bytes(data)
-            yield Case(f"{name}, {target}: {label}", partial(load_mesh, folder / name))
+            yield Case(f"{path.suffix[1:]}, {target}: {label}", partial(load_mesh, folder / name))
         path.write_bytes(whole)
 
 
@@ -212,4 +212,4 @@ def pictures() -> Iterator[Case]:
         whole = iio.imwrite("<bytes>", pixels, extension=suffix)
         for label, data in spoiled(whole, seed, 8):
             where = str(Path("case").absolute() / f"p{suffix}")
-            yield Case(f"{suffix}: {label}", partial(decode, data, where))
+            yield Case(f"{suffix[1:]}: {label}", partial(decode, data, where))

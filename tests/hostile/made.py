@@ -74,6 +74,10 @@ def archives() -> Iterator[Case]:
         for number in range(200_001):
             archive.writestr(zipfile.ZipInfo(f"{number}"), b"")
     yield opened(many.getvalue(), "entries, more than", "200,001 entries")
+    with (folder / "long.zip").open("wb") as file:  # 3 GB that take no room
+        file.seek(3 << 30)
+        file.write(b"PK\5\6" + struct.pack("<4H2LH", 0, 0, 1, 1, 3 << 30, 0, 0))
+    yield Case("zip: a list of 3 GB", lambda: read_scene(folder / "long.zip"), "its list of entries")
     overlapping = bytearray(zipped({f"{k}_metadata.json": b"{}" for k in range(3)}))
     at = overlapping.rfind(b"PK\x01\x02")
     overlapping[at + 42 : at + 46] = struct.pack("<I", 0)

@@ -48,7 +48,7 @@ CONFIGS: tuple[tuple[dict[str, str], str | None], ...] = (
     ({X: f"{GLOBAL}hydra: {{run: {{dir: /tmp/elsewhere}}}}\n"}, HYDRA),
     ({X: f"{GLOBAL}defaults:\n  - override /hydra/job_logging: evil\n"}, HYDRA),
     ({X: f"{GLOBAL}defaults:\n  - /other@hydra.callbacks\n", "other.yaml": f"evil: {CALL}\n"}, HYDRA),
-    ({X: f"{GLOBAL}seed: 3\n", "hydra/job_logging/none.yaml": LOGS}, HYDRA),
+    ({X: f"{GLOBAL}seed: 3\n", "hydra/job_logging/none.yaml": LOGS}, None),  # Hydra takes its own
     ({X: f"{GLOBAL}seed: 3\n", "hydra/config.yaml": f"callbacks: {{evil: {CALL}}}\n"}, HYDRA),
     ({X: f"{GLOBAL}scene: {{root: '${{oc.env:HOME}}'}}\n"}, CALLS),
     ({X: f"{GLOBAL}scene: {{root: '${{ oc.env : HOME}}'}}\n"}, CALLS),
@@ -65,7 +65,9 @@ CONFIGS: tuple[tuple[dict[str, str], str | None], ...] = (
     ({X: GLOBAL + "# x\n" * 200_000}, "more than 262,144"),
     ({X: "\0\1\2"}, ""),
     ({X: ""}, None),
-    ({f"preset/{k}.yaml": "seed: 1\n" for k in range(2001)}, "more than 2,000 YAML files"),
+    ({X: f"{GLOBAL}defaults:\n  - /../beside\n", "../beside.yaml": f"{GLOBAL}output: ${{oc.env:HOME}}\n"}, CALLS),
+    ({X: f"{GLOBAL}defaults:\n  - /a/../hydra/x\n", "hydra/x.yaml": f"callbacks: {{evil: {CALL}}}\n"}, HYDRA),
+    ({X: f"{GLOBAL}seed: 3\n", "lib/site-packages/other.yaml": f"hydra: {CALL}\nx: ${{oc.env:HOME}}\n"}, None),
 )
 
 
@@ -98,7 +100,7 @@ def configs() -> Iterator[Case]:
     folder = fresh()
     os.mkfifo(folder / "x.yaml")
     (folder / "experiment").symlink_to(folder)
-    yield Case("config: a pipe", lambda: command(cli.train, "--config-dir", str(folder), "--cfg", "job"), "a pipe")
+    yield Case("config: a pipe beside", partial(command, cli.train, "--config-dir", str(folder), "--cfg", "job"))
 
 
 def run_folders() -> Iterator[Case]:
@@ -122,14 +124,15 @@ def run_folders() -> Iterator[Case]:
         (folder / "config.yaml").write_text(text)
         for entry, word in ((cli.train, "resume"), (cli.render, "run")):
             words = (entry, f"{word}={folder}")
-            yield Case(f"config.yaml {text[:20]!r}, {word}", partial(command, *words), refused)
-        yield Case(f"config.yaml {text[:20]!r}, auto", lambda: newest_unfinished(folder.parent.parent))
+            yield Case(f"config.yaml: {text[:20]!r}, {word}", partial(command, *words), refused)
+        yield Case(f"config.yaml: {text[:20]!r}, auto", lambda: newest_unfinished(folder.parent.parent))
     (folder / "config.yaml").write_text(whole)
     run = Run(folder)
     config = resume.load(folder)
     readers: dict[str, Callable[[], object]] = {
         "config.yaml": lambda: resume.load(folder),
         "overrides.yaml": lambda: run.differences(config),
+        "environment.yaml": lambda: find(folder),
         "metrics.json": run.metrics,
         "scene.json": lambda: record.recorded(folder),
         "mesh/specular.npz": lambda: Specular.load(folder / "mesh" / "specular.npz"),
@@ -146,7 +149,7 @@ def run_folders() -> Iterator[Case]:
     latest = folder.parent / "latest"
     for name in ("../../secret", "/etc", "..", ".", "a\\b", "C:", "x" * 300, "\x1b[2J", ""):
         latest.write_text(name)
-        yield Case(f"latest is {name[:20]!a}", lambda: find(latest), "")
+        yield Case(f"latest: {name[:20]!a}", lambda: find(latest), "")
 
 
 class _Evil:

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,20 @@ LEAST = {"scenes": 370, "files": 380, "runs": 370}  # inputs of each group, or s
 @pytest.mark.parametrize("group", LEAST)
 def test_every_hostile_input_is_read_or_refused(group: str, tmp_path: Path) -> None:
     """A process a group: it may take 4 GB, and 10 seconds for an input."""
-    (tmp_path / "work").mkdir()
-    around = {"PYTHONPATH": str(ROOT), "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path / "home")}
+    rows = answers(group, tmp_path)
+    assert len(rows) >= LEAST[group]
+    faults = [row for row in rows if not right(row, str(tmp_path / "work"))]
+    assert not faults, f"{len(faults)} of {len(rows)}:\n" + "\n".join(json.dumps(row)[:2000] for row in faults[:12])
+    assert sorted(path.name for path in tmp_path.iterdir()) in (["work"], ["home", "work"])
+
+
+def answers(group: str, place: Path) -> list[dict[str, Any]]:
+    """A row for every input of a group, read in ``place/work``."""
+    (place / "work").mkdir()
+    around = {"PYTHONPATH": str(ROOT), "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HOME": str(place / "home")}
     found = subprocess.run(
         [sys.executable, "-m", "tests.hostile.child", group],
-        cwd=tmp_path / "work",
+        cwd=place / "work",
         env=around,
         capture_output=True,
         text=True,
@@ -30,13 +40,10 @@ def test_every_hostile_input_is_read_or_refused(group: str, tmp_path: Path) -> N
     )
     rows = [json.loads(line) for line in found.stdout.splitlines() if line.startswith("{")]
     assert found.returncode == 0, (rows[-1:], found.stderr[-3000:])
-    assert len(rows) >= LEAST[group]
-    faults = [row for row in rows if not right(row, str(tmp_path / "work"))]
-    assert not faults, f"{len(faults)} of {len(rows)}:\n" + "\n".join(json.dumps(row)[:2000] for row in faults[:12])
-    assert sorted(path.name for path in tmp_path.iterdir()) in (["work"], ["home", "work"])
+    return rows
 
 
-def right(row: dict[str, str], place: str) -> bool:
+def right(row: dict[str, Any], place: str) -> bool:
     """Whether a row says what it should: read where that may be; or refused, for its reason, in a short message that
     names the file; nothing written."""
     if row["written"] or row["outcome"] not in ("read", "refused"):

@@ -16,7 +16,7 @@ SMOOTH = (3, 5)
 def taken(root: Path, out: Path) -> tuple[dict, list[str]]:
     """The shots by their source's name, and notes."""
     out.mkdir()
-    shots, notes = take_photos(sorted(root.iterdir()), out)
+    shots, notes = take_photos(root, sorted(root.iterdir()), out)
     return {shot.source: shot for shot in shots}, notes
 
 
@@ -71,7 +71,7 @@ def test_names_never_collide(tmp_path: Path) -> None:
     for name in ("a.tif", "a.png", "a.bmp"):
         Image.fromarray(noise(8, 8)).save(tmp_path / name)
     (tmp_path / "out").mkdir()
-    shots, _ = take_photos([tmp_path / name for name in ("a.bmp", "a.png", "a.tif")], tmp_path / "out")
+    shots, _ = take_photos(tmp_path, [tmp_path / name for name in ("a.bmp", "a.png", "a.tif")], tmp_path / "out")
     assert {shot.source: shot.name for shot in shots} == {"a.png": "a.png", "a.bmp": "a.bmp.png", "a.tif": "a.tif.png"}
 
 
@@ -87,12 +87,26 @@ def test_damaged_files_are_named_and_passed_over(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(shots)
 
 
+def test_links_may_lead_anywhere_in_the_folder_that_was_named(tmp_path: Path) -> None:
+    root = some_photos(tmp_path / "in" / "raw", 3).parent
+    (root / "images").mkdir()
+    for path in (root / "raw").iterdir():
+        (root / "images" / path.name).symlink_to(Path("..", "raw", path.name))
+    write_photo(tmp_path / "secret.png", noise(24, 32))
+    (root / "images" / "secret.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "out").mkdir()
+    shots, notes = take_photos(root, sorted((root / "images").iterdir()), tmp_path / "out")
+    assert [shot.name for shot in shots] == ["photo_0.jpg", "photo_1.jpg", "photo_2.jpg"]
+    assert len(notes) == 1 and notes[0].startswith("secret.png is passed over: it leads out of its folder")
+    assert all(path.is_file() and not path.is_symlink() for path in (tmp_path / "out").iterdir())
+
+
 def test_too_few_readable(tmp_path: Path) -> None:
     root = some_photos(tmp_path / "in", 2)
     (root / "empty.jpg").touch()
     (tmp_path / "out").mkdir()
     with pytest.raises(SceneError, match=r"only 2 of 3 photos can be read \(empty.jpg is empty"):
-        take_photos(sorted(root.iterdir()), tmp_path / "out")
+        take_photos(root, sorted(root.iterdir()), tmp_path / "out")
 
 
 def test_cameras_are_told_apart_by_size_device_and_focal_length(tmp_path: Path) -> None:

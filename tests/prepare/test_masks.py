@@ -29,8 +29,8 @@ def taken(root: Path, out: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     """The masks in ``out`` by name, and notes."""
     photos = sorted(path for path in root.rglob("*.*") if path.parent.name != "masks")
     (out / "images").mkdir(parents=True)
-    shots, _ = take_photos(photos, out / "images")
-    notes = take_masks(masks_of(root, photos), photos, shots, out / "masks")
+    shots, _ = take_photos(root, photos, out / "images")
+    notes = take_masks(root, masks_of(root, photos), photos, shots, out / "masks")
     found = sorted((out / "masks").iterdir()) if (out / "masks").is_dir() else []
     return {path.name: np.asarray(Image.open(path)) for path in found}, notes
 

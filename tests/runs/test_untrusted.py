@@ -1,16 +1,20 @@
 """Names of files stay in their folder; archives unpack within limits; configs hold values."""
 
 import io
+import os
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from nerfkit.errors import CheckpointError, ConfigError, SceneError, escaped
 from nerfkit.runs import archives
 from nerfkit.runs.archives import Archive
-from nerfkit.runs.configs import check_configs, load_config
+from nerfkit.runs.configs import CheckedFiles, check_config, checked_files, load_config
 from nerfkit.runs.untrusted import RefusedError, inside, one_name, read_file, within_words
 
 
@@ -90,6 +94,30 @@ def test_all_entries_share_the_room_and_one_read_again_counts_once(monkeypatch: 
             archive.read("d")
 
 
+def test_the_room_is_exact_whatever_number_of_threads_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "ROOM", 20_000)
+    monkeypatch.setattr(archives, "RATIO", 1)
+    names = [f"e{k}" for k in range(64)]
+
+    def read(name: str) -> int:
+        try:
+            return len(archive.read(name))
+        except RefusedError:
+            return 0
+
+    with Archive(zipped(**{name: bytes(1000) for name in names})) as archive, ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(read, names * 3)) == 3 * 20_000
+
+
+def test_a_list_of_entries_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives._File, "most", 2000)
+    many = zipped(**{f"e{k}": b"" for k in range(100)})
+    with pytest.raises(RefusedError, match="its list of entries has 4,890 bytes, more than 2,000"):
+        Archive(many)
+    with Archive(zipped(large=os.urandom(5000))) as archive:  # the limit is that list's alone
+        assert len(archive.read("large")) == 5000
+
+
 def test_a_config_holds_values(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("a: 'x\\${b}'\nb: [1, {c: 2.5}]\n")
@@ -107,7 +135,19 @@ def test_configs_of_ones_own(tmp_path: Path) -> None:
     path.write_text(
         "# @package _global_\n# not of hydra\ndefaults: [override /field: planes]\nseed: ${trainer.samples}\n"
     )
-    check_configs(tmp_path)
+    check_config(path, "experiment")
     path.write_text("# @package _global_\nseed: '${oc.env:HOME}'\n")
     with pytest.raises(ConfigError, match="calls a resolver"):
-        check_configs(tmp_path)
+        check_config(path, "experiment")
+    path.write_text("seed: 3\n")
+    check_config(path, "experiment")
+    with pytest.raises(ConfigError, match="keys of Hydra's own"):
+        check_config(path, "experiment/../hydra/callbacks")
+
+
+def test_hydra_reads_folders_as_before_outside_the_block() -> None:
+    Plugins.instance()  # registers Hydra's own
+    before = SourcesRegistry.instance().resolve("file")
+    with checked_files():
+        assert SourcesRegistry.instance().resolve("file") is CheckedFiles
+    assert SourcesRegistry.instance().resolve("file") is before is not CheckedFiles

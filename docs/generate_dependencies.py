@@ -1,0 +1,113 @@
+"""Writes docs/dependencies.md from the metadata of the installed packages: ``python docs/generate_dependencies.py``."""
+
+import re
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+PAGE = Path(__file__).with_name("dependencies.md")
+OURS = "nerfkit"
+COPYLEFT = re.compile(r"\b[AL]?GPL|General Public License", re.IGNORECASE)
+"""The GPL, the AGPL and the LGPL."""
+INTRODUCTION = """# Dependencies
+
+What `pip install nerfkit` brings, and its extras, directly or through others; generated from the metadata of the
+packages as they were installed, by `python docs/generate_dependencies.py`. `tests/test_dependencies.py` fails where the
+metadata of one says GPL, AGPL or LGPL. `requirements-ci.txt` pins what CI installs, by hash; `.ci/pin.py` makes it.
+"""
+BUNDLED = """
+## What metadata does not say
+
+Wheels bundle other projects' libraries, which have licenses of their own. Looked at by hand:
+
+- imageio-ffmpeg's holds a program, FFmpeg, that was configured with `--enable-gpl --enable-version3`: it is under the
+  GPL. nerfkit starts it as a process of its own for videos. Who may not pass it on removes it and sets
+  `IMAGEIO_FFMPEG_EXE` to another FFmpeg.
+- pillow-heif's (extra `raw`) holds libx265, which is under the GPL, and libheif and libde265, under the LGPL; rawpy's
+  (extra `raw`) holds LibRaw, under the LGPL or the CDDL.
+- numpy's and scipy's hold libgfortran and libquadmath; pycolmap's, fast-simplification's and rawpy's GCC's OpenMP.
+"""
+
+
+def named(name: str) -> str:
+    """A name as packages are told apart by it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed(name: str) -> Distribution | None:
+    """The package, if it is installed."""
+    try:
+        return distribution(name)
+    except PackageNotFoundError:
+        return None
+
+
+def wanted(package: Distribution, extra: str = "") -> list[Requirement]:
+    """What a package requires here, or what one of its extras adds."""
+    found = [Requirement(text) for text in package.requires or ()]
+    plain = [each for each in found if each.marker is None or each.marker.evaluate({"extra": ""})]
+    if not extra:
+        return plain
+    return [each for each in found if each not in plain and each.marker and each.marker.evaluate({"extra": extra})]
+
+
+def closure(first: list[Requirement]) -> dict[str, Distribution | None]:
+    """Packages by name, with all that they require in turn; None for one that is not installed."""
+    found: dict[str, Distribution | None] = {}
+    stack = [(each.name, extra) for each in first for extra in ("", *each.extras)]
+    seen = set(stack)
+    while stack:
+        name, extra = stack.pop()
+        package = found[named(name)] = installed(name)
+        for each in wanted(package, extra) if package else ():
+            more = {(each.name, inner) for inner in ("", *each.extras)} - seen
+            seen |= more
+            stack += more
+    return found
+
+
+def license_of(package: Distribution) -> str:
+    """What metadata says: the SPDX expression, else a short text, else the classifiers, else the text's first line."""
+    about = package.metadata
+    text = (about.get("License") or "").strip()
+    classifiers = [
+        line.split("::")[-1].strip() for line in about.get_all("Classifier", []) if line.startswith("License")
+    ]
+    short = text if text and "\n" not in text and len(text) < 60 else ""
+    return about.get("License-Expression") or short or " AND ".join(classifiers) or text.split("\n")[0] or "not stated"
+
+
+def groups() -> dict[str, dict[str, Distribution | None]]:
+    """The closures of ``install`` and of every extra, each without what an earlier one has."""
+    package = distribution(OURS)
+    found: dict[str, dict[str, Distribution | None]] = {}
+    for extra in (
+        "",
+        *sorted(set(package.metadata.get_all("Provides-Extra", [])), key=lambda name: (name == "dev", name)),
+    ):
+        earlier = {name for group in found.values() for name in group}
+        found[extra] = {k: v for k, v in sorted(closure(wanted(package, extra)).items()) if k not in earlier}
+    return found
+
+
+def page() -> str:
+    """The whole of docs/dependencies.md."""
+    lines = [INTRODUCTION]
+    for extra, packages in groups().items():
+        lines += [
+            f"## {f'Extra `{extra}`' if extra else 'Always'}\n",
+            "| package | version | license |",
+            "| --- | --- | --- |",
+        ]
+        for name, package in packages.items():
+            facts = (
+                (package.version.partition("+")[0], license_of(package)) if package else ("not installed", "not read")
+            )
+            lines.append(f"| {name} | {' | '.join(facts)} |")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n" + BUNDLED
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
