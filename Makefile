@@ -45,7 +45,7 @@ unit: $(STAMP)
 quick: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
-# Runs that are killed at 60 random moments and resumed; a quarter of an hour.
+# Runs that are stopped at 60 random moments and resumed, on full disks and with clocks set back; a quarter of an hour.
 torture: $(STAMP)
 	$(BIN)/python -m tests.torture
 

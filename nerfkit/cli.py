@@ -1,7 +1,8 @@
 """The commands ``train.py`` and ``render.py``: check the words, let Hydra compose, call the pipeline.
 
-Exit codes: 0 done; 1 a bug, with its traceback; 2 bad input or a full disk, with one message; 3 a fit that diverged;
-130 stopped by Ctrl-C; 143 by SIGTERM; 141 where what is printed is read no further.
+Exit codes: 0 done; 1 a bug, with its traceback; 2 bad input, a disk that is full or cannot be written, a run that
+another process trains, with one message; 3 a fit that diverged; 130 stopped by Ctrl-C; 143 by SIGTERM; 141 where what
+is printed is read no further.
 """
 
 import contextlib
@@ -23,7 +24,8 @@ from nerfkit import options, resume, store
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, UserError, reader_may_leave
 from nerfkit.runs.configs import CheckedFiles, checked_files
-from nerfkit.runs.folder import check_output, find, newest_unfinished
+from nerfkit.runs.files import READ_ONLY
+from nerfkit.runs.folder import check_output, find, newest_unfinished, refuse_held
 from nerfkit.runs.interrupts import Terminated, take_terminations
 from nerfkit.schema import literal
 from nerfkit.sweep import Sweep
@@ -54,6 +56,8 @@ def exit_codes() -> Iterator[None]:
     except UserError as error:
         _fail(str(error))
     except OSError as error:
+        if error.errno in READ_ONLY and error.filename:
+            _fail(f"{error.filename}: {error.strerror}; nothing can be kept there, or it is not ours to read")
         if not _disk_full(error):
             raise
         where = f" while writing {error.filename}" if error.filename else ""
@@ -90,6 +94,8 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
         if name == "train" and folder != "null" and not look:
             place = _value(words, "output", TrainOptions.output)
             found = newest_unfinished(place) if folder == "auto" else find(folder)
+            if arguments.cfg is None:
+                refuse_held(found)  # before minutes of looking at photos
             return _resume(found, words, show=arguments.cfg is not None)
         if arguments.shell_completion or arguments.hydra_help:
             store.register(with_recipes=False)

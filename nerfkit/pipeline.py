@@ -58,22 +58,16 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
         return None
     if config.resume is not None:
         record = Run.open(config.resume)
-        stages = Stages(config, scene, record, device, ranks)
-        try:
-            stages.check_resumed()  # before anything is written
-        except CheckpointError as error:
-            changed = "; ".join(record.differences(config))
-            raise CheckpointError(f"{error}" + (f". Changed here: {changed}" if changed else "")) from None
-        record.go_on(config)
-        kept = recorded(record.folder)
-        if kept is None or not kept.cameras_refined:
-            record_scene(scene, record.folder)
+        record.hold()
     else:
         record = Run.create(config.output, scene.name, config, words)
-        record_scene(scene, record.folder)
-        stages = Stages(config, scene, record, device, ranks)
     try:
         with contextlib.closing(record):
+            stages = Stages(config, scene, record, device, ranks)
+            if config.resume is not None:
+                _go_on(stages)
+            else:
+                record_scene(scene, record.folder)
             return stages.run()
     except KeyboardInterrupt:
         if has_checkpoint(record.folder):
@@ -85,6 +79,24 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
         if error.errno and not error.filename:  # the log's and TensorBoard's writes do not say where
             error.filename = str(record.folder)
         raise
+
+
+def _go_on(stages: Stages) -> None:
+    """Records that an existing run goes on.
+
+    Raises:
+        CheckpointError: it cannot; nothing is written.
+    """
+    config, record = stages.config, stages.record
+    try:
+        stages.check_resumed()
+    except CheckpointError as error:
+        changed = "; ".join(record.differences(config))
+        raise CheckpointError(f"{error}" + (f". Changed here: {changed}" if changed else "")) from None
+    record.go_on(config)
+    kept = recorded(record.folder)
+    if kept is None or not kept.cameras_refined:
+        record_scene(stages.scene, record.folder)
 
 
 def _joined(config: TrainOptions) -> Ranks:

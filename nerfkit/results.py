@@ -1,6 +1,8 @@
 """What a run folder holds for later stages and for pictures: the field of its checkpoints, its meshes."""
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,13 +17,16 @@ from nerfkit.mesh.files.io import FORMATS, load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster.shade import MeshSource
 from nerfkit.runs import checkpoints
+from nerfkit.runs.fingerprint import of_files, of_state
 from nerfkit.runs.folder import Run
 from nerfkit.runs.ranks import ALONE, Ranks
+from nerfkit.runs.tensors import save_tensors
 from nerfkit.scenes.scene import Scene, Similarity
 from nerfkit.view.show import REFINED, Source
 from nerfkit.volume.model import FieldSource
 
-SPECULAR = "specular.npz"
+SPECULAR, WEIGHTS = "specular.npz", "field.safetensors"
+LAYOUT = "1"  # of the weights' texts
 
 
 def new_fit(
@@ -52,6 +57,17 @@ def load_fit(
     fit = new_fit(config, scene, record, device, rendering, ranks)
     fit.load_state_dict(checkpoints.load_latest(record.folder, device, tqdm.write)[1], str(record.folder))
     return fit
+
+
+def keep_weights(fit: FieldFit, config: TrainOptions, record: Run) -> None:
+    """Leaves the model that the run is evaluated by, for programs without nerfkit: ``field.safetensors``.
+
+    Its texts: ``version`` of this layout; ``field``, ``sampler`` and ``normalization`` as JSON, from which
+    ``build_model`` makes the model of the scene that takes these tensors by ``load_state_dict``.
+    """
+    told = {"field": config.field, "sampler": config.sampler, "normalization": fit.scene.normalization}
+    about = {"format": "pt", "version": LAYOUT} | {key: json.dumps(asdict(value)) for key, value in told.items()}
+    save_tensors(record.folder / WEIGHTS, fit.average.state_dict(), about)
 
 
 def coarse_file(record: Run) -> Path:
@@ -116,16 +132,15 @@ def source_of(
     if name == "mesh":
         return mesh_source(record, scene, device)
     trained = fit()
-    return FieldSource(trained.average, scene.background), str(trained.progress.step)
+    return FieldSource(trained.average, scene.background), of_state(trained.average.state_dict())
 
 
 def mesh_source(record: Run, scene: Scene, device: torch.device) -> tuple[Source, str]:
-    """The finished mesh, in normalized units, with its highlights where it has some, and when it was written."""
+    """The finished mesh, in normalized units, with its highlights where it has some, and a fingerprint of both."""
     path = finished_file(record)
     assert path is not None  # ``pick_source`` has seen it
     mesh, specular = load_finished(path, record, scene)
-    identity = f"{path.name} {path.stat().st_mtime_ns}"
     if specular is not None:
-        identity += f" {path.with_name(SPECULAR).stat().st_mtime_ns}"
+        identity = of_files([path, path.with_name(SPECULAR)])
         return SpecularSource(mesh.to(device), specular.to(device), scene.background), identity
-    return MeshSource(mesh.to(device), scene.background), identity
+    return MeshSource(mesh.to(device), scene.background), of_files([path])

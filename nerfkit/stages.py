@@ -11,16 +11,26 @@ from nerfkit.errors import CheckpointError
 from nerfkit.export_stage import export, has_mesh
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.extract import coarse_mesh, finished
-from nerfkit.fit.field import FieldFit
+from nerfkit.fit.field import CURVES, FieldFit
 from nerfkit.fit.refine import KIND as REFINEMENT
 from nerfkit.fit.residuals import photo_psnr
 from nerfkit.fit.specular import Specular
+from nerfkit.fit.specular_fit import KIND as HIGHLIGHTS
 from nerfkit.mesh.files.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import refine_stage
 from nerfkit.prepare.residuals import MARKDOWN as CAPTURE, write_capture
 from nerfkit.report.page import write_report
-from nerfkit.results import coarse_file, drop_refined, keep_refined, load_coarse, load_fit, new_fit, source_of
+from nerfkit.results import (
+    coarse_file,
+    drop_refined,
+    keep_refined,
+    keep_weights,
+    load_coarse,
+    load_fit,
+    new_fit,
+    source_of,
+)
 from nerfkit.runs import checkpoints
 from nerfkit.runs.fingerprint import FIELD, MARKS, SECTION, STATE, mark, of_stage, of_state
 from nerfkit.runs.folder import Run, has_checkpoint
@@ -96,7 +106,8 @@ class Stages:
                     getattr(self, f"_{name}")()
                 record.add_fingerprints(name, of_stage(record.folder, name))
         if "refine" in stages:  # not before: a run that is killed in a later stage goes through this one again
-            checkpoints.drop(record.folder, REFINEMENT)
+            for kind in (REFINEMENT, HIGHLIGHTS):
+                checkpoints.drop(record.folder, kind)
         record.chart_losses()
         record.log(f"wrote {write_report(record)}, to open in a browser")
         return record.folder
@@ -106,7 +117,7 @@ class Stages:
     def _field(self) -> None:
         if has_checkpoint(self.record.folder):
             self.fit = self._have_fit()
-            self.record.board.resume_at(self.fit.progress.step)
+            self.record.forget(CURVES, self.fit.progress.step, self.fit.progress.seconds)
             self.record.log(f"going on from step {self.fit.progress.step}")
         else:
             self.fit = new_fit(self.config, self.scene, self.record, self.device, ranks=self.ranks)
@@ -114,6 +125,7 @@ class Stages:
         self.ranks.leave()
         fit, progress = self.fit, self.fit.progress
         self._take_cameras(fit)
+        keep_weights(fit, self.config, self.record)
         found = evaluate_field(fit.average, self.scene, self.record.folder / "images")
         found |= {"steps": progress.step, "seconds": round(progress.seconds, 3), "samples": progress.samples}
         self.record.update_metrics({"field": found})

@@ -213,6 +213,9 @@ def test_resume_uses_the_config_of_the_run(
     command: Command, runs: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     run = Run.create("outputs", "kaolin", options.compose("train", ["scene=kaolin", "scene.root=a.zip", "seed=8"]))
+    assert command(cli.train, "resume=outputs/kaolin/latest") == 2
+    assert f"error: {run.folder.resolve()}: another process is training" in capsys.readouterr().err
+    run.close()
     words = ["resume=outputs/kaolin/latest", "trainer.max_steps=77", "scene.root=b.zip"]
     assert command(cli.train, *words) == 0
     assert (runs[0].seed, runs[0].scene.root, runs[0].trainer.max_steps) == (8, "b.zip", 77)
@@ -322,6 +325,7 @@ def test_paths_of_every_command(
     assert OmegaConf.create(capsys.readouterr().out).scene.root == path
 
     run = Run.create(runs[-1].output, "kaolin", runs[-1])
+    run.close()
     assert command(cli.train, f"resume={path}/out/kaolin/latest", "trainer.max_steps=77") == 0
     assert (runs[-1].scene.root, runs[-1].resume) == (path, str(run.folder.resolve()))
     assert command(cli.train, f"resume={path}/out/kaolin/latest", "--cfg", "job") == 0

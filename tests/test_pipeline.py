@@ -15,14 +15,18 @@ from nerfkit import options, pipeline, resume
 from nerfkit.config import STAGES
 from nerfkit.errors import CheckpointError, ConfigError, SceneError
 from nerfkit.export_stage import EXPORTS
-from nerfkit.fit.build import load_scene
+from nerfkit.fields import FIELDS
+from nerfkit.fit.build import build_model, load_scene
 from nerfkit.mesh.files.io import load_mesh
+from nerfkit.results import load_fit
 from nerfkit.runs import checkpoints
-from nerfkit.runs.folder import find
+from nerfkit.runs.folder import Run, find
+from nerfkit.runs.tensors import DTYPES
 from nerfkit.scenes import open_scene
 from nerfkit.scenes.record import recorded
 from nerfkit.scenes.scene import Scene
 from nerfkit.stages import Stages
+from nerfkit.volume import SAMPLERS
 from tests.scenes.builders import Sphere, ring, write_kaolin
 from tests.scenes.test_develop import write
 
@@ -68,6 +72,37 @@ def test_a_run_leaves_what_the_contract_promises(run_folder: Path) -> None:
     assert set(metrics["stages"]) == set(STAGES)
     assert all(stage["peak_memory_bytes"] < 4e9 for stage in metrics["stages"].values())
     assert "held-out views" in (run_folder / "log.txt").read_text()
+
+
+def test_the_weights_make_the_same_model_elsewhere(run_folder: Path, views: Path) -> None:
+    """By the file alone, whose format is plain enough to read here."""
+    data = (run_folder / "field.safetensors").read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header, dtypes = json.loads(data[8:end]), {name: dtype for dtype, name in DTYPES.items()}
+    about = header.pop("__metadata__")
+    assert (about["version"], end % 8) == ("1", 0)
+    field, sampler = (json.loads(about[key]) for key in ("field", "sampler"))
+    options_of = [registry[given.pop("name")] for registry, given in ((FIELDS, field), (SAMPLERS, sampler))]
+    scene = open_scene("kaolin", str(views), holdout=6)
+    model = build_model(scene, options_of[0](**field), options_of[1](**sampler), seed=7)
+    tensors = {}
+    for name, tensor in header.items():
+        begin, stop = (end + offset for offset in tensor["data_offsets"])
+        tensors[name] = torch.frombuffer(bytearray(data[begin:stop]), dtype=dtypes[tensor["dtype"]])
+        tensors[name] = tensors[name].view(tensor["shape"])
+    model.load_state_dict(tensors)
+    config = resume.load(run_folder)
+    fit = load_fit(config, scene, Run(run_folder), torch.device("cpu"))
+    pictures = [made.render_view(scene.cameras, 0).over(scene.background) for made in (model, fit.average)]
+    assert torch.equal(*pictures) and pictures[0].max() > 0.2
+    assert json.loads(about["normalization"])["scale"] == scene.normalization.scale
+
+
+def test_safetensors_reads_the_weights(run_folder: Path) -> None:
+    loader = pytest.importorskip("safetensors.torch")
+    found = loader.load_file(run_folder / "field.safetensors")
+    saved = checkpoints.load_latest(run_folder)[1]
+    assert saved["average"] and all(torch.equal(found[name], value) for name, value in saved["average"].items())
 
 
 def test_a_time_that_steps_end_before_is_noted(views: Path, tmp_path: Path) -> None:

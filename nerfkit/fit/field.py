@@ -33,6 +33,7 @@ from nerfkit.runs.ranks import ALONE, RankError, Ranks
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
+CURVES = ("loss/", "train/", "speed/", "held_out/")
 BEST = 30.0  # dB; a scene that cannot reach it for what is outside of its box is told so
 
 
@@ -248,9 +249,9 @@ class FieldFit:
             if self.hints is not None:
                 self.run.log(f"{len(self.hints):,} sightings of points are hints of depth (trainer.depth_weight)")
             callbacks = [
-                Callback(lambda _: self.save(), seconds=o.checkpoint_every, first=False, stopped=True),
                 Callback(self._preview, share=o.preview_every, first=False),
                 Callback(self._mark, steps=min(MARKS), first=False),
+                Callback(lambda _: self.save(), seconds=o.checkpoint_every, first=False, stopped=True),
             ]
         try:
             optimize(
@@ -325,6 +326,7 @@ class FieldFit:
         """
         self.watch.check()
         assert self.run is not None
+        self.run.flush()  # what lies behind a checkpoint is not done again
         checkpoints.save(self.run.folder, self.progress.step, self.state_dict())
 
     def state_dict(self) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Callback:
     Attributes:
         call: called with the number of steps done.
         share, steps, seconds: what lies between two calls; None: not due by it.
-        first, last: also before the first step, after the last one.
+        first, last: also before the first step of all, after the last one.
         stopped: also when Ctrl-C stops the fit between two steps.
     """
 
@@ -104,7 +104,7 @@ def optimize(
     first_step = progress.step
     for callback in callbacks:
         callback.due(progress, share)
-        if callback.first:
+        if callback.first and not first_step:
             callback.call(progress.step)
     try:
         with (
@@ -126,7 +126,7 @@ def optimize(
                 share = progress.share(steps, max_seconds)
                 if until is not None and until(made):
                     share = 1.0
-                if (progress.step - 1 - first_step) % log_every == 0 or share >= 1:
+                if (progress.step - 1) % log_every == 0 or share >= 1:
                     curves, text = _report(title, made) if report is None else report(made)
                     for tag, value in curves.items() if run is not None else ():
                         run.scalar(tag, value, progress.step)  # type: ignore[union-attr]
@@ -141,7 +141,7 @@ def optimize(
                 callback.call(progress.step)
         raise
     for callback in callbacks:
-        if callback.last:
+        if callback.last and progress.step > first_step:
             callback.call(progress.step)
     return progress.step
 

@@ -9,11 +9,13 @@ there.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from nerfkit.errors import CheckpointError, SceneError
+from nerfkit.errors import SceneError
+from nerfkit.fit import saved
 from nerfkit.fit.loop import Callback, Progress, optimize
 from nerfkit.fit.refine_measure import preview
 from nerfkit.fit.refine_options import RefineOptions
@@ -26,14 +28,12 @@ from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.mesh import Mesh, face_areas
 from nerfkit.mesh.unwrap import unwrap
 from nerfkit.raster.visibility import Visibility
-from nerfkit.runs import checkpoints
 from nerfkit.runs.fingerprint import of_state
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 
 TEXELS_PER_PIXEL = 1.3  # along each side: fewer blur, more are never seen from close enough and learn noise
-LOOKED_AT = 997  # every so manieth pixel tells photos from others
-KIND = "refine"  # of the checkpoints
+KIND = "refine"  # of the checkpoints, and the title of the curves
 NOT_FELT = ("checkpoint_every", "log_every", "preview_every")  # options that change nothing
 CHART_SHARE = 0.65  # of a texture's area that lies in charts
 
@@ -86,11 +86,17 @@ def refine_mesh(
     if run is not None:
         calls.append(Callback(lambda step: preview(fit.mesh(), scene, run, step), share=options.preview_every))
     if run is not None and not callbacks:  # whoever watches wants to see all of it
-        progress = fit.resumed(run)
+        progress = saved.resumed(run, KIND, fit.identity, fit.load_state_dict, mesh.vertices.device)
         every = options.checkpoint_every
-        calls.append(Callback(lambda _: fit.save(run, progress), seconds=every, first=False, stopped=True))
+
+        def save(_: int) -> None:
+            saved.save(run, KIND, fit.identity, progress, fit.state_dict())
+
+        calls.append(Callback(save, seconds=every, first=False, stopped=True))
+    if run is not None:
+        run.forget((f"{KIND}/",), progress.step)
     optimize(
-        "refine",
+        KIND,
         fit.step,
         steps=options.steps,
         max_seconds=options.max_seconds,
@@ -136,9 +142,8 @@ class _Refinement:
     ) -> None:
         self.coarse, self.scene, self.options = mesh, scene, options
         felt = {key: value for key, value in asdict(options).items() if key not in NOT_FELT}
-        photos = [scene.images.pixels[::LOOKED_AT], scene.cameras.sizes, scene.train, scene.background]
-        views = [scene.cameras.camera_to_world, scene.cameras.intrinsics, {} if depth is None else depth.depth]
-        self.identity = of_state([_tensors(mesh), felt, seed, repr(visibility), *photos, *views])
+        depths = {} if depth is None else depth.depth
+        self.identity = of_state([_tensors(mesh), felt, seed, repr(visibility), *saved.told_apart(scene), depths])
         self.color, self.visibility = color, visibility
         self.targets = Targets(scene, options, seed, depth)
         self.allowed = len(self_intersections(mesh))
@@ -153,44 +158,23 @@ class _Refinement:
         """The mesh as it is now."""
         return self.phase.mesh()
 
-    def save(self, run: Run, progress: Progress) -> None:
-        """Writes everything that the next step depends on to the run."""
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, but the progress."""
         textured = isinstance(self.phase, Textured)
-        state = {
-            "of": self.identity,
-            "progress": vars(progress).copy(),
+        return {
             "remeshed": self.remeshed,
             "first": _tensors(self.phase.start) if textured else None,
             "phase": self.phase.state_dict(),
             "targets": self.targets.state_dict(),
         }
-        checkpoints.save(run.folder, progress.step, state, KIND)
 
-    def resumed(self, run: Run) -> Progress:
-        """Goes on where a checkpoint in the run is of the same refinement; returns how far that is."""
-        if not checkpoints.steps(run.folder, KIND):
-            return Progress()
-        try:
-            _, state = checkpoints.load_latest(run.folder, self.coarse.vertices.device, run.log, KIND)
-        except CheckpointError as error:
-            run.log(f"warning: {error}; refining from the start")
-            return Progress()
-        if state.get("of") != self.identity:
-            run.log("refine: photos, mesh or options are others than those of the checkpoint; refining from the start")
-            checkpoints.drop(run.folder, KIND)  # or it would stand before those to come
-            return Progress()
-        try:
-            if state["first"] is not None:
-                self.phase = Textured(Mesh(**state["first"]), self.targets, self.options, self.visibility)
-            self.phase.load_state_dict(state["phase"])
-            self.targets.load_state_dict(state["targets"])
-            self.remeshed = state["remeshed"]
-            progress = Progress(**state["progress"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, SceneError) as error:
-            where = run.folder / "checkpoints" / f"{KIND}_*.pt"
-            raise CheckpointError(f"{where}: damaged ({error}); delete it, and the refinement begins again") from None
-        run.log(f"refine: going on from step {progress.step}")
-        return progress
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a saved state of the same refinement."""
+        if state["first"] is not None:
+            self.phase = Textured(Mesh(**state["first"]), self.targets, self.options, self.visibility)
+        self.phase.load_state_dict(state["phase"])
+        self.targets.load_state_dict(state["targets"])
+        self.remeshed = state["remeshed"]
 
     def step(self, share: float) -> dict[str, float]:
         """One step at ``share`` of the way, after a change of faces or of phase where one is due."""

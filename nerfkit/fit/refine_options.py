@@ -44,7 +44,9 @@ class RefineOptions(Options):
     laplacian_weight: float = option(0.01, "of vertices at the mean of their neighbors", least=0)
     edge_weight: float = option(0.005, "of edges as long as their mean at the start", least=0)
     log_every: int = option(20, "steps", least=1)
-    checkpoint_every: float = option(60.0, "seconds; with a timelapse, which is to see all of it, none", least=0)
+    checkpoint_every: float = option(
+        60.0, "seconds, of the highlights, too; none of what a timelapse is to see all of", least=0
+    )
     preview_every: float = option(0.2, "of the budget: a held-out view to TensorBoard", above=0)
     specular: bool = option(True, "try highlights beside the texture (mesh/specular.npz), and keep them if they gain")
     specular_gain: float = option(0.1, "dB on training views held out for that")

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from nerfkit.fit import saved
 from nerfkit.fit.adam import Adam
 from nerfkit.fit.evaluate import EXACT
-from nerfkit.fit.loop import optimize
+from nerfkit.fit.loop import Callback, Progress, optimize
 from nerfkit.fit.metrics import psnr
 from nerfkit.fit.refine_measure import picture
 from nerfkit.fit.refine_options import RefineOptions
@@ -19,6 +20,7 @@ from nerfkit.fit.specular import Specular, surface_points
 from nerfkit.fit.texels import Ties, fill_unseen, texel_looks
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.raster import rasterize, sample_texture
+from nerfkit.runs.fingerprint import of_state
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 
@@ -26,6 +28,9 @@ HELD_OUT = 8  # every so manieth training view decides whether the highlights st
 PIXELS = 2_000_000  # at most, of all views together
 BATCH = 16384
 RATE = 0.02
+KIND = "specular"  # of the checkpoints, and the title of the curves
+LAMPS = ("direction", "sharpness", "color")
+FELT = ("texture_smoothness", "specular_steps", "specular_lobes")  # options that the steps depend on
 SHARPEST, SOFTEST = 400.0, 2.0  # a lobe of 3 degrees; one that is hardly a highlight
 
 
@@ -41,8 +46,9 @@ def fit_specular(
     Args:
         mesh: refined, with UVs and a texture.
         options: ``texture_smoothness``, ``specular_steps``, ``specular_lobes``; ``specular_gain``: the dB that they
-            must gain.
-        run: where curves go; None shows the progress bar alone.
+            must gain; ``checkpoint_every``.
+        run: where curves and checkpoints go, and where a fit that was stopped goes on; None shows the progress bar
+            alone.
         looks: ``texel_looks`` of the mesh, where they are known.
 
     Returns:
@@ -54,7 +60,27 @@ def fit_specular(
         return None, {"kept": False}
     looks = texel_looks(mesh, scene) if looks is None else looks
     fit = _Fit(mesh, scene, fitted, options, looks, seed)
-    optimize("specular", fit.step, steps=options.specular_steps, run=run, log_every=options.log_every)
+    progress, calls = Progress(), []
+    if run is not None:
+        given = {key: getattr(mesh, key) for key in ("vertices", "faces", "corner_uvs", "texture")}
+        felt = [getattr(options, key) for key in FELT]
+        identity = of_state([given, looks, felt, seed, *saved.told_apart(scene)])
+        progress = saved.resumed(run, KIND, identity, fit.load_state_dict, mesh.vertices.device)
+
+        def save(_: int) -> None:
+            saved.save(run, KIND, identity, progress, fit.state_dict())
+
+        run.forget((f"{KIND}/",), progress.step)
+        calls.append(Callback(save, seconds=options.checkpoint_every, first=False, stopped=True))
+    optimize(
+        KIND,
+        fit.step,
+        steps=options.specular_steps,
+        run=run,
+        log_every=options.log_every,
+        callbacks=calls,
+        progress=progress,
+    )
     specular = fit.specular()
     filled = fill_unseen(replace(mesh, texture=specular.diffuse), looks > 0).texture
     assert filled is not None
@@ -94,8 +120,9 @@ class _Fit:
         self.direction = _spiral(lobes).to(device).requires_grad_()
         self.sharpness = torch.full((lobes,), math.log(20.0), device=device).requires_grad_()
         self.color = torch.full((lobes, 3), -2.0, device=device).requires_grad_()
+        self.learned = {name: getattr(self, name) for name in ("diffuse", "strength", *LAMPS)}
         maps = {"params": [self.diffuse, self.strength], "scale": 0.25}
-        lamps = {"params": [self.direction, self.sharpness, self.color], "scale": 1.0}
+        lamps = {"params": [getattr(self, name) for name in LAMPS], "scale": 1.0}
         self.optimizer = Adam([maps, lamps], lr=RATE, betas=(0.9, 0.99))
 
     def specular(self) -> Specular:
@@ -120,6 +147,24 @@ class _Fit:
             self.diffuse.clamp_(0, 1)
             self.sharpness.clamp_(math.log(SOFTEST), math.log(SHARPEST))
         return {name: term.item() for name, term in terms.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, but what is made of the mesh and the photos."""
+        return {
+            "learned": {name: value.detach() for name, value in self.learned.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "next": self.next,
+            "generator": self.generator.get_state(),
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a saved state of the same mesh and photos."""
+        for name, value in self.learned.items():
+            value.copy_(state["learned"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.next = state["next"]
+        self.generator.set_state(state["generator"].cpu())
 
     def _batch(self) -> slice:
         """The next pixels; after the last whole batch begins another round, a part of one further on."""

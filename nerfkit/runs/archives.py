@@ -7,7 +7,6 @@ deflated are read, as zip programs write them: one step of other methods may unp
 
 import io
 import math
-import os
 import threading
 import zipfile
 import zlib
@@ -18,7 +17,7 @@ from types import TracebackType
 import numpy as np
 from numpy.lib import format as npy_format
 
-from nerfkit.runs.untrusted import FILE_BYTES, RefusedError, read_file
+from nerfkit.runs.untrusted import FILE_BYTES, RefusedError, read_file, size_of
 
 ENTRIES = 200_000
 DIRECTORY = 32 << 20  # bytes of the list of entries, which is read before they are counted: at most 730,000
@@ -43,11 +42,11 @@ class Archive:
     """A zip file, or the bytes of one, in a ``with`` block; ``read`` may be called from threads.
 
     Raises:
-        one of ``ERRORS``: it cannot be read, or has too many entries.
+        one of ``ERRORS``: it cannot be read, is a pipe or a device, or has too many entries.
     """
 
     def __init__(self, file: Path | bytes) -> None:
-        size = len(file) if isinstance(file, bytes) else os.path.getsize(file)
+        size = len(file) if isinstance(file, bytes) else size_of(file)
         self._file = _File(io.BytesIO(file) if isinstance(file, bytes) else io.FileIO(file))
         try:
             self._zip = zipfile.ZipFile(self._file)

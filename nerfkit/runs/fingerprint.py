@@ -5,6 +5,7 @@
 """
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ DIGITS = 16  # hexadecimal, of SHA-256
 MARKS = (10, 100, 1_000, 10_000, 100_000)  # steps after which training's state is looked at
 SECTION, FIELD, STATE = "fingerprints", "field", "state"
 FILES = {
-    FIELD: ("images/field_*.png",),
+    FIELD: ("images/field_*.png", "field.safetensors"),
     "extract": ("mesh/coarse.ply",),
     "refine": ("mesh/refined.glb", "mesh/specular.npz", "images/mesh_*.png", "timelapse/*.*"),
     "export": ("mesh/mesh.*",),
@@ -40,15 +41,20 @@ def of_stage(folder: Path, stage: str) -> dict[str, str]:
     """Of a stage's files, by pattern: one for all that it fits, their names among it; none where it fits none."""
     found = {}
     for pattern in FILES[stage]:
-        digest = hashlib.sha256()
         paths = sorted(path for path in folder.glob(pattern) if path.is_file())
-        for path in paths:
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
         if paths:
-            found[pattern] = digest.hexdigest()[:DIGITS]
+            found[pattern] = of_files(paths)
     return found
+
+
+def of_files(paths: Iterable[Path]) -> str:
+    """Of files in this order: names and bits."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:DIGITS]
 
 
 def of_state(state: Any) -> str:

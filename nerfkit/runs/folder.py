@@ -9,19 +9,15 @@
 import contextlib
 import errno
 import json
-import math
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
-import torch
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -34,10 +30,14 @@ from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import FORMAT, check_format, steps
 from nerfkit.runs.configs import load_config
 from nerfkit.runs.curves import write_losses
-from nerfkit.runs.files import LATEST, followed, remove_halves, write_text
+from nerfkit.runs.files import LATEST, READ_ONLY, followed, remove_halves, write_text
 from nerfkit.runs.fingerprint import FILES, SECTION, finished
-from nerfkit.runs.untrusted import parse_json, read_file
+from nerfkit.runs.lock import is_locked, locked
+from nerfkit.runs.plain import changes, measured, newer, plain
+from nerfkit.runs.untrusted import RefusedError, parse_json, read_file
 from nerfkit.schema import literal, shown
+
+LOG = "log.txt"
 
 
 class Run:
@@ -45,20 +45,24 @@ class Run:
 
     Attributes:
         folder: the run's folder.
-        board: its TensorBoard; ``scalar``, ``scalar_by_second``, ``image`` and ``text`` write there.
+        board: its TensorBoard; ``scalar``, ``scalar_by_second``, ``image`` and ``text`` write there, ``flush``
+            and ``forget`` are its own.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock: BinaryIO | None = None
         self.board = Board(folder)
         self.scalar = self.board.scalar
         self.scalar_by_second = self.board.scalar_by_second
         self.image = self.board.image
         self.text = self.board.text
+        self.forget = self.board.forget
+        self.flush = self.board.flush
 
     @classmethod
     def create(cls, output: str | Path, scene_name: str, config: Any, overrides: Sequence[str] | None = None) -> "Run":
-        """Makes a new folder, records the config and the environment in it, and points ``latest`` to it.
+        """Makes a new folder, which this process holds, with config and environment, and points ``latest`` to it.
 
         Args:
             output: the folder of all runs.
@@ -72,11 +76,13 @@ class Run:
         parent = Path(os.path.expanduser(output)) / scene_name
         check_output(parent)
         run = cls(_new_folder(parent, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
+        run.hold()
         if overrides is None:
             overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
         try:
             run._record(config, overrides)
         except BaseException:
+            run.close()
             shutil.rmtree(run.folder, ignore_errors=True)  # a full disk, or Ctrl-C: leave nothing half written
             raise
         _point_latest(parent, run.folder.name)
@@ -90,6 +96,25 @@ class Run:
             CheckpointError: no such folder, or not a run folder.
         """
         return cls(find(path))
+
+    def hold(self) -> None:
+        """Keeps other processes from going on with the run until it is closed, or this process is gone.
+
+        Raises:
+            CheckpointError: another one trains it, or its folder cannot be written.
+        """
+        try:
+            self._lock = locked(self.folder / LOG)
+        except (OSError, RefusedError) as error:
+            if isinstance(error, OSError) and error.errno not in READ_ONLY:
+                raise
+            reason = getattr(error, "strerror", error)
+            raise CheckpointError(
+                f"{self.folder}: cannot be written ({LOG}: {reason}), so it cannot go on; make it writable, or go on "
+                "with a copy of it elsewhere"
+            ) from None
+        if self._lock is None:
+            raise _held(self.folder)
 
     def go_on(self, config: Any) -> None:
         """Records that an existing run goes on with ``config`` in place of the saved one.
@@ -109,13 +134,13 @@ class Run:
         return [f"{key}: {shown(before)} -> {shown(value)}" for key, (before, value) in found.items()]
 
     def _changes(self, config: Any) -> dict[str, tuple[Any, Any]]:
-        return dict(_changes(_plain(load_config(self.folder / "config.yaml")), _plain(config)))
+        return dict(changes(plain(load_config(self.folder / "config.yaml")), plain(config)))
 
     def log(self, text: str) -> None:
         """Prints ``text``, above a progress bar if there is one, and adds it to log.txt."""
         text = escaped(text)
         tqdm.write(text)
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+        with (self.folder / LOG).open("a", encoding="utf-8") as file:
             file.write(text + "\n")
 
     def metrics(self) -> dict[str, Any]:
@@ -141,7 +166,7 @@ class Run:
         None, NaN and infinity are left out, but null where the earlier section has a value: it no longer holds.
         """
         before = self.metrics()
-        merged = before | _newer(before, _measured(new))
+        merged = before | newer(before, measured(new))
         write_text(self.folder / "metrics.json", json.dumps(merged, indent=2, allow_nan=False) + "\n")
 
     def add_fingerprints(self, stage: str, new: dict[str, str]) -> None:
@@ -188,8 +213,11 @@ class Run:
                 parent.rmdir()
 
     def close(self) -> None:
-        """Writes what TensorBoard still has in memory."""
+        """Writes what TensorBoard still has in memory, and lets other processes go on with the run."""
         self.board.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _record(self, config: Any, overrides: Sequence[str]) -> None:
         path = self.folder / "overrides.yaml"
@@ -197,9 +225,9 @@ class Run:
         facts = environment.describe()
         # A reader that is OmegaConf too must not replace a ``${...}`` in a path.
         write_text(path, OmegaConf.to_yaml(literal([*earlier, *overrides])))
-        write_text(self.folder / "config.yaml", OmegaConf.to_yaml(literal(_plain(config))))
+        write_text(self.folder / "config.yaml", OmegaConf.to_yaml(literal(plain(config))))
         write_text(self.folder / "environment.yaml", OmegaConf.to_yaml({"format": FORMAT} | facts))
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+        with (self.folder / LOG).open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now().isoformat(' ', 'seconds')}  {' '.join(overrides)}\n")
             file.write("  ".join(f"{key} {value}" for key, value in facts.items()) + "\n")
 
@@ -224,8 +252,14 @@ def find(path: str | Path) -> Path:
     return folder
 
 
+def refuse_held(folder: Path) -> None:
+    """Raises CheckpointError where a living process trains the run in ``folder``."""
+    if is_locked(folder / LOG):
+        raise _held(folder)
+
+
 def newest_unfinished(output: str | Path) -> Path:
-    """The newest run in ``output`` that has a checkpoint and stages which it has not been through.
+    """The newest run in ``output`` that has a checkpoint and stages which it has not been through; held ones aside.
 
     Raises:
         CheckpointError: there is none.
@@ -239,9 +273,18 @@ def newest_unfinished(output: str | Path) -> Path:
             continue  # damaged
         listed = saved.get("stages") if isinstance(saved, DictConfig) else None
         asked = [str(stage) for stage in listed] if isinstance(listed, ListConfig) else []
-        if has_checkpoint(folder) and not set(asked) <= finished(metrics):
+        unfinished = has_checkpoint(folder) and not set(asked) <= finished(metrics)
+        if unfinished and not is_locked(folder / LOG):
             return find(folder)
-    raise CheckpointError(f"resume=auto: no unfinished run with a checkpoint in {root}; expected one, or resume=RUN")
+    raise CheckpointError(
+        f"resume=auto: no unfinished run with a checkpoint in {root}; expected one that nobody trains, or resume=RUN"
+    )
+
+
+def _held(folder: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{folder}: another process is training this run; wait for its end, or stop it (Ctrl-C saves) and go on then"
+    )
 
 
 def check_output(folder: str | Path) -> None:
@@ -285,42 +328,3 @@ def _new_folder(parent: Path, name: str) -> Path:
 def _point_latest(parent: Path, name: str) -> None:
     """``latest`` becomes a text file with ``name``: a link would be a second run to TensorBoard."""
     write_text(parent / LATEST, name)
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    """The config as dictionaries, lists and numbers, resolved."""
-    plain: Any = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else asdict(config)
-    return plain
-
-
-def _changes(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Key, old and new value wherever ``new`` is not as ``old``."""
-    for key, value in new.items():
-        before = old.get(key)
-        if isinstance(value, dict):
-            yield from _changes(before if isinstance(before, dict) else {}, value, f"{prefix}{key}.")
-        elif value != before:
-            yield prefix + key, (before, value)
-
-
-def _newer(old: Any, new: dict[str, Any]) -> dict[str, Any]:
-    """What is to be written of ``new`` in the place of ``old``: None only where there was something else."""
-    before = old if isinstance(old, dict) else {}
-    return {
-        key: _newer(before.get(key), value) if isinstance(value, dict) else value
-        for key, value in new.items()
-        if value is not None or key in before
-    }
-
-
-def _measured(value: Any) -> Any:
-    """Plain JSON values; NaN and infinity are None."""
-    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
-        return _measured(value.tolist())
-    if isinstance(value, dict):
-        return {str(key): _measured(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_newer(None, item) if isinstance(item, dict) else item for item in map(_measured, value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value

@@ -37,24 +37,35 @@ def inside(folder: str | Path, name: str) -> Path:
     return path
 
 
-def read_file(path: Path, most: int = FILE_BYTES) -> bytes:
-    """The bytes of a regular file, ``most`` at the most; pipes and devices, which may never end, are none.
+def size_of(path: Path) -> int:
+    """The size of a regular file in bytes; pipes and devices, which may never end, are none.
 
     Raises:
-        RefusedError: it is no regular file, or too large.
-        OSError: it cannot be read.
+        RefusedError: it is no regular file.
+        OSError: it cannot be looked at, or is a folder.
     """
     about = path.stat()
     if stat.S_ISDIR(about.st_mode):
         raise IsADirectoryError("it is a folder")
     if not stat.S_ISREG(about.st_mode):
         raise RefusedError("it is a pipe or a device, no file")
-    if about.st_size > most:
-        raise RefusedError(f"it has {about.st_size:,} bytes, more than {most:,}")
+    return about.st_size
+
+
+def read_file(path: Path, most: int = FILE_BYTES) -> bytes:
+    """The bytes of a regular file, ``most`` at the most.
+
+    Raises:
+        RefusedError: it is no regular file, or too large.
+        OSError: it cannot be read.
+    """
+    size = size_of(path)
+    if size > most:
+        raise RefusedError(f"it has {size:,} bytes, more than {most:,}")
     try:
         return path.read_bytes()
     except MemoryError:
-        raise RefusedError(f"there is no memory for its {about.st_size:,} bytes") from None
+        raise RefusedError(f"there is no memory for its {size:,} bytes") from None
 
 
 def parse_json(data: bytes) -> Any:

@@ -56,8 +56,6 @@ class Source:
         if self.path.is_dir():
             return
         try:
-            if not self.path.is_file():
-                raise RefusedError("it is a pipe or a device")
             self._zip = Archive(self.path)
         except ERRORS as error:
             raise problem(

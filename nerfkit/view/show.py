@@ -60,7 +60,7 @@ def show(
         options: of the path and the videos.
         scene: its training cameras give the path's lens and size, its units those of the options.
         folder: where the videos go.
-        identity: changes when ``source`` does (its checkpoint's step, its file's date): old frames do not fit then.
+        identity: a fingerprint of ``source``: frames of another one do not fit.
         log: told of the progress and of each video.
     """
     if options.path == "spiral" and all_around(scene.cameras):

@@ -6,6 +6,7 @@ import pytest
 
 from nerfkit.fit import loop
 from nerfkit.fit.loop import Callback, Progress, optimize
+from nerfkit.runs.folder import Run
 
 
 def test_steps_shares_and_watches():
@@ -23,6 +24,30 @@ def test_steps_shares_and_watches():
     )
     assert shares == pytest.approx([k / 10 for k in range(10)])
     assert looks == [0, 0, 5, 10, 10]
+
+
+def test_a_fit_that_goes_on_is_logged_and_looked_at_as_in_one_go(tmp_path):
+    def points(*ends):
+        looks, run = [], Run(tmp_path / str(len(ends)))
+        run.scalar = lambda tag, value, step: logged.append(step)
+        logged, progress = [], Progress()
+        for end in ends:
+            optimize(
+                "fit",
+                lambda _: {"image": 1.0},
+                steps=10,
+                run=run,
+                log_every=3,
+                callbacks=[Callback(looks.append, steps=4)],
+                until=lambda _, end=end: progress.step == end,
+                progress=progress,
+            )
+        return logged, looks
+
+    assert points(10) == ([1, 1, 4, 4, 7, 7, 10, 10], [0, 4, 8, 10])
+    logged, looks = points(5, 10, 10)
+    assert [step for step in logged if step != 5] == [1, 1, 4, 4, 7, 7, 10, 10]
+    assert [step for step in looks if step != 5] == [0, 4, 8, 10]
 
 
 def test_a_bound_in_seconds_ends_it_and_watching_is_free():

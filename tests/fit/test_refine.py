@@ -66,6 +66,12 @@ class Recorder:
     def log(self, text: str) -> None:
         """Progress lines, which these tests do not look at."""
 
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def forget(self, prefixes: tuple[str, ...], step: int) -> None:
+        """Nothing is there of earlier."""
+
     def scalar(self, tag: str, value: float, step: int) -> None:
         assert math.isfinite(value)
         self.scalars.setdefault(tag, []).append(step)
@@ -193,7 +199,7 @@ def test_a_refinement_that_is_killed_again_and_again_is_the_one_in_one_go(
     assert newest == 14
     with pytest.raises(KilledError):
         refine_mesh(ball((0.7, 0.6, 0.6)), scene, chosen, run)
-    assert "refining from the start" in (tmp_path / "log.txt").read_text()
+    assert "refine begins at its start" in (tmp_path / "log.txt").read_text()
 
 
 def test_every_training_view_comes_once_before_any_comes_again(scene: Scene) -> None:

@@ -3,11 +3,13 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from nerfkit.errors import CheckpointError
+from nerfkit.fit import specular_fit
 from nerfkit.fit.refine_measure import evaluate_mesh, picture
 from nerfkit.fit.specular import Specular, SpecularSource, render_specular
 from nerfkit.fit.specular_fit import fit_specular
@@ -15,9 +17,11 @@ from nerfkit.mesh.bake import bake_vertex_colors
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.mesh.unwrap import unwrap
 from nerfkit.raster import rasterize, render_channels
+from nerfkit.runs import checkpoints
+from nerfkit.runs.folder import Run
 from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
-from tests.fit.test_refine import SIZE, ball, options, scene as scene
+from tests.fit.test_refine import SIZE, KilledError, ball, options, scene as scene
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +132,38 @@ def test_the_fit_finds_highlights(mesh: Mesh, scene: Scene) -> None:
     assert facts["kept"] and facts["gain_on_held_out_training_views"] > 0.5
     found = evaluate_mesh(mesh, views, views.test, specular=specular)
     assert found["psnr_specular"] > found["psnr"] + 0.5, "on views that it did not see"
+
+
+def test_a_fit_that_is_killed_again_and_again_is_the_one_in_one_go(
+    mesh: Mesh, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = shiny(mesh, scene, 1.0)
+    chosen = options(specular_steps=14, specular_lobes=5, specular_gain=-9.0, checkpoint_every=0)
+    monkeypatch.setattr(specular_fit, "BATCH", 700)  # some rounds through the pixels
+    expected, facts = fit_specular(mesh, views, chosen)
+    run, whole, life = Run(tmp_path), specular_fit._Fit.step, [0]
+
+    def mortal(fit: Any, share: float) -> dict[str, float]:
+        life[0] -= 1
+        if life[0] < 0:
+            raise KilledError
+        return whole(fit, share)
+
+    monkeypatch.setattr(specular_fit._Fit, "step", mortal)
+    for life[0] in (1, 5, 4):
+        with pytest.raises(KilledError):
+            fit_specular(mesh, views, chosen, run)
+    life[0] = 4
+    found, same = fit_specular(mesh, views, chosen, run)
+    assert life[0] == 0, "no step was made twice"
+    assert same == facts and found is not None and expected is not None
+    for name, value in vars(expected).items():
+        assert torch.equal(getattr(found, name), value), name
+    assert checkpoints.steps(tmp_path, "specular")[0] == 14
+    for other in (replace(chosen, specular_steps=15), replace(chosen, texture_smoothness=0.2)):
+        with pytest.raises(KilledError):  # another fit begins at its beginning
+            fit_specular(mesh, views, other, run)
+        assert checkpoints.steps(tmp_path, "specular") == []
 
 
 def test_no_highlights_are_kept_where_there_are_none(mesh: Mesh, scene: Scene) -> None:

@@ -128,6 +128,9 @@ def run_folders() -> Iterator[Case]:
         yield Case(f"config.yaml: {text[:20]!r}, auto", lambda: newest_unfinished(folder.parent.parent))
     (folder / "config.yaml").write_text(whole)
     run = Run(folder)
+    os.mkfifo(folder / "log.txt")
+    yield Case("log.txt: a pipe", run.hold, "a pipe or a device")
+    (folder / "log.txt").unlink()
     config = resume.load(folder)
     readers: dict[str, Callable[[], object]] = {
         "config.yaml": lambda: resume.load(folder),
@@ -187,6 +190,12 @@ def checkpoints() -> Iterator[Case]:
     for label, data in ((label, file.getvalue()) for label, file in evils.items()):
         path.write_bytes(data)
         yield Case(f"checkpoint: {label}", load, "none of its 1 checkpoints can be read")
+    for label, make in {"a pipe": os.mkfifo, "a device": lambda place: place.symlink_to("/dev/zero")}.items():
+        path.unlink()
+        make(path)
+        yield Case(f"checkpoint: {label}", load, "none of its 1 checkpoints can be read")
+    path.unlink()
+    path.write_bytes(whole)
     path.rename(path.with_name("step_\u00b2.pt"))
     yield Case("checkpoint: a name", load, "no checkpoint")
     path.with_name("step_\u00b2.pt").unlink()

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -31,18 +32,47 @@ def test_everything_is_in_one_event_file(tmp_path: Path) -> None:
     assert "config/text_summary" in events.Tags()["tensors"]
 
 
-def test_a_resumed_run_replaces_the_steps_done_twice(tmp_path: Path) -> None:
+def points(folder: Path, tag: str) -> list[tuple[int, float]]:
+    return [(event.step, event.value) for event in read(folder).Scalars(tag)]
+
+
+def test_steps_that_are_done_again_are_there_once(tmp_path: Path) -> None:
+    """In the fit that goes on alone: every fit counts its own steps."""
     first = Board(tmp_path)
     for step in (1, 2, 3, 4):
-        first.scalar("psnr", step, step)
+        first.scalar("field/loss", step, step)
+        first.scalar("refine/loss", step, step)
+        first.scalar_by_second("refine/psnr", step, 20 * step)
+        first.image("refine/true", np.full((2, 2), step / 4, np.float32), step)
     first.close()
+    (earlier,) = tmp_path.iterdir()
+    with earlier.open("ab") as file:
+        file.write(b"\x10\0\0")  # it was killed while it wrote
     second = Board(tmp_path)
     second.text("config", "    seed: 0")
-    second.resume_at(3)
+    second.forget(("refine/", "loss/"), 2, 40.4)
     for step in (3, 4, 5):
-        second.scalar("psnr", 10 * step, step)
+        second.scalar("refine/loss", 10 * step, step)
+        second.scalar_by_second("refine/psnr", 10 * step, 20 * step)
     second.close()
-    assert [(e.step, e.value) for e in read(tmp_path).Scalars("psnr")] == [(1, 1), (2, 2), (3, 30), (4, 40), (5, 50)]
+    assert points(tmp_path, "refine/loss") == [(1, 1), (2, 2), (3, 30), (4, 40), (5, 50)]
+    assert points(tmp_path, "refine/psnr_by_second") == [(20, 1), (40, 2), (60, 30), (80, 40), (100, 50)]
+    assert points(tmp_path, "field/loss") == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    assert [image.step for image in read(tmp_path).Images("refine/true")] == [1, 2]
+    Board(tmp_path).forget(("refine/",))
+    assert read(tmp_path).Tags()["scalars"] == ["field/loss"]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_clock_that_was_set_back_does_not_mix_up_what_came_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step, now in ((1, 5000.0), (2, 3000.0), (3, 1000.0)):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        board = Board(tmp_path)
+        board.scalar("loss", step, step)
+        board.close()
+    assert points(tmp_path, "loss") == [(1, 1), (2, 2), (3, 3)]
 
 
 def test_table_aligns_and_marks_what_is_missing() -> None:

@@ -1,5 +1,6 @@
 import errno
 import json
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from nerfkit.mesh.files.io import load_mesh, save_mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.runs import folder as folders
 from nerfkit.runs.files import followed
-from nerfkit.runs.folder import Run, find, newest_unfinished
+from nerfkit.runs.folder import Run, find, newest_unfinished, refuse_held
 from nerfkit.scenes import open_scene
 from tests.scenes.builders import ring, write_blender
 
@@ -226,6 +227,11 @@ def test_the_newest_unfinished_run_is_found(tmp_path: Path) -> None:
             (run.folder / "checkpoints").mkdir()
             (run.folder / "checkpoints" / "step_00000010.pt").touch()
     assert newest_unfinished(tmp_path).name == "2026-01-01_00-00-02"
+    held = Run(tmp_path / "b" / "2026-01-01_00-00-02")
+    held.hold()
+    assert newest_unfinished(tmp_path).name == "2026-01-01_00-00-01", "the newer one is being trained"
+    held.close()
+    assert newest_unfinished(tmp_path).name == "2026-01-01_00-00-02"
     (tmp_path / "b" / "2026-01-01_00-00-02" / "config.yaml").unlink()
     assert newest_unfinished(tmp_path).name == "2026-01-01_00-00-01"
     run = Run(tmp_path / "a" / "2026-01-01_00-00-01")
@@ -234,6 +240,35 @@ def test_the_newest_unfinished_run_is_found(tmp_path: Path) -> None:
     (run.folder / "metrics.json").write_text(json.dumps({"stages": run.metrics()["stages"]}))  # of an older version
     with pytest.raises(CheckpointError, match="resume=auto"):
         newest_unfinished(tmp_path)
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path, config: DictConfig) -> None:
+    first = Run.create(tmp_path, "clock", config, [])
+    message = re.escape(str(first.folder)) + ": another process is training this run"
+    with pytest.raises(CheckpointError, match=message):
+        Run.open(first.folder).hold()
+    with pytest.raises(CheckpointError, match=message):
+        refuse_held(first.folder)
+    first.close()
+    refuse_held(first.folder)
+    second = Run.open(first.folder)
+    second.hold()
+    second.log("mine")
+    assert second.folder.joinpath("log.txt").read_text().endswith("mine\n")
+    second.close()
+
+
+def test_a_run_that_cannot_be_written_is_refused(tmp_path: Path, config: DictConfig) -> None:
+    run = Run.create(tmp_path, "clock", config, [])
+    run.close()
+
+    def read_only(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folders, "locked", read_only)
+        with pytest.raises(CheckpointError, match=r"cannot be written \(log\.txt: Read-only file system\)"):
+            run.hold()
 
 
 def test_what_a_killed_program_has_half_written_is_removed_on_going_on(tmp_path: Path, config: DictConfig) -> None:
