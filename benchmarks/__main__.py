@@ -19,6 +19,7 @@ BENCHMARKS = {
     "training": "samples a second through the whole training step",
     "many_photos": "memory and time of thousands of photos",
     "growth": "how time and memory grow with rays, samples, widths, grids, faces, textures and photos",
+    "big": "peak memory and seconds of large pictures and fine meshes",
     "peers": "fields at equal time and silhouette gradients beside other ways to compute them",
     "busy": "training and refinement beside other programs that keep processors busy",
     "tutorial": "PyTorch3D's NeRF tutorial recipe against the default, at equal time",

@@ -21,14 +21,14 @@ MEMORY_LIMIT = 1e9  # bytes above the weights
 def whole_view(model: RadianceModel, cameras: Cameras, view: int, waves: Waves | None) -> tuple[torch.Tensor, int]:
     """Colors (H*W,3) of a view by the waves given (None: the device's own), and the samples it evaluated."""
     origins, directions = cameras.image_rays(view)
-    colors, evaluated = [], 0
-    for o, d in model.pieces(origins, directions):
-        o, d = o.contiguous(), d.contiguous()
+
+    def seen(o: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, int]:
         samples, opacity = model.sampler.sample(o, d, None), model.sampler.opacity
         rendered, count = render_waves(model.field, positions(samples, o, d), samples, d, opacity, EARLY_STOP, waves)
-        colors.append(rendered.color)
-        evaluated += count
-    return torch.cat(colors), evaluated
+        return rendered.color, count
+
+    colors, evaluated = zip(*model.in_pieces("rays", seen, origins, directions), strict=True)
+    return torch.cat(colors), sum(evaluated)
 
 
 EVERYTHING = Waves(1 << 62, 1)  # all samples in one wave: none is left out

@@ -163,13 +163,34 @@ def where(name: str, folder: Path) -> str:
     return f"Measured on: {machine['device'].rpartition(',')[0]}, {used}; {machine['date'][:10]}."
 
 
+BIG = {
+    "mesh": "a frame of {side}x{side} pixels of the mesh",
+    "field": "a frame of {side}x{side} pixels of the field",
+    "extract": "the coarse mesh from a lattice of {resolution}^3 points",
+}
+
+
+def big_table(folder: Path) -> list[str]:
+    """Peak memory and seconds of large pictures and fine meshes."""
+    found = load("big", folder)
+    results = found["results"] if found else {"rows": {}, "side": "N", "resolution": "N"}
+    rows = []
+    for name, label in BIG.items():
+        row = results["rows"].get(name)
+        cells = [f"{row['peak_gb']:.1f} GB", f"{row['seconds']:.0f} s"] if row else [NOT_RUN, ""]
+        rows.append([label.format(**results), *cells])
+    return table(["the whole command", "peak memory", "time"], rows)
+
+
 def section(name: str, folder: Path) -> list[str]:
-    """What stands between the marks ``growth`` and ``peers``.
+    """What stands between the marks ``growth``, ``big`` and ``peers``.
 
     Raises:
         KeyError: another name.
     """
     lines = [where(name, folder)]
+    if name == "big":
+        return [*lines, "", *big_table(folder)]
     if name == "peers":
         parts = field_table(folder), silhouette_table(folder), compositing_table(folder)
         return [*lines, *(line for part in parts for line in ("", *part))]

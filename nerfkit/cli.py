@@ -1,8 +1,8 @@
 """The commands ``train.py`` and ``render.py``: check the words, let Hydra compose, call the pipeline.
 
-Exit codes: 0 done; 1 a bug, with its traceback; 2 bad input, a disk that is full or cannot be written, a run that
-another process trains, with one message; 3 a fit that diverged; 130 stopped by Ctrl-C; 143 by SIGTERM; 141 where what
-is printed is read no further.
+Exit codes: 0 done; 1 a bug, with its traceback; 2 bad input, a disk that is full or cannot be written, too little
+memory, a run that another process trains, with one message; 3 a fit that diverged; 130 stopped by Ctrl-C; 143 by
+SIGTERM; 141 where what is printed is read no further.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nerfkit import options, resume, store
 from nerfkit.config import RenderOptions, TrainOptions
-from nerfkit.errors import ConfigError, UserError, reader_may_leave
+from nerfkit.errors import MORE_MEMORY, ConfigError, UserError, out_of_memory, reader_may_leave
 from nerfkit.runs.configs import CheckedFiles, checked_files
 from nerfkit.runs.files import READ_ONLY
 from nerfkit.runs.folder import check_output, find, newest_unfinished, refuse_held
@@ -62,6 +62,11 @@ def exit_codes() -> Iterator[None]:
             raise
         where = f" while writing {error.filename}" if error.filename else ""
         _fail(f"the disk is full{where}; free some space, or choose another disk with output=FOLDER")
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        _fail(f"there is not enough memory ({reason}). {MORE_MEMORY}")
     except FloatingPointError as error:  # a fit that diverged: nothing is wrong with the program or its input
         _fail(str(error), code=3)
     except Terminated:

@@ -37,6 +37,18 @@ class CheckpointError(UserError):
     """A run folder or checkpoint that cannot be used."""
 
 
+MORE_MEMORY = "Close other programs, lower scene.resolution, or take a machine with more memory"
+SHORT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation has failed: Python's or NumPy's, or PyTorch's on a CPU or a GPU."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in said for sign in SHORT_OF_MEMORY)
+    )
+
+
 def problem(where: str, wrong: str, expected: str, remedy: str) -> SceneError:
     """The error for bad input: where it is, what is wrong there, what was expected, how to fix it."""
     return SceneError(f"{where}: {wrong}; expected {expected}. {remedy}")

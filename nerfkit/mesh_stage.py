@@ -79,8 +79,10 @@ def refine_stage(
     callbacks = [] if recorder is None else [(recorder.add, 1 / config.timelapse.snapshots)]
     visibility = config.rasterizer.chosen()
     found_looks: list[Tensor] = []
+    lost: list[dict[str, Any]] = []
     further: dict[str, Any] = {"depth": depth, "visibility": visibility, "callbacks": callbacks}
-    refined = refine_mesh(coarse, scene, o, record, seed, color, **further, looks=found_looks.append)
+    further |= {"looks": found_looks.append, "taken_back": lost.extend}
+    refined = refine_mesh(coarse, scene, o, record, seed, color, **further)
     for path in recorder.close() if recorder is not None else ():
         record.log(f"wrote {path}")
     looks = found_looks[0]
@@ -97,6 +99,7 @@ def refine_stage(
         "seconds": round(seconds, 3),
         "unseen_texels": None if math.isnan(unseen) else round(unseen, 5),
         "specular": highlights,
+        "taken_back": lost or None,
         "coarse": {key: value for key, value in before.items() if key != "views"} | _surface(coarse, scene),
         "masks": masks,
     }

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from nerfkit.cameras import Cameras
 from nerfkit.kernels.composite import Rendered, composite
 from nerfkit.kernels.march import Samples
+from nerfkit.runs.memory import by_rows
 from nerfkit.schema import Options, Registry, option
 
 FIELDS = Registry("field")
@@ -152,10 +153,11 @@ class Field(nn.Module):
 
     def normals(self, positions: Tensor) -> Tensor:
         """-grad sigma / |grad sigma| at positions (S,3): unit vectors out of the solid; zero where sigma is flat."""
-        pieces = []
-        for piece in positions.detach().split(65536):
+
+        def found(points: Tensor) -> Tensor:
             with torch.enable_grad():
-                piece = piece.clone().requires_grad_()
-                (gradient,) = torch.autograd.grad(self.density(piece).sum(), piece)
-            pieces.append(-nn.functional.normalize(gradient, dim=-1))
-        return torch.cat(pieces)
+                points = points.clone().requires_grad_()
+                (gradient,) = torch.autograd.grad(self.density(points).sum(), points)
+            return -nn.functional.normalize(gradient, dim=-1)
+
+        return torch.cat([normals for _, normals in by_rows("normals", found, positions.detach(), at_once=1 << 16)])

@@ -160,13 +160,14 @@ def surface_colors(model: RadianceModel, points: Tensor, normals: Tensor) -> Ten
     Each color is composited along a ray that starts in front of the surface, and divided by its opacity; where the ray
     stays almost empty, the field's color at the point itself is taken.
     """
-    colors = []
     # A lock-step sampler begins at its near plane, which must not lie behind the surface.
     start = FEELER + model.sampler.near
-    for p, n in model.pieces(points, normals):
+
+    def seen(p: Tensor, n: Tensor) -> Tensor:
         pixels, _ = model.render_rays(p + n * start, -n)
         offsets = torch.arange(len(p) + 1, device=p.device)
         plain = model.field(p, offsets, -n)[1]
         through = pixels.color / pixels.opacity.clamp_min(1e-6)[:, None]
-        colors.append(torch.where((pixels.opacity > 0.5)[:, None], through, plain).cpu())
-    return torch.cat(colors)
+        return torch.where((pixels.opacity > 0.5)[:, None], through, plain).cpu()
+
+    return torch.cat(model.in_pieces("points of the surface", seen, points, normals))

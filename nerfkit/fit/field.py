@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nerfkit.cameras import Cameras
 from nerfkit.errors import CheckpointError
 from nerfkit.fit.adam import Adam
 from nerfkit.fit.average import RunningAverage
+from nerfkit.fit.bad_rays import bad_rays, pixels_named
 from nerfkit.fit.corrections import Corrections
 from nerfkit.fit.depth_hints import SHARE, WEIGHT, DepthHints, hints_of
 from nerfkit.fit.field_options import TrainerOptions
@@ -22,18 +24,20 @@ from nerfkit.fit.loop import Callback, optimize
 from nerfkit.fit.pixels import TrainingPixels, TrainingRays
 from nerfkit.fit.preview import preview_field
 from nerfkit.fit.register import registered
-from nerfkit.fit.watch import FiniteWatch, not_finite
+from nerfkit.fit.watch import FiniteWatch, NotFiniteError, not_finite
 from nerfkit.kernels import philox
 from nerfkit.kernels.philox import Draw
 from nerfkit.kernels.pixel_loss import pixel_loss
 from nerfkit.runs import checkpoints
 from nerfkit.runs.fingerprint import FIELD, MARKS, mark, of_state
 from nerfkit.runs.folder import Run
+from nerfkit.runs.memory import fitting
 from nerfkit.runs.ranks import ALONE, RankError, Ranks
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
 CURVES = ("loss/", "train/", "speed/", "held_out/")
+SHORT = "trainer.samples={}: expected fewer, or a smaller field"
 BEST = 30.0  # dB; a scene that cannot reach it for what is outside of its box is told so
 
 
@@ -116,7 +120,7 @@ class FieldFit:
         """One step of the optimizer, for a loop of one's own.
 
         Raises:
-            FloatingPointError: a term of the loss or a gradient is NaN or infinite; the weights are untouched. On a GPU
+            NotFiniteError: a term of the loss or a gradient is NaN or infinite; the weights are untouched. On a GPU
                 ``watch.check`` raises it, and until then further steps change nothing.
         """
         made = self._step(self.progress.share(self.options.max_steps, self.options.max_seconds))
@@ -129,28 +133,15 @@ class FieldFit:
         rate = self.learning_rate(share)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
-        wanted, cameras = o.rays or progress.rays, self.corrections.cameras()
-        if o.views_per_step:
-            drawn = self.pixels.draw_from_views(self.seed, number, wanted, o.views_per_step, cameras=cameras)
-        else:
-            drawn = self.pixels.draw(self.seed, number, wanted, cameras=cameras)
+        cameras = self.corrections.cameras()
+        drawn = self._drawn(number, cameras)
         rays = drawn if cameras is None else drawn.as_leaves()
-        count, samples = len(rays.rgba), 0
-        terms: dict[str, Tensor] = {}
-        errors: list[Tensor] = []
-        self.optimizer.zero_grad()
+        count = len(rays.rgba)
         self.model.before_step(share)
         at_once = self.model.sampler.rays_at_once(count, self.model.device)
-        mine = self.ranks.part(count)
-        for first in mine[::at_once] or range(1):  # a process without rays looks at one for nothing
-            piece = TrainingRays(*(t[first : min(first + at_once, max(mine.stop, 1))] for t in rays))
-            weight = len(piece.rgba) / count if mine else 0.0
-            values, error, taken = self._backward(piece, first, weight)
-            for name, value in values.items():
-                part = value if weight == 1 else weight * value
-                terms[name] = terms[name] + part if name in terms else part
-            errors.append(error)
-            samples += taken
+        at_once, (terms, errors, samples) = fitting(
+            "rays of a training step", lambda some: self._gathered(rays, some), at_once, SHORT.format(o.samples)
+        )
         if cameras is not None:
             torch.autograd.backward(drawn[:2], [rays.origins.grad, rays.directions.grad])
         penalties = self.model.penalties(number)
@@ -184,6 +175,45 @@ class FieldFit:
         whole = (1.0, 0.0) if o.views_per_step else (self.pixels.share, self.pixels.outside)
         return Step(terms, reduce(add, errors), rate, count, samples, *whole)
 
+    def _gathered(self, rays: TrainingRays, at_once: int) -> tuple[dict[str, Tensor], list[Tensor], int]:
+        """Takes gradients anew over the rays, ``at_once`` together; returns terms, squared errors, and samples."""
+        count, samples = len(rays.rgba), 0
+        terms: dict[str, Tensor] = {}
+        errors: list[Tensor] = []
+        self.optimizer.zero_grad()
+        rays.origins.grad = rays.directions.grad = None
+        mine = self.ranks.part(count)
+        for first in mine[::at_once] or range(1):  # a process without rays looks at one for nothing
+            piece = TrainingRays(*(t[first : min(first + at_once, max(mine.stop, 1))] for t in rays))
+            weight = len(piece.rgba) / count if mine else 0.0
+            values, error, taken = self._backward(piece, first, weight)
+            for name, value in values.items():
+                part = value if weight == 1 else weight * value
+                terms[name] = terms[name] + part if name in terms else part
+            errors.append(error)
+            samples += taken
+        return terms, errors, samples
+
+    def _drawn(self, step: int, cameras: Cameras | None) -> TrainingRays:
+        """The rays of a step, as many as are due now."""
+        o, wanted = self.options, self.options.rays or self.progress.rays
+        if o.views_per_step:
+            return self.pixels.draw_from_views(self.seed, step, wanted, o.views_per_step, cameras=cameras)
+        return self.pixels.draw(self.seed, step, wanted, cameras=cameras)
+
+    def _to_blame(self, step: int) -> str:
+        """The rays of a step that make its loss or its gradient not finite, in words; empty where none does.
+
+        On a GPU the number of rays may have changed since then; those that both have are the same.
+        """
+        with torch.no_grad():
+            cameras = self.corrections.cameras()
+            rays = self._drawn(step, cameras)
+        at_once = self.model.sampler.rays_at_once(len(rays.rgba), self.model.device)
+        parameters = (p for _, p in self.watch.parameters)
+        found = bad_rays(rays, lambda some, first: self.losses(some, first, step)[0], parameters, at_once)
+        return pixels_named(self.scene, cameras or self.pixels.cameras, rays, found)
+
     def _added_up(
         self, terms: dict[str, Tensor], squared: Tensor, samples: int
     ) -> tuple[dict[str, Tensor], Tensor, int]:
@@ -197,16 +227,17 @@ class FieldFit:
         """Whether the step is to be skipped as something in it is not finite.
 
         Raises:
-            FloatingPointError: it is, and no more may be skipped.
+            NotFiniteError: it is, and no more may be skipped.
         """
         try:
             self.watch.check()
-        except FloatingPointError as error:
+        except NotFiniteError as error:
             if self.progress.skipped >= self.options.skip_bad_steps:
                 raise
             self.progress.skipped += 1
             if self.run is not None:
-                self.run.log(f"note: {error}; skipped ({self.progress.skipped} of {self.options.skip_bad_steps})")
+                found = NotFiniteError(error.step, error.what, self._to_blame(error.step))
+                self.run.log(f"note: {found}; skipped ({self.progress.skipped} of {self.options.skip_bad_steps})")
             return True
         return False
 
@@ -236,8 +267,8 @@ class FieldFit:
 
         Raises:
             KeyboardInterrupt: after the step during which it came; the state is saved.
-            FloatingPointError: the loss or a gradient is not finite; names which, and the last good checkpoint. Nothing
-                is saved.
+            NotFiniteError: the loss or a gradient is not finite; names which, the rays, and the last good checkpoint:
+                the state before that step is saved.
         """
         o, callbacks = self.options, []
         if self.ranks.count > 1:
@@ -270,10 +301,10 @@ class FieldFit:
             if self.run is not None:
                 self.save()
             raise
-        except FloatingPointError as error:
-            raise FloatingPointError(
-                f"{error}{self._last_good()}. A lower trainer.learning_rate usually helps."
-            ) from None
+        except NotFiniteError as error:
+            advice = f"{self._last_good(error.step)}. A lower trainer.learning_rate usually helps"
+            advice += "; trainer.skip_bad_steps=N goes on without up to N such steps."
+            raise NotFiniteError(error.step, error.what, self._to_blame(error.step), advice=advice) from None
         return self.average
 
     def _say_what_is_outside(self, run: Run) -> None:
@@ -322,7 +353,7 @@ class FieldFit:
         """Writes everything that the next step depends on to the run.
 
         Raises:
-            FloatingPointError: something has not been finite; nothing is written.
+            NotFiniteError: something has not been finite; nothing is written.
         """
         self.watch.check()
         assert self.run is not None
@@ -367,9 +398,14 @@ class FieldFit:
                 "nerfkit that its environment.yaml names"
             ) from None
 
-    def _last_good(self) -> str:
+    def _last_good(self, step: int) -> str:
+        """Where the fit can go on from after ``step`` was not finite: its weights stayed as they were before it."""
         if self.run is None:
             return ""
+        self.progress.step = step
+        state = self.state_dict()
+        if not any(not_finite(state)):
+            checkpoints.save(self.run.folder, step, state)
         steps = checkpoints.steps(self.run.folder)
         last = f"the last good checkpoint is step {steps[0]}" if steps else "no checkpoint was saved before"
         return f"; {last} in {self.run.folder / 'checkpoints'}"

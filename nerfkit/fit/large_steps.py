@@ -8,6 +8,8 @@ from scipy.sparse import coo_matrix, identity
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
+from nerfkit.fit.watch import gradient_not_finite
+
 _BETA1, _BETA2 = 0.9, 0.999
 
 
@@ -87,14 +89,21 @@ class LargeSteps:
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Move the vertices by their ``grad``; a smooth displacement moves by about ``rate`` world units at most."""
+        """Move the vertices by their ``grad``; a smooth displacement moves by about ``rate`` world units at most.
+
+        Raises:
+            FloatingPointError: the gradient is NaN or infinite; nothing has moved.
+        """
         if self.vertices.grad is None:
             raise ValueError("the vertices have no gradient; call backward first")
         gradient = self._solved(self.vertices.grad.cpu().numpy().astype(np.float64))
-        self._steps += 1
-        self._mean += (1 - _BETA1) * (gradient - self._mean)
-        self._square += (1 - _BETA2) * (gradient**2 - self._square)
-        scale = np.sqrt(self._square.max() / (1 - _BETA2**self._steps)) * (1 - _BETA1**self._steps)
+        mean = self._mean + (1 - _BETA1) * (gradient - self._mean)
+        square = self._square + (1 - _BETA2) * (gradient**2 - self._square)
+        largest = square.max(initial=0.0)
+        if not np.isfinite(largest):
+            raise FloatingPointError(gradient_not_finite("the vertices"))
+        self._mean, self._square, self._steps = mean, square, self._steps + 1
+        scale = np.sqrt(largest / (1 - _BETA2**self._steps)) * (1 - _BETA1**self._steps)
         move = self._solved(self._mean / max(scale, 1e-30))
         self.vertices -= rate * torch.from_numpy(move).to(self.vertices)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nerfkit.fit.watch import NotFiniteError, loss_not_finite
 from nerfkit.kernels.jit import compile_seconds
 from nerfkit.runs.folder import Run
 from nerfkit.runs.interrupts import interrupts_held_back
@@ -75,6 +76,7 @@ def optimize(
     progress: Progress | None = None,
     report: Callable[[Any], tuple[Mapping[str, float], str]] | None = None,
     shown: bool = True,
+    blame: Callable[[], str] | None = None,
 ) -> int:
     """Calls ``step`` until ``steps`` or ``max_seconds`` is reached or ``until`` says so; returns the steps done.
 
@@ -94,9 +96,10 @@ def optimize(
         report: what to log of what a step returned, by tag, and what the progress bar says. None takes terms, which
             must be finite: curves are ``TITLE/TERM`` and ``TITLE/loss``, their sum.
         shown: with a progress bar.
+        blame: asked after a step whose terms are not finite, which photos or pixels it looked at.
 
     Raises:
-        FloatingPointError: a term of the loss is NaN or infinite; the message names it.
+        NotFiniteError: a term of the loss is NaN or infinite; the message names it.
         KeyboardInterrupt: after Ctrl-C, and after the callbacks that are called then.
     """
     progress, whole = Progress() if progress is None else progress, True
@@ -115,9 +118,14 @@ def optimize(
             while share < 1:
                 stop()
                 whole = False
-                made = step(share)
+                try:
+                    made = step(share)
+                except FloatingPointError as error:
+                    if isinstance(error, NotFiniteError):
+                        raise
+                    raise _failed(title, str(error), progress.step, blame) from None
                 if report is None:
-                    _check(title, made, progress.step)
+                    _check(title, made, progress.step, blame)
                 # On a GPU the wait for a step may come in the next report: all but the callbacks counts.
                 now, idle = time.perf_counter(), compile_seconds() - compiled
                 progress.seconds, begin, compiled = progress.seconds + now - begin - idle, now, compiled + idle
@@ -146,12 +154,14 @@ def optimize(
     return progress.step
 
 
-def _check(title: str, terms: Mapping[str, float], step: int) -> None:
+def _check(title: str, terms: Mapping[str, float], step: int, blame: Callable[[], str] | None) -> None:
     for name, value in terms.items():
         if not math.isfinite(value):
-            raise FloatingPointError(
-                f"{title}: the loss is not finite (term: {name}) at step {step}. A lower rate usually helps."
-            )
+            raise _failed(title, loss_not_finite(name), step, blame)
+
+
+def _failed(title: str, what: str, step: int, blame: Callable[[], str] | None) -> NotFiniteError:
+    return NotFiniteError(step, what, "" if blame is None else blame(), title, ". A lower rate usually helps.")
 
 
 def _report(title: str, terms: Mapping[str, float]) -> tuple[dict[str, float], str]:

@@ -6,6 +6,7 @@ moves smooth. A scene without masks has nothing to say about the silhouette: onl
 there.
 """
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -17,25 +18,28 @@ from torch import Tensor
 from nerfkit.errors import SceneError
 from nerfkit.fit import saved
 from nerfkit.fit.loop import Callback, Progress, optimize
+from nerfkit.fit.refine_guard import CHECKED, Guard
 from nerfkit.fit.refine_measure import preview
 from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.refine_phases import Colored, Textured
 from nerfkit.fit.refine_targets import DepthTargets, Targets
 from nerfkit.fit.refine_untangle import untangle
 from nerfkit.fit.texels import fill_unseen, texel_looks
+from nerfkit.fit.watch import NotFiniteError, not_finite
 from nerfkit.mesh.bake import bake, bake_vertex_colors
-from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.mesh import Mesh, face_areas
 from nerfkit.mesh.unwrap import unwrap
 from nerfkit.raster.visibility import Visibility
 from nerfkit.runs.fingerprint import of_state
 from nerfkit.runs.folder import Run
+from nerfkit.runs.progress import to_stderr
 from nerfkit.scenes.scene import Scene
 
 TEXELS_PER_PIXEL = 1.3  # along each side: fewer blur, more are never seen from close enough and learn noise
 KIND = "refine"  # of the checkpoints, and the title of the curves
 NOT_FELT = ("checkpoint_every", "log_every", "preview_every")  # options that change nothing
 CHART_SHARE = 0.65  # of a texture's area that lies in charts
+SLOWER = 0.1  # times the steps' lengths, after a refinement that was lost has been taken back
 
 
 def refine_mesh(
@@ -50,6 +54,7 @@ def refine_mesh(
     visibility: Visibility | str = "contour",
     callbacks: Sequence[tuple[Callable[[Mesh], None], float]] = (),
     looks: Callable[[Tensor], None] | None = None,
+    taken_back: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> Mesh:
     """The mesh with its vertices moved, UVs and a texture, so that it looks like the scene's training views.
 
@@ -66,6 +71,8 @@ def refine_mesh(
         callbacks: what else sees the mesh on its way, such as a timelapse, and the share of the budget between two
             calls: with vertex colors in the first phase, with a texture in the second.
         looks: told the refined mesh's ``texel_looks`` (A,B).
+        taken_back: told each ``step`` at which the refinement was lost and taken back to its last good state, to go on
+            with steps a tenth as long, and ``why``: see ``refine_guard``.
 
     Returns:
         a mesh with ``corner_uvs`` and ``texture``, and no vertex colors. It has the same faces where
@@ -74,40 +81,47 @@ def refine_mesh(
 
     Raises:
         SceneError: the mesh has no faces.
-        FloatingPointError: a term of the loss is NaN or infinite; the message names it.
+        NotFiniteError: a term of the loss or the vertices' gradient is NaN or infinite; the message names it, and the
+            photos of the step. Where checkpoints are kept, the last good state is saved.
     """
     if not len(mesh.faces):
         raise SceneError("refine: the mesh has no faces; lower extract.level or train the field for longer")
     if mesh.colors is None:
         mesh = replace(mesh, colors=torch.ones_like(mesh.vertices))
-    fit = _Refinement(mesh, scene, options, seed, color, depth, visibility)
-    progress = Progress()
-    calls = [Callback(lambda _, call=call: call(fit.mesh()), share=share) for call, share in callbacks]  # type: ignore[misc]
+    log = to_stderr if run is None else run.log
+    fit = _Refinement(mesh, scene, options, seed, color, depth, visibility, log)
+    calls = [Callback(lambda _: fit.check(), share=CHECKED)]  # first: what others see and save is good
+    calls += [Callback(lambda _, call=call: call(fit.mesh()), share=share) for call, share in callbacks]  # type: ignore[misc]
     if run is not None:
         calls.append(Callback(lambda step: preview(fit.mesh(), scene, run, step), share=options.preview_every))
-    if run is not None and not callbacks:  # whoever watches wants to see all of it
-        progress = saved.resumed(run, KIND, fit.identity, fit.load_state_dict, mesh.vertices.device)
-        every = options.checkpoint_every
-
-        def save(_: int) -> None:
-            saved.save(run, KIND, fit.identity, progress, fit.state_dict())
-
-        calls.append(Callback(save, seconds=every, first=False, stopped=True))
+    saves = run is not None and not callbacks  # whoever watches wants to see all of it
+    if run is not None and saves:
+        fit.progress = saved.resumed(run, KIND, fit.identity, fit.load_state_dict, mesh.vertices.device)
+        fit.remember()
+        calls.append(Callback(lambda _: fit.save(run), seconds=options.checkpoint_every, first=False, stopped=True))
     if run is not None:
-        run.forget((f"{KIND}/",), progress.step)
-    optimize(
-        KIND,
-        fit.step,
-        steps=options.steps,
-        max_seconds=options.max_seconds,
-        run=run,
-        log_every=options.log_every,
-        callbacks=calls,
-        progress=progress,
-    )
+        run.forget((f"{KIND}/",), fit.progress.step)
+    try:
+        optimize(
+            KIND,
+            fit.step,
+            steps=options.steps,
+            max_seconds=options.max_seconds,
+            run=run,
+            log_every=options.log_every,
+            callbacks=calls,
+            progress=fit.progress,
+            blame=lambda: scene.photo_names(fit.targets.views.last),
+        )
+    except NotFiniteError as error:
+        kept = f"; {fit.keep_last_good(run)}" if run is not None and saves else ""
+        advice = f"{kept}. A lower refine.vertex_rate or refine.texture_rate usually helps."
+        raise NotFiniteError(error.step, error.what, error.where, KIND, advice) from None
     refined, seen = fit.finished()
     if looks is not None:
         looks(seen)
+    if taken_back is not None:
+        taken_back(fit.lost)
     return refined
 
 
@@ -139,59 +153,117 @@ class _Refinement:
         color: Callable[[Tensor, Tensor], Tensor] | None,
         depth: DepthTargets | None,
         visibility: Visibility | str,
+        log: Callable[[str], None],
     ) -> None:
+        self.log, self.lost, self.pace, self.progress = log, list[dict[str, Any]](), 1.0, Progress()
         self.coarse, self.scene, self.options = mesh, scene, options
         felt = {key: value for key, value in asdict(options).items() if key not in NOT_FELT}
         depths = {} if depth is None else depth.depth
-        self.identity = of_state([_tensors(mesh), felt, seed, repr(visibility), *saved.told_apart(scene), depths])
+        told = [repr(visibility), *saved.told_apart(scene), depths]
+        self.identity = of_state([_tensors(mesh), felt, seed, CHECKED, *told])
         self.color, self.visibility = color, visibility
         self.targets = Targets(scene, options, seed, depth)
-        self.allowed = len(self_intersections(mesh))
+        self.guard = Guard(mesh)
         self.phase: Colored | Textured
         self.remeshed = 0
         if options.geometry > 0:
             self.phase = Colored(mesh, self.targets, options, visibility)
         else:
             self.phase = self._textured(mesh)
+        self._keep()
 
     def mesh(self) -> Mesh:
         """The mesh as it is now."""
         return self.phase.mesh()
 
+    def save(self, run: Run) -> None:
+        """Writes everything that the next step depends on to the run."""
+        saved.save(run, KIND, self.identity, self.progress, self.state_dict())
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, but the progress."""
-        textured = isinstance(self.phase, Textured)
-        return {
-            "remeshed": self.remeshed,
-            "first": _tensors(self.phase.start) if textured else None,
-            "phase": self.phase.state_dict(),
-            "targets": self.targets.state_dict(),
-        }
+        of_run = {"targets": self.targets.state_dict(), "guard": self.guard.state_dict()}
+        return self._state() | of_run | {"pace": self.pace, "lost": self.lost}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a saved state of the same refinement."""
-        if state["first"] is not None:
-            self.phase = Textured(Mesh(**state["first"]), self.targets, self.options, self.visibility)
-        self.phase.load_state_dict(state["phase"])
+        self._load(state)
         self.targets.load_state_dict(state["targets"])
+        self.guard.load_state_dict(state["guard"])
+        self.pace, self.lost = state["pace"], list(state["lost"])
+
+    def _state(self) -> dict[str, Any]:
+        """What the mesh and its optimizers are; it changes with them."""
+        first = _tensors(self.phase.start) if isinstance(self.phase, Textured) else None
+        return {"remeshed": self.remeshed, "first": first, "phase": self.phase.state_dict()}
+
+    def _load(self, state: dict[str, Any]) -> None:
+        shared = self.targets, self.options, self.visibility
+        if state["first"] is None and isinstance(self.phase, Textured):
+            self.phase = Colored(self.coarse, *shared)
+        elif state["first"] is not None and not isinstance(self.phase, Textured):
+            self.phase = Textured(Mesh(**state["first"]), *shared)
+        self.phase.load_state_dict(state["phase"])
         self.remeshed = state["remeshed"]
+
+    # ---- the last good state
+
+    def check(self) -> None:
+        """Remembers the state where it is good; else goes back to the one before."""
+        trouble = self.remember()
+        if trouble is not None:
+            self._take_back(trouble)
+
+    def remember(self) -> str | None:
+        """Remembers the state where it is good; else what is wrong with it."""
+        trouble = self.guard.trouble(self.phase.vertices.detach(), self.phase.faces, self.phase.base)
+        if trouble is None:
+            self._keep()
+        return trouble
+
+    def _keep(self) -> None:
+        self.good = self.progress.step, copy.deepcopy(self._state())
+
+    def _take_back(self, trouble: str) -> None:
+        step, state = self.good
+        if not self.lost:
+            self.log(
+                f"warning: refine: {trouble} after {self.progress.step} steps; back to what it was after {step}, and "
+                f"on with steps {SLOWER} times as long. Lower refine.vertex_rate or refine.texture_rate"
+            )
+        self.lost.append({"step": self.progress.step, "why": trouble})
+        self.pace *= SLOWER
+        self.guard.recent.clear()
+        self._load(state)
+
+    def keep_last_good(self, run: Run) -> str:
+        """Saves the state before a step that was not finite, or the one that was seen to be good; says which."""
+        if any(not_finite(self._state())):
+            self.progress.step = self.good[0]
+            self._load(self.good[1])
+        self.save(run)
+        return f"the last good state, step {self.progress.step}, is in {run.folder / 'checkpoints'}"
 
     def step(self, share: float) -> dict[str, float]:
         """One step at ``share`` of the way, after a change of faces or of phase where one is due."""
         o = self.options
         if isinstance(self.phase, Colored):
             if share >= o.geometry:
-                mesh, _ = untangle(self.phase.mesh(), self.allowed)
+                self.check()
+                mesh, _ = untangle(self.phase.mesh(), self.guard.allowed)
                 self.phase = self._textured(mesh, self.phase)
+                self._keep()
             elif self.remeshed < o.remesh and share >= o.geometry * self.remeshed / o.remesh:
                 self.remeshed += 1
                 self.phase.remesh(o.faces or len(self.coarse.faces))
-        return self.phase.step(o.final_rate**share)
+        terms = self.phase.step(self.pace * o.final_rate**share)
+        self.guard.note(terms)
+        return terms
 
     def finished(self) -> tuple[Mesh, Tensor]:
         """The refined mesh and its ``texel_looks``; a budget that ended in the first phase still gets its texture."""
         phase = self.phase if isinstance(self.phase, Textured) else self._textured(self.phase.mesh())
-        mesh, _ = untangle(phase.mesh(), self.allowed)
+        mesh, _ = untangle(phase.mesh(), self.guard.allowed)
         looks = texel_looks(mesh, self.scene)
         return fill_unseen(mesh, looks > 0), looks
 

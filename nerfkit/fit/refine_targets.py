@@ -51,7 +51,7 @@ def field_depth(model: RadianceModel, scene: Scene) -> DepthTargets:
         whole = (scene.images[view][..., 3] == 255) & scene.images.known(view)
         wanted = (lattice & whole).flatten().nonzero()[:, 0]
         origins, directions = (rays[wanted] for rays in cameras.image_rays(view))
-        found = [model.render_rays(o.contiguous(), d.contiguous())[0] for o, d in model.pieces(origins, directions)]
+        found = model.in_pieces("rays", lambda o, d: model.render_rays(o, d)[0], origins, directions)
         if not len(wanted):
             pixels[view], depths[view] = wanted, torch.zeros(0)
             continue

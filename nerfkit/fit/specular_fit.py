@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from nerfkit.fit import saved
 from nerfkit.fit.adam import Adam
+from nerfkit.fit.bad_rays import NAMED, in_words
 from nerfkit.fit.evaluate import EXACT
 from nerfkit.fit.loop import Callback, Progress, optimize
 from nerfkit.fit.metrics import psnr
@@ -80,6 +81,7 @@ def fit_specular(
         log_every=options.log_every,
         callbacks=calls,
         progress=progress,
+        blame=fit.blame,
     )
     specular = fit.specular()
     filled = fill_unseen(replace(mesh, texture=specular.diffuse), looks > 0).texture
@@ -110,9 +112,10 @@ class _Fit:
         lobes, self.smoothness = options.specular_lobes, options.texture_smoothness
         self.ties = Ties(mesh.corner_uvs, looks) if self.smoothness else None
         self.generator = torch.Generator().manual_seed(seed)
-        uv, mirrored, rgb = _pixels(mesh, scene, views, self.generator)
+        uv, mirrored, rgb, place = _pixels(mesh, scene, views, self.generator)
         order = _shuffled(uv, mesh.texture.shape[0], self.generator)  # once: a step takes what comes next
         self.uv, self.mirrored, self.rgb = uv[order], mirrored[order], rgb[order]  # (P, 2), (P, 3), (P, 3)
+        self.scene, self.place, self.batch = scene, place[order], slice(0)
         self.next = 0
         size, device = max(16, max(mesh.texture.shape[:2]) // 4), mesh.texture.device
         self.diffuse = mesh.texture.clone().requires_grad_()
@@ -131,13 +134,14 @@ class _Fit:
             return self._specular()
 
     def step(self, share: float) -> dict[str, float]:
-        """One step; returns the terms of the loss."""
-        count, chosen = len(self.uv), self._batch()
-        specular, uv = self._specular(), self.uv[chosen]
-        shown = sample_texture(specular.diffuse, uv) + specular.light(uv, self.mirrored[chosen])
-        terms = {"image": (shown - self.rgb[chosen].float() / 255).abs().mean()}
+        """One step; returns the terms of the loss. Nothing moves where one is NaN or infinite."""
+        count, self.batch = len(self.uv), self._batch()
+        terms = {"image": self._errors(self.batch).mean()}
         if self.ties is not None:
             terms["texture"] = self.smoothness * self.ties(self.diffuse) / count
+        values = {name: term.item() for name, term in terms.items()}
+        if not math.isfinite(sum(values.values())):
+            return values
         self.optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         for group in self.optimizer.param_groups:
@@ -146,7 +150,19 @@ class _Fit:
         with torch.no_grad():
             self.diffuse.clamp_(0, 1)
             self.sharpness.clamp_(math.log(SOFTEST), math.log(SHARPEST))
-        return {name: term.item() for name, term in terms.items()}
+        return values
+
+    @torch.no_grad()
+    def blame(self) -> str:
+        """The pixels of the last step whose error is not finite, in words."""
+        bad = (~self._errors(self.batch).isfinite().all(-1)).nonzero()[:NAMED, 0]
+        return in_words(self.scene, [(view, x, y) for view, x, y in self.place[self.batch][bad].tolist()])
+
+    def _errors(self, chosen: slice) -> Tensor:
+        """Absolute errors (B,3) of the chosen pixels."""
+        specular, uv = self._specular(), self.uv[chosen]
+        shown = sample_texture(specular.diffuse, uv) + specular.light(uv, self.mirrored[chosen])
+        return (shown - self.rgb[chosen].float() / 255).abs()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, but what is made of the mesh and the photos."""
@@ -180,9 +196,10 @@ class _Fit:
 
 
 @torch.no_grad()
-def _pixels(mesh: Mesh, scene: Scene, views: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """UVs (P,2), mirrored directions (P,3) and colors (P,3) uint8 of pixels that mask and mesh cover whole."""
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
+def _pixels(mesh: Mesh, scene: Scene, views: list[int], generator: torch.Generator) -> tuple[Tensor, ...]:
+    """UVs (P,2), mirrored directions (P,3), colors (P,3) uint8, and view, x and y (P,3) int16 of pixels that mask and
+    mesh cover whole."""
+    found: list[tuple[Tensor, ...]] = []
     windows = Windows(replace(scene, has_masks=False))  # where the mesh is: nothing else counts
     normals = vertex_normals(mesh.vertices, mesh.faces)
     for view in views:
@@ -196,9 +213,10 @@ def _pixels(mesh: Mesh, scene: Scene, views: list[int], generator: torch.Generat
         keep = inside[fragments.covered[0]]
         chosen = torch.rand(len(keep), generator=generator) < PIXELS / len(views) / max(int(keep.sum()), 1)
         keep &= chosen.to(keep.device)
-        found.append((uv[keep], mirrored[keep], photo[..., :3][fragments.covered[0]][keep]))
-    uv, mirrored, rgb = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return uv, mirrored, rgb
+        row, column = fragments.covered[0].nonzero()[keep].short().unbind(1)
+        place = torch.stack([torch.full_like(row, view), column + window.left[0], row + window.top[0]], 1)
+        found.append((uv[keep], mirrored[keep], photo[..., :3][fragments.covered[0]][keep], place))
+    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
 
 def _shuffled(uv: Tensor, rows: int, generator: torch.Generator) -> Tensor:

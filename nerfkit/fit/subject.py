@@ -159,11 +159,11 @@ def masked(
 def light_around(whole: RadianceModel, thing: RadianceModel, scene: Scene, view: int, pixels: Tensor) -> Tensor:
     """What a field paints at ``pixels`` (H,W) bool of a view besides the ``thing``, (P,3) in [0,1], premultiplied."""
     origins, directions = (rays[pixels.flatten()].to(whole.device) for rays in scene.cameras.image_rays(view))
-    parts = []
-    for o, d in whole.pieces(origins, directions):
-        o, d = o.contiguous(), d.contiguous()
-        parts.append((whole.render_rays(o, d)[0].color - thing.render_rays(o, d)[0].color).clamp(0, 1))
-    return torch.cat(parts)
+
+    def found(o: Tensor, d: Tensor) -> Tensor:
+        return (whole.render_rays(o, d)[0].color - thing.render_rays(o, d)[0].color).clamp(0, 1)
+
+    return torch.cat(whole.in_pieces("rays", found, origins, directions))
 
 
 @torch.no_grad()

@@ -11,7 +11,6 @@ the total variation (Rudin, Osher, Fatemi, "Nonlinear total variation based nois
 Huber's corner; unlike squares it leaves edges sharp.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
 
@@ -24,6 +23,7 @@ from nerfkit.mesh.bake import fill_outside, texel_map
 from nerfkit.mesh.edges import EdgeTable
 from nerfkit.mesh.mesh import Mesh, scattered
 from nerfkit.raster import interpolate_corners, rasterize, sample_texture
+from nerfkit.runs.memory import in_pieces
 from nerfkit.scenes.scene import Scene
 
 CORNER = 0.02  # D: differences that nobody sees are evened out, not cut to zero
@@ -73,23 +73,22 @@ def texel_looks(mesh: Mesh, scene: Scene) -> Tensor:
     """
     assert mesh.corner_uvs is not None and mesh.texture is not None
     looks = torch.zeros(*mesh.texture.shape[:2], 1, device=mesh.texture.device, requires_grad=True)
-    windows = Windows(replace(scene, has_masks=False))  # where the mesh is: nothing else counts
-    for views in _together(scene):
+    windows, corner_uvs = Windows(replace(scene, has_masks=False)), mesh.corner_uvs  # where the mesh is: nothing else
+
+    def add(views: list[int]) -> None:
         window = windows.around(mesh.vertices, views)
         fragments = rasterize(mesh.vertices, mesh.faces, window.cameras(scene.cameras[views]))
         shown = window.cut([(scene.images[view][..., 3] >= 128) & scene.images.known(view) for view in views])
         counts = fragments.covered & shown.to(looks.device)
-        uv = interpolate_corners(fragments, mesh.corner_uvs)
+        uv = interpolate_corners(fragments, corner_uvs)
         with torch.enable_grad():  # a look-up's derivative by a texel is its weight
             sample_texture(looks, uv, counts).sum().backward()
+
+    for (height, width), same in groupby(scene.train, key=lambda view: scene.cameras.sizes[view]):
+        views, at_once = list(same), max(1, min(TOGETHER, PIXELS // (height * width)))
+        for _ in in_pieces("photos", lambda a, b, views=views: add(views[a:b]), len(views), at_once):  # type: ignore[misc]
+            pass
     return torch.zeros_like(looks[..., 0]) if looks.grad is None else looks.grad[..., 0]
-
-
-def _together(scene: Scene) -> Iterator[list[int]]:
-    """The training views, some of one size at a time."""
-    for (height, width), views in groupby(scene.train, key=lambda view: scene.cameras.sizes[view]):
-        same, count = list(views), max(1, min(TOGETHER, PIXELS // (height * width)))
-        yield from (same[first : first + count] for first in range(0, len(same), count))
 
 
 @torch.no_grad()

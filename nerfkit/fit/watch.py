@@ -10,6 +10,31 @@ from torch import Tensor
 LARGE = 1 << 16  # elements
 
 
+class NotFiniteError(FloatingPointError):
+    """A term of the loss or a gradient was NaN or infinite: the fit has diverged. The program ends with exit code 3.
+
+    Attributes:
+        step: in which step of the fit.
+        what: which term or gradient, as a sentence.
+        where: the photos or rays of that step that are to blame; empty where nothing is known of them.
+    """
+
+    def __init__(self, step: int, what: str, where: str = "", title: str = "", advice: str = "") -> None:
+        self.step, self.what, self.where = step, what, where
+        said = f"step {step}: {what}" + (f" ({where})" if where else "") + advice
+        super().__init__(f"{title}: {said}" if title else said)
+
+
+def loss_not_finite(term: str) -> str:
+    """What is said of a term of the loss."""
+    return f"the loss is not finite (term: {term})"
+
+
+def gradient_not_finite(name: str) -> str:
+    """What is said of a parameter's gradient."""
+    return f"the gradient of {name} is not finite"
+
+
 class FiniteWatch:
     """Remembers the first step in which a term of the loss or a gradient was NaN or infinite.
 
@@ -37,8 +62,8 @@ class FiniteWatch:
         values = torch.stack([*(t.detach() for t in terms.values()), *sizes])  # (K,)
         now = (values - values != 0) * (step + 1)  # (K,), 0 where finite
         if not self._names:
-            self._names = [f"the loss is not finite (term: {name})" for name in terms]
-            self._names += [f"the gradient of {name} is not finite" for name, _ in (*others, *large)]
+            self._names = [loss_not_finite(name) for name in terms]
+            self._names += [gradient_not_finite(name) for name, _ in (*others, *large)]
             self._since = now
         else:
             self._since = torch.where(self.found > 0, self._since, now)
@@ -53,12 +78,12 @@ class FiniteWatch:
         """Waits for the device.
 
         Raises:
-            FloatingPointError: says in which step what was not finite, the first of the terms or else of the gradients.
+            NotFiniteError: says in which step what was not finite, the first of the terms or else of the gradients.
         """
         if self.found.item():
             since = self._since.tolist()
             first = next(k for k, value in enumerate(since) if value)
-            raise FloatingPointError(f"step {since[first] - 1}: {self._names[first]}")
+            raise NotFiniteError(since[first] - 1, self._names[first])
 
 
 def not_finite(value: Any, name: str = "") -> Iterator[str]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from nerfkit.mesh.mesh import Mesh, vertex_normals
+from nerfkit.runs.memory import by_rows
 
 _CANDIDATES = 1 << 22  # pairs of texel and face tested at a time: 200 MB
 
@@ -67,16 +68,17 @@ def bake(mesh: Mesh, color: Callable[[Tensor, Tensor], Tensor], size: int = 1024
     covered = face_of >= 0
     face, weights = face_of[covered], barycentric[covered][..., None]  # (P,), (P, 3, 1)
     normals = vertex_normals(mesh.vertices, mesh.faces)
-    values = [mesh.vertices.new_zeros(0, 3)]
-    with torch.no_grad():
-        for start in range(0, len(face), chunk):
-            part = slice(start, start + chunk)
-            corner = mesh.faces[face[part]]  # (S, 3)
-            points = (mesh.vertices[corner] * weights[part]).sum(1)  # (S, 3)
-            normal = normalize((normals[corner] * weights[part]).sum(1), dim=-1)
-            values.append(color(points, normal).to(points))
+
+    def seen(face: Tensor, weights: Tensor) -> Tensor:
+        corner = mesh.faces[face]  # (S, 3)
+        points = (mesh.vertices[corner] * weights).sum(1)  # (S, 3)
+        return color(points, normalize((normals[corner] * weights).sum(1), dim=-1)).to(points)
+
     texture = mesh.vertices.new_zeros(size, size, 3)
-    texture[covered] = torch.cat(values).clamp(0, 1)
+    if len(face):
+        with torch.no_grad():
+            values = [value for _, value in by_rows("texels", seen, face, weights, at_once=chunk)]
+        texture[covered] = torch.cat(values).clamp(0, 1)
     return replace(mesh, texture=fill_outside(texture, covered))
 
 

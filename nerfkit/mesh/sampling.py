@@ -7,6 +7,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from nerfkit.mesh.mesh import face_areas, face_normals, rows
+from nerfkit.runs.memory import by_rows
 
 PAIRS = 2**26  # distances held at a time on a GPU: 256 MiB of float32, three times that on the way
 
@@ -70,12 +71,12 @@ def nearest_points(points: Tensor, others: Tensor) -> Tensor:
             raise ValueError(f"{name}: expected at least one point, all coordinates finite")
     if points.device.type == "cpu":
         return torch.from_numpy(cKDTree(others.double().numpy()).query(points.double().numpy())[1])
-    chunk = max(1, PAIRS // len(others))
-    nearest = [
-        sum((some[:, None, axis] - others[None, :, axis]).square() for axis in range(3)).argmin(1)
-        for some in points.split(chunk)
-    ]
-    return torch.cat(nearest)
+
+    def nearest(some: Tensor) -> Tensor:
+        return sum((some[:, None, axis] - others[None, :, axis]).square() for axis in range(3)).argmin(1)  # type: ignore[union-attr]
+
+    found = by_rows("points", nearest, points, at_once=max(1, PAIRS // len(others)))
+    return torch.cat([numbers for _, numbers in found])
 
 
 def chamfer_distance(points: Tensor, others: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from nerfkit.mesh.files.io import described, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.runs.files import to_bytes, write_png
 from nerfkit.runs.folder import Run
+from nerfkit.scenes.epochs import Epochs
 from nerfkit.scenes.scene import Scene, Similarity
 from nerfkit.view.timelapse import turntable
 
@@ -90,22 +91,26 @@ def fit_mesh(
     callbacks: Sequence[Callback] = (),
     background: Sequence[float] = (1.0, 1.0, 1.0),
     name: str = "",
+    queue: Epochs | None = None,
 ) -> int:
     """All steps of a recipe that fits a mesh, with the timelapse that ``config.timelapse`` asks for; the steps done.
 
     The timelapse is a slow turntable as far away as the cameras ``shown``, or those of the scene, in whose units it is
-    then written; its folder is ``timelapse`` in the run's, or ``timelapse/NAME``.
+    then written; its folder is ``timelapse`` in the run's, or ``timelapse/NAME``. ``queue`` is where a step takes its
+    photos of the scene from.
     """
     folder = record.folder / "timelapse" / name
+    blame: Callable[[], str] | None = None
     if isinstance(shown, Scene):
-        units, up = shown.exported, shown.up
+        units, up, photos_of = shown.exported, shown.up, shown.photo_names
+        blame = None if queue is None else lambda: photos_of(queue.last)
         recorder = turntable(folder, config.timelapse, shown.cameras, background, units, up)
     else:
         recorder = turntable(folder, config.timelapse, shown, background)
     watch = list(callbacks)
     if recorder is not None:
         watch.insert(0, Callback(lambda _: recorder.add(mesh()), share=1 / config.timelapse.snapshots))
-    done = optimize(title, step, steps=steps_of(config), run=record, callbacks=watch)
+    done = optimize(title, step, steps=steps_of(config), run=record, callbacks=watch, blame=blame)
     for path in recorder.close() if recorder is not None else ():
         record.log(f"wrote {path}")
     return done

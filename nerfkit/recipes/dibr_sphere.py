@@ -118,7 +118,15 @@ def run(o: DibrSphereOptions, config: TrainOptions, record: Run, device: torch.d
 
     looks = [Callback(look, share=0.05)]
     done = common.fit_mesh(
-        "dibr_sphere", sphere.step, config, record, sphere.mesh, scene, callbacks=looks, background=scene.background
+        "dibr_sphere",
+        sphere.step,
+        config,
+        record,
+        sphere.mesh,
+        scene,
+        callbacks=looks,
+        background=scene.background,
+        queue=sphere.queue,
     )
     mesh = sphere.mesh()
     found = common.compare(mesh, scene, views, record.folder / "images")

@@ -87,7 +87,7 @@ def run(o: MeshTextureOptions, config: TrainOptions, record: Run, device: torch.
 
     looks = [Callback(look, share=0.2)]
     done = common.fit_mesh(
-        "mesh_texture", step, config, record, mesh, scene, callbacks=looks, background=scene.background
+        "mesh_texture", step, config, record, mesh, scene, callbacks=looks, background=scene.background, queue=queue
     )
     found = common.compare(mesh(), scene, views, record.folder / "images")
     record.update_metrics({"mesh_texture": {**found, "steps": done, "visibility": visibility.name}})

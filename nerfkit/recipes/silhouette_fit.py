@@ -100,7 +100,7 @@ def fit(
     def mesh() -> Mesh:
         return replace(start, vertices=vertices.detach().clone()).to("cpu")
 
-    fit_mesh(f"silhouette_fit_{variant}", step, config, record, mesh, scene, name=variant)
+    fit_mesh(f"silhouette_fit_{variant}", step, config, record, mesh, scene, name=variant, queue=queue)
     made = mesh()
     found = compare(made, scene, scene.test or scene.train[:1])
     row: dict[str, Any] = {

@@ -17,6 +17,7 @@ class Epochs:
 
     Attributes:
         queue: what is left of this round; with the generator's state, all that the next draw depends on.
+        last: what was drawn last.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class Epochs:
         self.generator = torch.Generator().manual_seed(generator) if isinstance(generator, int) else generator
         self.alike = alike
         self.queue: list[int] = []
+        self.last: list[int] = []
 
     def next(self, count: int) -> list[int]:
         """The next ``count`` items; fewer where there are not so many, or not so many alike."""
@@ -41,6 +43,7 @@ class Epochs:
             if chosen is None:
                 break
             drawn.append(self.queue.pop(chosen))
+        self.last = drawn
         return drawn
 
     def _fits(self, item: int, drawn: list[int]) -> bool:

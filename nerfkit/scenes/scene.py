@@ -1,5 +1,6 @@
 """What every loader returns: images, cameras, the split, and the transform back to the scene's own units."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -85,6 +86,15 @@ class Scene:
     def exported(self) -> Similarity:
         """To normalized units from those of exports: meters where a length is known, else the scene's own."""
         return self.normalization.enlarged(self.meters or 1.0)
+
+    def photo_name(self, view: int) -> str:
+        """The file name of photo ``view``, or its number where it has none."""
+        names = self.provenance.get("views", ())
+        return str(names[view]) if view < len(names) else f"number {view}"
+
+    def photo_names(self, views: Sequence[int]) -> str:
+        """The same of some photos, as a list in words."""
+        return f"photo{'s' * (len(views) != 1)} {', '.join(map(self.photo_name, views))}"
 
     def image(self, view: int) -> Tensor:
         """View ``view`` over the scene's background, (H,W,3) float32 in [0,1]."""

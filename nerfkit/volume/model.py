@@ -1,10 +1,10 @@
 """The radiance model: what is trained, averaged, saved, rendered and extracted."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from nerfkit.fields.field import Field
 from nerfkit.kernels.composite import Rendered, composite
 from nerfkit.kernels.march import Samples, positions
 from nerfkit.kernels.philox import Draw
+from nerfkit.runs.memory import by_rows, in_pieces
 from nerfkit.volume.recompute import Recomputed
 from nerfkit.volume.samplers import Sampler
 from nerfkit.volume.wavefront import WAVES, parts, render_waves
 
+T = TypeVar("T")
 CELLS = 64  # a side of the grid by which a field is framed
 SMALL_PART = 0.02
 RAYS_AT_ONCE = 8192  # bounds the memory of an image on a CPU: a few hundred samples a ray at the most
@@ -147,10 +149,14 @@ class RadianceModel(nn.Module):
             found = self.field.view(cameras, view, occupied, step_size, UNSEEN)
             if found is not None:
                 return found
-        rays, device = cameras.image_rays(view), self.device.type
-        pieces = self.pieces(*rays, at_once=RAYS_OF_A_VIEW.get(device, RAYS_AT_ONCE))
-        seen = [self._seen(o.contiguous(), d.contiguous()) for o, d in pieces]
-        return Rendered(*(torch.cat(found) for found in zip(*seen, strict=True)))
+
+        def seen(first: int, past: int) -> Rendered:
+            return self._seen(*cameras.image_rays(view, first, past - first))
+
+        height, width = cameras.sizes[view]
+        at_once = RAYS_OF_A_VIEW.get(self.device.type, RAYS_AT_ONCE)
+        parts = [pixels for _, pixels in in_pieces("rays of a picture", seen, height * width, at_once)]
+        return Rendered(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
     def _seen(self, origins: Tensor, directions: Tensor) -> Rendered:
         """Pixels of rays (R,3) of a view."""
@@ -184,9 +190,11 @@ class RadianceModel(nn.Module):
         groups, others = self.field.parameter_groups(), list(self.sampler.parameters())
         return [*groups, {"params": others}] if others else groups
 
-    def pieces(self, *rays: Tensor, at_once: int = RAYS_AT_ONCE) -> Iterator[tuple[Tensor, ...]]:
-        """Tensors of R rays on the model's device, ``at_once`` together: so many samples fit in memory."""
-        yield from zip(*(t.to(self.device).split(at_once) for t in rays), strict=True)
+    def in_pieces(self, what: str, call: Callable[..., T], *rows: Tensor, at_once: int = RAYS_AT_ONCE) -> list[T]:
+        """What ``call`` makes of tensors with R rows on the model's device, ``at_once`` rows together, or fewer where
+        memory is short (``runs.memory``); ``what`` they are of is said then."""
+        rows = tuple(t.to(self.device) for t in rows)
+        return [made for _, made in by_rows(what, call, *rows, at_once=at_once)]
 
 
 class FieldSource:
@@ -219,7 +227,7 @@ class FieldSource:
         occupied = self.model.occupied
         if occupied is not None:
             points = points[occupied[((points + 1) / 2 * len(occupied)).long().unbind(-1)]]
-        density = torch.cat([self.model.density(p) for (p,) in self.model.pieces(points, at_once=1 << 16)])
+        density = torch.cat(self.model.in_pieces("points", self.model.density, points, at_once=1 << 16))
         points = points[density * cell > math.log(2)]
         solid = np.zeros((CELLS,) * 3, bool)
         place = tuple(((points + 1) / cell).long().cpu().numpy().T)

@@ -321,6 +321,15 @@ def test_results_of_uncommitted_code_are_refused(page: Path, tmp_path: Path, cap
     assert readme.main(["--check"]) == 1
 
 
+def test_large_pictures_are_named_with_their_sizes(tmp_path: Path) -> None:
+    rows = {"mesh": {"seconds": 12.3, "peak_gb": 1.26}, "extract": {"seconds": 99.8, "peak_gb": 6.04}}
+    write(tmp_path, "big", {"threads": 1, "side": 300, "resolution": 40, "rows": rows})
+    lines = readme_performance.section("big", tmp_path)
+    assert "| a frame of 300x300 pixels of the mesh | 1.3 GB | 12 s |" in lines
+    assert "| a frame of 300x300 pixels of the field | not run |  |" in lines
+    assert "| the coarse mesh from a lattice of 40^3 points | 6.0 GB | 100 s |" in lines
+
+
 def test_this_repository_s_page_has_the_marks() -> None:
     text = readme.README.read_text(encoding="utf-8")
     assert text.count(readme.START) == text.count(readme.END) == 1

@@ -42,7 +42,7 @@ def test_presets_pass(words: list[str], device: torch.device) -> None:
         ("trainer.preview_every=0.0", "above 0"),
         ("trainer.ema=1.0", "below 1"),
         ("trainer.final_learning_rate=-0.1", "at least 0"),
-        ("extract.resolution=3", "4 to 512"),
+        ("extract.resolution=3", "4 to 1024"),
         ("extract.level=0.0", "above 0"),
         ("extract.faces=2", "at least 4"),
         ("extract.min_part=2.0", "from 0 to 1"),

@@ -1,6 +1,7 @@
 """The field stage on a tiny sphere: it learns, resumes exactly, and stops cleanly."""
 
 import math
+import re
 import signal
 import weakref
 from pathlib import Path
@@ -9,15 +10,17 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from nerfkit.cameras import Cameras
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.fit.average import RunningAverage
 from nerfkit.fit.evaluate import evaluate_field
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.pixels import TrainingRays
+from nerfkit.fit.watch import NotFiniteError
 from nerfkit.kernels.pixel_loss import pseudo_huber
 from nerfkit.options import compose
 from nerfkit.results import new_fit as build
-from nerfkit.runs import checkpoints
+from nerfkit.runs import checkpoints, memory
 from nerfkit.runs.folder import Run
 from nerfkit.scenes import Scene, open_scene
 from tests.scenes.builders import ring, write_kaolin
@@ -159,10 +162,38 @@ def test_a_gradient_that_is_not_finite_is_named(scene: Scene, tmp_path: Path) ->
         fit.step()
     before = weights(fit)
     spoil_gradient(fit, "hidden.1.bias")
-    with pytest.raises(FloatingPointError, match=r"step 2: the gradient of field\.hidden\.1\.bias .*no checkpoint"):
+    with pytest.raises(
+        FloatingPointError, match=r"step 2: the gradient of field\.hidden\.1\.bias .*checkpoint is step 2"
+    ):
         fit.train()
     assert torch.equal(weights(fit), before)
-    assert checkpoints.steps(tmp_path) == []
+    assert checkpoints.steps(tmp_path) == [2]
+
+
+def test_the_photo_s_pixel_that_spoils_a_step_is_named(scene: Scene, tmp_path: Path) -> None:
+    fit = new_fit(scene, tmp_path, steps=6)
+    for _ in range(3):
+        fit.step()
+    before, draw, spoiled = weights(fit), fit.pixels.draw, 41
+
+    def with_nan(seed: int, step: int, count: int, cameras: Cameras | None = None) -> TrainingRays:
+        rays = draw(seed, step, count, cameras=cameras)
+        if step == 3:
+            rays.rgba[spoiled, 1] = math.nan
+        return rays
+
+    fit.pixels.draw = with_nan  # type: ignore[method-assign]
+    rays = draw(fit.seed, 3, 512)
+    view = int(rays.view[spoiled])
+    pixel = int((scene.cameras.image_rays(view)[1] @ rays.directions[spoiled]).argmax())
+    y, x = divmod(pixel, scene.cameras.sizes[view][1])
+    named = rf"step 3: .*term: color.*\(rays: photo {view}_rgb\.png at x {x}, y {y}\); .*checkpoint is step 3 in"
+    with pytest.raises(NotFiniteError, match=named):
+        fit.train()
+    assert torch.equal(weights(fit), before)
+    again = new_fit(scene, tmp_path, steps=6)
+    again.load_state_dict(checkpoints.load_latest(tmp_path)[1])
+    assert torch.equal(weights(again), before) and again.progress.step == 3
 
 
 def test_bad_steps_are_skipped_as_many_as_may_be(scene: Scene, tmp_path: Path) -> None:
@@ -175,7 +206,8 @@ def test_bad_steps_are_skipped_as_many_as_may_be(scene: Scene, tmp_path: Path) -
         fit.step()
         bad.remove()
     assert torch.equal(weights(fit), before) and fit.progress.skipped == 2
-    assert (tmp_path / "log.txt").read_text().count("the gradient of field.hidden.1.bias is not finite; skipped") == 2
+    noted = r"the gradient of field\.hidden\.1\.bias is not finite \(rays: photo [^)]+\); skipped"
+    assert len(re.findall(noted, (tmp_path / "log.txt").read_text())) == 2
     fit.step()
     assert not torch.equal(weights(fit), before) and weights(fit).isfinite().all()
     fit.save()
@@ -204,9 +236,37 @@ def test_a_device_that_is_not_waited_for_keeps_its_weights(scene: Scene, tmp_pat
     assert all(int(state["step"]) == 3 for state in fit.optimizer.state.values())
     with pytest.raises(FloatingPointError, match=r"^step 3: the gradient of field\.density_head\.weight is not"):
         fit.save()
-    with pytest.raises(FloatingPointError, match=r"step 3: .*no checkpoint was saved"):
+    with pytest.raises(FloatingPointError, match=r"step 3: .*rays: photo .*last good checkpoint is step 3"):
         fit.train()
-    assert checkpoints.steps(tmp_path) == []
+    assert checkpoints.steps(tmp_path) == [3]
+    kept = checkpoints.load_latest(tmp_path)[1]["model"]
+    assert all(torch.equal(kept[f"field.{name}"], value) for name, value in good.items())
+
+
+def test_a_step_with_too_little_memory_is_taken_in_smaller_pieces(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_halved", {})
+    whole, short = new_fit(scene, tmp_path / "a"), new_fit(scene, tmp_path / "b")
+    losses = short.losses
+
+    def limited(rays: TrainingRays, first: int, step: int) -> tuple[dict[str, torch.Tensor], torch.Tensor, int]:
+        if len(rays.rgba) > 300 or (step == 1 and first > 0 and len(rays.rgba) > 40):  # the second after a gradient
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return losses(rays, first, step)
+
+    short.losses = limited  # type: ignore[method-assign]
+    for _ in range(2):
+        one, other = whole.step(), short.step()
+        assert one.samples == other.samples and one.rays == other.rays
+    torch.testing.assert_close(weights(short), weights(whole), rtol=1e-3, atol=1e-5)
+    short.losses = out_of_memory  # type: ignore[method-assign, assignment]
+    with pytest.raises(ConfigError, match=r"rays of a training step at once\. trainer\.samples=2048: expected fewer"):
+        short.step()
+
+
+def out_of_memory(*_: object) -> None:
+    raise MemoryError
 
 
 def test_looking_for_what_is_not_finite_changes_nothing(scene: Scene, tmp_path: Path) -> None:

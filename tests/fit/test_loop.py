@@ -6,6 +6,7 @@ import pytest
 
 from nerfkit.fit import loop
 from nerfkit.fit.loop import Callback, Progress, optimize
+from nerfkit.fit.watch import NotFiniteError
 from nerfkit.runs.folder import Run
 
 
@@ -105,8 +106,21 @@ def test_it_ends_where_that_was_enough():
 
 
 def test_a_loss_that_is_not_finite_names_its_term():
-    with pytest.raises(FloatingPointError, match=r"deform: .*term: edge.* step 0"):
-        optimize("deform", lambda _: {"image": 1.0, "edge": float("nan")}, steps=3)
+    with pytest.raises(NotFiniteError, match=r"^deform: step 0: .*term: edge\) \(photo 7\)\. "):
+        optimize("deform", lambda _: {"image": 1.0, "edge": float("nan")}, steps=3, blame=lambda: "photo 7")
+
+
+def test_a_gradient_that_is_not_finite_names_its_step():
+    def step(share):
+        if share > 0:
+            raise FloatingPointError("the gradient of the vertices is not finite")
+        return {}
+
+    with pytest.raises(
+        NotFiniteError, match=r"^deform: step 1: the gradient of the vertices is not finite\. "
+    ) as caught:
+        optimize("deform", step, steps=3)
+    assert caught.value.step == 1
 
 
 def test_watches_that_fall_between_steps_are_all_called():

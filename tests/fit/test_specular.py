@@ -13,6 +13,7 @@ from nerfkit.fit import specular_fit
 from nerfkit.fit.refine_measure import evaluate_mesh, picture
 from nerfkit.fit.specular import Specular, SpecularSource, render_specular
 from nerfkit.fit.specular_fit import fit_specular
+from nerfkit.fit.watch import NotFiniteError
 from nerfkit.mesh.bake import bake_vertex_colors
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.mesh.unwrap import unwrap
@@ -175,3 +176,20 @@ def test_no_highlights_are_kept_where_there_are_none(mesh: Mesh, scene: Scene) -
 def test_too_few_views_to_judge(mesh: Mesh, scene: Scene) -> None:
     specular, facts = fit_specular(mesh, replace(scene, train=scene.train[:2]), options())
     assert specular is None and facts == {"kept": False}
+
+
+def test_the_pixel_that_spoils_a_step_is_named(mesh: Mesh, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, places = specular_fit._pixels, []
+
+    def with_nan(*given: Any) -> tuple[torch.Tensor, ...]:
+        uv, mirrored, rgb, place = pixels(*given)
+        view, x, y = place.long().unbind(1)
+        assert torch.equal(scene.images.stack()[view, y, x, :3], rgb)
+        mirrored[99] = math.nan
+        places.extend(place[99].tolist())
+        return uv, mirrored, rgb, place
+
+    monkeypatch.setattr(specular_fit, "_pixels", with_nan)
+    with pytest.raises(NotFiniteError, match=r"^specular: step 0: .*term: image\) \(rays: photo number") as caught:
+        fit_specular(mesh, scene, options(specular_steps=2))
+    assert caught.value.where == "rays: photo number {} at x {}, y {}".format(*places)

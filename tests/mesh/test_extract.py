@@ -2,12 +2,16 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from mesh_shapes import joined
+from scipy import ndimage
 
 from nerfkit.errors import ConfigError, SceneError
-from nerfkit.mesh.extract import default_level, extract_mesh, sample_lattice
+from nerfkit.mesh import lattice
+from nerfkit.mesh.extract import default_level, extract_mesh
+from nerfkit.mesh.lattice import fill_unreached, sample_lattice
 from nerfkit.mesh.mesh import face_areas, signed_volume
 from nerfkit.mesh.topology import topology_report
 
@@ -35,6 +39,42 @@ def test_chunks_leave_no_seam() -> None:
     parts = extract_mesh(ball(0.6), resolution=24, level=10.0, chunk=101)
     assert torch.equal(whole.vertices, parts.vertices)
     assert torch.equal(whole.faces, parts.faces)
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+@pytest.mark.parametrize("closing", [0, 2])
+def test_slabs_leave_no_seam(planes: int, closing: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random sponge: what is reached from outside winds through many slabs."""
+    generator = torch.Generator().manual_seed(0)
+    grid = torch.rand(1, 1, 9, 9, 9, generator=generator)
+    occupancy = torch.rand(6, 6, 6, generator=generator) > 0.3
+
+    def sponge(p: torch.Tensor) -> torch.Tensor:
+        return 30 * torch.nn.functional.grid_sample(grid, p[None, None, None], align_corners=True)[0, 0, 0, 0]
+
+    def found() -> torch.Tensor:
+        mesh = extract_mesh(sponge, resolution=22, level=15.0, closing=closing, occupancy=occupancy)
+        return mesh.vertices[mesh.faces]
+
+    whole = found()
+    assert len(whole) < len(extract_mesh(sponge, resolution=22, level=15.0, closing=None, occupancy=occupancy).faces)
+    monkeypatch.setattr(lattice, "SLAB", planes * 24**2)
+    assert torch.equal(found(), whole)
+
+
+@pytest.mark.parametrize(("solid", "closing"), [(0.7, 0), (0.04, 1), (0.01, 2)])
+@pytest.mark.parametrize("planes", [1, 5, 100])
+def test_what_is_not_reached_in_noise(solid: float, closing: int, planes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against SciPy's dilation and labels of the whole; more and fewer parts than a byte can number."""
+    monkeypatch.setattr(lattice, "SLAB", planes * 26**2)
+    opacity = (torch.rand(24, 24, 24, generator=torch.Generator().manual_seed(1)) < solid).float().numpy()
+    cube = np.ones((2 * closing + 1,) * 3, bool)
+    labels, count = ndimage.label(np.pad(~ndimage.binary_dilation(opacity > 0, cube), 1, constant_values=True))
+    near = ndimage.binary_dilation((labels == labels[0, 0, 0])[1:-1, 1:-1, 1:-1], cube)
+    expected = np.where(near, opacity, 1)
+    assert (count > 256) == (closing == 0) and count > 1 and 0 < expected.mean() < 1
+    fill_unreached(opacity, closing)
+    assert np.array_equal(opacity, expected)
 
 
 def test_axes_are_x_y_z() -> None:
@@ -137,7 +177,7 @@ def test_bad_fields_and_settings_are_refused() -> None:
     with pytest.raises(SceneError, match="NaN"):
         extract_mesh(lambda p: p[:, 0] * math.nan, resolution=8)
     with pytest.raises(ConfigError, match=r"extract\.resolution"):
-        extract_mesh(shell, resolution=1000)
+        extract_mesh(shell, resolution=1025)
     with pytest.raises(ConfigError, match=r"extract\.level"):
         extract_mesh(shell, resolution=8, level=0.0)
     with pytest.raises(SceneError, match="reaches 0 at most"):
