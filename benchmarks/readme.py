@@ -11,18 +11,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import readme_mesh, readme_performance
+from benchmarks import readme_mesh, readme_performance, scaling
 from benchmarks.equal_time import time_table
 from benchmarks.readme_gpu import gpu_section
-from benchmarks.results import NOT_KNOWN, NOT_RUN, RESULTS, UncommittedError, load, table, value
+from benchmarks.results import NOT_KNOWN, NOT_RUN, RESULTS, UncommittedError, filled_marks, load, table, value
 from benchmarks.runs import PRESETS
 from benchmarks.surfaces import surface_table
 from nerfkit.runs import plot
 
 ROOT = Path(__file__).parent.parent
 README, PICTURES = ROOT / "README.md", ROOT / "docs" / "pictures"
-MEASURED, EXPERIMENTS, PERFORMANCE = (
-    ROOT / "docs" / f"{name}.md" for name in ("measured", "experiments", "performance")
+MEASURED, EXPERIMENTS, PERFORMANCE, SCALING = (
+    ROOT / "docs" / f"{name}.md" for name in ("measured", "experiments", "performance", "scaling")
 )
 START, END = "<!-- results -->", "<!-- /results -->"
 DEFAULTS = {
@@ -198,13 +198,14 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks readme", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
     arguments = parser.parse_args(argv)
-    old = {path: path.read_text(encoding="utf-8") for path in (README, MEASURED, EXPERIMENTS, PERFORMANCE)}
+    old = {path: path.read_text(encoding="utf-8") for path in (README, MEASURED, EXPERIMENTS, PERFORMANCE, SCALING)}
     try:
         fresh = {
             README: filled(old[README], readme_section()),
             MEASURED: filled(old[MEASURED], section()),
             EXPERIMENTS: readme_mesh.fill_experiments(old[EXPERIMENTS]),
             PERFORMANCE: readme_performance.fill(old[PERFORMANCE]),
+            SCALING: filled_marks(old[SCALING], lambda _: scaling.section()),
         }
         charts = {PICTURES / name: chart for name, chart in readme_performance.charts().items()}
     except UncommittedError as error:

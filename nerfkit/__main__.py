@@ -13,6 +13,7 @@ USAGE = """usage: python -m nerfkit COMMAND
   synthesize MESH FOLDER  photos of a mesh as a data set that train reads
   verify RUN [--all]      a run made again: whether the same bits come out
   report RUN ...          a page to open in a browser: mesh, pictures, curves, numbers; of several runs side by side
+  runs [FOLDER] [--json]  the runs below a folder: how far each has come, and how good it is
   options                 every key, as docs/options.md
   --version               of nerfkit
   doctor [--compile]      what this machine has, and which backend will run; compile the CPU kernels of a run now
@@ -37,6 +38,7 @@ def main() -> None:
         "synthesize": _synthesize,
         "verify": _verify,
         "report": _report,
+        "runs": _runs,
         "options": _options,
         "doctor": _doctor,
     }
@@ -96,6 +98,15 @@ def _report() -> None:
         from nerfkit.report_command import main as report
 
         report(sys.argv[1:])
+
+
+def _runs() -> None:
+    from nerfkit.cli import exit_codes
+
+    with exit_codes():
+        from nerfkit.runs_command import main as runs
+
+        runs(sys.argv[1:])
 
 
 def _options() -> None:

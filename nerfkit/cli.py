@@ -14,9 +14,11 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
@@ -25,7 +27,7 @@ from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import MORE_MEMORY, ConfigError, UserError, out_of_memory, reader_may_leave
 from nerfkit.runs.configs import CheckedFiles, checked_files
 from nerfkit.runs.files import READ_ONLY
-from nerfkit.runs.folder import check_output, find, newest_unfinished, refuse_held
+from nerfkit.runs.folder import check_output, find, newest_unfinished, refuse_held, started_again
 from nerfkit.runs.interrupts import Terminated, take_terminations
 from nerfkit.schema import literal
 from nerfkit.sweep import Sweep
@@ -51,17 +53,14 @@ def exit_codes() -> Iterator[None]:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        with reader_may_leave():
+        with reader_may_leave(), _full_disk_ends():
             yield
     except UserError as error:
         _fail(str(error))
     except OSError as error:
-        if error.errno in READ_ONLY and error.filename:
-            _fail(f"{error.filename}: {error.strerror}; nothing can be kept there, or it is not ours to read")
-        if not _disk_full(error):
+        if error.errno not in READ_ONLY or not error.filename:
             raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        _fail(f"the disk is full{where}; free some space, or choose another disk with output=FOLDER")
+        _fail(f"{error.filename}: {error.strerror}; nothing can be kept there, or it is not ours to read")
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -73,6 +72,38 @@ def exit_codes() -> Iterator[None]:
         sys.exit(143)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@contextlib.contextmanager
+def _full_disk_ends() -> Iterator[None]:
+    """Turns a full disk into one line and exit code 2."""
+    try:
+        yield
+    except OSError as error:
+        if not _disk_full(error):
+            raise
+        where = f" while writing {error.filename}" if error.filename else ""
+        _fail(f"the disk is full{where}; free some space, or choose another disk with output=FOLDER")
+
+
+class _Job:
+    """What Hydra runs for each job, and Hydra's launchers pickle: ``task`` of the command ``name``."""
+
+    def __init__(self, name: str, task: Callable[..., Path | None], sweep: Sweep | None) -> None:
+        self.name, self.task, self.sweep = name, task, sweep
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        store.register()  # another process, whose Hydra is to compose the job
+
+    def __call__(self, config: DictConfig) -> None:
+        made = store.typed(store.COMMANDS[self.name], config)
+        if self.sweep is None:
+            with exit_codes():  # here too: Hydra prints what reaches it
+                self.task(made)
+            return
+        with _full_disk_ends():  # the other jobs have no more room
+            self.sweep.run(HydraConfig.get().job.num, lambda: self.task(made))
 
 
 def _command(name: str, task: Callable[..., Path | None]) -> None:
@@ -102,6 +133,10 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
             if arguments.cfg is None:
                 refuse_held(found)  # before minutes of looking at photos
             return _resume(found, words, show=arguments.cfg is not None)
+        if name == "train" and not look and not arguments.cfg:
+            again = started_again(_value(words, "output", TrainOptions.output))
+            if again is not None:
+                return _resume(again, [], show=False)
         if arguments.shell_completion or arguments.hydra_help:
             store.register(with_recipes=False)
         else:
@@ -119,20 +154,16 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
             return
         sys.argv[1:] = [f"--{flag}" + ("" if value is True else f"={value}") for flag, value in flags.items()] + words
 
-        def run(config: DictConfig) -> None:
-            with exit_codes():  # here too: Hydra prints what reaches it
-                if sweep is not None:
-                    sweep.begin()
-                folder = task(store.typed(store.COMMANDS[name], config))
-                if sweep is not None and folder is not None:
-                    sweep.folders.append(folder)
-
+        code = 0
         try:
+            job = _Job(name, task, sweep)
             with checked_files(_Files):
-                hydra.main(version_base="1.3", config_path="pkg://nerfkit.conf", config_name=name)(run)()
+                hydra.main(version_base="1.3", config_path="pkg://nerfkit.conf", config_name=name)(job)()
         finally:
             if sweep is not None:
-                sweep.end()
+                code = sweep.end()
+        if code:
+            sys.exit(code)
 
 
 class _Files(CheckedFiles):

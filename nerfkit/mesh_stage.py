@@ -25,6 +25,7 @@ from nerfkit.mesh.measures import surface_distance
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.topology import topology_report
 from nerfkit.runs.folder import Run
+from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.runs.report import table
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.timelapse import turntable
@@ -47,7 +48,7 @@ FIELD, OUTLINE = "field", "outline"  # where the masks of unmasked photos are fr
 
 
 def refine_stage(
-    coarse: Mesh, model: RadianceModel, config: TrainOptions, scene: Scene, record: Run
+    coarse: Mesh, model: RadianceModel, config: TrainOptions, scene: Scene, record: Run, ranks: Ranks = ALONE
 ) -> tuple[Mesh, Specular | None]:
     """The refined mesh and its highlights, None where it does without; metrics, curves and pictures go to ``record``.
 
@@ -56,6 +57,7 @@ def refine_stage(
 
     Args:
         coarse: with vertex colors, in normalized units, closed.
+        ranks: the processes that render what is measured; the rest is one's work.
     """
     o, seed, coarse = config.refine, config.seed, coarse.to(model.device)
     masks: str | None = None
@@ -68,7 +70,7 @@ def refine_stage(
             scene, masks = _with_masks(scene, model, around, coarse, config, record)
         if masks == OUTLINE:
             o = replace(o, vertex_rate=0.0, geometry=0.0, depth_weight=0.0)
-    before = evaluate_mesh(coarse, scene, scene.test)
+    before = evaluate_mesh(coarse, scene, scene.test, ranks=ranks)
     start = time.perf_counter()
 
     color = partial(surface_colors, model)
@@ -92,7 +94,7 @@ def refine_stage(
     inside = texel_map(refined.corner_uvs, *refined.texture.shape[:2])[0] >= 0
     unseen = (looks[inside] == 0).float().mean().item()  # NaN where no texel is inside a chart
     found: dict[str, Any] = {
-        **evaluate_mesh(refined, scene, scene.test, record.folder / "images", specular),
+        **evaluate_mesh(refined, scene, scene.test, record.folder / "images", specular, ranks),
         **_surface(refined, scene),
         "vertices": len(refined.vertices),
         "faces": len(refined.faces),

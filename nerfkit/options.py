@@ -32,6 +32,7 @@ from nerfkit.runs.configs import checked_files
 from nerfkit.schema import Options, check_value, literal, shown, type_of
 from nerfkit.store import COMMANDS, declarations, explained, leaves, register, registries, typed, unknown_key
 
+LAUNCHER = "hydra/launcher"  # of a sweep's jobs
 # Keys of Hydra's own that nerfkit has another way for.
 ELSEWHERE = {
     "hydra.run.dir": "output=FOLDER says where runs go",
@@ -209,6 +210,12 @@ def is_group(override: Override) -> bool:
 
 def _check_group_option(override: Override) -> None:
     """Raises ConfigError where a group has no such option; ``null`` is only for those that may be left out."""
+    launchers = group_options(LAUNCHER) if override.key_or_group == LAUNCHER else []
+    if launchers and override.value() not in launchers:
+        raise ConfigError(
+            f"{override.input_line}: no such launcher here; joblib and submitit come with pip install nerfkit[sweep]. "
+            f"Known: {', '.join(launchers)}"
+        )
     if not is_group(override):
         return
     group, value, known = override.key_or_group, override.value(), group_options(override.key_or_group)

@@ -21,6 +21,7 @@ from nerfkit.results import load_fit, new_fit, source_of
 from nerfkit.resume import load as load_config
 from nerfkit.runs.files import followed
 from nerfkit.runs.folder import Run, find, has_checkpoint
+from nerfkit.runs.lock import alone
 from nerfkit.runs.ranks import Ranks, join
 from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.record import record as record_scene, recorded
@@ -32,8 +33,8 @@ from nerfkit.view.show import pick_source, seen_over, show
 def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None:
     """Runs the stages that ``config.stages`` names, in the order of ``STAGES``, or a recipe; returns the run folder.
 
-    Of several processes (``runs.ranks``) the first does so; the others share the training of the field, return None and
-    write nothing.
+    Of several processes (``runs.ranks``) the first does so; the others share the training of the field and render some
+    of the pictures, return None and write nothing.
 
     Args:
         words: of the command, for the run's records; None takes them from Hydra, where Hydra runs the program.
@@ -54,7 +55,8 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
     else:
         if "field" in config.stages:
             new_fit(config, scene, None, device, ranks=ranks).train()
-        ranks.leave()
+        del scene
+        ranks.help()
         return None
     if config.resume is not None:
         record = Run.open(config.resume)
@@ -68,7 +70,9 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
                 _go_on(stages)
             else:
                 record_scene(scene, record.folder)
-            return stages.run()
+            made = stages.run()
+        ranks.leave()
+        return made
     except KeyboardInterrupt:
         if has_checkpoint(record.folder):
             record.log(f"stopped; go on with: {command('train')} resume={record.folder}")
@@ -187,7 +191,8 @@ def _find_photos(config: TrainOptions) -> None:
     if scene.points is not None:
         scene.points = os.path.abspath(followed(scene.points))
     if scene.name == "auto" and has_photos_only(scene.root):
-        scene.root = str(prepare(Path(scene.root), _prepared(config)).folder)
+        with alone(Path(scene.root)):  # other runs may want them too
+            scene.root = str(prepare(Path(scene.root), _prepared(config)).folder)
 
 
 def _prepared(config: TrainOptions) -> Path:
@@ -248,21 +253,26 @@ def _run_recipe(config: TrainOptions, words: Sequence[str] | None) -> Path:
 
 
 def render(config: RenderOptions) -> list[Path]:
-    """Videos of the trained run ``config.run``. Returns the videos' paths."""
+    """Videos of the trained run ``config.run``. Returns the videos' paths, none where another process makes them."""
     assert config.run is not None
+    device = pick_device(config.device)
+    ranks = join(device)
+    if not ranks.first:
+        ranks.help()
+        return []
     record = Run.open(config.run)
     trained = load_config(record.folder)
     name = pick_source(record.folder, config.source)
     scene = seen_over(recorded(record.folder) or load_scene(trained), config)
     folder = Path(os.path.expanduser(config.output)) if config.output else record.folder / "video"
 
-    device = pick_device(config.device)
-
     def fit() -> FieldFit:
         return load_fit(trained, scene, record, device, rendering=True)
 
     source, identity = source_of(name, record, scene, fit, device)
-    return show(source, name, config, scene, folder, identity, record.log)
+    videos = show(source, name, config, scene, folder, identity, record.log, ranks)
+    ranks.leave()
+    return videos
 
 
 def pick_device(name: str) -> torch.device:

@@ -98,7 +98,6 @@ class Stages:
             {"scene": {**facts, **_plain(scene.provenance)}, "device": str(self.device), SECTION: known}
         )
         if "field" not in stages:
-            self.ranks.leave()
             self._take_cameras(self._have_fit())
         for name in STAGES:
             if name in stages:
@@ -122,11 +121,10 @@ class Stages:
         else:
             self.fit = new_fit(self.config, self.scene, self.record, self.device, ranks=self.ranks)
         self.fit.train()
-        self.ranks.leave()
         fit, progress = self.fit, self.fit.progress
         self._take_cameras(fit)
         keep_weights(fit, self.config, self.record)
-        found = evaluate_field(fit.average, self.scene, self.record.folder / "images")
+        found = evaluate_field(fit.average, self.scene, self.record.folder / "images", self.ranks)
         found |= {"steps": progress.step, "seconds": round(progress.seconds, 3), "samples": progress.samples}
         self.record.update_metrics({"field": found})
         inside = f" ({found['psnr_inside']:.2f} inside the masks)" if "psnr_inside" in found else ""
@@ -187,7 +185,9 @@ class Stages:
         if self.coarse is None:
             self.coarse = load_coarse(self.record, self.scene)
         fit = self._have_fit()
-        self.refined, self.specular = refine_stage(self.coarse, fit.average, self.config, self.scene, self.record)
+        self.refined, self.specular = refine_stage(
+            self.coarse, fit.average, self.config, self.scene, self.record, self.ranks
+        )
         keep_refined(self.refined, self.specular, self.record, self.scene)
 
     def _export(self) -> None:
@@ -201,7 +201,7 @@ class Stages:
         name = pick_source(folder, o.source)
         scene = seen_over(self.scene, o)
         source, identity = source_of(name, self.record, scene, self._have_fit, self.device)
-        show(source, name, o, scene, folder / "video", identity, self.record.log)
+        show(source, name, o, scene, folder / "video", identity, self.record.log, self.ranks)
 
     # ---- between the stages
 

@@ -1,23 +1,29 @@
-"""What a command with ``-m`` says of a sweep: which run has which values, and a table at the end."""
+"""What a command with ``-m`` says of a sweep: which run has which values, and at its end a table of what came of each.
+
+Hydra's launchers may run the jobs in other processes, or on other machines of a shared file system: each leaves a file
+with its outcome.
+"""
 
 import json
-from collections.abc import Sequence
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from nerfkit.errors import UserError
 from nerfkit.runs.files import write_text
 from nerfkit.runs.report import table
 
 OTHERS = ("scene", "stages", "export")  # parts of metrics.json that are no results
 MEASURES = {"psnr": "PSNR", "psnr_specular": "PSNR with highlights", "mask_iou": "mask IoU", "chamfer": "chamfer"}
+WORDS = 80  # characters of an error in the table
 
 
 class Sweep:
     """The jobs of a sweep, in their order.
-
-    Attributes:
-        folders: the run folders of those that ended.
 
     Args:
         jobs: the words of each job.
@@ -28,25 +34,53 @@ class Sweep:
         self.output = Path(output).expanduser()
         common = set.intersection(*map(set, jobs))
         self.values = [" ".join(word for word in job if word not in common) for job in jobs]
-        self.begun = 0
-        self.folders: list[Path] = []
+        self.output.mkdir(parents=True, exist_ok=True)
+        self.outcomes = Path(tempfile.mkdtemp(prefix=".sweep_", dir=self.output.absolute()))
 
-    def begin(self) -> None:
-        """Says what the next job is."""
-        print(f"\nrun {self.begun + 1} of {len(self.values)}: {self.values[self.begun]}")
-        self.begun += 1
+    def run(self, number: int, job: Callable[[], Path | None]) -> None:
+        """Says what job ``number`` is, does it, and keeps its run folder, or why it has none.
 
-    def end(self) -> None:
-        """Prints and keeps the table of the runs that ended."""
-        if not self.folders:
-            return
-        found = [_measured(folder) for folder in self.folders]
-        columns = list(dict.fromkeys(key for row in found for key in row))
+        What the user can fix, or a fit that diverged, is printed and leaves the other jobs alone. So does a bug, but
+        that is raised: Hydra shows its traceback after the other jobs.
+        """
+        print(f"\nrun {number + 1} of {len(self.values)}: {self.values[number]}")
+        outcome: dict[str, Any] = {"code": 130, "error": "stopped"}
+        try:
+            outcome = {"code": 0, "folder": job()}
+        except (UserError, FloatingPointError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            outcome = {"code": 2 if isinstance(error, UserError) else 3, "error": str(error)}
+        except Exception as error:
+            outcome = {"code": 1, "error": f"{type(error).__name__}: {error}"}
+            raise
+        finally:
+            write_text(self.outcomes / f"{number}.json", json.dumps(outcome, default=str))
+
+    def end(self) -> int:
+        """Prints and keeps the table of the jobs that were begun; returns the exit code of the first that failed."""
+        paths = {int(path.stem): path for path in self.outcomes.glob("[0-9]*.json")}
+        found = {number: json.loads(path.read_text(encoding="utf-8")) for number, path in sorted(paths.items())}
+        shutil.rmtree(self.outcomes)
+        listed = {number: outcome for number, outcome in found.items() if outcome.get("folder", "") is not None}
+        if listed:
+            self._say(listed)
+        return next((outcome["code"] for outcome in found.values() if outcome["code"]), 0)
+
+    def _say(self, outcomes: dict[int, dict[str, Any]]) -> None:
+        measured = {number: _measured(Path(o["folder"])) for number, o in outcomes.items() if "folder" in o}
+        columns = list(dict.fromkeys(key for row in measured.values() for key in row))
         rows = [
-            [values, *(row.get(name) for name in columns), str(folder)]
-            for values, row, folder in zip(self.values, found, self.folders, strict=False)
+            [
+                self.values[number],
+                *(measured.get(number, {}).get(name) for name in columns),
+                outcome.get("folder", "failed: " + " ".join(outcome.get("error", "").split())[:WORDS]),
+            ]
+            for number, outcome in outcomes.items()
         ]
         text = table(("values", *columns, "run"), rows)
+        if not measured:  # nothing was made that is worth a file
+            print(f"\n{text}")
+            return
         path = self.output / f"sweep_{datetime.now().strftime('%Y-%m-%d_%H-%M-%S')}.txt"
         write_text(path, text + "\n")
         print(f"\n{text}\nwrote {path}")

@@ -184,10 +184,12 @@ def test_a_bad_data_set_is_named_before_a_run_starts(
     assert list(Path().iterdir()) == []
 
 
-def test_a_sweep_over_a_bad_data_set_stops_at_once(command: Command, data: Path) -> None:
+def test_a_sweep_over_a_bad_data_set_says_so_for_each_job_and_leaves_nothing(command: Command, data: Path) -> None:
     truncate(data / "kaolin" / "1_rgb.png")
     words = ["-m", "seed=1,2", "scene=kaolin", f"scene.root={data / 'kaolin'}", "scene.holdout=3"]
-    assert "1_rgb.png: cannot be decoded" in command(cli.train, *words).message()
+    found = command(cli.train, *words)
+    assert found.code == 2 and "Traceback" not in found.out + found.err
+    assert found.err.count("error: ") == 2 and found.err.count("1_rgb.png: cannot be decoded") == 2
     assert [path for path in files(Path()) if not path.endswith("multirun.yaml")] == []
 
 

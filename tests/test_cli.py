@@ -228,6 +228,7 @@ def test_resume_uses_the_config_of_the_run(
     assert command(cli.train, "resume=auto", "output=elsewhere") == 2
     assert "error: resume=auto: no unfinished run with a checkpoint in elsewhere" in capsys.readouterr().err
     checkpoints.save(run.folder, 1, {})
+    run.close()
     assert command(cli.train, "resume=auto", "trainer.max_steps=99") == 0
     assert (Path(runs[1].resume), runs[1].trainer.max_steps) == (run.folder.resolve(), 99)
 
@@ -286,7 +287,7 @@ def test_nerfkit_names_its_commands(command: Command, runs: list[Any], capsys: p
     assert command(main, "docter") == 2
     assert (
         capsys.readouterr().err == "error: docter: unknown command; did you mean doctor? "
-        "Known: train, render, prepare, synthesize, verify, options, doctor\n"
+        "Known: train, render, prepare, synthesize, verify, runs, options, doctor\n"
     )
     assert command(main, "train", "seed=6", "preset=smoke") == 0
     assert runs[0].seed == 6

@@ -39,6 +39,8 @@ def test_a_command_composes(name: str, words: str, tmp_path: Path) -> None:
         assert text is not None
         (tmp_path / "experiment" / "small.yaml").write_text(re.sub(r"^ {4}", "", text[0], flags=re.MULTILINE))
         place = str(tmp_path)
+    if any(part.startswith(("hydra/launcher=joblib", "hydra/launcher=submitit")) for part in parts):
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="nerfkit[sweep] is not installed")
     sweep = "-m" in parts
     ready = options.prepared(name, [part for part in parts if part != "-m"], sweep)
     jobs = options.expand(ready, place) if sweep else [ready]

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nerfkit.cameras import Cameras
 from nerfkit.fit.exposure import aligned
 from nerfkit.fit.metrics import psnr, ssim
 from nerfkit.runs.files import WritePng, png_writer, to_bytes
 from nerfkit.runs.progress import track
+from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
@@ -18,22 +20,29 @@ COMPRESSION = 6  # of pictures of views: zlib's usual one
 EXACT = 100.0  # dB that a view equal to the last bit counts as: infinity has no mean, and no place in metrics.json
 
 
-def evaluate_field(model: RadianceModel, scene: Scene, folder: Path | None = None) -> dict[str, Any]:
+def evaluate_field(
+    model: RadianceModel, scene: Scene, folder: Path | None = None, ranks: Ranks = ALONE
+) -> dict[str, Any]:
     """PSNR and SSIM on the test views over the scene's background, each view and their means.
 
     ``psnr_inside`` counts only pixels of which the mask covers more than half, where the scene has masks.
 
     Args:
         folder: where predicted | true | error of each view is written as ``field_VIEW.png``; None writes none.
+        ranks: the processes that render.
     """
     views = []
+    pictures = ranks.spread(_picture, scene.test, model, scene.cameras, scene.background)
     with png_writer() as write:
-        for view in track(scene.test, len(scene.test), "held-out views"):
-            predicted = model.render_view(scene.cameras, view).over(scene.background).cpu()
+        for view, predicted in zip(scene.test, track(pictures, len(scene.test), "held-out views"), strict=True):
             if folder is not None:
                 write_comparison(folder / f"field_{view:03d}.png", predicted, scene.image(view), write)
             views.append({"view": view, **compare(predicted, scene, view)})
     return means(views)
+
+
+def _picture(view: int, model: RadianceModel, cameras: Cameras, background: tuple[float, float, float]) -> Tensor:
+    return model.render_view(cameras, view).over(background).cpu()
 
 
 def compare(predicted: Tensor, scene: Scene, view: int) -> dict[str, float]:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nerfkit.cameras import Cameras
 from nerfkit.fit.evaluate import compare, means, view_psnr, write_comparison
 from nerfkit.fit.metrics import mask_iou
 from nerfkit.fit.specular import Specular, render_specular
@@ -14,13 +15,19 @@ from nerfkit.raster import render_channels
 from nerfkit.runs.files import png_writer
 from nerfkit.runs.folder import Run
 from nerfkit.runs.progress import track
+from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.scenes.scene import Scene
 
 SUPERSAMPLING = 2  # pictures of a mesh for measuring: as photos, they show each pixel's area, not its center
 
 
 def evaluate_mesh(
-    mesh: Mesh, scene: Scene, views: list[int], folder: Path | None = None, specular: Specular | None = None
+    mesh: Mesh,
+    scene: Scene,
+    views: list[int],
+    folder: Path | None = None,
+    specular: Specular | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """PSNR and SSIM over the scene's background and mask IoU, each view and their means.
 
@@ -31,21 +38,22 @@ def evaluate_mesh(
         mesh: in normalized units, with a texture or vertex colors.
         folder: where predicted | true | error of each view is written as ``mesh_VIEW.png``; None writes none.
         specular: its highlights, whose pictures are measured beside the others, as ``psnr_specular``.
+        ranks: the processes that render.
     """
     rows = []
+    pictures = ranks.spread(_pictures, views, mesh, scene.cameras, scene.background, specular)
     with png_writer() as write:
-        for view in track(views, len(views), "held-out views"):
-            predicted, alpha = picture(mesh, scene, view)
+        for view, (predicted, alpha, lit) in zip(views, track(pictures, len(views), "held-out views"), strict=True):
             row: dict[str, Any] = {"view": view, **compare(predicted, scene, view)}
             if scene.has_masks:
                 known = scene.images.known(view)
                 row["mask_iou"] = mask_iou(alpha * known, scene.mask(view) * known)
-            if specular is not None:
-                predicted, _ = picture(mesh, scene, view, specular)
-                row["psnr_specular"] = view_psnr(predicted, scene, view)
+            if lit is not None:
+                row["psnr_specular"] = view_psnr(lit, scene, view)
             rows.append(row)
             if folder is not None:
-                write_comparison(folder / f"mesh_{view:03d}.png", predicted, scene.image(view), write)
+                shown = predicted if lit is None else lit
+                write_comparison(folder / f"mesh_{view:03d}.png", shown, scene.image(view), write)
     return means(rows)
 
 
@@ -54,13 +62,26 @@ def picture(mesh: Mesh, scene: Scene, view: int, specular: Specular | None = Non
 
     Rendered on the mesh's device; the pictures are on the CPU, as the photos are.
     """
-    camera = scene.cameras[view]
+    return _fine(mesh, scene.cameras[view], scene.background, specular)
+
+
+def _pictures(
+    view: int, mesh: Mesh, cameras: Cameras, background: tuple[float, float, float], specular: Specular | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The two of ``picture``, and rgb with the highlights where there are some."""
+    lit = None if specular is None else _fine(mesh, cameras[view], background, specular)[0]
+    return *_fine(mesh, cameras[view], background), lit
+
+
+def _fine(
+    mesh: Mesh, camera: Cameras, background: tuple[float, float, float], specular: Specular | None = None
+) -> tuple[Tensor, Tensor]:
     fine = camera.resized(camera.height * SUPERSAMPLING, camera.width * SUPERSAMPLING)
     with torch.no_grad():
         if specular is None:
-            pictures = render_channels(mesh, fine, ("rgb", "alpha"), scene.background)
+            pictures = render_channels(mesh, fine, ("rgb", "alpha"), background)
         else:
-            pictures = render_specular(mesh, specular, fine, ("rgb", "alpha"), scene.background)
+            pictures = render_specular(mesh, specular, fine, ("rgb", "alpha"), background)
     return _averaged(pictures["rgb"][0]), _averaged(pictures["alpha"][0])
 
 

@@ -51,6 +51,41 @@ def load_config(path: Path) -> Any:
         raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split())[:300]})") from None
 
 
+def texts_by_key(path: Path) -> dict[str, list[str]]:
+    """The texts of a run folder's YAML file by dotted key, ``""`` of a list at the top: for a look at many runs.
+
+    It is some ten times faster than ``load_config``, and takes nothing but plain keys, values and lists.
+
+    Raises:
+        CheckpointError: it is no such YAML, or too large.
+        FileNotFoundError: it is not there.
+    """
+    found: dict[str, list[str]] = {}
+    stack: list[tuple[str, bool]] = []  # of mappings and lists: prefix of the keys, and whether it is a mapping
+    key: str | None = None  # of the innermost mapping, once it is read
+    try:
+        for event in yaml.parse(read_file(path, BYTES), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            prefix, mapping = stack[-1] if stack else ("", False)
+            if isinstance(event, yaml.CollectionEndEvent):
+                stack.pop()
+            elif isinstance(event, yaml.ScalarEvent) and mapping and key is None:
+                key = event.value
+            elif isinstance(event, yaml.NodeEvent):
+                if isinstance(event, yaml.AliasEvent) or (mapping and key is None):
+                    raise RefusedError("it has an alias, or a key that is no text")
+                name = f"{prefix}.{key}".lstrip(".") if mapping else prefix
+                key = None
+                if isinstance(event, yaml.ScalarEvent):
+                    found.setdefault(name, []).append(event.value)
+                else:
+                    stack.append((name, isinstance(event, yaml.MappingStartEvent)))
+    except FileNotFoundError:
+        raise
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split())[:300]})") from None
+    return found
+
+
 class CheckedFiles(FileConfigSource):
     """A ``--config-dir`` as Hydra reads it: its files may set nerfkit's options, and nothing else."""
 

@@ -1,7 +1,10 @@
-"""One process at a time trains a run: a lock on its ``log.txt``, which ends with the process, however that ends."""
+"""Locks, which end with the process that holds them, however it ends: one process at a time trains a run."""
 
+import contextlib
 import errno
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,6 +52,21 @@ def is_locked(path: Path) -> bool:
         return True
     file.close()
     return False
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """A block that one process at a time is in for the file or folder ``path``, which is left as it is; others wait.
+
+    Without effect on Windows, and on a file system without locks.
+    """
+    with contextlib.ExitStack() as after:
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError):
+                number = os.open(path, os.O_RDONLY)
+                after.callback(os.close, number)
+                fcntl.flock(number, fcntl.LOCK_EX)
+        yield
 
 
 if sys.platform == "win32":

@@ -2,14 +2,16 @@
 
     torchrun --nproc-per-node=2 train.py scene=clock
 
-Rank 0 makes the run folder, logs and saves; the others work along with it. A process that ``torchrun`` has not started
-is alone, and nothing here does anything. GPUs add up by NCCL, CPUs by Gloo.
+Rank 0 makes the run folder, logs and saves; the others work along with it in training, and help it with pictures after
+that. A process that ``torchrun`` has not started is alone, and nothing here does anything. GPUs add up by NCCL; CPUs,
+and all that is not a sum, by Gloo, whose processes sleep while they wait.
 """
 
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,7 +19,11 @@ from torch import Tensor
 
 from nerfkit.errors import UserError
 
-PATIENCE = timedelta(days=1)  # the first may prepare photos for hours
+PATIENCE = timedelta(days=3)  # the first may prepare photos, or refine a mesh, for hours
+AHEAD = 4  # things of each process that rank 0 may have to keep at once
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 class RankError(UserError):
@@ -25,10 +31,10 @@ class RankError(UserError):
 
 
 class Ranks:
-    """One of ``count`` processes, number ``rank``."""
+    """One of ``count`` processes, number ``rank``, at work on ``device``."""
 
-    def __init__(self, rank: int = 0, count: int = 1) -> None:
-        self.rank, self.count = rank, count
+    def __init__(self, rank: int = 0, count: int = 1, device: torch.device | None = None) -> None:
+        self.rank, self.count, self.device = rank, count, device
 
     @property
     def first(self) -> bool:
@@ -44,10 +50,52 @@ class Ranks:
         if self.count > 1:
             _together(dist.barrier)
 
+    def spread(self, make: Callable[..., Made], items: Sequence[Item], *shared: Any) -> Iterator[Made]:
+        """``make(item, *shared)`` of every item, in their order; the others, which ``help``, do their part of it.
+
+        Args:
+            make: a function of a module; of the same arguments it makes the same bits in every process.
+            items: one after the other is another process'.
+            shared: models and meshes, too; the others get copies on their own devices.
+        """
+        if self.count == 1:
+            yield from (make(item, *shared) for item in items)
+            return
+        self._told((make, items, shared))
+        for few in self._rounds(items):
+            yield from self._gathered(make, few, shared)
+
+    def help(self) -> None:
+        """Does a part of what rank 0 spreads, until it leaves."""
+        while (work := self._told(None)) is not None:
+            make, items, shared = work
+            for few in self._rounds(items):
+                self._gathered(make, few, shared)
+
     def leave(self) -> None:
-        """Lets the others go on, or end, without this process."""
+        """Ends the others' ``help``."""
         if self.count > 1:
-            dist.destroy_process_group()
+            self._told(None)
+
+    def _told(self, work: Any) -> Any:
+        """What rank 0 wants to be done, in every process; None is the end."""
+        if self.first:
+            buffer = io.BytesIO()
+            torch.save(work, buffer)
+            self.copied(buffer.getvalue())
+            return work
+        return torch.load(io.BytesIO(self.copied(None)), self.device, weights_only=False)  # of our own first process
+
+    def _rounds(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+        size = AHEAD * self.count
+        return (items[first : first + size] for first in range(0, len(items), size))
+
+    def _gathered(self, make: Callable[..., Made], items: Sequence[Item], shared: Sequence[Any]) -> list[Made]:
+        """What all processes have made of the items, in their order, at rank 0; elsewhere nothing."""
+        mine = [make(item, *shared) for item in items[self.rank :: self.count]]
+        parts: list[Any] | None = [None] * self.count if self.first else None
+        _together(dist.gather_object, mine, parts)
+        return [parts[k % self.count][k // self.count] for k in range(len(items))] if parts is not None else []
 
     def copied(self, state: Any) -> Any:
         """What rank 0 gives, in every process."""
@@ -86,8 +134,8 @@ def join(device: torch.device) -> Ranks:
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    return Ranks(dist.get_rank(), dist.get_world_size())
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    return Ranks(dist.get_rank(), dist.get_world_size(), device)
 
 
 def _together(call: Any, *arguments: Any) -> None:

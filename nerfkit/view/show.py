@@ -13,6 +13,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras
 from nerfkit.errors import CheckpointError
 from nerfkit.mesh.files.io import FORMATS
+from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.scenes.assemble import background_color
 from nerfkit.scenes.scene import Scene
 from nerfkit.schema import default_of
@@ -48,6 +49,7 @@ def show(
     folder: Path,
     identity: str,
     log: Callable[[str], None] = print,
+    ranks: Ranks = ALONE,
 ) -> list[Path]:
     """Renders a camera path and writes ``folder/STEM_CHANNEL.mp4`` and so on; returns their paths.
 
@@ -62,6 +64,7 @@ def show(
         folder: where the videos go.
         identity: a fingerprint of ``source``: frames of another one do not fit.
         log: told of the progress and of each video.
+        ranks: the processes that render.
     """
     if options.path == "spiral" and all_around(scene.cameras):
         log("note: path=spiral is for photos from one side, and these are from all around; try path=orbit or path=wave")
@@ -78,15 +81,9 @@ def show(
         "depths": [round(near, 3), round(far, 3)],
     }
 
-    needed = sorted({*options.channels, "alpha"})
-
-    def render_one(frame: int) -> dict[str, np.ndarray]:
-        rendered = {key: _array(value) for key, value in source.render(path, frame, needed).items()}
-        clear = options.background == TRANSPARENT
-        return {channel: picture(channel, rendered, near, far, clear) for channel in options.channels}
-
+    shared = (source, path, options.channels, (near, far), options.background == TRANSPARENT)
     place = folder / "frames" / _stem(replace(options, fps=VideoOptions.fps), name)  # the rate changes no frame
-    frames = render_frames(render_one, len(path), place, options.channels, settings, log)
+    frames = render_frames(_frame, len(path), place, options.channels, settings, log, ranks, shared)
     videos = []
     for channel in options.channels:
         for ending in options.format:
@@ -175,6 +172,15 @@ def pick_source(folder: Path, wanted: str) -> str:
     if not (has_mesh or has_field):
         raise CheckpointError(f"{folder}: this run has neither a mesh nor a checkpoint to render")
     return wanted if wanted != "auto" else ("mesh" if has_mesh and (colored or not has_field) else "field")
+
+
+def _frame(
+    frame: int, source: Source, path: Cameras, channels: Sequence[str], ends: tuple[float, float], clear: bool
+) -> dict[str, np.ndarray]:
+    """A picture (H,W,3 or 4) uint8 for each channel; ``ends`` are those of the scale of depths."""
+    rendered = source.render(path, frame, sorted({*channels, "alpha"}))
+    arrays = {key: _array(value) for key, value in rendered.items()}
+    return {channel: picture(channel, arrays, *ends, clear) for channel in channels}
 
 
 def _array(value: Any) -> np.ndarray:

@@ -288,6 +288,8 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     readme.EXPERIMENTS.write_text("")
     monkeypatch.setattr(readme, "PERFORMANCE", tmp_path / "performance.md")
     readme.PERFORMANCE.write_text("<!-- results: growth -->\n<!-- /results -->\n")
+    monkeypatch.setattr(readme, "SCALING", tmp_path / "scaling.md")
+    readme.SCALING.write_text("<!-- results: scaling -->\n<!-- /results -->\n")
     monkeypatch.setattr(readme, "PICTURES", tmp_path)
     charts, fill = readme_performance.charts, readme_performance.fill
     monkeypatch.setattr(readme_performance, "charts", lambda folder=tmp_path: charts(folder))

@@ -24,6 +24,7 @@ from nerfkit.prepare.video import take_frames
 from nerfkit.results import new_fit
 from nerfkit.runs.checkpoints import load_latest, save
 from nerfkit.runs.folder import Run, find, newest_unfinished
+from nerfkit.runs_command import main as list_runs
 from nerfkit.scenes import record
 from nerfkit.view.video import write_video
 from tests.hostile.cases import SCENES, Case, fresh, read_scene
@@ -126,6 +127,7 @@ def run_folders() -> Iterator[Case]:
             words = (entry, f"{word}={folder}")
             yield Case(f"config.yaml: {text[:20]!r}, {word}", partial(command, *words), refused)
         yield Case(f"config.yaml: {text[:20]!r}, auto", lambda: newest_unfinished(folder.parent.parent))
+        yield Case(f"config.yaml: {text[:20]!r}, runs", lambda: list_runs([str(folder.parent.parent)]))
     (folder / "config.yaml").write_text(whole)
     run = Run(folder)
     os.mkfifo(folder / "log.txt")

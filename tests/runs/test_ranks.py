@@ -1,8 +1,10 @@
-"""Several processes that share a run's training, as torchrun starts them, on this machine."""
+"""Several processes that share a run, on this machine: one start for what two of them do, one to kill one of them."""
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,18 +14,14 @@ from typing import Any
 import pytest
 import torch
 
+from nerfkit import pipeline, resume
 from nerfkit.errors import ConfigError
 from nerfkit.runs import checkpoints
+from nerfkit.runs.folder import newest_unfinished
 from nerfkit.runs.ranks import ALONE, Ranks
+from tests.runs.together import FIELDS, WORDS, look, show, train
 from tests.scenes.builders import ring, write_kaolin
-from tests.torture import ROOT, SMALL, log_of, run_in
-
-STEPS = 60
-WORDS = [*(word for word in SMALL if not word.startswith("field.")), "stages=[field]", "trainer.checkpoint_every=0"]
-FIELDS = {
-    "harmonic": ["field.width=16", "field.depth=2", "field.octaves=3"],
-    "hash_grid": ["field=hash_grid", "field.width=16", "field.surface=sdf"],
-}
+from tests.torture import ROOT, log_of, outcome, run_in
 
 
 @pytest.fixture(scope="module")
@@ -31,25 +29,36 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_kaolin(tmp_path_factory.mktemp("data") / "sphere", ring(12, size=(40, 48)))
 
 
-def start(views: Path, output: Path, count: int, *words: str) -> subprocess.Popen:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}"]
-    torchrun += ["--standalone", "train.py"]
-    place = [f"scene.root={views}", f"output={output}", f"trainer.max_steps={STEPS}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+@pytest.fixture(scope="module")
+def made(views: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process made, and what two did together: see ``tests.runs.together``."""
+    folder = tmp_path_factory.mktemp("ranks")
+    for field in FIELDS:
+        train(folder / field / "one", views, field)
+    for name in ("one", "two"):
+        shutil.copytree(folder / "harmonic" / "one", folder / "shown" / name)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.runs.together", str(folder), str(views)]
     pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*torchrun, *WORDS, *place, *words], cwd=ROOT, env=environment, **pipes)
+    both = [subprocess.Popen(command, cwd=ROOT, env=os.environ | place | {"RANK": r}, **pipes) for r in "01"]
+    show(newest(folder / "shown" / "one"))
+    for process in both:
+        _, said = process.communicate(timeout=240)
+        assert process.returncode == 0, said
+    return folder
 
 
-def finished(process: subprocess.Popen) -> str:
-    """What the process, which must have ended well, wrote to standard error."""
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 0, said
-    return said
+def newest(output: Path) -> Path:
+    run = run_in(output)
+    assert run is not None
+    return run
 
 
 def found_in(output: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    run = run_in(output)
-    assert run is not None
+    run = newest(output)
     return json.loads((run / "metrics.json").read_text()), checkpoints.load_latest(run)[1]["model"]
 
 
@@ -70,10 +79,8 @@ def test_one_process_alone_does_nothing_else() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("field", FIELDS)
-def test_two_processes_train_as_one_does_and_the_same_twice(views: Path, tmp_path: Path, field: str) -> None:
-    for name, count in (("one", 1), ("two", 2), ("again", 2)):
-        finished(start(views, tmp_path / name, count, *FIELDS[field]))
-    (one, weights), (two, shared), (again, _) = (found_in(tmp_path / name) for name in ("one", "two", "again"))
+def test_two_processes_train_as_one_does_and_the_same_twice(made: Path, field: str) -> None:
+    (one, weights), (two, shared), (again, _) = (found_in(made / field / name) for name in ("one", "two", "again"))
     assert two["fingerprints"] == again["fingerprints"] != one["fingerprints"]
     assert two["field"]["psnr"] == pytest.approx(one["field"]["psnr"], abs=0.3)
     assert two["field"]["samples"] == pytest.approx(one["field"]["samples"], rel=0.02)
@@ -84,8 +91,26 @@ def test_two_processes_train_as_one_does_and_the_same_twice(views: Path, tmp_pat
 
 
 @pytest.mark.slow
+def test_pictures_of_two_processes_are_those_of_one(made: Path, views: Path) -> None:
+    one, two = (newest(made / "shown" / name) for name in ("one", "two"))
+    assert "going on from step" in log_of(two)
+    assert outcome(one) == outcome(two)
+    frames = list(one.glob("video/frames/*/*/*.png"))
+    assert len(frames) == 2 * 4  # of two channels
+    for path in frames:
+        assert path.read_bytes() == (two / path.relative_to(one)).read_bytes()
+    found = json.loads((made / "mesh.json").read_text())
+    assert found == look(views, ALONE) and len(found["views"]) == 6 and found["psnr"] != found["psnr_specular"]
+
+
+@pytest.mark.slow
 def test_a_run_whose_process_is_gone_says_so_and_goes_on_with_another_number(views: Path, tmp_path: Path) -> None:
-    process = start(views, tmp_path, 2, *FIELDS["harmonic"])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "train.py"]
+    place = [f"scene.root={views}", f"output={tmp_path}", "trainer.max_steps=400"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    command = [*torchrun, *WORDS, *place, *FIELDS["harmonic"]]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
     while (run := run_in(tmp_path)) is None or not checkpoints.steps(run):
         assert process.poll() is None
         time.sleep(0.02)
@@ -93,9 +118,10 @@ def test_a_run_whose_process_is_gone_says_so_and_goes_on_with_another_number(vie
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0 and "error: another process of this run is gone" in said
     before = checkpoints.steps(run)[0]
-    assert before < STEPS
-    subprocess.run([sys.executable, "train.py", "resume=auto", f"output={tmp_path}"], cwd=ROOT, check=True)
-    assert checkpoints.steps(run)[0] == STEPS and f"going on from step {before}" in log_of(run)
+    assert before < 400
+    steps = before + 5
+    pipeline.run(resume.resumed(newest_unfinished(tmp_path), [f"trainer.max_steps={steps}"]))
+    assert checkpoints.steps(run)[0] == steps and f"going on from step {before}" in log_of(run)
 
 
 def second_of(torchrun: int) -> int:

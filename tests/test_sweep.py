@@ -1,0 +1,52 @@
+"""Sweeps with a launcher that runs jobs beside each other, in processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nerfkit.sweep import Sweep
+from tests.scenes.builders import ring, write_kaolin
+from tests.torture import ROOT, SMALL
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("NERFKIT_SLOWEST"), reason="half a minute: NERFKIT_SLOWEST=1")
+def test_jobs_beside_each_other_have_a_folder_each_and_a_bad_one_stops_none(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="nerfkit[sweep] is not installed")
+    views = write_kaolin(tmp_path / "sphere", ring(12, size=(40, 48)))
+    words = [*SMALL, "trainer.max_steps=10", "stages=[field]", f"output={tmp_path / 'out'}"]
+    sweep = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"scene.root={views},{tmp_path / 'none'}", "seed=0,1"]
+    command = [sys.executable, "train.py", "-m", *words, *sweep]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 2 and "Traceback" not in found.stderr, found.stderr
+    (kept,) = (tmp_path / "out").glob("sweep_*.txt")
+    rows = kept.read_text().splitlines()[2:]
+    runs = [Path(row.split()[-1]) for row in rows[:2]]
+    assert runs[0] != runs[1] and all((run / "metrics.json").exists() for run in runs)
+    assert "seed=0" in rows[0] and "seed=1" in rows[1] and all("failed: " in row for row in rows[2:]) and len(rows) == 4
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"multirun.yaml", kept.name, "sphere"}
+
+
+def test_a_sweep_ends_with_the_first_failure_s_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = Sweep([["a=1"], ["a=2"], ["a=3"]], tmp_path)
+
+    def diverge() -> None:
+        raise FloatingPointError("the loss is not finite")
+
+    def fail() -> None:
+        raise KeyError("a bug")
+
+    sweep.run(0, lambda: tmp_path)
+    sweep.run(1, diverge)
+    with pytest.raises(KeyError):
+        sweep.run(2, fail)
+    assert sweep.end() == 3
+    said = capsys.readouterr()
+    assert said.err == "error: the loss is not finite\n" and "run 2 of 3: a=2\n" in said.out
+    (kept,) = tmp_path.iterdir()
+    lines = [line.split() for line in kept.read_text().splitlines()[2:]]
+    assert lines[0] == ["a=1", "0", str(tmp_path)]
+    assert lines[1][:3] == ["a=2", "-", "failed:"] and lines[2][:4] == ["a=3", "-", "failed:", "KeyError:"]
