@@ -251,7 +251,7 @@ def test_a_step_with_too_little_memory_is_taken_in_smaller_pieces(
     losses = short.losses
 
     def limited(rays: TrainingRays, first: int, step: int) -> tuple[dict[str, torch.Tensor], torch.Tensor, int]:
-        if len(rays.rgba) > 300 or (step == 1 and first > 0 and len(rays.rgba) > 40):  # the second after a gradient
+        if len(rays.rgba) > 300 or (step == 1 and first > 0 and len(rays.rgba) > 150):  # the second after a gradient
             raise torch.OutOfMemoryError("CUDA out of memory")
         return losses(rays, first, step)
 
