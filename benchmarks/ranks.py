@@ -1,7 +1,8 @@
 """Several processes of one run: the same bits twice, how near they come to one, and what is left when one is killed.
 
 Whole runs of the project's clock in small pictures, as a user starts them. With ``--kills`` one process of two, and the
-moment, are drawn; ``torchrun --max-restarts=1`` starts both again, and the run must end as the one that nobody killed.
+moment, are drawn; the run is gone on with, or begun again where nothing was saved, and must end as one that nobody
+killed.
 """
 
 import argparse
@@ -27,14 +28,15 @@ SMALL = [
 ]
 PATIENCE = 240  # seconds; what takes longer hangs
 COUNTS = (1, 2, 4)
+HANGS = -1  # in the place of an exit code
 NAME = "reliability_ranks"
 
 
-def start(output: Path, count: int, restarts: int = 0) -> subprocess.Popen:
+def start(output: Path, count: int, resume: bool = False) -> subprocess.Popen:
     """``torchrun train.py`` of so many processes of one thread each; what they say goes to OUTPUT.txt."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone"]
-    words = [f"--max-restarts={restarts}", "train.py", *SMALL, f"output={output}"]
-    with output.with_suffix(".txt").open("w") as said:
+    words = ["train.py", *(["resume=auto"] if resume else SMALL), f"output={output}"]
+    with output.with_suffix(".txt").open("a") as said:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return subprocess.Popen([*torchrun, *words], env=environment, stdout=said, stderr=said)
 
@@ -85,22 +87,30 @@ def worker(torchrun: int, rank: int) -> int | None:
     return None
 
 
+def _ended(process: subprocess.Popen) -> int:
+    """The exit code of a process that is waited for."""
+    try:
+        return process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait()
+        return HANGS
+
+
 def kill(folder: Path, number: int, dice: random.Random, whole: float, expected: dict[str, Any]) -> dict[str, Any]:
     """One run of which one process is killed; what came of it."""
     output, rank, after = folder / f"kill_{number}", dice.randrange(2), dice.uniform(0.2, 1.0) * whole
     begun = time.monotonic()
-    process = start(output, 2, restarts=1)
+    process = start(output, 2)
     while process.poll() is None and time.monotonic() - begun < after:
         time.sleep(0.01)
     victim = worker(process.pid, rank) if process.poll() is None else None
     if victim is not None:
         os.kill(victim, signal.SIGKILL)
-    try:
-        code: int | str = process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        process.wait()
-        code = "hangs"
+    code = _ended(process)
+    saved = any(checkpoints.steps(run) for run in runs_in(output))
+    if code not in (0, HANGS):
+        code = _ended(start(output, 2, resume=saved))
     runs = runs_in(output)
     log = (runs[-1] / LOG).read_text() if runs else ""
     return {

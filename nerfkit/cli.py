@@ -27,7 +27,7 @@ from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import MORE_MEMORY, ConfigError, UserError, out_of_memory, reader_may_leave
 from nerfkit.runs.configs import CheckedFiles, checked_files
 from nerfkit.runs.files import READ_ONLY
-from nerfkit.runs.folder import check_output, find, newest_unfinished, refuse_held, started_again
+from nerfkit.runs.folder import check_output, find, newest_unfinished, refuse_held
 from nerfkit.runs.interrupts import Terminated, take_terminations
 from nerfkit.schema import literal
 from nerfkit.sweep import Sweep
@@ -133,10 +133,6 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
             if arguments.cfg is None:
                 refuse_held(found)  # before minutes of looking at photos
             return _resume(found, words, show=arguments.cfg is not None)
-        if name == "train" and not look and not arguments.cfg:
-            again = started_again(_value(words, "output", TrainOptions.output))
-            if again is not None:
-                return _resume(again, [], show=False)
         if arguments.shell_completion or arguments.hydra_help:
             store.register(with_recipes=False)
         else:

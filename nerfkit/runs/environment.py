@@ -12,7 +12,6 @@ import torch
 
 import nerfkit
 
-TORCHRUN = "torchrun"  # its name for what it has started
 PACKAGES = ("torch", "triton", "numba", "numpy", "hydra-core")
 
 
@@ -25,9 +24,7 @@ def describe() -> dict[str, str]:
             facts[package] = found
     facts["device"] = device_name()
     if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
-        facts["processes"] = processes
-    if (run := os.environ.get("TORCHELASTIC_RUN_ID")) is not None:
-        facts[TORCHRUN] = run
+        facts["processes"] = processes  # of torchrun
     commit = git_commit()
     if commit:
         facts["commit"] = commit

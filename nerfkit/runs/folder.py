@@ -28,7 +28,7 @@ from nerfkit.errors import CheckpointError, ConfigError, UserError, escaped
 from nerfkit.runs import environment
 from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import FORMAT, check_format, steps
-from nerfkit.runs.configs import load_config, texts_by_key
+from nerfkit.runs.configs import load_config
 from nerfkit.runs.curves import write_losses
 from nerfkit.runs.files import LATEST, READ_ONLY, followed, remove_halves, write_text
 from nerfkit.runs.fingerprint import FILES, SECTION, finished
@@ -264,7 +264,9 @@ def newest_unfinished(output: str | Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    for folder in _newest_first(output):
+    root = Path(os.path.expanduser(output))
+    folders = (path.parent for path in root.glob("*/*/config.yaml"))
+    for folder in sorted(folders, key=lambda folder: folder.name, reverse=True):
         try:
             saved, metrics = load_config(folder / "config.yaml"), Run(folder).metrics()
         except (UserError, yaml.YAMLError, OmegaConfBaseException):
@@ -275,28 +277,8 @@ def newest_unfinished(output: str | Path) -> Path:
         if unfinished and not being_written(folder):
             return find(folder)
     raise CheckpointError(
-        f"resume=auto: no unfinished run with a checkpoint in {output}; expected one that nobody trains, or resume=RUN"
+        f"resume=auto: no unfinished run with a checkpoint in {root}; expected one that nobody trains, or resume=RUN"
     )
-
-
-def started_again(output: str | Path) -> Path | None:
-    """The run in ``output`` that ``torchrun`` has started again, as one of its processes was gone.
-
-    None where this is the first start, or where no checkpoint was saved before.
-    """
-    own = os.environ.get("TORCHELASTIC_RUN_ID", "")
-    for folder in _newest_first(output) if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" else ():
-        with contextlib.suppress(CheckpointError, FileNotFoundError):
-            same = texts_by_key(folder / "environment.yaml").get(environment.TORCHRUN) == [own]
-            if same and has_checkpoint(folder) and not being_written(folder):
-                return folder.resolve()
-    return None
-
-
-def _newest_first(output: str | Path) -> list[Path]:
-    """The runs in ``output``, by their names."""
-    folders = (path.parent for path in Path(os.path.expanduser(output)).glob("*/*/config.yaml"))
-    return sorted(folders, key=lambda folder: folder.name, reverse=True)
 
 
 def _held(folder: Path) -> CheckpointError:
