@@ -1,8 +1,7 @@
 """Several processes of one run: the same bits twice, how near they come to one, and what is left when one is killed.
 
 Whole runs of the project's clock in small pictures, as a user starts them. With ``--kills`` one process of two, and the
-moment, are drawn; the run is gone on with, or begun again where nothing was saved, and must end as one that nobody
-killed.
+moment, are drawn; the run is resumed, or begun again where nothing was saved, and must end as one that nobody killed.
 """
 
 import argparse
@@ -32,10 +31,10 @@ HANGS = -1  # in the place of an exit code
 NAME = "reliability_ranks"
 
 
-def start(output: Path, count: int, resume: bool = False) -> subprocess.Popen:
+def start(output: Path, count: int, resume: Path | None = None) -> subprocess.Popen:
     """``torchrun train.py`` of so many processes of one thread each; what they say goes to OUTPUT.txt."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone"]
-    words = ["train.py", *(["resume=auto"] if resume else SMALL), f"output={output}"]
+    words = ["train.py", *([f"resume={resume}"] if resume else SMALL), f"output={output}"]
     with output.with_suffix(".txt").open("a") as said:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return subprocess.Popen([*torchrun, *words], env=environment, stdout=said, stderr=said)
@@ -108,9 +107,9 @@ def kill(folder: Path, number: int, dice: random.Random, whole: float, expected:
     if victim is not None:
         os.kill(victim, signal.SIGKILL)
     code = _ended(process)
-    saved = any(checkpoints.steps(run) for run in runs_in(output))
+    saved = [run for run in runs_in(output) if checkpoints.steps(run)]
     if code not in (0, HANGS):
-        code = _ended(start(output, 2, resume=saved))
+        code = _ended(start(output, 2, saved[-1] if saved else None))
     runs = runs_in(output)
     log = (runs[-1] / LOG).read_text() if runs else ""
     return {
