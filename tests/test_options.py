@@ -161,7 +161,7 @@ def test_values_take_their_place() -> None:
         ("seed=null", r"seed=null: expected a whole number from 0 to 2\^63 - 1, such as 0"),
         ("output=null", r"output=null: expected a path, such as outputs"),
         ("field.target=0.01", r"field.target: unknown key; did you mean field\..*\? Known: .*field.width"),
-        ("extract.resolution=null", r"extract.resolution=null: expected a whole number from 4 to 512, such as 192"),
+        ("extract.resolution=null", r"extract.resolution=null: expected a whole number from 4 to 1024, such as 192"),
         ("refine.views_per_step=null", r"refine.views_per_step=null: expected a whole number of at least 1, such as 2"),
         ("field.name=other", r"field.name=other: cannot be set; choose another field with field=other"),
         ("trainer=null", r"trainer=null: unknown trainer"),
