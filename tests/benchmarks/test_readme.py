@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu, gpu_features, gpu_mesh, readme, readme_gpu, readme_mesh, readme_performance
+from benchmarks import (
+    gpu,
+    gpu_features,
+    gpu_mesh,
+    readme,
+    readme_gpu,
+    readme_mesh,
+    readme_performance,
+    readme_reliability,
+)
 from benchmarks.results import load
 
 RUN: dict[str, Any] = {
@@ -290,6 +299,9 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     readme.PERFORMANCE.write_text("<!-- results: growth -->\n<!-- /results -->\n")
     monkeypatch.setattr(readme, "SCALING", tmp_path / "scaling.md")
     readme.SCALING.write_text("<!-- results: scaling -->\n<!-- /results -->\n")
+    monkeypatch.setattr(readme, "RELIABILITY", tmp_path / "reliability.md")
+    marks = (f"<!-- results: {name} -->\n<!-- /results -->\n" for name in readme_reliability.SECTIONS)
+    readme.RELIABILITY.write_text("".join(marks))
     monkeypatch.setattr(readme, "PICTURES", tmp_path)
     charts, fill = readme_performance.charts, readme_performance.fill
     monkeypatch.setattr(readme_performance, "charts", lambda folder=tmp_path: charts(folder))
@@ -336,3 +348,25 @@ def test_this_repository_s_page_has_the_marks() -> None:
     text = readme.README.read_text(encoding="utf-8")
     assert text.count(readme.START) == text.count(readme.END) == 1
     assert text.index(readme.START) < text.index(readme.END)
+
+
+def test_reliability_shows_what_was_tried_and_what_was_not(tmp_path: Path) -> None:
+    page = "".join(f"<!-- results: {name} -->\nold\n<!-- /results -->\n" for name in readme_reliability.SECTIONS)
+    assert readme_reliability.fill(page, tmp_path).count(readme.NOT_RUN) == len(readme_reliability.SECTIONS)
+    kills = {"kills": 7, "runs": 2, "equal": 1, "lost": 0.25, "wrong": ["one"], "faults": {"full disk": "a | b"}}
+    results = {
+        "torture": kills | {"signals": {"SIGKILL": 7}, "moments": {"video": 7}},
+        "hostile": {"glb": {"tried": 5, "refused": 3, "read": 2, "wrong": 0}},
+        "fuzz": {"glb": {"executions": 12345, "seconds": 9, "findings": [{"mended": True}, {"mended": False}]}},
+        "ranks": {
+            **{"same_bits_twice": True, "psnr": {"1": 30.0}, "mean_weight_off": {"2": 0.01}},
+            **{"as_expected": 19, "kills": [{}] * 20},
+        },
+    }
+    for name, found in results.items():
+        content = {"machine": {"commit": "abc"}, "results": found}
+        (tmp_path / f"reliability_{name}.json").write_text(json.dumps(content))
+    text = readme_reliability.fill(page, tmp_path)
+    for row in ("7: SIGKILL 7", "2; 1", "| full disk | a / b |", "| glb | 5 | 3 | 2 | 0 |", "19 of 20", "2: 1.0%"):
+        assert row in text
+    assert "| glb | 12,345 | 9 | 2 | 1 |" in text and readme.NOT_RUN not in text and "old" not in text
