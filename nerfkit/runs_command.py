@@ -110,6 +110,8 @@ def _look(folder: Path, row: Row) -> None:
     metrics, saved = Run(folder).metrics(), steps(folder)
     stages = [stage for stage in STAGES if stage in config.get("stages", [])]
     recipe = config.get("recipe.name", [None])[0]
+    if not stages and recipe is None:
+        raise ValueError("config.yaml names no stages")
     row.preset = next((word.partition("=")[2] for word in words if word.startswith("preset=")), None)
     row.field = recipe or config.get("field.name", [None])[0]
     budget = config.get("trainer.max_steps", ["null"])[0]

@@ -54,7 +54,12 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = {**CONFIG, "recipe": {"name": "nmr_draw"}}
     made(place / "nmr_draw" / "2026-01-06_10-00-00", {"nmr_draw": {"frames": 3}}, config=recipe)
     made(place / "nmr_draw" / "2026-01-07_10-00-00", {"stages": {"nmr_draw": {"seconds": 1.0}}}, config=recipe)
-    texts = {8: ("metrics.json", "{"), 9: ("config.yaml", "a: &b [1]\nc: *b"), 10: ("metrics.json", '{"mesh": 3}')}
+    texts = {
+        8: ("metrics.json", "{"),
+        9: ("config.yaml", "a: &b [1]\nc: *b"),
+        12: ("config.yaml", "3"),
+        10: ("metrics.json", '{"mesh": 3}'),
+    }
     for day, (name, text) in texts.items():
         (made(place / "clock" / f"2026-01-{day:02d}_10-00-00", DONE) / name).write_text(text)
     (made(place / "clock" / "2026-01-11_10-00-00", DONE) / "config.yaml").unlink()
@@ -67,6 +72,7 @@ def test_every_run_is_in_its_state(output: Path, capsys: pytest.CaptureFixture[s
     text = capsys.readouterr().out
     at_work.close()
     expected = [  # newest first
+        "clock/2026-01-12_10-00-00 clock - broken - - - -",
         "clock/2026-01-11_10-00-00 clock - broken - - - -",
         "clock/2026-01-10_10-00-00 clock fast/planes broken - - - -",
         "clock/2026-01-09_10-00-00 clock - broken - - - -",
@@ -83,13 +89,13 @@ def test_every_run_is_in_its_state(output: Path, capsys: pytest.CaptureFixture[s
     assert [" ".join(line.split()[:-2]) for line in lines[2 : 2 + len(expected)]] == expected
     why = "\n".join(lines[2 + len(expected) :])
     assert "2026-01-11_10-00-00: no config.yaml" in why and "2026-01-09_10-00-00: " in why and "an alias" in why
-    assert why.count("\n") == 3
+    assert why.count("\n") == 4 and "2026-01-12_10-00-00: config.yaml names no stages" in why
 
 
 def test_as_json(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs([str(output / "clock"), "--json"])
     found = json.loads(capsys.readouterr().out)
-    assert len(found) == 8 and found[0]["state"] == "broken" and found[0]["why"] == "no config.yaml"
+    assert len(found) == 9 and found[1]["state"] == "broken" and found[1]["why"] == "no config.yaml"
     assert found[-1] == {
         **{"run": "2026-01-01_10-00-00", "date": "2026-01-01 10:00:00", "scene": "clock", "preset": "fast"},
         **{"field": "planes", "state": "done", "stage": None, "step": 4000, "steps": 4000, "psnr": 31.256},
