@@ -36,7 +36,7 @@ def save(run_folder: Path, step: int, state: dict[str, Any], kind: str = FIELD) 
     folder.mkdir(parents=True, exist_ok=True)
     # Serialized in memory first: torch reports a full disk as a RuntimeError of its own, a plain write as an OSError.
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT} | state, buffer)
+    torch.save(state | {"format": FORMAT}, buffer)
     path = _path(run_folder, step, kind)
     write_bytes(path, buffer.getbuffer())
     newest_first = steps(run_folder, kind)

@@ -137,10 +137,10 @@ def run_folders() -> Iterator[Case]:
     readers: dict[str, Callable[[], object]] = {
         "config.yaml": lambda: resume.load(folder),
         "overrides.yaml": lambda: run.differences(config),
-        "environment.yaml": lambda: find(folder),
         "metrics.json": run.metrics,
         "scene.json": lambda: record.recorded(folder),
         "mesh/specular.npz": lambda: Specular.load(folder / "mesh" / "specular.npz"),
+        "environment.yaml": lambda: find(folder),
     }
     for seed, (name, read) in enumerate(readers.items()):
         path, data = folder / name, (folder / name).read_bytes()
