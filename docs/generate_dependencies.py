@@ -16,7 +16,18 @@ What `pip install nerfkit` brings, and its extras, directly or through others; g
 packages as they were installed, by `python docs/generate_dependencies.py`. `tests/test_dependencies.py` fails where the
 metadata of one says GPL, AGPL or LGPL. `requirements-ci.txt` pins what CI installs, by hash; `.ci/pin.py` makes it.
 """
-BUNDLED = """
+BY_HAND = """
+## Versions that were tried
+
+| what | versions | how |
+| --- | --- | --- |
+| Python | 3.11 | CI |
+| Python | 3.13.0 | `preset=smoke`, every stage, on a CPU under Linux; its tests: not run |
+| Python | 3.12, 3.14 | not run; `requires-python` leaves 3.14 out |
+| Triton | 3.7.1 | CI: the compile budgets and the interpreter |
+| Triton | 3.6.0 | some kernels, as [kernels_log.md](kernels_log.md) says; all budgets: not run |
+| Triton | 3.8.0, 3.9.0 | not run |
+
 ## What metadata does not say
 
 Wheels bundle other projects' libraries, which have licenses of their own. Looked at by hand:
@@ -106,7 +117,7 @@ def page() -> str:
             )
             lines.append(f"| {name} | {' | '.join(facts)} |")
         lines.append("")
-    return "\n".join(lines).rstrip() + "\n" + BUNDLED
+    return "\n".join(lines).rstrip() + "\n" + BY_HAND
 
 
 if __name__ == "__main__":
