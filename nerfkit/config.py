@@ -82,7 +82,7 @@ class RenderOptions(VideoOptions):
 
     group: ClassVar[str] = ""
 
-    frames: int = option(120, "of the whole path", least=1)
+    frames: int | None = option(120, "of the whole path; null: as many as the file's path lasts", least=1)
     run: str | None = option(None, "a run folder, or OUTPUT/SCENE/latest", path=True)
     output: str | None = option(None, "folder for the videos and their frames; null: RUN/video", path=True)
     device: str = option("auto", "cuda names an AMD GPU, too", choices=DEVICES)

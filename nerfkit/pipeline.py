@@ -27,6 +27,7 @@ from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.record import record as record_scene, recorded
 from nerfkit.scenes.scene import Scene
 from nerfkit.stages import Stages
+from nerfkit.view.route import settle_path
 from nerfkit.view.show import pick_source, seen_over, show
 
 
@@ -136,6 +137,8 @@ def ready(config: TrainOptions) -> tuple[Scene, torch.device]:
         raise CheckpointError(
             f"{config.resume}: no checkpoint in its folder checkpoints/, so there is nothing to resume"
         )
+    if "video" in config.stages:
+        settle_path(config.video)
     _find_photos(config)
     scene = load_scene(config)
     if scene.unbounded and config.trainer.capacity is not None:
@@ -172,11 +175,12 @@ def _check_stages(config: TrainOptions) -> None:
     for name, needed in needs.items():
         if needed and "extract" not in stages:
             raise ConfigError(f"stages: {name} needs the mesh that extract makes; add extract to stages")
-    if "video" in stages and config.video.source == "mesh":
+    source = f"video.source={config.video.source}"
+    if "video" in stages and config.video.source in ("mesh", "both"):
         if not {"extract", "export"} <= {*stages}:
-            raise ConfigError("video.source=mesh: it needs a mesh; add extract and export to stages")
+            raise ConfigError(f"{source}: it needs a mesh; add extract and export to stages")
         if not config.export.formats:
-            raise ConfigError("video.source=mesh: it needs a mesh, and export.formats=null writes none; name a format")
+            raise ConfigError(f"{source}: it needs a mesh, and export.formats=null writes none; name a format")
 
 
 def _find_photos(config: TrainOptions) -> None:
@@ -255,6 +259,7 @@ def _run_recipe(config: TrainOptions, words: Sequence[str] | None) -> Path:
 def render(config: RenderOptions) -> list[Path]:
     """Videos of the trained run ``config.run``. Returns the videos' paths, none where another process makes them."""
     assert config.run is not None
+    settle_path(config)
     device = pick_device(config.device)
     ranks = join(device)
     if not ranks.first:

@@ -22,7 +22,7 @@ from nerfkit.runs.folder import Run
 from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.runs.tensors import save_tensors
 from nerfkit.scenes.scene import Scene, Similarity
-from nerfkit.view.show import REFINED, Source
+from nerfkit.view.show import REFINED, SideBySide, Source
 from nerfkit.volume.model import FieldSource
 
 SPECULAR, WEIGHTS = "specular.npz", "field.safetensors"
@@ -128,7 +128,10 @@ def exported_units(record: Run, scene: Scene) -> Similarity:
 def source_of(
     name: str, record: Run, scene: Scene, fit: Callable[[], FieldFit], device: torch.device
 ) -> tuple[Source, str]:
-    """What to show of a run, its mesh or its field, and what tells one state of that from another."""
+    """What to show of a run, its mesh, its field or both, and what tells one state of that from another."""
+    if name == "both":
+        (field, step), (mesh, written) = (source_of(one, record, scene, fit, device) for one in ("field", "mesh"))
+        return SideBySide(field, mesh), f"{step}, {written}"
     if name == "mesh":
         return mesh_source(record, scene, device)
     trained = fit()

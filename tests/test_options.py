@@ -173,7 +173,7 @@ def test_values_take_their_place() -> None:
         ("stages=[1]", r"stages=\[1\]: unknown value 1"),
         ("device=gpu", r"device=gpu: unknown value gpu.* Known: auto, cpu, cuda"),
         ("video.path=orbt", r"video.path=orbt: unknown value orbt; did you mean orbit\?"),
-        ("video.frames=0", r"video.frames=0: expected a whole number of at least 1, such as 60"),
+        ("video.frames=0", r"video.frames=0: expected a whole number of at least 1, or null, such as 60"),
         ("hydra.run.dir=x", r"hydra.run.dir=x: not used here; output=FOLDER says where runs go"),
         ("hydra.searchpath=[file://x]", r"hydra.searchpath=.*: not used here; --config-dir FOLDER adds"),
         ("scene.root=x scene=clock", r"scene.root=x: expected null with scene=clock"),

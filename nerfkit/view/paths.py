@@ -1,4 +1,4 @@
-"""Camera paths in normalized world units. Each closes: the frame after the last one would be the first.
+"""Camera paths in normalized world units. Each but ``photos`` closes: the frame after the last one would be the first.
 
 A path takes its lens (fx, fy) from the training cameras, and its distance from what there is to be seen or, where that
 is not told, from them too. Elevation is the angle above the plane through ``center`` perpendicular to ``up``.
@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from nerfkit.cameras import Cameras, look_at
+from nerfkit.view.photo_paths import ellipse, photos
+from nerfkit.view.reference import Point, lens, offsets, with_lens
 
 MARGIN = 0.05  # of half a picture's side that stays free around what is to be seen
 
@@ -21,8 +23,8 @@ def orbit(
     frames: int,
     elevation: float = 20.0,
     radius: float | None = None,
-    up: Tensor | tuple[float, float, float] = (0.0, 1.0, 0.0),
-    center: Tensor | tuple[float, float, float] | None = None,
+    up: Point = (0.0, 1.0, 0.0),
+    center: Point | None = None,
     points: Tensor | None = None,
     swing: float = 0.0,
 ) -> Cameras:
@@ -39,8 +41,8 @@ def orbit(
         points: (P,3) points of what is to be seen.
         swing: the elevation rises and falls by this many degrees, one wave a turn.
     """
-    offsets, up, center = _offsets(reference, up, center, points)
-    forward = _across(offsets[0], up)
+    away, up, center = offsets(reference, up, center, points)
+    forward = _across(away[0], up)
     right = torch.linalg.cross(up, forward)
     turn = torch.arange(frames, dtype=torch.float32) * (2 * math.pi / frames)  # (N,)
     # Not quite to the poles: beyond them the picture would turn upside down.
@@ -51,8 +53,8 @@ def orbit(
     if distance is None and points is not None and len(points):
         distance = _least_distance(reference, look_at(direction, torch.zeros(3), up)[:, :, :3], points - center)
     if distance is None:
-        distance = _median_distance(offsets)
-    return _cameras(reference, look_at(center + distance * direction, center, up))
+        distance = _median_distance(away)
+    return with_lens(reference, look_at(center + distance * direction, center, up))
 
 
 def wave(reference: Cameras, frames: int, elevation: float = 20.0, **options: object) -> Cameras:
@@ -65,8 +67,8 @@ def spiral(
     frames: int,
     elevation: float = 20.0,
     radius: float | None = None,
-    up: Tensor | tuple[float, float, float] = (0.0, 1.0, 0.0),
-    center: Tensor | tuple[float, float, float] | None = None,
+    up: Point = (0.0, 1.0, 0.0),
+    center: Point | None = None,
     points: Tensor | None = None,
 ) -> Cameras:
     """Two small circles about the mean direction of the reference cameras: for scenes photographed from one side.
@@ -75,9 +77,9 @@ def spiral(
     photos' own and the argument is ignored, and so is the distance, whatever the points, where ``radius`` is None. The
     other arguments are those of ``orbit``.
     """
-    offsets, up, center = _offsets(reference, up, center, points)
-    distance = _median_distance(offsets) if radius is None else radius
-    directions = normalize(offsets, dim=-1)  # (N, 3)
+    away, up, center = offsets(reference, up, center, points)
+    distance = _median_distance(away) if radius is None else radius
+    directions = normalize(away, dim=-1)  # (N, 3)
     mean = directions.mean(0)
     axis = normalize(mean, dim=0) if mean.norm() > 1e-3 else directions[0]
     right = normalize(torch.linalg.cross(up, _tilted(axis, up)), dim=0)
@@ -87,10 +89,18 @@ def spiral(
     # The second circle is half as wide as the first, and the change between them is smooth.
     size = width * (0.75 + 0.25 * (turn / 2).cos())
     direction = normalize(axis + size * (right * turn.cos() + above * turn.sin()), dim=-1)  # (N, 3)
-    return _cameras(reference, look_at(center + distance * direction, center, up))
+    return with_lens(reference, look_at(center + distance * direction, center, up))
 
 
-PATHS: dict[str, Callable[..., Cameras]] = {"orbit": orbit, "wave": wave, "spiral": spiral}
+PATHS: dict[str, Callable[..., Cameras]] = {
+    "orbit": orbit,
+    "wave": wave,
+    "spiral": spiral,
+    "ellipse": ellipse,
+    "photos": photos,
+}
+OF_PHOTOS = ("ellipse", "photos")
+"""Paths that go by the training photos alone, of whatever size."""
 
 
 def all_around(cameras: Cameras) -> bool:
@@ -104,7 +114,7 @@ def _least_distance(reference: Cameras, rotation: Tensor, points: Tensor) -> flo
     Of a point (x, y, z) in a camera's axes, z toward the camera, the picture's half W/2 asks for a distance of at least
     z + |x| fx / (W/2), and its half H/2 likewise.
     """
-    slope = 2 * _lens(reference)[:2] / torch.tensor([reference.width, reference.height]) / (1 - MARGIN)  # (2,)
+    slope = 2 * lens(reference)[:2] / torch.tensor([reference.width, reference.height]) / (1 - MARGIN)  # (2,)
     least = []
     for axes in rotation:
         view = points @ axes  # (P, 3)
@@ -112,23 +122,8 @@ def _least_distance(reference: Cameras, rotation: Tensor, points: Tensor) -> flo
     return max(float(torch.stack(least).max()), 1e-3)
 
 
-def _offsets(
-    reference: Cameras,
-    up: Tensor | tuple[float, float, float],
-    center: Tensor | tuple[float, float, float] | None,
-    points: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Camera positions relative to the center (N,3), and ``up`` (unit) and ``center`` as tensors."""
-    if center is None:
-        seen = points is not None and len(points) > 0
-        center = (points.amin(0) + points.amax(0)) / 2 if seen and points is not None else (0.0, 0.0, 0.0)
-    middle = torch.as_tensor(center, dtype=torch.float32)
-    axis = normalize(torch.as_tensor(up, dtype=torch.float32), dim=0)
-    return reference.positions.detach().cpu().float() - middle, axis, middle
-
-
-def _median_distance(offsets: Tensor) -> float:
-    return float(offsets.norm(dim=-1).median())
+def _median_distance(away: Tensor) -> float:
+    return float(away.norm(dim=-1).median())
 
 
 def _across(direction: Tensor, up: Tensor) -> Tensor:
@@ -140,16 +135,3 @@ def _tilted(direction: Tensor, up: Tensor) -> Tensor:
     """``direction``, or another one where it is parallel to ``up``."""
     parallel = torch.linalg.cross(up, direction).norm() < 1e-4 * direction.norm().clamp_min(1e-12)
     return torch.eye(3)[int(up.abs().argmin())] if parallel else direction
-
-
-def _cameras(reference: Cameras, poses: Tensor) -> Cameras:
-    """Cameras at ``poses`` with the lens of the reference cameras."""
-    return Cameras(poses, _lens(reference).expand(len(poses), 4).clone(), reference.height, reference.width)
-
-
-def _lens(reference: Cameras) -> Tensor:
-    """The median fx, fy of the reference cameras, and the middle of their picture, (4,)."""
-    # Contiguous first: torch 2.13's median along a dimension reads beyond an expanded tensor, as intrinsics often are.
-    lens = reference.intrinsics.detach().cpu().float().contiguous().median(0).values.clone()  # (4,)
-    lens[2:] = torch.tensor([reference.width / 2, reference.height / 2])
-    return lens

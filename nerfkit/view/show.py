@@ -16,15 +16,16 @@ from nerfkit.mesh.files.io import FORMATS
 from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.scenes.assemble import background_color
 from nerfkit.scenes.scene import Scene
-from nerfkit.schema import default_of
+from nerfkit.schema import default_of, shown
 from nerfkit.view.colors import picture
 from nerfkit.view.frames import render_frames
-from nerfkit.view.options import TRANSPARENT, VideoOptions
-from nerfkit.view.paths import PATHS, all_around
+from nerfkit.view.options import FILE, TRANSPARENT, VideoOptions
+from nerfkit.view.path_files import write_path
+from nerfkit.view.route import camera_path, closes, doubts
 from nerfkit.view.video import write_video
 
 REFINED = "refined.glb"  # in a run's folder ``mesh``: what its refine stage has left
-UNNAMED = ("source", "path", "channels", "format")
+UNNAMED = ("source", "path", "file", "channels", "format")
 """Options that a video's name holds in a way of its own; of the others it holds those that are not the default."""
 
 
@@ -54,11 +55,12 @@ def show(
     """Renders a camera path and writes ``folder/STEM_CHANNEL.mp4`` and so on; returns their paths.
 
     STEM is path, source and what was asked for beside the defaults, such as ``orbit_mesh_elevation45``. The frames come
-    first, in ``folder/frames/STEM/CHANNEL``, and stay there: a stopped render goes on where it stopped.
+    first, in ``folder/frames/STEM/CHANNEL``, and stay there: a stopped render goes on where it stopped. The cameras are
+    left in ``folder/STEM_path.json``, for ``path=file``.
 
     Args:
         source: renders one view of the path, over ``scene.background``.
-        name: ``field`` or ``mesh``.
+        name: ``field``, ``mesh`` or ``both``.
         options: of the path and the videos.
         scene: its training cameras give the path's lens and size, its units those of the options.
         folder: where the videos go.
@@ -66,10 +68,10 @@ def show(
         log: told of the progress and of each video.
         ranks: the processes that render.
     """
-    if options.path == "spiral" and all_around(scene.cameras):
-        log("note: path=spiral is for photos from one side, and these are from all around; try path=orbit or path=wave")
     points = source.points().cpu()
     path = camera_path(options, scene, points)
+    for doubt in doubts(options, scene, path, points):
+        log(f"note: {doubt}")
     near, far = _depths(path, points)
     poses = np.round(path.camera_to_world.numpy(), 5).tobytes() + np.round(path.intrinsics.numpy(), 3).tobytes()
     settings = {
@@ -83,6 +85,8 @@ def show(
 
     shared = (source, path, options.channels, (near, far), options.background == TRANSPARENT)
     place = folder / "frames" / _stem(replace(options, fps=VideoOptions.fps), name)  # the rate changes no frame
+    folder.mkdir(parents=True, exist_ok=True)
+    write_path(folder / f"{_stem(options, name)}_path.json", path, scene.normalization, options.fps, closes(options))
     frames = render_frames(_frame, len(path), place, options.channels, settings, log, ranks, shared)
     videos = []
     for channel in options.channels:
@@ -98,37 +102,28 @@ def show(
     return videos
 
 
+class SideBySide:
+    """Two sources in one picture, the first one left; what there is to be seen is the second one's."""
+
+    def __init__(self, left: Source, right: Source) -> None:
+        self.left, self.right = left, right
+
+    def render(self, cameras: Cameras, view: int, channels: Sequence[str]) -> dict[str, Any]:
+        """As ``Source``, of pictures (H,2W)."""
+        pair = [source.render(cameras, view, channels) for source in (self.left, self.right)]
+        return {name: np.concatenate([_array(side[name]) for side in pair], axis=1) for name in channels}
+
+    def points(self) -> Tensor:
+        """Those of the second one."""
+        return self.right.points()
+
+
 def seen_over(scene: Scene, options: VideoOptions) -> Scene:
     """The scene with the background that ``options`` ask for: what is to be transparent is rendered over black."""
     if options.background is None:
         return scene
     wanted = "black" if options.background == TRANSPARENT else options.background
     return replace(scene, background=background_color(wanted, "black"))
-
-
-def camera_path(options: VideoOptions, scene: Scene, points: Tensor) -> Cameras:
-    """The path's cameras, from which ``points`` (P,3) are to be seen, in normalized units."""
-    units, cameras = scene.normalization, scene.cameras.most_alike()
-    height, width = _size(options, cameras)
-    # The lens is that of a photo, or wider: a picture of another shape shows more.
-    scale = min(height / cameras.height, width / cameras.width)
-    cameras = Cameras(cameras.camera_to_world, cameras.intrinsics * scale, height, width)
-    target = options.target and units.apply(torch.tensor(options.target, dtype=torch.float64)).float()
-    radius = options.radius and options.radius * units.scale
-    elevation, up = options.elevation, scene.up
-    return PATHS[options.path](
-        cameras, options.frames, elevation=elevation, radius=radius, up=up, center=target, points=points
-    )
-
-
-def _size(options: VideoOptions, cameras: Cameras) -> tuple[int, int]:
-    """Height and width of the pictures."""
-    width, height = options.width, options.height
-    if width is not None or height is not None:
-        width = width or max(round((height or 1) * cameras.width / cameras.height), 1)
-        return height or max(round(width * cameras.height / cameras.width), 1), width
-    scale = (options.resolution or max(cameras.height, cameras.width)) / max(cameras.height, cameras.width)
-    return max(round(cameras.height * scale), 1), max(round(cameras.width * scale), 1)
 
 
 def _depths(path: Cameras, points: Tensor) -> tuple[float, float]:
@@ -144,16 +139,20 @@ def _depths(path: Cameras, points: Tensor) -> tuple[float, float]:
 def _stem(options: VideoOptions, name: str) -> str:
     """What tells a video from others of the same run: it never depends on the command, ``train`` or ``render``."""
     parts = [options.path, name]
+    if options.path == FILE:
+        parts.insert(1, Path(options.file or "").stem[:60])
     for declared in fields(VideoOptions):
         value = getattr(options, declared.name)
         if declared.name not in UNNAMED and value != default_of(declared):
             values = value if isinstance(value, list | tuple) else [value]
-            parts.append(declared.name + ",".join(f"{v:.10g}" if isinstance(v, int | float) else v for v in values))
+            parts.append(
+                declared.name + ",".join(f"{v:.10g}" if isinstance(v, int | float) else shown(v) for v in values)
+            )
     return "_".join(parts)
 
 
 def pick_source(folder: Path, wanted: str) -> str:
-    """``field`` or ``mesh``: what ``wanted`` asks for, with ``auto`` the mesh where the run has one with colors.
+    """``field``, ``mesh`` or ``both``, as ``wanted``; ``auto`` is the mesh where the run has one with colors.
 
     Raises:
         CheckpointError: the run does not have it.
@@ -162,12 +161,12 @@ def pick_source(folder: Path, wanted: str) -> str:
     refined = (folder / "mesh" / REFINED).exists()
     has_mesh, colored = bool(there) or refined, there != ["stl"] or refined
     has_field = any((folder / "checkpoints").glob("step_*.pt"))
-    if wanted == "mesh" and not has_mesh:
+    if wanted in ("mesh", "both") and not has_mesh:
         raise CheckpointError(
             f"{folder}: this run has no mesh/mesh.glb; make one with resume={folder} stages=[extract,refine,export], "
             "or look at source=field"
         )
-    if wanted == "field" and not has_field:
+    if wanted in ("field", "both") and not has_field:
         raise CheckpointError(f"{folder}: this run has no checkpoint (checkpoints/step_*.pt), so no field to render")
     if not (has_mesh or has_field):
         raise CheckpointError(f"{folder}: this run has neither a mesh nor a checkpoint to render")

@@ -15,6 +15,8 @@ from nerfkit.mesh.files.io import load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.scenes import open_scene
 from nerfkit.scenes.images import decode
+from nerfkit.view.options import VideoOptions
+from nerfkit.view.route import camera_path
 from tests.hostile.mutations import spoiled, spoiled_json
 from tests.scenes.builders import ring, write_blender, write_kaolin
 from tests.scenes.captures import (
@@ -27,6 +29,7 @@ from tests.scenes.captures import (
     write_pictures,
     write_rigs,
 )
+from tests.view.path_builders import scene as photographed, write_all
 
 SIZE = (12, 16)
 
@@ -200,6 +203,28 @@ def with_json(glb: bytes, text: bytes) -> bytes:
     text += b" " * (-len(text) % 4)
     total = 20 + len(text) + len(rest)
     return glb[:8] + total.to_bytes(4, "little") + len(text).to_bytes(4, "little") + b"JSON" + text + rest
+
+
+# ---- camera paths
+
+
+def paths() -> Iterator[Case]:
+    """Camera paths of every form, spoiled; what is read must lead to cameras."""
+    folder = fresh()
+    for seed, path in enumerate(write_all(folder)):
+        whole = path.read_bytes()
+        copies = [*spoiled(whole, seed, 8)]
+        if path.suffix == ".json":
+            copies += spoiled_json(whole, seed, 30)
+        else:
+            copies += [(label, with_json(whole, text)) for label, text in spoiled_json(json_of(whole), seed, 30)]
+        options = VideoOptions(path="file", file=str(path), resolution=8)
+        read = partial(camera_path, options, photographed(), torch.zeros(0, 3))
+        read()
+        for label, data in copies:
+            path.write_bytes(data)
+            yield Case(f"path {path.name}: {label}", read)
+        path.write_bytes(whole)
 
 
 # ---- pictures

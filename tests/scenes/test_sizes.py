@@ -24,7 +24,7 @@ from nerfkit.scenes.hull import carve
 from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.record import record, recorded
 from nerfkit.scenes.scene import Scene
-from nerfkit.view.show import camera_path
+from nerfkit.view.route import camera_path
 from nerfkit.volume.model import RadianceModel
 from nerfkit.volume.samplers import OccupancyOptions
 from tests.fit.test_refine import ball

@@ -11,7 +11,8 @@ from nerfkit.cameras import Cameras, look_at
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.scenes.scene import Scene, Similarity
 from nerfkit.view.options import VideoOptions
-from nerfkit.view.show import camera_path, pick_source, seen_over, show
+from nerfkit.view.route import camera_path
+from nerfkit.view.show import SideBySide, pick_source, seen_over, show
 
 UP = (0.0, 1.0, 0.0)
 
@@ -112,6 +113,50 @@ def test_target_and_radius_are_in_the_scene_s_units(scene: Scene, options: Video
     assert torch.allclose(path.project(target[None])[0][:, 0], torch.tensor([12.0, 8.0]).expand(3, 2), atol=1e-4)
 
 
+def test_field_and_mesh_side_by_side(scene: Scene, options: VideoOptions, tmp_path: Path) -> None:
+    options = replace(options, format=["png"], path="ellipse", resolution=48)
+    both = show(SideBySide(Ball(), Ball()), "both", options, scene, tmp_path, "1", str)
+    alone = show(Ball(), "mesh", options, scene, tmp_path, "1", str)
+    for pair, single in zip(both, alone, strict=True):
+        left, right = iio.imread(pair / "0002.png"), iio.imread(single / "0002.png")
+        assert left.shape == (32, 96, 3)
+        assert (left[:, :48] == right).all() and (left[:, 48:] == right).all()
+
+
+@pytest.mark.parametrize("path", ["photos", "ellipse", "file"])
+def test_a_stopped_render_of_any_path_goes_on_and_leaves_its_path(
+    path: str, scene: Scene, options: VideoOptions, tmp_path: Path
+) -> None:
+    options = replace(options, channels=["rgb"], format=["gif"])
+    if path == "file":
+        show(Ball(), "mesh", options, scene, tmp_path, "1", str)
+        drawn = tmp_path / "orbit_mesh_frames3_fps10_elevation0_path.json"
+        options = replace(options, path="file", file=str(drawn), frames=None)
+    else:
+        options = replace(options, path=path)
+
+    class Stopped(Ball):
+        def render(self, cameras: Cameras, view: int, channels: Sequence[str]) -> dict[str, Any]:
+            if view == 2:
+                raise KeyboardInterrupt
+            return super().render(cameras, view, channels)
+
+    with pytest.raises(KeyboardInterrupt):
+        show(Stopped(), "mesh", options, scene, tmp_path, "1", str)
+    rest = Ball()
+    (video,) = show(rest, "mesh", options, scene, tmp_path, "1", str)
+    assert rest.views == [2]
+    stem = f"file_{drawn.stem}_mesh_framesnull" if path == "file" else f"{path}_mesh_frames3"
+    assert video.name == f"{stem}_fps10_elevation0_rgb.gif"
+    assert (tmp_path / f"{stem}_fps10_elevation0_path.json").is_file()
+    if path == "file":  # the same cameras, so the same pictures
+        frames = [
+            tmp_path / "frames" / name / "rgb" / "0003.png"
+            for name in ("orbit_mesh_frames3_elevation0", f"{stem}_elevation0")
+        ]
+        assert frames[0].read_bytes() == frames[1].read_bytes()
+
+
 def test_transparent_frames(scene: Scene, options: VideoOptions, tmp_path: Path) -> None:
     options = replace(options, channels=["rgb"], format=["webm", "png"], background="transparent", radius=8.0)
     lines: list[str] = []
@@ -158,8 +203,9 @@ def test_auto_takes_the_mesh_where_there_is_one(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "step_00000001.pt").touch()
     assert pick_source(tmp_path, "auto") == pick_source(tmp_path, "field") == "field"
-    with pytest.raises(CheckpointError, match=r"no mesh/mesh.glb; make one with resume=.*source=field"):
-        pick_source(tmp_path, "mesh")
+    for wanted in ("mesh", "both"):
+        with pytest.raises(CheckpointError, match=r"no mesh/mesh.glb; make one with resume=.*source=field"):
+            pick_source(tmp_path, wanted)
     (tmp_path / "mesh").mkdir()
     (tmp_path / "mesh" / "mesh.stl").touch()
     assert [pick_source(tmp_path, wanted) for wanted in ("auto", "mesh")] == ["field", "mesh"]  # it has no colors
@@ -168,3 +214,4 @@ def test_auto_takes_the_mesh_where_there_is_one(tmp_path: Path) -> None:
     (tmp_path / "mesh" / "refined.glb").unlink()
     (tmp_path / "mesh" / "mesh.glb").touch()
     assert pick_source(tmp_path, "auto") == pick_source(tmp_path, "mesh") == "mesh"
+    assert pick_source(tmp_path, "both") == "both"

@@ -102,7 +102,7 @@ def to_glb(
         document["nodes"][0]["translation"] = list(mesh.origin)
     if tuple(up) != (0.0, 1.0, 0.0):
         about = {"extras": {"nerfkit_up": list(up)}}
-        document["nodes"].append({"name": "y up", "rotation": to_y(up), "children": [0]} | about)
+        document["nodes"].append({"name": "y up", "rotation": turn_to_y(up), "children": [0]} | about)
         document["scenes"][0]["nodes"] = [1]
     if texture_png is not None:
         slots = {"baseColorTexture": (texture_png, f"{name} color")}
@@ -123,7 +123,7 @@ def to_glb(
     return _packed(document, bytes(builder.data))
 
 
-def to_y(up: Sequence[float]) -> list[float]:
+def turn_to_y(up: Sequence[float]) -> list[float]:
     """The quaternion (x,y,z,w) of the shortest turn that takes the unit vector ``up`` to y."""
     x, y, z = up
     turn = np.array([-z, 0.0, x, 1 + y]) if y > -1 + 1e-9 else np.array([1.0, 0, 0, 0])

@@ -1,4 +1,4 @@
-"""A binary glTF 2.0 file taken apart: its JSON, the numbers of its accessors, where its nodes place meshes."""
+"""A glTF 2.0 file, binary or text, taken apart: its JSON, its accessors' numbers, where its nodes place meshes."""
 
 import base64
 import struct
@@ -23,30 +23,39 @@ WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "M
 
 
 class GlbFile:
-    """The JSON ``document`` of a GLB file, and its buffers.
+    """The JSON ``document`` of a GLB file, or of a glTF one, whose buffers lie beside it; and the buffers.
 
     Raises:
-        SceneError: it is not GLB 2.0, is cut off, or needs an extension without which it reads as something else.
+        SceneError: it is not glTF 2.0, is cut off, or needs an extension without which it reads as something else.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         content = read_file(path)
         self.size = len(content)
-        if len(content) < 20 or content[:4] != b"glTF" or content[16:20] != b"JSON":
-            raise SceneError(f"{path}: it cannot be read as GLB, which begins with glTF and JSON; export it again")
-        version, total, length = struct.unpack_from("<3I", content, 4)
-        if version != 2 or len(content) < total:
-            what = f"{len(content)} of {total} bytes are there" if version == 2 else f"it is glTF {version}, expected 2"
-            raise SceneError(f"{path}: it cannot be read as a mesh ({what}); export it again")
-        self.document: dict[str, Any] = parse_json(content[20 : 20 + length])
-        self._buffers: dict[int, bytes] = {0: content[28 + length : total]}  # behind the chunk's own length and name
+        if path.suffix.lower() == ".gltf":
+            self.document: dict[str, Any] = parse_json(content)
+            self._buffers: dict[int, bytes] = {}
+        else:
+            self._take_apart(content)
         needed = [name for name in self.document.get("extensionsRequired", []) if not name.startswith(READ)]
         if needed:
             raise SceneError(
                 f"{path}: it needs {', '.join(needed)}, which is not read here; export it without compression and "
                 "extensions"
             )
+
+    def _take_apart(self, content: bytes) -> None:
+        """Finds the two chunks of a GLB file."""
+        path = self.path
+        if len(content) < 20 or content[:4] != b"glTF" or content[16:20] != b"JSON":
+            raise SceneError(f"{path}: it cannot be read as GLB, which begins with glTF and JSON; export it again")
+        version, total, length = struct.unpack_from("<3I", content, 4)
+        if version != 2 or len(content) < total:
+            what = f"{len(content)} of {total} bytes are there" if version == 2 else f"it is glTF {version}, expected 2"
+            raise SceneError(f"{path}: it cannot be read as glTF ({what}); export it again")
+        self.document = parse_json(content[20 : 20 + length])
+        self._buffers = {0: content[28 + length : total]}  # behind the chunk's own length and name
 
     def resource(self, uri: str) -> bytes:
         """The bytes of a data URI, or of a file beside or below this one, whose name is percent-encoded (RFC 3986).
@@ -149,13 +158,13 @@ class GlbFile:
             node = nodes[number]
             extras = node.get("extras")
             turns = isinstance(extras, dict) and "nerfkit_up" in extras
-            matrix = above if turns else above @ _matrix(node)
+            matrix = above if turns else above @ node_matrix(node)
             if "mesh" in node:
                 yield node, matrix
             stack += [(child, matrix, depth + 1) for child in reversed(node.get("children", []))]
 
 
-def _matrix(node: dict[str, Any]) -> np.ndarray:
+def node_matrix(node: dict[str, Any]) -> np.ndarray:
     """A node's matrix (4,4): the one it states, by columns, or translation x rotation x scale."""
     if "matrix" in node:
         return np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nerfkit.errors import ConfigError, SceneError
-from nerfkit.mesh.files.gltf import srgb_to_linear, to_y, unit_normals
+from nerfkit.mesh.files.gltf import srgb_to_linear, turn_to_y, unit_normals
 from nerfkit.mesh.mesh import Mesh
 
 ROUGHNESS = "_roughness"  # behind a mesh's name, that of the picture
@@ -78,7 +78,7 @@ def _define(pxr: Any, stage: Any, mesh: Mesh, pictures: dict[str, bytes], up: Se
     stage.SetDefaultPrim(model.GetPrim())
     pxr.Usd.ModelAPI(model.GetPrim()).SetKind(pxr.Kind.Tokens.component)
     if tuple(up) != (0.0, 1.0, 0.0):
-        x, y, z, w = to_y(up)
+        x, y, z, w = turn_to_y(up)
         model.AddOrientOp().Set(pxr.Gf.Quatf(w, x, y, z))
     shape = geom.Mesh.Define(stage, "/Model/Mesh")
     if any(mesh.origin):
