@@ -11,6 +11,7 @@ USAGE = """usage: python -m nerfkit COMMAND
   render KEY=VALUE ...    videos of a trained run (as render.py)
   prepare PHOTOS FOLDER   photos or a video without cameras -> a data set with them, and what to take again
   synthesize MESH FOLDER  photos of a mesh as a data set that train reads
+  eval RUN [--protocol X] PSNR, SSIM, LPIPS, depth, normals and surfaces of a run, at any size, over any background
   verify RUN [--all]      a run made again: whether the same bits come out
   report RUN ...          a page to open in a browser: mesh, pictures, curves, numbers; of several runs side by side
   runs [FOLDER] [--json]  the runs below a folder: how far each has come, and how good it is
@@ -36,6 +37,7 @@ def main() -> None:
         "render": _render,
         "prepare": _prepare,
         "synthesize": _synthesize,
+        "eval": _eval,
         "verify": _verify,
         "report": _report,
         "runs": _runs,
@@ -80,6 +82,15 @@ def _synthesize() -> None:
         from nerfkit.synthesize_command import main as synthesize
 
         synthesize(sys.argv[1:])
+
+
+def _eval() -> None:
+    from nerfkit.cli import exit_codes
+
+    with exit_codes():
+        from nerfkit.eval_command import main as evaluate
+
+        evaluate(sys.argv[1:])
 
 
 def _verify() -> None:

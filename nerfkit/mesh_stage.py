@@ -95,14 +95,14 @@ def refine_stage(
     unseen = (looks[inside] == 0).float().mean().item()  # NaN where no texel is inside a chart
     found: dict[str, Any] = {
         **evaluate_mesh(refined, scene, scene.test, record.folder / "images", specular, ranks),
-        **_surface(refined, scene),
+        **surface_facts(refined, scene),
         "vertices": len(refined.vertices),
         "faces": len(refined.faces),
         "seconds": round(seconds, 3),
         "unseen_texels": None if math.isnan(unseen) else round(unseen, 5),
         "specular": highlights,
         "taken_back": lost or None,
-        "coarse": {key: value for key, value in before.items() if key != "views"} | _surface(coarse, scene),
+        "coarse": {key: value for key, value in before.items() if key != "views"} | surface_facts(coarse, scene),
         "masks": masks,
     }
     if masks == OUTLINE:
@@ -142,7 +142,7 @@ def _with_masks(
     return masked(photos, lambda view: picture(coarse, photos, view)[1], memory), OUTLINE
 
 
-def _surface(mesh: Mesh, scene: Scene) -> dict[str, Any]:
+def surface_facts(mesh: Mesh, scene: Scene) -> dict[str, Any]:
     """What metrics.json says of a surface: how it hangs together, and how far the truth is where that is known."""
     mesh = mesh.to("cpu")
     report = topology_report(mesh)

@@ -1,6 +1,7 @@
 """How good a field is on the views it never saw."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras
 from nerfkit.fit.exposure import aligned
 from nerfkit.fit.metrics import psnr, ssim
+from nerfkit.fit.surface_error import Surface, of_field
 from nerfkit.runs.files import WritePng, png_writer, to_bytes
 from nerfkit.runs.progress import track
 from nerfkit.runs.ranks import ALONE, Ranks
@@ -17,11 +19,14 @@ from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
 COMPRESSION = 6  # of pictures of views: zlib's usual one
+Further = Callable[[int, Tensor, Surface], dict[str, float]]
+"""More numbers of a view: its number, its picture (H,W,3) over the background, and what the picture shows."""
+
 EXACT = 100.0  # dB that a view equal to the last bit counts as: infinity has no mean, and no place in metrics.json
 
 
 def evaluate_field(
-    model: RadianceModel, scene: Scene, folder: Path | None = None, ranks: Ranks = ALONE
+    model: RadianceModel, scene: Scene, folder: Path | None = None, ranks: Ranks = ALONE, further: Further | None = None
 ) -> dict[str, Any]:
     """PSNR and SSIM on the test views over the scene's background, each view and their means.
 
@@ -30,19 +35,28 @@ def evaluate_field(
     Args:
         folder: where predicted | true | error of each view is written as ``field_VIEW.png``; None writes none.
         ranks: the processes that render.
+        further: what else is measured of each view.
     """
     views = []
-    pictures = ranks.spread(_picture, scene.test, model, scene.cameras, scene.background)
+    pictures = ranks.spread(_picture, scene.test, model, scene.cameras, scene.background, further is not None)
     with png_writer() as write:
-        for view, predicted in zip(scene.test, track(pictures, len(scene.test), "held-out views"), strict=True):
+        for view, (predicted, surface) in zip(
+            scene.test, track(pictures, len(scene.test), "held-out views"), strict=True
+        ):
             if folder is not None:
                 write_comparison(folder / f"field_{view:03d}.png", predicted, scene.image(view), write)
-            views.append({"view": view, **compare(predicted, scene, view)})
+            row = {"view": view, **compare(predicted, scene, view)}
+            if further is not None and surface is not None:
+                row |= further(view, predicted, surface)
+            views.append(row)
     return means(views)
 
 
-def _picture(view: int, model: RadianceModel, cameras: Cameras, background: tuple[float, float, float]) -> Tensor:
-    return model.render_view(cameras, view).over(background).cpu()
+def _picture(
+    view: int, model: RadianceModel, cameras: Cameras, background: tuple[float, float, float], surface: bool
+) -> tuple[Tensor, Surface | None]:
+    image = model.render_view(cameras, view, normals=surface)
+    return image.over(background).cpu(), of_field(image, cameras, view) if surface else None
 
 
 def compare(predicted: Tensor, scene: Scene, view: int) -> dict[str, float]:
@@ -73,19 +87,23 @@ def _shown(predicted: Tensor, scene: Scene, view: int) -> tuple[Tensor, Tensor, 
 
 
 def means(views: list[dict[str, Any]]) -> dict[str, Any]:
-    """The mean of every number over the views, and the views themselves under ``views``.
+    """The mean of every number over the views that have it, and the views themselves under ``views``.
 
-    An infinite PSNR counts as ``EXACT``; a NaN, such as the PSNR inside an empty mask, does not count.
+    A PSNR counts as ``EXACT`` at the most; a NaN, such as the PSNR inside an empty mask, does not count.
     """
     rows = [
-        {key: value if key == "view" else round(min(value, EXACT), 4) for key, value in row.items()} for row in views
+        {key: min(value, EXACT) if key.startswith("psnr") else value for key, value in row.items()} for row in views
     ]
     mean = {}
-    for key in views[0]:
-        counted = [min(row[key], EXACT) for row in views if not math.isnan(row[key])]
-        if key != "view":
-            mean[key] = round(sum(counted) / len(counted), 4) if counted else math.nan
-    return {**mean, "views": rows}
+    for key in dict.fromkeys(key for row in rows for key in row if key != "view"):
+        counted = [row[key] for row in rows if not math.isnan(row.get(key, math.nan))]
+        mean[key] = _rounded(sum(counted) / len(counted)) if counted else math.nan
+    return {**mean, "views": [{key: _rounded(value) for key, value in row.items()} for row in rows]}
+
+
+def _rounded(value: float) -> float:
+    """Four decimals, or four digits of a small number; whole numbers and NaN stay."""
+    return round(value, 4) if isinstance(value, int) or abs(value) >= 1 / 8 else float(f"{value:.4g}")
 
 
 def write_comparison(path: Path, predicted: Tensor, true: Tensor, write: WritePng) -> None:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras
-from nerfkit.fit.evaluate import compare, means, view_psnr, write_comparison
+from nerfkit.fit.evaluate import Further, compare, means, view_psnr, write_comparison
 from nerfkit.fit.metrics import mask_iou
 from nerfkit.fit.specular import Specular, render_specular
+from nerfkit.fit.surface_error import of_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import render_channels
 from nerfkit.runs.files import png_writer
@@ -28,6 +29,7 @@ def evaluate_mesh(
     folder: Path | None = None,
     specular: Specular | None = None,
     ranks: Ranks = ALONE,
+    further: Further | None = None,
 ) -> dict[str, Any]:
     """PSNR and SSIM over the scene's background and mask IoU, each view and their means.
 
@@ -39,6 +41,7 @@ def evaluate_mesh(
         folder: where predicted | true | error of each view is written as ``mesh_VIEW.png``; None writes none.
         specular: its highlights, whose pictures are measured beside the others, as ``psnr_specular``.
         ranks: the processes that render.
+        further: what else is measured of each view, of the picture with highlights where there are some.
     """
     rows = []
     pictures = ranks.spread(_pictures, views, mesh, scene.cameras, scene.background, specular)
@@ -50,6 +53,8 @@ def evaluate_mesh(
                 row["mask_iou"] = mask_iou(alpha * known, scene.mask(view) * known)
             if lit is not None:
                 row["psnr_specular"] = view_psnr(lit, scene, view)
+            if further is not None:
+                row |= further(view, predicted if lit is None else lit, of_mesh(mesh, scene.cameras, view))
             rows.append(row)
             if folder is not None:
                 shown = predicted if lit is None else lit

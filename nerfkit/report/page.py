@@ -17,19 +17,27 @@ from nerfkit.runs.configs import load_config
 from nerfkit.runs.curves import Points, losses, scalars
 from nerfkit.runs.files import write_text
 from nerfkit.runs.folder import Run
+from nerfkit.runs.report import table as plain
 from nerfkit.scenes.record import recorded
 
 NAME = "report.html"
 PHOTO = "photo"
 SHORT = ("loss", "color")  # terms that are compared between runs
+EVALUATED = ("eval.field", "eval.mesh")  # what ``python -m nerfkit eval`` has measured
 KINDS = {"field": "field", "mesh.coarse": "coarse mesh", "mesh": "mesh"}  # section of metrics.json -> its name
+KINDS |= {section: section.replace(".", ": ") for section in EVALUATED}
 MEASURES = {
     "psnr": ("PSNR, dB", "{:.2f}"),
     "psnr_specular": ("with highlights", "{:.2f}"),
     "psnr_inside": ("inside the masks", "{:.2f}"),
     "psnr_aligned": ("with each photo's exposure", "{:.2f}"),
     "ssim": ("SSIM", "{:.4f}"),
+    "lpips": ("LPIPS", "{:.4f}"),
     "mask_iou": ("mask IoU", "{:.4f}"),
+    "depth_error": ("depth, units", "{:.4g}"),
+    "depth_error_share": ("depth, % of it", "{:.3%}"),
+    "depth_missing": ("pixels without depth", "{:.2%}"),
+    "angle_error": ("normals of pixels, degrees", "{:.2f}"),
     "chamfer": ("chamfer, % of the diagonal", "{:.3%}"),
     "normal_error": ("normals, degrees", "{:.1f}"),
     "f_score": ("F-score at 0.5 %", "{:.3f}"),
@@ -46,17 +54,21 @@ TILES = (("field", "psnr"), ("mesh", "psnr_specular"), ("mesh", "psnr"), ("mesh"
 class Reported:
     """What a page says of one run.
 
+    Args:
+        record: the run.
+        pictures: whether its mesh and its curves are shown.
+
     Raises:
         CheckpointError: its metrics.json or scene.json is damaged.
     """
 
-    def __init__(self, record: Run) -> None:
+    def __init__(self, record: Run, pictures: bool = True) -> None:
         self.record, self.folder = record, record.folder
         self.name = f"{record.folder.parent.name}/{record.folder.name}"
-        self.metrics = record.metrics()
+        self.metrics = record.metrics() | {"eval": record.evaluation()}
         self.scene = recorded(record.folder)
-        self.model = None if self.scene is None else packed(record, self.scene)
-        self.curves = scalars(record.folder)
+        self.model = packed(record, self.scene) if self.scene is not None and pictures else None
+        self.curves = scalars(record.folder) if pictures else {}
         self.config = flat(_yaml(record.folder / "config.yaml"))
 
     def section(self, name: str) -> dict[str, Any]:
@@ -110,6 +122,13 @@ def page(records: Sequence[Run]) -> str:
         f'{"".join(body)}<script id="data" type="application/json">{script}</script>'
         f"<script>{_static('viewer.js')}</script><script>{_static('page.js')}</script></body></html>\n"
     )
+
+
+def text(records: Sequence[Run]) -> str:
+    """The numbers of runs and the options that differ, as plain tables."""
+    runs = [Reported(record, pictures=False) for record in records]
+    tables = [plain(rows[0], rows[1:]) for rows in (numbers(runs), differences(runs)) if len(rows) > 1]
+    return "\n\n".join([*tables, *evaluations(runs)]) or "Nothing was measured."
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -188,21 +207,37 @@ def _charts(runs: list[Reported]) -> str:
 
 
 def _numbers(runs: list[Reported]) -> str:
-    rows = [
+    rows = numbers(runs)
+    if len(rows) == 1:
+        return "<p>Nothing was measured.</p>"
+    return table(rows[0], rows[1:]) + "".join(f"<p>{escape(line)}</p>" for line in evaluations(runs))
+
+
+def numbers(runs: list[Reported]) -> list[list[str]]:
+    """A table of what was measured, a column for each field and mesh; its first row names them."""
+    columns = [
         (run, name, run.section(section)) for run in runs for section, name in KINDS.items() if run.section(section)
     ]
-    if not rows:
-        return "<p>Nothing was measured.</p>"
-    made = [(label, style, [found.get(key) for _, _, found in rows]) for key, (label, style) in MEASURES.items()]
-    head = ["", *(name if len(runs) == 1 else f"{run.name} {name}" for run, name, _ in rows)]
-    return table(
-        head,
-        (
-            [label, *("" if value is None else style.format(value) for value in values)]
-            for label, style, values in made
-            if any(value is not None for value in values)
-        ),
-    )
+    rows = [["", *(name if len(runs) == 1 else f"{run.name} {name}" for run, name, _ in columns)]]
+    for key, (label, style) in MEASURES.items():
+        values = [found.get(key) for _, _, found in columns]
+        if any(value is not None for value in values):
+            rows.append([label, *("" if value is None else style.format(value) for value in values)])
+    return rows
+
+
+def evaluations(runs: list[Reported]) -> list[str]:
+    """Of what views ``eval`` says what it says, a line a run."""
+    found = [(run, run.metrics["eval"].get("about")) for run in runs]
+    return [f"{run.name} eval: {about[:200]}" for run, about in found if isinstance(about, str)]
+
+
+def differences(runs: list[Reported]) -> list[list[str]]:
+    """A table of the options that differ; its first row names the runs. Empty where none does."""
+    keys = sorted(set().union(*(run.config for run in runs)))
+    unlike = [key for key in keys if len({repr(run.config.get(key)) for run in runs}) > 1]
+    rows = [[key, *(str(run.config.get(key, "")) for run in runs)] for key in unlike]
+    return [["", *(run.name for run in runs)], *rows] if rows else []
 
 
 def _stages(runs: list[Reported]) -> str:
@@ -219,12 +254,8 @@ def _stages(runs: list[Reported]) -> str:
 
 
 def _differences(runs: list[Reported]) -> str:
-    keys = sorted(set().union(*(run.config for run in runs)))
-    unlike = [key for key in keys if len({repr(run.config.get(key)) for run in runs}) > 1]
-    if not unlike:
-        return ""
-    rows = [[key, *(str(run.config.get(key, "")) for run in runs)] for key in unlike]
-    return "<h2>Options that differ</h2>" + table(["", *(run.name for run in runs)], rows)
+    rows = differences(runs)
+    return "<h2>Options that differ</h2>" + table(rows[0], rows[1:]) if rows else ""
 
 
 def _repeat(runs: list[Reported]) -> str:

@@ -38,6 +38,7 @@ from nerfkit.runs.untrusted import RefusedError, parse_json, read_file
 from nerfkit.schema import literal, shown
 
 LOG = "log.txt"
+EVALUATION = "eval.json"  # what ``eval`` measured
 
 
 class Run:
@@ -145,7 +146,14 @@ class Run:
 
     def metrics(self) -> dict[str, Any]:
         """The content of metrics.json; empty before the first measurement."""
-        path = self.folder / "metrics.json"
+        return self._numbers("metrics.json")
+
+    def evaluation(self) -> dict[str, Any]:
+        """The content of ``EVALUATION``; empty where the run was not measured by ``eval``."""
+        return self._numbers(EVALUATION)
+
+    def _numbers(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
         if not path.exists():
             return {}
         try:
