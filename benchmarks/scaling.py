@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     """Measure and save ``results/scaling.json``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks scaling", description=__doc__)
     parser.add_argument("--field", choices=FIELDS, default="harmonic")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=60)
     asked = parser.parse_args(argv)
     found: dict[str, Any] = {}
     for way, (count, threads) in WAYS.items():
