@@ -96,7 +96,7 @@ def test_pictures_of_two_processes_are_those_of_one(made: Path, views: Path) -> 
     assert "going on from step" in log_of(two)
     assert outcome(one) == outcome(two)
     frames = list(one.glob("video/frames/*/*/*.png"))
-    assert len(frames) == 2 * 4  # of two channels
+    assert len(frames) == 2 * 12  # of two channels
     for path in frames:
         assert path.read_bytes() == (two / path.relative_to(one)).read_bytes()
     found = json.loads((made / "mesh.json").read_text())
