@@ -58,6 +58,12 @@ class TrainOptions(Options):
     output: str = option(
         "outputs", "run folders are OUTPUT/SCENE/DATE_TIME; OUTPUT/SCENE/latest names the newest", path=True
     )
+    mesh: str | None = option(
+        None,
+        "a mesh to texture and refine in the place of one from a field, in the scene's own units: the stages field and "
+        "extract are left out",
+        path=True,
+    )
     scene: SceneOptions = nested(SceneOptions)
     field: Any = option(None, "out of nerfkit.fields.FIELDS")
     sampler: Any = option(None, "out of nerfkit.volume.SAMPLERS")

@@ -48,33 +48,40 @@ FIELD, OUTLINE = "field", "outline"  # where the masks of unmasked photos are fr
 
 
 def refine_stage(
-    coarse: Mesh, model: RadianceModel, config: TrainOptions, scene: Scene, record: Run, ranks: Ranks = ALONE
+    coarse: Mesh, model: RadianceModel | None, config: TrainOptions, scene: Scene, record: Run, ranks: Ranks = ALONE
 ) -> tuple[Mesh, Specular | None]:
     """The refined mesh and its highlights, None where it does without; metrics, curves and pictures go to ``record``.
 
-    Pictures and their gradients are computed on the model's device. On the CPU remain: the solves of ``LargeSteps``,
-    the search for self-intersections, UV charts, and the metrics of pictures. The results are on the CPU.
+    Pictures and their gradients are computed on the model's device, or else the coarse mesh's. On the CPU remain: the
+    solves of ``LargeSteps``, the search for self-intersections, UV charts, and the metrics of pictures. The results are
+    on the CPU.
 
     Args:
-        coarse: with vertex colors, in normalized units, closed.
+        coarse: with vertex colors, in normalized units; a field's is closed.
+        model: the field; None for a mesh of the user's, ``config.mesh``.
         ranks: the processes that render what is measured; the rest is one's work.
     """
-    o, seed, coarse = config.refine, config.seed, coarse.to(model.device)
+    o, seed = config.refine, config.seed
     masks: str | None = None
-    ends, closed = walls(scene, config.extract), coarse
-    coarse = finished(coarse, scene, config.extract)
-    if scene.unbounded or (scene.has_masks and cut_off(closed, ends, config.extract.cell)):
-        if isinstance(model.sampler, NestedSampler | OccupancySampler):
+    if model is not None:
+        coarse = coarse.to(model.device)
+        ends, closed = walls(scene, config.extract), coarse
+        coarse = finished(coarse, scene, config.extract)
+        unmasked = scene.unbounded or (scene.has_masks and cut_off(closed, ends, config.extract.cell))
+        if unmasked and isinstance(model.sampler, NestedSampler | OccupancySampler):
             whole, model = model, alone(model, closed, ends)
             around = partial(light_around, whole, model, scene)
             scene, masks = _with_masks(scene, model, around, coarse, config, record)
-        if masks == OUTLINE:
-            o = replace(o, vertex_rate=0.0, geometry=0.0, depth_weight=0.0)
+    elif scene.unbounded:
+        record.log("note: the photos have no masks: the mesh's outline masks them, and it keeps its shape")
+        scene, masks = _outlined(scene, coarse, config), OUTLINE
+    if masks == OUTLINE:
+        o = replace(o, vertex_rate=0.0, geometry=0.0, depth_weight=0.0)
     before = evaluate_mesh(coarse, scene, scene.test, ranks=ranks)
     start = time.perf_counter()
 
-    color = partial(surface_colors, model)
-    depth = field_depth(model, scene) if o.depth_weight else None
+    color = None if model is None else partial(surface_colors, model)
+    depth = field_depth(model, scene) if o.depth_weight and model is not None else None
     folder, units = record.folder / "timelapse", scene.exported
     points = coarse.vertices.cpu()
     recorder = turntable(folder, config.timelapse, scene.cameras, scene.background, units, scene.up, points)
@@ -139,7 +146,12 @@ def _with_masks(
         f"note: {wrong}. So the mesh keeps its shape, its own outline masks the photos, and only the texture is "
         "refined. A longer training (trainer.max_steps) or more photos help"
     )
-    return masked(photos, lambda view: picture(coarse, photos, view)[1], memory), OUTLINE
+    return _outlined(photos, coarse, config), OUTLINE
+
+
+def _outlined(photos: Scene, mesh: Mesh, config: TrainOptions) -> Scene:
+    """Photos masked by a mesh's outline."""
+    return masked(photos, lambda view: picture(mesh, photos, view)[1], config.scene.memory_gb)
 
 
 def surface_facts(mesh: Mesh, scene: Scene) -> dict[str, Any]:

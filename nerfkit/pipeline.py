@@ -13,6 +13,7 @@ from nerfkit.errors import CheckpointError, ConfigError, UserError, command
 from nerfkit.fit.build import load_scene, settled
 from nerfkit.fit.depth_hints import hints_of
 from nerfkit.fit.field import FieldFit
+from nerfkit.fit.given_mesh import given_mesh
 from nerfkit.fit.walls import crop_of
 from nerfkit.mesh.files.usd import usd_modules
 from nerfkit.prepare import find_points, has_photos_only, prepare
@@ -45,6 +46,8 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
     """
     if config.recipe is not None:
         return _run_recipe(config, words)
+    if config.mesh is not None:
+        config.stages = [stage for stage in config.stages if stage not in ("field", "extract")]
     if config.resume is None:
         _check_stages(config)
     ranks = _joined(config)
@@ -59,6 +62,7 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
         del scene
         ranks.help()
         return None
+    given = given_mesh(Path(config.mesh), scene) if config.mesh is not None and config.resume is None else None
     if config.resume is not None:
         record = Run.open(config.resume)
         record.hold()
@@ -66,7 +70,7 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
         record = Run.create(config.output, scene.name, config, words)
     try:
         with contextlib.closing(record):
-            stages = Stages(config, scene, record, device, ranks)
+            stages = Stages(config, scene, record, device, ranks, given)
             if config.resume is not None:
                 _go_on(stages)
             else:
@@ -75,7 +79,7 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
         ranks.leave()
         return made
     except KeyboardInterrupt:
-        if has_checkpoint(record.folder):
+        if has_checkpoint(record.folder) or config.mesh is not None:
             record.log(f"stopped; go on with: {command('train')} resume={record.folder}")
         else:
             record.log(f"stopped before the first checkpoint: {record.folder} holds nothing to go on with; start again")
@@ -133,7 +137,7 @@ def ready(config: TrainOptions) -> tuple[Scene, torch.device]:
     device = pick_device(config.device)
     config.field.check_device(device)
     config.threads = set_threads(config.threads)
-    if config.resume is not None and not has_checkpoint(find(config.resume)):
+    if config.resume is not None and config.mesh is None and not has_checkpoint(find(config.resume)):
         raise CheckpointError(
             f"{config.resume}: no checkpoint in its folder checkpoints/, so there is nothing to resume"
         )
@@ -167,6 +171,12 @@ def _check_stages(config: TrainOptions) -> None:
         ConfigError: they do not.
     """
     stages = config.stages
+    if config.mesh is not None:
+        if "refine" not in stages:
+            raise ConfigError("mesh: add refine to stages, which gives it the photos' texture")
+        if "video" in stages and config.video.source in ("field", "both"):
+            raise ConfigError(f"video.source={config.video.source}: with mesh=... there is no field; expected mesh")
+        return
     if "field" not in stages:
         raise ConfigError(
             "stages: without the field stage there must be a run to go on with: resume=OUTPUT/SCENE/DATE_TIME"
@@ -189,6 +199,8 @@ def _find_photos(config: TrainOptions) -> None:
     Photos without cameras get them first, in ``OUTPUT/prepared/NAME``, which is the scene's path from then on.
     """
     scene = config.scene
+    if config.mesh is not None:
+        config.mesh = os.path.abspath(followed(config.mesh))
     if scene.root is None:
         return
     scene.root = os.path.abspath(followed(scene.root))

@@ -44,8 +44,15 @@ class Stages:
     """What one stage leaves for the next. A stage that was not asked for is replaced by what the run folder holds."""
 
     def __init__(
-        self, config: TrainOptions, scene: Scene, record: Run, device: torch.device, ranks: Ranks = ALONE
+        self,
+        config: TrainOptions,
+        scene: Scene,
+        record: Run,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+        given: tuple[Mesh, list[str]] | None = None,
     ) -> None:
+        self.given = given  # a mesh of the user's, and what was repaired
         self.config, self.scene, self.record, self.device, self.ranks = config, scene, record, device, ranks
         self.fit: FieldFit | None = None
         self.coarse: Mesh | None = None
@@ -67,7 +74,8 @@ class Stages:
                 "again: the region is another one now). To crop its mesh: extract.box=[[x,y,z],[x,y,z]], corners in "
                 "the scene's own units"
             )
-        self._have_fit()
+        if self.config.mesh is None:
+            self._have_fit()
         exports = "export" in stages and bool(self.config.export.formats)
         if "extract" not in stages:
             if "refine" in stages:
@@ -98,7 +106,10 @@ class Stages:
             {"scene": {**facts, **_plain(scene.provenance)}, "device": str(self.device), SECTION: known}
         )
         if "field" not in stages:
-            self._take_cameras(self._have_fit())
+            if self.config.mesh is None:
+                self._take_cameras(self._have_fit())
+            if self.given is not None:
+                self._take_mesh(*self.given)
         for name in STAGES:
             if name in stages:
                 with record.stage(name, continued=name == "field" and self.config.resume is not None):
@@ -181,13 +192,20 @@ class Stages:
         self.coarse = load_coarse(self.record, self.scene)  # as a run that is resumed after this stage finds it
         self.record.log(f"coarse mesh: {len(self.coarse.vertices)} vertices, {len(self.coarse.faces)} faces")
 
+    def _take_mesh(self, mesh: Mesh, lines: list[str]) -> None:
+        """The user's mesh becomes the run's coarse one."""
+        for line in lines:
+            self.record.log(f"{self.config.mesh}: {line}")
+        own = mesh.transformed(self.scene.normalization.invert)
+        save_mesh(own, self.record.folder / "mesh" / "coarse", ("ply",))
+        self.record.log(f"mesh: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces from {self.config.mesh}")
+
     def _refine(self) -> None:
         if self.coarse is None:
             self.coarse = load_coarse(self.record, self.scene)
-        fit = self._have_fit()
-        self.refined, self.specular = refine_stage(
-            self.coarse, fit.average, self.config, self.scene, self.record, self.ranks
-        )
+        model = self._have_fit().average if self.config.mesh is None else None
+        coarse = self.coarse.to(self.device)
+        self.refined, self.specular = refine_stage(coarse, model, self.config, self.scene, self.record, self.ranks)
         keep_refined(self.refined, self.specular, self.record, self.scene)
 
     def _export(self) -> None:
