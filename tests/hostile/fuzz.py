@@ -46,7 +46,7 @@ def of_table(name: str) -> Callable[[bytes], None]:
     def call(data: bytes) -> None:
         for module in (colmap_binary, colmap_text):
             with contextlib.suppress(UserError):
-                getattr(module, name)(data, "where")
+                getattr(module, name.removesuffix("3D"))(data, "where")
 
     return call
 
@@ -85,7 +85,8 @@ def main(target: str, seconds: str = "60", place: str = "") -> None:
     cases.write_meshes(seeds)
     for write, _ in cases.SCENES.values():
         write(seeds / "scene")
-    shutil.copytree(place or seeds, seeds, dirs_exist_ok=True)
+    if place:
+        shutil.copytree(place, seeds, dirs_exist_ok=True)
     for number, path in enumerate(path for path in sorted(seeds.rglob("*")) if path.is_file()):
         path.rename(seeds / f"{number}{path.suffix}")
 
