@@ -15,6 +15,7 @@ USAGE = """usage: python -m nerfkit COMMAND
   verify RUN [--all]      a run made again: whether the same bits come out
   report RUN ...          a page to open in a browser: mesh, pictures, curves, numbers; of several runs side by side
   runs [FOLDER] [--json]  the runs below a folder: how far each has come, and how good it is
+  view RUN                a run in a browser: its field and mesh from wherever one looks, crop, camera path
   options                 every key, as docs/options.md
   --version               of nerfkit
   doctor [--compile]      what this machine has, and which backend will run; compile the CPU kernels of a run now
@@ -41,6 +42,7 @@ def main() -> None:
         "verify": _verify,
         "report": _report,
         "runs": _runs,
+        "view": _view,
         "options": _options,
         "doctor": _doctor,
     }
@@ -118,6 +120,15 @@ def _runs() -> None:
         from nerfkit.runs_command import main as runs
 
         runs(sys.argv[1:])
+
+
+def _view() -> None:
+    from nerfkit.cli import exit_codes
+
+    with exit_codes():
+        from nerfkit.view_command import main as view
+
+        view(sys.argv[1:])
 
 
 def _options() -> None:

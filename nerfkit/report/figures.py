@@ -80,13 +80,23 @@ def parts(path: Path) -> tuple[str, str, float]:
     Raises:
         CheckpointError: it is no picture.
     """
+    predicted, true = halves(path)
+    shape = true.shape[1] / true.shape[0]
+    return data_url(reduced(predicted, SIDE)), data_url(reduced(true, SIDE)), shape
+
+
+def halves(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The predicted and the true picture of such a strip, (H,W,3) uint8.
+
+    Raises:
+        CheckpointError: it is no picture.
+    """
     try:
         strip = decode_picture(read_file(path))
     except Exception as error:  # decoders raise a dozen unrelated types
         raise CheckpointError(f"{path}: damaged ({reason(error)}); delete it to go on without it") from None
-    height, width = strip.shape[0], max(strip.shape[1] // 3, 1)
-    predicted, true = (data_url(reduced(strip[:, k * width : (k + 1) * width], SIDE)) for k in range(2))
-    return predicted, true, width / height
+    width = max(strip.shape[1] // 3, 1)
+    return strip[:, :width], strip[:, width : 2 * width]
 
 
 def _thinned(line: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:

@@ -1,0 +1,77 @@
+"""The box that a mesh is cropped to, dragged by two corners, and the command that makes the mesh so."""
+
+import math
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nerfkit.errors import command
+from nerfkit.scenes.scene import Similarity
+from nerfkit.schema import shown
+from nerfkit.viewer.things import edges
+
+DIGITS = 4  # of a box's longest side
+COLOR = (30, 160, 90)
+
+
+def crop_command(folder: Path, corners: NDArray, units: Similarity) -> str:
+    """The command that makes a run's mesh again, cropped to a box.
+
+    Args:
+        folder: of the run.
+        corners: (2,3), any two opposite ones, in normalized units.
+        units: from the scene's own units to normalized ones.
+    """
+    own = units.invert(torch.from_numpy(np.sort(corners, axis=0)).double()).numpy()
+    longest = max(float((own[1] - own[0]).max()), 1e-12)
+    digits = max(DIGITS - 1 - math.floor(math.log10(longest)), 0)
+    box = [[round(float(x), digits) for x in corner] for corner in own]
+    words = [f"resume={folder}", "stages=[extract,refine,export]", f"extract.box={shown(box)}"]
+    return " ".join([command("train"), *map(shlex.quote, words)])
+
+
+class CropBox:
+    """A box in the scene with a handle at its least and one at its largest corner.
+
+    Args:
+        corners: (2,3) at first, in normalized units.
+        moved: told of the corners, sorted, when one is dragged.
+    """
+
+    def __init__(self, server: Any, corners: NDArray, moved: Callable[[NDArray], None]) -> None:
+        self._corners, self._moved = corners.astype(np.float64), moved
+        self._lines = server.scene.add_line_segments(
+            "/crop", edges(*self._corners), COLOR, thickness=2.5, thickness_units="screen", visible=False
+        )
+        self._handles = [
+            server.scene.add_transform_controls(
+                f"/crop_{name}", scale=0.4, disable_rotations=True, depth_test=False, position=corner, visible=False
+            )
+            for name, corner in zip(("low", "high"), self._corners, strict=True)
+        ]
+        for index, handle in enumerate(self._handles):
+
+            def drag(event: Any, index: int = index) -> None:
+                self._drag(index, event.target.position)
+
+            handle.on_update(drag)
+
+    @property
+    def corners(self) -> NDArray:
+        """(2,3), least and largest coordinates in normalized units."""
+        return np.sort(self._corners, axis=0)
+
+    def show(self, visible: bool) -> None:
+        """Shows the box and its handles, or hides them."""
+        for node in (self._lines, *self._handles):
+            node.visible = visible
+
+    def _drag(self, index: int, position: NDArray) -> None:
+        self._corners[index] = np.clip(position, -1, 1)
+        self._lines.points = edges(*self.corners)
+        self._moved(self.corners)

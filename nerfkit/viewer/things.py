@@ -1,0 +1,103 @@
+"""What stands in the browser's scene: photos as frusta, the region, the mesh as triangles. Normalized units.
+
+``server`` is viser's, here and elsewhere in this package; https://viser.studio documents its calls.
+"""
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerfkit.mesh.files.io import save_mesh
+from nerfkit.mesh.mesh import Mesh
+from nerfkit.scenes.scene import Scene
+from nerfkit.scenes.writers import quaternion
+
+PHOTOS = 200  # that are shown
+COLOR, HELD_OUT, REGION, GRAY = (70, 90, 130), (230, 120, 20), (150, 150, 150), (180, 180, 180)
+SIZE = 0.12  # of a frustum
+
+
+def pose_of(scene: Scene, view: int) -> tuple[NDArray, NDArray, float]:
+    """``wxyz`` (4,) with OpenCV's axes, position (3,) and vertical field of view of a photo's camera."""
+    pose = scene.cameras.camera_to_world[view].double().numpy()
+    height = scene.cameras.sizes[view][0]
+    fov = 2 * math.atan(height / 2 / float(scene.cameras.intrinsics[view, 1]))
+    return quaternion(pose[:, :3] * np.array([1.0, -1, -1])), pose[:, 3], fov
+
+
+def add_photos(server: Any, scene: Scene, thumbnails: Mapping[int, NDArray[np.uint8]]) -> Any:
+    """The photos' cameras, held-out ones in orange; a click takes the clicking client's camera there.
+
+    Returns:
+        the node that they hang on.
+    """
+    root = server.scene.add_frame("/photos", show_axes=False)
+    views = [*scene.train, *scene.test]
+    some = {views[k] for k in np.linspace(0, len(views) - 1, min(len(views), PHOTOS)).round().astype(int)}
+    for view in sorted(some):
+        wxyz, position, fov = pose_of(scene, view)
+        height, width = scene.cameras.sizes[view]
+        frustum = server.scene.add_camera_frustum(
+            f"/photos/{view}",
+            fov,
+            width / height,
+            scale=SIZE,
+            thickness=1.5,
+            thickness_units="screen",
+            color=HELD_OUT if view in scene.test else COLOR,
+            image=thumbnails.get(view),
+            wxyz=wxyz,
+            position=position,
+        )
+
+        def go(event: Any, view: int = view) -> None:
+            stand(event.client, scene, view)
+
+        frustum.on_click(go)
+    return root
+
+
+def stand(client: Any, scene: Scene, view: int) -> None:
+    """Puts a client's camera where a photo's was, with its field of view."""
+    wxyz, position, fov = pose_of(scene, view)
+    with client.atomic():
+        client.camera.wxyz, client.camera.position, client.camera.fov = wxyz, position, fov
+
+
+def begin_at(server: Any, scene: Scene, view: int, center: NDArray) -> None:
+    """A new client's camera is a photo's, and turns about the point of its axis next to ``center``."""
+    pose = scene.cameras.camera_to_world[view].double().numpy()
+    position, forward = pose[:, 3], -pose[:, 2]
+    ahead = max(float((center - position) @ forward), 1e-3)
+    server.scene.set_up_direction(tuple(scene.up))
+    first = server.initial_camera
+    first.position, first.look_at, first.up = position, position + ahead * forward, tuple(scene.up)
+    first.fov = pose_of(scene, view)[2]
+
+
+def edges(low: NDArray, high: NDArray) -> NDArray[np.float32]:
+    """The twelve edges of a box, (12,2,3)."""
+    corners = np.array([[(i >> axis) & 1 for axis in range(3)] for i in range(8)])  # (8, 3)
+    pairs = [(i, i | 1 << axis) for i in range(8) for axis in range(3) if not i >> axis & 1]
+    return (low + corners[np.array(pairs)] * (high - low)).astype(np.float32)
+
+
+def add_region(server: Any) -> Any:
+    """The cube [-1,1]^3, where the field is known."""
+    cube = edges(-np.ones(3), np.ones(3))
+    return server.scene.add_line_segments("/region", cube, REGION, thickness=1.0, thickness_units="screen")
+
+
+def add_triangles(server: Any, mesh: Mesh) -> Any:
+    """The mesh, drawn by the browser: in its own colors, or lit where it has none; highlights are left out."""
+    mesh = mesh.to("cpu")
+    if mesh.texture is None and mesh.colors is None:
+        return server.scene.add_mesh_simple("/mesh", mesh.vertices.numpy(), mesh.faces.numpy(), color=GRAY)
+    with tempfile.TemporaryDirectory() as folder:
+        (path,) = save_mesh(mesh, Path(folder) / "mesh", ("glb",))
+        return server.scene.add_glb("/mesh", path.read_bytes())
