@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
+from nerfkit import start
 from nerfkit.errors import did_you_mean, reader_may_leave
 
 USAGE = """usage: python -m nerfkit COMMAND
@@ -21,6 +23,8 @@ USAGE = """usage: python -m nerfkit COMMAND
   doctor [--compile]      what this machine has, and which backend will run; compile the CPU kernels of a run now
 """
 
+COMMANDS = ("prepare", "synthesize", "eval", "verify", "report", "runs", "view")  # of modules NAME_command
+
 
 def main() -> None:
     """Runs the command that the first word names; exit code 2 for an unknown one."""
@@ -33,16 +37,10 @@ def main() -> None:
 
         print(f"nerfkit {__version__}")
         return
-    commands = {
-        "train": _train,
-        "render": _render,
-        "prepare": _prepare,
-        "synthesize": _synthesize,
-        "eval": _eval,
-        "verify": _verify,
-        "report": _report,
-        "runs": _runs,
-        "view": _view,
+    commands: dict[str, Callable[[], object]] = {
+        "train": start.train,
+        "render": start.render,
+        **{name: partial(_command, f"nerfkit.{name}_command") for name in COMMANDS},
         "options": _options,
         "doctor": _doctor,
     }
@@ -50,85 +48,14 @@ def main() -> None:
         print(f"error: {words[0]}: unknown command{did_you_mean(words[0], commands)}", file=sys.stderr)
         sys.exit(2)
     sys.argv = [f"nerfkit {words[0]}", *words[1:]]
-    run: Callable[[], None] = commands[words[0]]
     with reader_may_leave():
-        run()
+        commands[words[0]]()
 
 
 # Each command imports only what it needs.
-def _train() -> None:
-    from nerfkit.cli import train
-
-    train()
-
-
-def _render() -> None:
-    from nerfkit.cli import render
-
-    render()
-
-
-def _prepare() -> None:
-    from nerfkit.cli import exit_codes
-
-    with exit_codes():
-        from nerfkit.prepare_command import main as prepare
-
-        prepare(sys.argv[1:])
-
-
-def _synthesize() -> None:
-    from nerfkit.cli import exit_codes
-
-    with exit_codes():
-        from nerfkit.synthesize_command import main as synthesize
-
-        synthesize(sys.argv[1:])
-
-
-def _eval() -> None:
-    from nerfkit.cli import exit_codes
-
-    with exit_codes():
-        from nerfkit.eval_command import main as evaluate
-
-        evaluate(sys.argv[1:])
-
-
-def _verify() -> None:
-    from nerfkit.cli import exit_codes
-
-    with exit_codes():
-        from nerfkit.verify_command import main as verify
-
-        sys.exit(verify(sys.argv[1:]))
-
-
-def _report() -> None:
-    from nerfkit.cli import exit_codes
-
-    with exit_codes():
-        from nerfkit.report_command import main as report
-
-        report(sys.argv[1:])
-
-
-def _runs() -> None:
-    from nerfkit.cli import exit_codes
-
-    with exit_codes():
-        from nerfkit.runs_command import main as runs
-
-        runs(sys.argv[1:])
-
-
-def _view() -> None:
-    from nerfkit.cli import exit_codes
-
-    with exit_codes():
-        from nerfkit.view_command import main as view
-
-        view(sys.argv[1:])
+def _command(module: str) -> None:
+    with start.started("nerfkit.cli", "exit_codes")():
+        sys.exit(start.imported(module, "main")(sys.argv[1:]))
 
 
 def _options() -> None:

@@ -30,6 +30,7 @@ from nerfkit.runs.files import READ_ONLY
 from nerfkit.runs.folder import check_output, find, newest_unfinished, refuse_held
 from nerfkit.runs.interrupts import Terminated, take_terminations
 from nerfkit.schema import literal
+from nerfkit.start import imported
 from nerfkit.sweep import Sweep
 
 
@@ -186,18 +187,18 @@ def _resume(folder: Path, words: list[str], show: bool) -> None:
 
 
 def _train(config: TrainOptions, words: list[str] | None = None) -> Path | None:
-    from nerfkit import pipeline  # it imports everything; `--help` and a mistyped key need not wait for that
-
-    return pipeline.run(config, words)
+    run = imported(
+        "nerfkit.pipeline", "run"
+    )  # it imports everything; `--help` and a mistyped key need not wait for that
+    made: Path | None = run(config, words)
+    return made
 
 
 def _render(config: RenderOptions, words: list[str] | None = None) -> None:
     if config.run is None:
         raise ConfigError("run: which run? Expected run=OUTPUT/SCENE/DATE_TIME or run=OUTPUT/SCENE/latest")
     find(config.run)
-    from nerfkit import pipeline
-
-    pipeline.render(config)
+    imported("nerfkit.pipeline", "render")(config)
 
 
 def _disk_full(error: BaseException | None) -> bool:

@@ -1,5 +1,7 @@
 """What a training imports before its first step: nothing that it does not use and that takes seconds."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -33,3 +35,16 @@ def test_neither_dynamo_nor_other_slow_packages_are_imported_before_the_first_st
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=True
     )
     assert done.stdout.strip() == ""
+
+
+def test_ctrl_c_waits_until_what_is_imported_is_whole(tmp_path: Path) -> None:
+    """A package that is left half imported could not be imported again, and would end the program by its traceback."""
+    (tmp_path / "slow.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('whole')\nrun = print\n"
+    )
+    for program, code in (("start.started('slow', 'run')()", 130), ("start.imported('slow', 'run')()", -signal.SIGINT)):
+        command = [sys.executable, "-c", f"from nerfkit import start; {program}"]
+        path = os.pathsep.join([str(tmp_path), *sys.path])
+        made = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
+        assert (made.returncode, made.stdout) == (code, "whole\n")
+        assert made.stderr.rstrip().endswith("KeyboardInterrupt") == (code != 130)

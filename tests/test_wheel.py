@@ -48,6 +48,6 @@ def test_console_scripts(wheel: zipfile.ZipFile) -> None:
     scripts.read_string(wheel.read(name).decode())
     assert dict(scripts["console_scripts"]) == {
         "nerfkit": "nerfkit.__main__:main",
-        "nerfkit-train": "nerfkit.cli:train",
-        "nerfkit-render": "nerfkit.cli:render",
+        "nerfkit-train": "nerfkit.start:train",
+        "nerfkit-render": "nerfkit.start:render",
     }
