@@ -250,10 +250,22 @@ def test_the_command_s_messages(record: Run, tmp_path: Path, monkeypatch: pytest
     assert f"ssh -L {port}:localhost:{port} " in view_command.address(port)
 
 
+def bounds(mask: np.ndarray) -> tuple[int, int]:
+    """First and last row of what is set, 0 where nothing is."""
+    rows = mask.nonzero()[0]
+    return (int(rows.min()), int(rows.max())) if len(rows) else (0, 0)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_a_browser_shows_the_run(record: Run, scene: Scene, tmp_path: Path) -> None:
     pytest.importorskip("viser", reason="no viser here")
+    view, size = scene.test[0], (600, 1000)
+    focal = size[0] / 40 * float(scene.cameras.intrinsics[view, 1])
+    lens = torch.tensor([[focal, focal, size[1] / 2, size[0] / 2]])
+    camera = Cameras(scene.cameras.camera_to_world[[view]], lens, *size)
+    ball = MeshSource(icosphere(2, 0.7), (0, 0, 0)).render(camera, 0, ["alpha"])["alpha"].numpy() > 0.5
+    expected = bounds(ball[:, : size[1] // 2])  # the controls cover a part of the right half
     with socket.socket() as probe:
         probe.bind((view_command.HOST, 0))
         port = probe.getsockname()[1]
@@ -264,22 +276,18 @@ def test_a_browser_shows_the_run(record: Run, scene: Scene, tmp_path: Path) -> N
         watch.start()
         assert f"http://localhost:{port}" in server.stdout.readline()
         flags = ["--headless", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        flags += ["--ignore-gpu-blocklist", "--disable-background-networking", "--window-size=600,500"]
+        flags += ["--ignore-gpu-blocklist", "--disable-background-networking", "--window-size=1000,600"]
         flags += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=8000"]
         shot = [f"--screenshot={tmp_path / 'shot.png'}", f"http://127.0.0.1:{port}"]
-        subprocess.run([str(CHROMIUM), *flags, *shot], capture_output=True, timeout=100, check=True)
+        found: list[tuple[int, int]] = []
+        for _ in range(3):  # the browser's clock runs ahead of the server, which has kernels to load at first
+            subprocess.run([str(CHROMIUM), *flags, *shot], capture_output=True, timeout=100, check=True)
+            seen = np.asarray(Image.open(tmp_path / "shot.png").convert("RGB"), np.int32)
+            red = (seen[..., 0] > 180) & (seen[..., 1:].max(-1) < 80)
+            found.append(bounds(red[:, : size[1] // 2]))
+            if max(np.abs(np.subtract(found[-1], expected))) < 5:
+                break
         server.terminate()
         server.communicate()
         watch.cancel()
-    seen = np.asarray(Image.open(tmp_path / "shot.png").convert("RGB"), np.int32)
-    red = (seen[..., 0] > 180) & (seen[..., 1:].max(-1) < 80)
-    rows, columns = red.nonzero()
-    view = scene.test[0]
-    height, width = seen.shape[:2]
-    focal = height / scene.cameras.sizes[view][0] * scene.cameras.intrinsics[view, 0]
-    lens = torch.tensor([[focal, focal, width / 2, height / 2]])
-    camera = Cameras(scene.cameras.camera_to_world[[view]], lens, height, width)
-    alpha = MeshSource(icosphere(2, 0.7), (0, 0, 0)).render(camera, 0, ["alpha"])["alpha"].numpy() > 0.5
-    expected = alpha.nonzero()
-    assert abs(rows.max() - expected[0].max()) < 5 and abs(columns.min() - expected[1].min()) < 5
-    assert red.sum() > 0.3 * alpha.sum()  # the controls cover a part
+    assert max(np.abs(np.subtract(found[-1], expected))) < 5, found
