@@ -24,9 +24,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from nerfkit import options, resume, store
 from nerfkit.config import RenderOptions, TrainOptions
-from nerfkit.errors import MORE_MEMORY, ConfigError, UserError, out_of_memory, reader_may_leave
+from nerfkit.errors import ConfigError, reader_may_leave, told
 from nerfkit.runs.configs import CheckedFiles, checked_files
-from nerfkit.runs.files import READ_ONLY
 from nerfkit.runs.folder import check_output, find, newest_unfinished, refuse_held
 from nerfkit.runs.interrupts import Terminated, take_terminations
 from nerfkit.schema import literal
@@ -56,23 +55,16 @@ def exit_codes() -> Iterator[None]:
     try:
         with reader_may_leave(), _full_disk_ends():
             yield
-    except UserError as error:
-        _fail(str(error))
-    except OSError as error:
-        if error.errno not in READ_ONLY or not error.filename:
-            raise
-        _fail(f"{error.filename}: {error.strerror}; nothing can be kept there, or it is not ours to read")
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        _fail(f"there is not enough memory ({reason}). {MORE_MEMORY}")
-    except FloatingPointError as error:  # a fit that diverged: nothing is wrong with the program or its input
-        _fail(str(error), code=3)
     except Terminated:
         sys.exit(143)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        found = told(error)
+        if found is None:
+            raise
+        code, message = found
+        _fail(message, code)
 
 
 @contextlib.contextmanager

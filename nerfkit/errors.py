@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import os
 import sys
 import unicodedata
@@ -37,6 +38,7 @@ class CheckpointError(UserError):
     """A run folder or checkpoint that cannot be used."""
 
 
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)  # a folder that cannot be written
 MORE_MEMORY = "Close other programs, lower scene.resolution, or take a machine with more memory"
 SHORT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
@@ -47,6 +49,21 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(sign in said for sign in SHORT_OF_MEMORY)
     )
+
+
+def told(error: Exception) -> tuple[int, str] | None:
+    """The exit code and what is printed of an error that is no bug: bad input, a place that cannot be written, too
+    little memory, a fit that diverged. None for others."""
+    if isinstance(error, UserError):
+        return 2, str(error)
+    if isinstance(error, OSError) and error.errno in READ_ONLY and error.filename:
+        return 2, f"{error.filename}: {error.strerror}; nothing can be kept there, or it is not ours to read"
+    if out_of_memory(error):
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        return 2, f"there is not enough memory ({reason}). {MORE_MEMORY}"
+    if isinstance(error, FloatingPointError):  # nothing is wrong with the program or its input
+        return 3, str(error)
+    return None
 
 
 def problem(where: str, wrong: str, expected: str, remedy: str) -> SceneError:

@@ -21,7 +21,7 @@ from nerfkit.report.page import write_report
 from nerfkit.results import load_fit, new_fit, source_of
 from nerfkit.resume import load as load_config
 from nerfkit.runs.files import followed
-from nerfkit.runs.folder import Run, find, has_checkpoint
+from nerfkit.runs.folder import Run, check_output, find, has_checkpoint
 from nerfkit.runs.lock import alone
 from nerfkit.runs.ranks import Ranks, join
 from nerfkit.runs.threads import set_threads
@@ -207,8 +207,17 @@ def _find_photos(config: TrainOptions) -> None:
     if scene.points is not None:
         scene.points = os.path.abspath(followed(scene.points))
     if scene.name == "auto" and has_photos_only(scene.root):
-        with alone(Path(scene.root)):  # other runs may want them too
-            scene.root = str(prepare(Path(scene.root), _prepared(config)).folder)
+        place = _prepared(config)
+        new = [folder for folder in place.parents if not folder.exists()]
+        check_output(place.parent)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with alone(place.parent):  # other runs may want them too, or have others of the same name
+                scene.root = str(prepare(Path(scene.root), place).folder)
+        finally:
+            for folder in new:
+                with contextlib.suppress(OSError):  # where nothing came of it they are empty
+                    folder.rmdir()
 
 
 def _prepared(config: TrainOptions) -> Path:

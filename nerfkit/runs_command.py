@@ -86,16 +86,27 @@ def main(words: Sequence[str]) -> None:
 
 def _run_folders(root: Path) -> Iterator[Path]:
     """The run folders at and below ``root``, broken ones too, links not followed."""
-    for parent, folders, files in os.walk(root):
-        if "config.yaml" in files or any(name in files or name in folders for name in REMAINS):
-            folders.clear()
-            yield Path(parent)
+    for entry, folders, files in os.walk(root):
+        folder, below = Path(entry), list[Path]()
+        if "config.yaml" not in files:
+            if not any(name in files or name in folders for name in REMAINS):
+                continue
+            if _made_at(folder) is None:  # a stray log beside runs makes no run of their folder
+                own = [folder / name for name in folders if not (folder / name).is_symlink()]
+                below = [found for inner in own for found in _run_folders(inner)]
+        folders.clear()
+        yield from below or [folder]
+
+
+def _made_at(folder: Path) -> datetime | None:
+    """What the name of a run's folder says; None where it is no run's name."""
+    with contextlib.suppress(ValueError):
+        return datetime.strptime("_".join(folder.name.split("_")[:2]), DATE)
+    return None
 
 
 def _row(folder: Path, root: Path) -> Row:
-    date = datetime.fromtimestamp(folder.stat().st_mtime)
-    with contextlib.suppress(ValueError):
-        date = datetime.strptime("_".join(folder.name.split("_")[:2]), DATE)
+    date = _made_at(folder) or datetime.fromtimestamp(folder.stat().st_mtime)
     row = Row(str(folder.relative_to(root)), str(date.replace(microsecond=0)), escaped(folder.parent.name))
     try:
         _look(folder, row)

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from nerfkit.errors import UserError
+from nerfkit.errors import told
 from nerfkit.runs.files import write_text
 from nerfkit.runs.report import table
 
@@ -40,19 +40,19 @@ class Sweep:
     def run(self, number: int, job: Callable[[], Path | None]) -> None:
         """Says what job ``number`` is, does it, and keeps its run folder, or why it has none.
 
-        What the user can fix, or a fit that diverged, is printed and leaves the other jobs alone. So does a bug, but
-        that is raised: Hydra shows its traceback after the other jobs.
+        What the user can fix, too little memory, or a fit that diverged, is printed and leaves the other jobs alone. So
+        does a bug, but that is raised: Hydra shows its traceback after the other jobs.
         """
         print(f"\nrun {number + 1} of {len(self.values)}: {self.values[number]}")
         outcome: dict[str, Any] = {"code": 130, "error": "stopped"}
         try:
             outcome = {"code": 0, "folder": job()}
-        except (UserError, FloatingPointError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            outcome = {"code": 2 if isinstance(error, UserError) else 3, "error": str(error)}
         except Exception as error:
-            outcome = {"code": 1, "error": f"{type(error).__name__}: {error}"}
-            raise
+            code, said = told(error) or (1, f"{type(error).__name__}: {error}")
+            outcome = {"code": code, "error": said}
+            if code == 1:
+                raise
+            print(f"error: {said}", file=sys.stderr)
         finally:
             write_text(self.outcomes / f"{number}.json", json.dumps(outcome, default=str))
 

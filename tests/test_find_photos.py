@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,27 @@ def test_photos_are_prepared_and_the_run_is_of_what_that_leaves(
     expected = tmp_path / "out" / "prepared" / "shots"
     assert root_after("shots", "out") == str(expected)
     assert asked == [(tmp_path / "shots", expected)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing waits there")
+def test_two_sources_of_one_name_are_not_prepared_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, most = [], []
+
+    def prepare(source: Path, out: Path) -> Prepared:
+        inside.append(source)
+        time.sleep(0.2)
+        most.append(len(inside))
+        inside.remove(source)
+        return Prepared(out, 4, 4)
+
+    monkeypatch.setattr(pipeline, "prepare", prepare)
+    roots = [str(some_photos(tmp_path / name / "shots")) for name in "ab"]
+    starts = [threading.Thread(target=root_after, args=(root, str(tmp_path / "out"))) for root in roots]
+    for start in starts:
+        start.start()
+    for start in starts:
+        start.join()
+    assert most == [1, 1]
 
 
 def test_a_video_is_prepared_under_its_name(tmp_path: Path, asked: list) -> None:

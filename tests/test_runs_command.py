@@ -51,6 +51,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made(place / "deeper" / "clock" / "2026-01-03_10-00-00_2", fit, 4000)
     made(place / "clock" / "2026-01-04_10-00-00", begun)
     made(place / "clock" / "2026-01-05_10-00-00", begun, 700)
+    (place / "log.txt").touch()  # what was printed, say: no run
     recipe = {**CONFIG, "recipe": {"name": "nmr_draw"}}
     made(place / "nmr_draw" / "2026-01-06_10-00-00", {"nmr_draw": {"frames": 3}}, config=recipe)
     made(place / "nmr_draw" / "2026-01-07_10-00-00", {"stages": {"nmr_draw": {"seconds": 1.0}}}, config=recipe)
@@ -114,6 +115,15 @@ def test_a_run_that_is_being_written_is_not_gone_on_with(output: Path, tmp_path:
         newest_unfinished(tmp_path)
     at_work.close()
     assert not being_written(copied)
+
+
+def test_what_is_left_of_a_run_under_any_name(output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "2026-01-01_10-00-00" / "checkpoints").mkdir(parents=True)
+    shutil.copytree(output / "clock" / "2026-01-02_10-00-00", tmp_path / "2026-01-01_10-00-00" / "images" / "kept")
+    runs([str(tmp_path), "--json"])
+    found = {row["run"]: row["why"] for row in json.loads(capsys.readouterr().out)}
+    assert found == dict.fromkeys(("mine", "2026-01-01_10-00-00"), "no config.yaml")
 
 
 def test_folders_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Sweeps with a launcher that runs jobs beside each other, in processes of their own."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def test_jobs_beside_each_other_have_a_folder_each_and_a_bad_one_stops_none(tmp_
 
 
 def test_a_sweep_ends_with_the_first_failure_s_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sweep = Sweep([["a=1"], ["a=2"], ["a=3"]], tmp_path)
+    sweep = Sweep([[f"a={number}"] for number in range(1, 6)], tmp_path)
 
     def diverge() -> None:
         raise FloatingPointError("the loss is not finite")
@@ -39,13 +40,24 @@ def test_a_sweep_ends_with_the_first_failure_s_code(tmp_path: Path, capsys: pyte
     def fail() -> None:
         raise KeyError("a bug")
 
+    def outgrow() -> None:
+        raise MemoryError("Unable to allocate 4.00 GiB")
+
+    def be_refused() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "out/a.png")
+
     sweep.run(0, lambda: tmp_path)
     sweep.run(1, diverge)
     with pytest.raises(KeyError):
         sweep.run(2, fail)
+    sweep.run(3, outgrow)
+    sweep.run(4, be_refused)
     assert sweep.end() == 3
     said = capsys.readouterr()
-    assert said.err == "error: the loss is not finite\n" and "run 2 of 3: a=2\n" in said.out
+    starts = ("the loss is not finite", "there is not enough memory (Unable", "out/a.png: Permission denied; nothing")
+    for line, start in zip(said.err.splitlines(), starts, strict=True):
+        assert line.startswith(f"error: {start}")
+    assert "run 2 of 5: a=2\n" in said.out
     (kept,) = tmp_path.iterdir()
     lines = [line.split() for line in kept.read_text().splitlines()[2:]]
     assert lines[0] == ["a=1", "0", str(tmp_path)]

@@ -37,6 +37,7 @@ from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
 CURVES = ("loss/", "train/", "speed/", "held_out/")
+RAYS = "rays of a training step"
 SHORT = "trainer.samples={}: expected fewer, or a smaller field"
 BEST = 30.0  # dB; a scene that cannot reach it for what is outside of its box is told so
 
@@ -140,7 +141,7 @@ class FieldFit:
         self.model.before_step(share)
         at_once = self.model.sampler.rays_at_once(count, self.model.device)
         at_once, (terms, errors, samples) = fitting(
-            "rays of a training step", lambda some: self._gathered(rays, some), at_once, SHORT.format(o.samples)
+            RAYS, lambda some: self._gathered(rays, some), at_once, SHORT.format(o.samples)
         )
         if cameras is not None:
             torch.autograd.backward(drawn[:2], [rays.origins.grad, rays.directions.grad])
@@ -210,8 +211,12 @@ class FieldFit:
             cameras = self.corrections.cameras()
             rays = self._drawn(step, cameras)
         at_once = self.model.sampler.rays_at_once(len(rays.rgba), self.model.device)
-        parameters = (p for _, p in self.watch.parameters)
-        found = bad_rays(rays, lambda some, first: self.losses(some, first, step)[0], parameters, at_once)
+        parameters = [p for _, p in self.watch.parameters]
+
+        def look(some: int) -> list[int]:
+            return bad_rays(rays, lambda piece, first: self.losses(piece, first, step)[0], parameters, some)
+
+        _, found = fitting(RAYS, look, at_once, SHORT.format(self.options.samples))
         return pixels_named(self.scene, cameras or self.pixels.cameras, rays, found)
 
     def _added_up(

@@ -39,7 +39,8 @@ class Callback:
         call: called with the number of steps done.
         share, steps, seconds: what lies between two calls; None: not due by it.
         first, last: also before the first step of all, after the last one.
-        stopped: also when Ctrl-C stops the fit between two steps.
+        stopped: also when Ctrl-C stops the fit between two steps. After the last step those with ``last`` are called
+            then too, all in their order.
     """
 
     call: Callable[[int], None]
@@ -145,7 +146,8 @@ def optimize(
                         begin, compiled = time.perf_counter(), compile_seconds()
     except KeyboardInterrupt:
         for callback in callbacks:
-            if callback.stopped and whole:  # a second Ctrl-C may have come within a step
+            ended = callback.last and share >= 1 and progress.step > first_step  # and no later start calls it
+            if whole and (callback.stopped or ended):  # a second Ctrl-C may have come within a step
                 callback.call(progress.step)
         raise
     for callback in callbacks:

@@ -30,6 +30,7 @@ from nerfkit.mesh.bake import bake, bake_vertex_colors
 from nerfkit.mesh.mesh import Mesh, face_areas
 from nerfkit.mesh.unwrap import unwrap
 from nerfkit.raster.visibility import Visibility
+from nerfkit.runs import checkpoints
 from nerfkit.runs.fingerprint import of_state
 from nerfkit.runs.folder import Run
 from nerfkit.runs.progress import to_stderr
@@ -90,14 +91,13 @@ def refine_mesh(
         mesh = replace(mesh, colors=torch.ones_like(mesh.vertices))
     log = to_stderr if run is None else run.log
     fit = _Refinement(mesh, scene, options, seed, color, depth, visibility, log)
-    calls = [Callback(lambda _: fit.check(), share=CHECKED)]  # first: what others see and save is good
+    calls = [Callback(lambda _: fit.check(), share=CHECKED)]  # first: the others see what it leaves
     calls += [Callback(lambda _, call=call: call(fit.mesh()), share=share) for call, share in callbacks]  # type: ignore[misc]
     if run is not None:
         calls.append(Callback(lambda step: preview(fit.mesh(), scene, run, step), share=options.preview_every))
     saves = run is not None and not callbacks  # whoever watches wants to see all of it
     if run is not None and saves:
         fit.progress = saved.resumed(run, KIND, fit.identity, fit.load_state_dict, mesh.vertices.device)
-        fit.remember()
         calls.append(Callback(lambda _: fit.save(run), seconds=options.checkpoint_every, first=False, stopped=True))
     if run is not None:
         run.forget((f"{KIND}/",), fit.progress.step)
@@ -183,7 +183,8 @@ class _Refinement:
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, but the progress."""
         of_run = {"targets": self.targets.state_dict(), "guard": self.guard.state_dict()}
-        return self._state() | of_run | {"pace": self.pace, "lost": self.lost}
+        good = {"step": self.good[0], "state": self.good[1]}
+        return self._state() | of_run | {"pace": self.pace, "lost": self.lost, "good": good}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a saved state of the same refinement."""
@@ -191,6 +192,7 @@ class _Refinement:
         self.targets.load_state_dict(state["targets"])
         self.guard.load_state_dict(state["guard"])
         self.pace, self.lost = state["pace"], list(state["lost"])
+        self.good = state["good"]["step"], state["good"]["state"]
 
     def _state(self) -> dict[str, Any]:
         """What the mesh and its optimizers are; it changes with them."""
@@ -210,19 +212,17 @@ class _Refinement:
 
     def check(self) -> None:
         """Remembers the state where it is good; else goes back to the one before."""
-        trouble = self.remember()
-        if trouble is not None:
-            self._take_back(trouble)
-
-    def remember(self) -> str | None:
-        """Remembers the state where it is good; else what is wrong with it."""
         trouble = self.guard.trouble(self.phase.vertices.detach(), self.phase.faces, self.phase.base)
         if trouble is None:
+            trouble = next((f"{name} is not finite" for name in not_finite(self._state())), None)
+        if trouble is None:
             self._keep()
-        return trouble
+        else:
+            self._take_back(trouble)
 
     def _keep(self) -> None:
-        self.good = self.progress.step, copy.deepcopy(self._state())
+        state = self._state()
+        self.good = self.progress.step, state | {"phase": copy.deepcopy(state["phase"])}  # nothing changes ``first``
 
     def _take_back(self, trouble: str) -> None:
         step, state = self.good
@@ -241,6 +241,7 @@ class _Refinement:
         if any(not_finite(self._state())):
             self.progress.step = self.good[0]
             self._load(self.good[1])
+        checkpoints.drop(run.folder, KIND, after=self.progress.step)  # or a later start would go on from those
         self.save(run)
         return f"the last good state, step {self.progress.step}, is in {run.folder / 'checkpoints'}"
 

@@ -10,6 +10,7 @@ import torch
 
 from nerfkit.errors import CheckpointError, SceneError
 from nerfkit.fit.loop import Progress
+from nerfkit.fit.watch import not_finite
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
@@ -24,12 +25,14 @@ def told_apart(scene: Scene) -> list[Any]:
 
 
 def save(run: Run, kind: str, identity: str, progress: Progress, state: dict[str, Any]) -> None:
-    """Writes everything that the next step depends on.
+    """Writes everything that the next step depends on, unless a tensor of it is NaN or infinite.
 
     Args:
         kind: of the checkpoints, and the title of the fit's curves.
         identity: fingerprint of what the fit was given.
     """
+    if any(not_finite(state)):  # it would stand before the last that is good
+        return
     run.flush()  # what lies behind a checkpoint is not done again
     whole = {"of": identity, "progress": vars(progress).copy(), **state}
     checkpoints.save(run.folder, progress.step, whole, kind)

@@ -48,10 +48,11 @@ def save(run_folder: Path, step: int, state: dict[str, Any], kind: str = FIELD) 
     return path
 
 
-def drop(run_folder: Path, kind: str) -> None:
-    """Removes the checkpoints of one kind."""
+def drop(run_folder: Path, kind: str, after: int = -1) -> None:
+    """Removes the checkpoints of one kind, those of steps beyond ``after``."""
     for step in steps(run_folder, kind):
-        _path(run_folder, step, kind).unlink(missing_ok=True)
+        if step > after:
+            _path(run_folder, step, kind).unlink(missing_ok=True)
 
 
 def steps(run_folder: Path, kind: str = FIELD) -> list[int]:

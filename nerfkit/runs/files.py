@@ -1,7 +1,6 @@
 """Files written whole or not at all: a stopped program or a full disk leaves the old file, never half a new one."""
 
 import contextlib
-import errno
 import os
 import shutil
 from collections import deque
@@ -17,7 +16,6 @@ from torch import Tensor
 from nerfkit.runs.untrusted import one_name
 
 WritePng = Callable[[Path, NDArray[np.uint8], int], None]  # as ``write_png``, all of its arguments by place
-READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)  # a folder that cannot be written
 AHEAD = 4  # pictures that wait to be written
 LATEST = "latest"  # a file with the name of the newest run's folder, beside it: a link would be one more run
 

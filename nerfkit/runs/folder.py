@@ -24,13 +24,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from nerfkit.errors import CheckpointError, ConfigError, UserError, escaped
+from nerfkit.errors import READ_ONLY, CheckpointError, ConfigError, UserError, escaped
 from nerfkit.runs import environment
 from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import FORMAT, check_format, steps
 from nerfkit.runs.configs import load_config
 from nerfkit.runs.curves import write_losses
-from nerfkit.runs.files import LATEST, READ_ONLY, followed, remove_halves, write_text
+from nerfkit.runs.files import LATEST, followed, remove_halves, write_text
 from nerfkit.runs.fingerprint import FILES, SECTION, finished
 from nerfkit.runs.lock import is_locked, locked
 from nerfkit.runs.plain import changes, measured, newer, plain

@@ -4,7 +4,8 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +17,7 @@ else:
     import fcntl
 
 BEYOND = 1 << 40  # Windows locks bytes, and nobody may write those: one that no log reaches
+ATTEMPTS, PAUSE = 6, 0.01  # to lock a file; seconds between two
 BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
@@ -31,26 +33,34 @@ def locked(path: Path) -> BinaryIO | None:
     if path.exists():
         size_of(path)
     file = path.open("ab")
-    try:
-        _lock(file)
-    except OSError as error:
-        if error.errno in BUSY:
-            file.close()
-            return None
-    return file
+    for attempt in range(ATTEMPTS):  # whoever asks ``is_locked`` is in the way for a moment
+        if not _is_busy(file, _lock):
+            return file
+        if attempt < ATTEMPTS - 1:
+            time.sleep(PAUSE)
+    file.close()
+    return None
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process has locked the file."""
-    if not path.exists():
-        return False
+    """Whether a living process has locked the file; False where it cannot be read.
+
+    Any number of processes may ask at once.
+    """
     try:
-        file = locked(path)
+        size_of(path)
+        with path.open("rb") as file:
+            return _is_busy(file, _lock_shared)
     except (OSError, RefusedError):  # whoever wants to write it will say so
         return False
-    if file is None:
-        return True
-    file.close()
+
+
+def _is_busy(file: BinaryIO, lock: Callable[[BinaryIO], None]) -> bool:
+    """Locks the file, unless another has; without effect on a file system without locks."""
+    try:
+        lock(file)
+    except OSError as error:
+        return error.errno in BUSY
     return False
 
 
@@ -75,7 +85,12 @@ if sys.platform == "win32":
         file.seek(BEYOND)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
+    _lock_shared = _lock
+
 else:
 
     def _lock(file: BinaryIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _lock_shared(file: BinaryIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

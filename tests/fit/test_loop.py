@@ -1,4 +1,5 @@
 import re
+import signal
 import time
 
 import numba
@@ -91,6 +92,33 @@ def test_compiling_does_not_lengthen_the_time_left(
     optimize("fit", step, steps=50)
     minutes, seconds = re.search(r"step 1 +(\d+):(\d+) left", capsys.readouterr().err).groups()
     assert 60 * int(minutes) + int(seconds) < 10  # 20 if compiling counted
+
+
+@pytest.mark.parametrize(("pressed", "calls"), [(2, ["save 2"]), (3, ["check 3", "save 3"])])
+def test_ctrl_c_in_the_last_step_leaves_out_nothing_that_follows_it(pressed: int, calls: list[str]) -> None:
+    done: list[str] = []
+
+    def step(share: float) -> dict[str, float]:
+        if progress.step + 1 == pressed:
+            signal.raise_signal(signal.SIGINT)
+        return {}
+
+    progress, before = Progress(), signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            optimize(
+                "fit",
+                step,
+                steps=3,
+                progress=progress,
+                callbacks=[
+                    Callback(lambda step: done.append(f"check {step}"), share=1.0, first=False),
+                    Callback(lambda step: done.append(f"save {step}"), seconds=1e9, first=False, stopped=True),
+                ],
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done == calls
 
 
 def test_it_ends_where_that_was_enough():

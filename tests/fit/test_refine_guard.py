@@ -1,6 +1,7 @@
 """A refinement that folds over or gets lost is taken back; one that is not finite keeps its last good state."""
 
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +114,69 @@ def test_a_gradient_that_is_not_finite_keeps_the_last_good_state(
 
     monkeypatch.setattr(Phase, "losses", spoiled)
     run = Recorder(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "refine_00000007.pt").touch()  # of an earlier start, and damaged
     with pytest.raises(NotFiniteError) as caught:
         refine_mesh(ball((0.7, 0.55, 0.65), 2), scene, options(steps=8), run)  # type: ignore[arg-type]
     said = str(caught.value)
     assert said.startswith("refine: step 3: the gradient of the vertices is not finite (photos number ")
     assert f"the last good state, step 3, is in {tmp_path / 'checkpoints'}" in said
+    assert checkpoints.steps(tmp_path, "refine") == [3]
     step, state = checkpoints.load_latest(tmp_path, kind="refine")
     assert step == 3 and not any(not_finite(state["phase"]))
+
+
+def stopped_at(step: int, scene: Scene, run: Recorder, monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
+    """A refinement of 20 steps, looked at after every second one: ``change`` meets its phase after ``step`` of them."""
+    whole, count = Phase.step, [0]
+
+    def stopping(phase: Phase, rate: float) -> dict[str, float]:
+        terms = whole(phase, rate)
+        count[0] += 1
+        if count[0] == step:
+            change(phase)
+            signal.raise_signal(signal.SIGINT)
+        return terms
+
+    monkeypatch.setattr(Phase, "step", stopping)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            refine_mesh(ball((0.7, 0.55, 0.65), 2), scene, options(steps=20), run)  # type: ignore[arg-type]
+    finally:
+        signal.signal(signal.SIGINT, before)
+    monkeypatch.setattr(Phase, "step", whole)
+
+
+def test_what_goes_on_in_trouble_is_taken_back_to_the_good_state_of_before(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swell(phase: Phase) -> None:
+        phase.vertices.data.mul_(3)
+
+    run = Recorder(tmp_path)
+    said: list[str] = []
+    run.log = said.append  # type: ignore[method-assign]
+    stopped_at(5, scene, run, monkeypatch, swell)
+    step, state = checkpoints.load_latest(tmp_path, kind="refine")
+    assert step == 5 and state["good"]["step"] == 4
+    refine_mesh(ball((0.7, 0.55, 0.65), 2), scene, options(steps=20), run)  # type: ignore[arg-type]
+    (line,) = (line for line in said if "warning: refine:" in line)
+    assert "after 6 steps; back to what it was after 4," in line
+
+
+def test_what_is_not_finite_is_neither_saved_nor_taken_for_good(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(phase: Phase) -> None:
+        phase.colors.data[0] = math.nan
+
+    run = Recorder(tmp_path)
+    stopped_at(5, scene, run, monkeypatch, spoil)
+    assert checkpoints.steps(tmp_path, "refine") == []
+    said: list[str] = []
+    run.log = said.append  # type: ignore[method-assign]
+    stopped_at(6, scene, run, monkeypatch, spoil)
+    assert any("phase.colors is not finite after 6 steps" in line for line in said)
+    step, state = checkpoints.load_latest(tmp_path, kind="refine")
+    assert step == 6 and not any(not_finite(state))

@@ -1,7 +1,11 @@
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from nerfkit.runs.lock import is_locked, locked
 
@@ -34,3 +38,30 @@ def test_a_lock_is_gone_with_its_process(tmp_path: Path) -> None:
     assert not is_locked(path)
     process.stdin.close()
     process.stdout.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="whoever asks there excludes others")
+def test_those_who_ask_are_in_nobody_s_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    path = tmp_path / "log.txt"
+    path.touch()
+    with path.open("rb") as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        assert not is_locked(path)
+        end = threading.Timer(0.01, fcntl.flock, (asking, fcntl.LOCK_UN))
+        end.start()
+        held = locked(path)
+        end.join()
+    assert held is not None
+    whole = Path.open
+
+    def another_user_s(file: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        if mode != "rb":
+            raise PermissionError
+        return whole(file, mode, *rest, **more)
+
+    monkeypatch.setattr(Path, "open", another_user_s)
+    assert is_locked(path)
+    held.close()
+    assert not is_locked(path)
