@@ -38,8 +38,10 @@ def main(words: Sequence[str]) -> None:
     path = record.folder / EVALUATION if asked.output is None else Path(asked.output).expanduser()
     if path.is_dir() or not path.parent.is_dir():
         raise ConfigError(f"--output {path}: expected a file in a folder that is there")
-    sources = SOURCES if asked.source == "both" else (asked.source,)
     pictures = None if asked.pictures is None else Path(asked.pictures).expanduser()
+    if pictures is not None and pictures.exists() and not pictures.is_dir():
+        raise ConfigError(f"--pictures {pictures}: expected a folder")
+    sources = SOURCES if asked.source == "both" else (asked.source,)
     found = measured(evaluated(record, protocol, sources, pictures))
     write_text(path, json.dumps(found, indent=2, allow_nan=False) + "\n")
     print(shown(found))

@@ -23,10 +23,12 @@ from nerfkit.mesh_stage import surface_facts
 from nerfkit.pipeline import pick_device
 from nerfkit.results import finished_file, load_finished, load_fit
 from nerfkit.resume import load
+from nerfkit.runs.fingerprint import FIELD, SECTION
 from nerfkit.runs.folder import Run, has_checkpoint
 from nerfkit.scenes.assemble import COLORS
 from nerfkit.scenes.record import recorded
 from nerfkit.scenes.scene import Scene
+from nerfkit.view.show import REFINED
 
 SOURCES, SPLITS, BACKGROUNDS = ("field", "mesh"), ("test", "train", "all"), (*COLORS, "scene")
 NATIVE = "native"
@@ -120,7 +122,18 @@ def evaluated(
             found[name] = _of_mesh(record, scene, views, device, pictures, further=further)
         if name in found:
             found[name]["spread"] = spread(found[name]["views"])
-    return found | {"not_measured": missing}
+    return found | {
+        "not_measured": missing,
+        SECTION: _fingerprints(record, [name for name in sources if name in found]),
+    }
+
+
+def _fingerprints(record: Run, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """metrics.json's fingerprints of the stages that have made what is measured, by stage."""
+    path, known = finished_file(record), record.metrics().get(SECTION, {})
+    of_mesh = "refine" if path is not None and path.name == REFINED else "export"
+    stages = [FIELD if name == "field" else of_mesh for name in names]
+    return {stage: known.get(stage, {}) for stage in stages}
 
 
 def spread(rows: Sequence[dict[str, float]]) -> dict[str, float]:

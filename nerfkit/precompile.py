@@ -36,7 +36,10 @@ from nerfkit.studio.clock import make_clock
 from nerfkit.studio.views import cameras_around
 
 SIZE, VIEWS = 32, 10  # of the pictures
-SMALL = ("device=cpu", "scene=clock", "trainer.max_steps=2", "trainer.max_seconds=null", "refine.steps=3")
+SMALL = (
+    *("device=cpu", "scene=clock", "scene.root=null"),  # whatever photos the words name
+    *("trainer.max_steps=2", "trainer.max_seconds=null", "refine.steps=3"),
+)
 
 
 def _ball() -> Mesh:

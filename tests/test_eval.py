@@ -60,6 +60,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Run:
     record_scene(scene, run.folder)
     new_fit(config, scene, run, torch.device("cpu")).save()
     keep_refined(ball().transformed(scene.normalization.apply), None, run, scene)
+    run.add_fingerprints("refine", {"mesh/refined.glb": "aa"})
     return run
 
 
@@ -85,6 +86,7 @@ def test_the_protocol_at_the_photos_own_size(
     evaluate([str(record.folder), "--size", "64x48", "--background", "white", "--pictures", str(tmp_path)])
     found, said = read(record.folder), capsys.readouterr().out
     mesh = found["mesh"]
+    assert found["fingerprints"] == {"field": {}, "refine": {"mesh/refined.glb": "aa"}}
     assert [row["view"] for row in mesh["views"]] == [6, 7, 8] and found["protocol"]["background"] == "white"
     assert mesh["psnr"] > 40 and mesh["mask_iou"] > 0.99 and mesh["chamfer"] < 1e-3
     assert mesh["depth_error"] < 0.02 and mesh["depth_error_share"] < 4e-4 and mesh["depth_missing"] == 0
@@ -140,6 +142,7 @@ def test_what_cannot_be_measured(record: Run, tmp_path: Path) -> None:
         "--protocol nerf-synthetic --split all": "says that already",
         "--protocol nerf-synthetic": "the photos are 64x48 then",
         f"--output {tmp_path}": "expected a file",
+        f"--pictures {record.folder / 'config.yaml'}": "expected a folder",
     }.items():
         with pytest.raises(ConfigError, match=message):
             evaluate([str(other.folder), *words.split()])

@@ -19,7 +19,9 @@ def test_a_job_done_once_compiles_nothing_more(job: str) -> None:
 
 def test_a_job_that_fails_is_named_and_the_others_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precompile, "JOBS", {"nothing": lambda folder, words: None})  # the process knows no such job
-    assert precompile.precompile() == ([], ["nothing"])
+    photos = ["scene=auto", "scene.root=/photos", "scene.points=/photos/points.ply"]  # never read
+    for words in ([], photos, [*photos, "mesh=/photos/model.glb"]):
+        assert precompile.precompile(words) == ([], ["nothing"])
 
 
 @pytest.mark.parametrize(("failed", "code", "says"), [([], "0", ""), (["mesh"], "1", "mesh: failed; the first run")])

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,8 @@ from PIL import Image
 from nerfkit.errors import UserError
 from nerfkit.fit.specular import Specular
 from nerfkit.mesh.clean import decimate
-from nerfkit.mesh.files.gltf import split_corners
-from nerfkit.mesh.mesh import Mesh, vertex_normals
+from nerfkit.mesh.files.gltf import split_corners, unit_normals
+from nerfkit.mesh.mesh import Mesh
 from nerfkit.results import coarse_file, finished_file, load_coarse, load_finished
 from nerfkit.runs.files import to_bytes
 from nerfkit.runs.folder import Run
@@ -24,11 +25,16 @@ TEXELS, CAMERAS = 1024, 200  # of the texture's longer side; of the photos that 
 JPEG = 92  # quality; colors as finely as brightness, or the error shows blocks
 
 
-def packed(record: Run, scene: Scene) -> dict[str, Any] | None:
+def packed(record: Run, scene: Scene, seen: Collection[int] = ()) -> dict[str, Any] | None:
     """The run's mesh, finished or else coarse, in normalized units; None where it has none that can be read.
 
     ``position``, ``normal``, ``uv`` and ``color`` are float32 and ``faces`` uint32, in base64; ``texture`` and
     ``strength`` are pictures, as ``data:`` URLs; ``lobes`` are the highlights', ``cameras`` as ``_camera`` has them.
+
+    Args:
+        record: the run.
+        scene: its scene.
+        seen: views whose cameras are among those that are shown, however many there are.
     """
     try:
         path = finished_file(record)
@@ -46,7 +52,7 @@ def packed(record: Run, scene: Scene) -> dict[str, Any] | None:
         mesh = replace(mesh, texture=specular.diffuse)
     middle, radius = _extent(mesh)
     shown = scene.train + scene.test
-    some = sorted({shown[i] for i in np.linspace(0, len(shown) - 1, min(len(shown), CAMERAS)).round().astype(int)})
+    some = {shown[i] for i in np.linspace(0, len(shown) - 1, min(len(shown), CAMERAS)).round().astype(int)}
     return {
         **_arrays(mesh),
         **({} if specular is None else _highlights(specular)),
@@ -56,7 +62,7 @@ def packed(record: Run, scene: Scene) -> dict[str, Any] | None:
         "radius": radius,
         "up": [float(x) for x in scene.up],
         "background": [float(x) for x in scene.background],
-        "cameras": [_camera(scene, view) for view in some],
+        "cameras": [_camera(scene, view) for view in sorted(some | set(seen).intersection(shown))],
     }
 
 
@@ -75,7 +81,6 @@ def reduced(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def _arrays(mesh: Mesh) -> dict[str, Any]:
-    normals = vertex_normals(mesh.vertices, mesh.faces)
     found: dict[str, Any] = {}
     if mesh.texture is not None:
         origin, uv, faces = split_corners(mesh)
@@ -84,7 +89,7 @@ def _arrays(mesh: Mesh) -> dict[str, Any]:
         origin, faces = np.arange(len(mesh.vertices)), mesh.faces.numpy()
         gray = torch.full_like(mesh.vertices, 0.7)
         found["color"] = _coded((gray if mesh.colors is None else mesh.colors).numpy())
-    positions = {"position": mesh.vertices.numpy()[origin], "normal": normals.numpy()[origin]}
+    positions = {"position": mesh.vertices.numpy()[origin], "normal": unit_normals(mesh)[origin]}
     return found | {key: _coded(rows) for key, rows in positions.items()} | {"faces": _coded(faces, np.uint32)}
 
 

@@ -25,7 +25,7 @@ function mesh() {
   }
   const failed = (error) => say(`no mesh is shown: ${error.message}`);
   choice(get("model"), models.map((model) => model.name), 0);
-  get("model").onchange = (event) => viewer.show(models[event.target.value].scene).catch(failed);
+  get("model").onchange = () => viewer.show(models[get("model").value].scene).catch(failed);
   const buttons = [...document.querySelectorAll("[data-mode]")];
   buttons.forEach((button) => {
     button.onclick = () => {
@@ -56,18 +56,22 @@ function pictures(viewer) {
     line.style.left = `calc(${100 * split}% - 1px)`;
   };
   const show = () => {
+    for (const select of [get("one"), get("other")]) {
+      for (const option of select.options) option.disabled = !(option.value in view.pictures);
+      if (!(select.value in view.pictures)) select.value = Object.keys(view.pictures).at(-1);
+    }
     const [one, other] = [get("one").value, get("other").value];
-    left.src = view.pictures[one] || "";
-    right.src = view.pictures[other] || "";
+    left.src = view.pictures[one];
+    right.src = view.pictures[other];
     pair.style.aspectRatio = view.shape;
     pair.style.maxWidth = `calc(70vh * ${view.shape})`;
-    get("said").textContent = [`photo ${view.view}`, ...view.said].join(" · ");
+    get("said").textContent = [view.title, ...view.said].join(" · ");
     [...thumbs.children].forEach((image, k) => image.classList.toggle("chosen", data.views[k] === view));
   };
   data.views.forEach((each) => {
     const image = new Image();
     image.src = each.pictures[0];
-    image.title = `photo ${each.view}`;
+    image.title = each.title;
     image.onclick = () => {
       view = each;
       show();
@@ -87,8 +91,15 @@ function pictures(viewer) {
   get("one").onchange = get("other").onchange = show;
   get("error").onchange = (event) => pair.classList.toggle("error", event.target.checked);
   get("look").hidden = !viewer;
-  get("look").onclick = () => {
-    const camera = viewer.scene.cameras.find((each) => each.view === view.view);
+  get("look").onclick = async () => {
+    const models = data.models, select = get("model");
+    if (models[select.value].of !== view.of) {
+      const other = models.findIndex((model) => model.of === view.of);
+      if (other < 0) return;
+      select.value = other;
+      await select.onchange();
+    }
+    const camera = viewer.scene?.cameras.find((each) => each.view === view.view);
     if (camera) viewer.take(camera);
     get("canvas").scrollIntoView({ behavior: "smooth", block: "center" });
   };

@@ -16,12 +16,12 @@ from nerfkit.report.model import packed
 from nerfkit.runs.configs import load_config
 from nerfkit.runs.curves import Points, losses, scalars
 from nerfkit.runs.files import write_text
+from nerfkit.runs.fingerprint import SECTION
 from nerfkit.runs.folder import Run
 from nerfkit.runs.report import table as plain
 from nerfkit.scenes.record import recorded
 
-NAME = "report.html"
-PHOTO = "photo"
+NAME, PHOTO = "report.html", "photo"
 SHORT = ("loss", "color")  # terms that are compared between runs
 EVALUATED = ("eval.field", "eval.mesh")  # what ``python -m nerfkit eval`` has measured
 KINDS = {"field": "field", "mesh.coarse": "coarse mesh", "mesh": "mesh"}  # section of metrics.json -> its name
@@ -48,6 +48,7 @@ MEASURES = {
     "steps": ("steps", "{:,}"),
     "seconds": ("seconds", "{:.0f}"),
 }
+LARGEST = 1e300  # of a number that is shown
 TILES = (("field", "psnr"), ("mesh", "psnr_specular"), ("mesh", "psnr"), ("mesh", "chamfer"), ("mesh", "faces"))
 
 
@@ -64,12 +65,19 @@ class Reported:
 
     def __init__(self, record: Run, pictures: bool = True) -> None:
         self.record, self.folder = record, record.folder
-        self.name = f"{record.folder.parent.name}/{record.folder.name}"
-        self.metrics = record.metrics() | {"eval": record.evaluation()}
+        self.of = record.folder.parent.name  # its scene
+        self.name = f"{self.of}/{record.folder.name}"
+        self.metrics, measured = record.metrics(), record.evaluation()
+        of, now = measured.get(SECTION, {}), self.metrics.get(SECTION, {})
+        self.outdated = any(now.get(stage, {}) != found for stage, found in of.items())  # what ``eval`` measured
+        self.metrics["eval"] = {} if self.outdated else measured
         self.scene = recorded(record.folder)
-        self.model = packed(record, self.scene) if self.scene is not None and pictures else None
+        self.strips = strips(record.folder) if pictures else []
+        seen = {view for view, _, _ in self.strips}
+        self.model = packed(record, self.scene, seen) if self.scene is not None and pictures else None
         self.curves = scalars(record.folder) if pictures else {}
-        self.config = flat(_yaml(record.folder / "config.yaml"))
+        config = _yaml(record.folder / "config.yaml")
+        self.config = flat(config) if isinstance(config, dict) else {}
 
     def section(self, name: str) -> dict[str, Any]:
         """The numbers of a section of metrics.json, ``a.b`` being b in a; empty where it is not there."""
@@ -103,7 +111,7 @@ def page(records: Sequence[Run]) -> str:
     """The HTML of one run, or of several side by side."""
     runs = [Reported(record) for record in records]
     views, sources = _views(runs)
-    models = [{"name": run.name, "scene": run.model} for run in runs if run.model is not None]
+    models = [{"name": run.name, "of": run.of, "scene": run.model} for run in runs if run.model is not None]
     data = {"models": models, "views": views, "sources": sources}
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
     body = [f"<h1>{escape(title)}</h1>", _about(runs)]
@@ -113,8 +121,8 @@ def page(records: Sequence[Run]) -> str:
         body.append(_static("mesh.html"))
     if views:
         body.append(_static("pictures.html"))
-    body += [_charts(runs), "<h2>Numbers</h2>", _numbers(runs), "<h2>Stages</h2>", _stages(runs), _differences(runs)]
-    body += [_repeat(runs)]
+    body += [_charts(runs), "<h2>Numbers</h2>", _numbers(runs), "<h2>Stages</h2>", _stages(runs)]
+    body += [_differences(runs), _repeat(runs)]
     script = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)} - nerfkit</title>'
@@ -147,12 +155,11 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _numbers_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if isinstance(value, int | float)}
+    return {key: value for key, value in row.items() if isinstance(value, int | float) and abs(value) < LARGEST}
 
 
 def _about(runs: list[Reported]) -> str:
-    words = [shlex.join(["python", "train.py", *_words(run)]) for run in runs]
-    return "".join(f"<p class=about><code>{escape(line)}</code></p>" for line in words)
+    return "".join(f"<p class=about><code>{escape(_started(run))}</code></p>" for run in runs)
 
 
 def _tiles(run: Reported) -> str:
@@ -169,16 +176,18 @@ def _tiles(run: Reported) -> str:
 
 
 def _views(runs: list[Reported]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The held-out views with their pictures by number of source, and the sources' names, the photo first."""
-    sources = [PHOTO]
-    views: dict[int, dict[str, Any]] = {}
+    """The held-out views of each scene with their pictures by number of source; sources' names, the photo first."""
+    sources, several = [PHOTO], len({run.of for run in runs}) > 1
+    views: dict[tuple[str, int], dict[str, Any]] = {}
     for run in runs:
-        for view, kind, path in strips(run.folder):
+        for view, kind, path in run.strips:
             name = kind if len(runs) == 1 else f"{run.name} {kind}"
             if name not in sources:
                 sources.append(name)
             predicted, true, shape = parts(path)
-            entry = views.setdefault(view, {"view": view, "pictures": {0: true}, "said": [], "shape": round(shape, 4)})
+            title = f"{run.of} photo {view}" if several else f"photo {view}"
+            new = {"view": view, "of": run.of, "title": title, "pictures": {0: true}, "said": []}
+            entry = views.setdefault((run.of, view), new | {"shape": round(shape, 4)})
             entry["pictures"][sources.index(name)] = predicted
             measured = run.views(kind).get(view, {})
             key = "psnr_specular" if "psnr_specular" in measured else "psnr"
@@ -208,9 +217,8 @@ def _charts(runs: list[Reported]) -> str:
 
 def _numbers(runs: list[Reported]) -> str:
     rows = numbers(runs)
-    if len(rows) == 1:
-        return "<p>Nothing was measured.</p>"
-    return table(rows[0], rows[1:]) + "".join(f"<p>{escape(line)}</p>" for line in evaluations(runs))
+    drawn = table(rows[0], rows[1:]) if len(rows) > 1 else "<p>Nothing was measured.</p>"
+    return drawn + "".join(f"<p>{escape(line)}</p>" for line in evaluations(runs))
 
 
 def numbers(runs: list[Reported]) -> list[list[str]]:
@@ -227,9 +235,10 @@ def numbers(runs: list[Reported]) -> list[list[str]]:
 
 
 def evaluations(runs: list[Reported]) -> list[str]:
-    """Of what views ``eval`` says what it says, a line a run."""
-    found = [(run, run.metrics["eval"].get("about")) for run in runs]
-    return [f"{run.name} eval: {about[:200]}" for run, about in found if isinstance(about, str)]
+    """Of what views ``eval`` says what it says, or that it is out of date, a line a run."""
+    old = "eval.json is of an earlier state of the run and not shown; measure again: python -m nerfkit eval RUN"
+    found = [(run.name, old if run.outdated else run.metrics["eval"].get("about")) for run in runs]
+    return [f"{name} eval: {about[:200]}" for name, about in found if isinstance(about, str)]
 
 
 def differences(runs: list[Reported]) -> list[list[str]]:
@@ -261,10 +270,7 @@ def _differences(runs: list[Reported]) -> str:
 def _repeat(runs: list[Reported]) -> str:
     found = ["<h2>To repeat it</h2>"]
     for run in runs:
-        lines = [
-            shlex.join([*command("train").split(), *_words(run)]),
-            f"python -m nerfkit verify {shlex.quote(str(run.folder))} --all",
-        ]
+        lines = [_started(run), f"python -m nerfkit verify {shlex.quote(str(run.folder))} --all"]
         found.append(f"<pre>{escape(chr(10).join(lines))}</pre>")
         for name in ("environment.yaml", "config.yaml", "log.txt"):
             path = run.folder / name
@@ -275,10 +281,11 @@ def _repeat(runs: list[Reported]) -> str:
     return "".join(found)
 
 
-def _words(run: Reported) -> list[str]:
-    """The words that the run was started with, its folder left out."""
+def _started(run: Reported) -> str:
+    """The command that the run was started with, its folder left out."""
     words = _yaml(run.folder / "overrides.yaml")
-    return [str(word) for word in words if not str(word).startswith("output=")]
+    kept = [str(word) for word in words if not str(word).startswith("output=")] if isinstance(words, list) else []
+    return shlex.join([*command("train").split(), *kept])
 
 
 def _yaml(path: Path) -> Any:

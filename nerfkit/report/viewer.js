@@ -4,6 +4,8 @@
 
 const LENS = Math.tan(Math.PI / 9); // half of 40 degrees, until a photo's own lens is taken
 
+const STEEPEST = 1.55; // radians up or down: beyond there is a pole
+
 const NEAR = 16; // pixels from a camera, where a click takes it
 
 const VERTEX = `#version 300 es
@@ -72,40 +74,47 @@ class Viewer {
     if (!this.gl) throw new Error("this browser has no WebGL 2");
     this.mode = 0;
     this.cameras_shown = false;
+    this.loaded = new Map(); // scene -> what the graphics card holds of it
     this._listen();
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
   async show(scene) {
-    const gl = this.gl;
-    const textures = await Promise.all([this._texture(scene.texture, 0), this._texture(scene.strength, 1)]);
-    this.scene = scene;
-    this.lobes = scene.lobes ? scene.lobes.sharpness.length : 1;
-    this.program = this._program(VERTEX, fragment(this.lobes));
-    this.lines = this._program(LINE_VERTEX, LINE_FRAGMENT);
-    this.textures = textures;
-    this.array = gl.createVertexArray();
-    gl.bindVertexArray(this.array);
+    this.wanted = scene;
+    if (!this.loaded.has(scene)) this.loaded.set(scene, this._load(scene));
+    const parts = await this.loaded.get(scene);
+    if (this.wanted !== scene) return; // another one was asked for meanwhile
+    const before = this.scene, apart = (key) => Math.hypot(...add(scene[key], before[key], -1));
+    Object.assign(this, parts, { scene });
+    if (!before || apart("up") > 1e-3 || apart("center") > 0.1 * scene.radius) this.reset();
+    this.draw();
+  }
+
+  // What the graphics card holds of a scene.
+  async _load(scene) {
+    const gl = this.gl, textures = await Promise.all([this._texture(scene.texture), this._texture(scene.strength)]);
+    const program = this._program(VERTEX, fragment(scene.lobes ? scene.lobes.sharpness.length : 1));
+    const lines = this._program(LINE_VERTEX, LINE_FRAGMENT), array = gl.createVertexArray();
+    gl.bindVertexArray(array);
     for (const [name, width] of [["position", 3], ["normal", 3], ["uv", 2], ["color", 3]]) {
-      const place = gl.getAttribLocation(this.program, name);
+      const place = gl.getAttribLocation(program, name);
       if (place < 0 || !scene[name]) continue;
       this._fill(gl.ARRAY_BUFFER, numbers(scene[name], Float32Array));
       gl.enableVertexAttribArray(place);
       gl.vertexAttribPointer(place, width, gl.FLOAT, false, 0, 0);
     }
-    const faces = numbers(scene.faces, Uint32Array);
+    const faces = numbers(scene.faces, Uint32Array), frusta = gl.createVertexArray();
     this._fill(gl.ELEMENT_ARRAY_BUFFER, faces);
-    this.count = faces.length;
-    this.frusta = gl.createVertexArray();
-    gl.bindVertexArray(this.frusta);
-    this._fill(gl.ARRAY_BUFFER, new Float32Array(scene.cameras.flatMap((camera) => this._frustum(camera))));
+    gl.bindVertexArray(frusta);
+    const size = 0.12 * scene.radius, corners = scene.cameras.flatMap((camera) => this._frustum(camera, size));
+    this._fill(gl.ARRAY_BUFFER, new Float32Array(corners));
     gl.enableVertexAttribArray(0);
     gl.vertexAttribPointer(0, 3, gl.FLOAT, false, 0, 0);
-    if (!this.eye) this.reset();
-    this.draw();
+    return { textures, program, lines, array, frusta, count: faces.length };
   }
 
   reset() {
+    if (!this.scene) return;
     const { center, radius, up, cameras } = this.scene;
     this.target = center;
     this.lens = LENS;
@@ -122,20 +131,9 @@ class Viewer {
     this.lens = camera.height / 2 / camera.fy;
     const eye = this._place(camera), ahead = [2, 6, 10].map((i) => -camera.pose[i]);
     this.target = add(eye, ahead, Math.max(dot(add(this.scene.center, eye, -1), ahead), 0.1 * this.scene.radius));
-    this._stand(eye);
+    this._stand(eye, [1, 5, 9].map((i) => camera.pose[i]));
     this.draw();
     this.changed(camera);
-  }
-
-  // A data URL of what a camera sees, on a black background.
-  picture(camera) {
-    const { width, height } = this.canvas;
-    [this.canvas.width, this.canvas.height] = [camera.width, camera.height];
-    this.take(camera);
-    this._paint([0, 0, 0]);
-    const url = this.canvas.toDataURL("image/png");
-    [this.canvas.width, this.canvas.height] = [width, height];
-    return url;
   }
 
   draw() {
@@ -197,21 +195,24 @@ class Viewer {
     return [3, 7, 11].map((i) => camera.pose[i]);
   }
 
-  _frustum(camera) {
-    const p = camera.pose, size = 0.12 * this.scene.radius, eye = this._place(camera);
+  _frustum(camera, size) {
+    const p = camera.pose, eye = this._place(camera);
     const corner = (x, y) => add(eye, [0, 4, 8].map((i) => size * (x * p[i] + y * p[i + 1] - p[i + 2])));
     const [x, y] = [camera.width / 2 / camera.fx, camera.height / 2 / camera.fy];
     const ends = [corner(-x, -y), corner(x, -y), corner(x, y), corner(-x, y)];
     return ends.flatMap((end, k) => [...eye, ...end, ...end, ...ends[(k + 1) % 4]]);
   }
 
-  _stand(eye) {
+  // Turns go on from `eye`; at a pole from where `upward`, the picture's, stays upward.
+  _stand(eye, upward) {
     const { up } = this.scene, away = add(eye, this.target, -1);
     const [first, second] = this._around(up);
     this.eye = eye;
     this.distance = Math.hypot(...away);
-    this.pitch = Math.asin(Math.min(Math.max(dot(unit(away), up), -1), 1));
-    this.yaw = Math.atan2(dot(away, second), dot(away, first));
+    const pitch = Math.asin(Math.min(Math.max(dot(unit(away), up), -1), 1));
+    this.pitch = Math.min(Math.max(pitch, -STEEPEST), STEEPEST);
+    const flat = upward && pitch !== this.pitch ? upward.map((x) => -Math.sign(pitch) * x) : away;
+    this.yaw = Math.atan2(dot(flat, second), dot(flat, first));
   }
 
   _around(up) {
@@ -255,7 +256,7 @@ class Viewer {
 
   _listen() {
     const fingers = new Map();
-    let dragged = false;
+    let dragged = false, start = null; // of the first finger
     const apart = () => {
       const [a, b] = [...fingers.values()];
       return Math.hypot(a[0] - b[0], a[1] - b[1]);
@@ -264,24 +265,25 @@ class Viewer {
     this.canvas.addEventListener("pointerdown", (event) => {
       this.canvas.setPointerCapture(event.pointerId);
       fingers.set(event.pointerId, [event.clientX, event.clientY]);
-      dragged = false;
+      dragged = fingers.size > 1;
+      if (!dragged) start = [event.clientX, event.clientY];
     });
     for (const end of ["pointerup", "pointercancel"])
       this.canvas.addEventListener(end, (event) => {
-        fingers.delete(event.pointerId);
-        if (!dragged && this.cameras_shown) this._pick(event.offsetX, event.offsetY);
+        const clicked = fingers.delete(event.pointerId) && !dragged && end === "pointerup";
+        if (clicked && this.scene && this.cameras_shown) this._pick(event.offsetX, event.offsetY);
       });
     this.canvas.addEventListener("pointermove", (event) => {
       const before = fingers.get(event.pointerId);
       if (!before || !this.scene) return;
       const [x, y] = [event.clientX - before[0], event.clientY - before[1]], was = fingers.size === 2 && apart();
-      dragged ||= Math.hypot(x, y) > 2;
+      dragged ||= Math.hypot(event.clientX - start[0], event.clientY - start[1]) > 2;
       fingers.set(event.pointerId, [event.clientX, event.clientY]);
       if (fingers.size === 2) this._zoom(was / apart());
       else if (event.shiftKey || event.buttons === 2) this._move(x, y);
       else {
         this.yaw -= 0.008 * x;
-        this.pitch = Math.min(Math.max(this.pitch + 0.008 * y, -1.55), 1.55);
+        this.pitch = Math.min(Math.max(this.pitch + 0.008 * y, -STEEPEST), STEEPEST);
         this._turned();
       }
     });
@@ -289,7 +291,7 @@ class Viewer {
     this.canvas.addEventListener("dblclick", () => this.reset());
     this.canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
-      this._zoom(Math.exp(0.001 * event.deltaY));
+      if (this.scene) this._zoom(Math.exp(0.001 * event.deltaY));
     }, { passive: false });
   }
 
@@ -338,7 +340,7 @@ class Viewer {
     this.gl.bufferData(target, data, this.gl.STATIC_DRAW);
   }
 
-  async _texture(url, unit) {
+  async _texture(url) {
     const gl = this.gl, texture = gl.createTexture();
     let image = new ImageData(1, 1);
     if (url) {
@@ -346,7 +348,6 @@ class Viewer {
       image.src = url;
       await image.decode();
     }
-    gl.activeTexture(gl.TEXTURE0 + unit);
     gl.bindTexture(gl.TEXTURE_2D, texture);
     gl.pixelStorei(gl.UNPACK_FLIP_Y_WEBGL, true);
     gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);

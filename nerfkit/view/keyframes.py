@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nerfkit.errors import SceneError
 from nerfkit.view.spline import Spline
 
+SHORTEST, LONGEST = 1e-6, 1e9  # seconds: between two keyframes, and of a path
 EASINGS = ("linear", "in", "out", "in_out")
 """How a stretch between two keyframes is gone through: evenly, from rest, to rest, from rest to rest."""
 
@@ -25,6 +27,9 @@ class Keyframes:
         aspect: width by height of the picture that shows all that is to be seen; None: whatever is as high.
         easing: of the K - 1 stretches (K where closed), of ``EASINGS``; none: all are linear.
         y_up: whether the axes are glTF's, y up, as of an exported mesh; else they are the scene's.
+
+    Raises:
+        SceneError: on creation, for moments less than ``SHORTEST`` apart or an end after ``LONGEST``.
     """
 
     times: np.ndarray
@@ -37,6 +42,14 @@ class Keyframes:
     aspect: float | None = None
     easing: list[str] = field(default_factory=list)
     y_up: bool = False
+
+    def __post_init__(self) -> None:
+        steps = np.diff(np.append(self.times, self.end) if self.closed else self.times)
+        if not ((steps >= SHORTEST).all() and self.end <= LONGEST):
+            raise SceneError(
+                f"its keyframes are {steps.min():g} s apart at least and end at {self.end:g} s; expected "
+                f"{SHORTEST:g} s or more, and an end of at most {LONGEST:g} s; correct the times or the rate"
+            )
 
     def count(self, fps: float) -> int:
         """Frames that last as long as the path at ``fps``."""

@@ -26,8 +26,9 @@ from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.mesh.unwrap import unwrap
 from nerfkit.raster.shade import MeshSource
+from nerfkit.report import model
 from nerfkit.report.figures import DEEP, line_chart
-from nerfkit.report.page import write_report
+from nerfkit.report.page import page, write_report
 from nerfkit.results import keep_refined, load_finished
 from nerfkit.runs.files import write_png
 from nerfkit.runs.folder import Run
@@ -38,6 +39,35 @@ from tests.scenes.builders import ring, write_kaolin
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 LARGER = 6  # than the photos, is the browser's picture
+HANDS = """
+  const found = [], canvas = viewer.canvas, picked = [];
+  const turned = { ...seen, pose: [...seen.pose] }, { up, center } = viewer.scene;
+  const side = unit(cross(up, [0.6, 0.5, 0.4]));
+  for (const sign of [1, -1]) {
+    [side, cross(up, side).map((x) => sign * x), up.map((x) => sign * x), add(center, up, 3 * sign)].forEach(
+      (axis, column) => axis.forEach((x, row) => { turned.pose[4 * row + column] = x; }));
+    viewer.take(turned);
+    viewer._zoom(1.1);
+    found.push(Math.round(dot(viewer._axes()[0], side)));
+  }
+  const quick = { ...viewer.scene, texture: null, strength: null };
+  await Promise.all([viewer.show({ ...viewer.scene }), viewer.show(quick)]);
+  found.push(Number(viewer.scene === quick));
+  canvas.setPointerCapture = () => {};
+  viewer.cameras_shown = true;
+  viewer._pick = () => picked.push(1);
+  const hand = (name, x) => canvas.dispatchEvent(new PointerEvent(name, { pointerId: 7, clientX: x, clientY: 9 }));
+  const gesture = (end, ...places) => {
+    picked.length = 0;
+    hand("pointerdown", 9);
+    places.forEach((x) => hand("pointermove", x));
+    hand(end, 9);
+    found.push(picked.length);
+  };
+  gesture("pointerup", 11, 13, 15);
+  gesture("pointercancel");
+  gesture("pointerup");
+"""  # at both poles the picture's right stays right; of two scenes the later one; slow drags and ends are no clicks
 WORD = "scene.root=</script><b>"
 
 
@@ -127,12 +157,50 @@ def test_several_runs_side_by_side(record: Run, tmp_path: Path, capsys: pytest.C
         report_command.main([str(tmp_path / "none")])
 
 
+def test_views_of_two_scenes_stay_apart(record: Run, tmp_path: Path) -> None:
+    other = Run.create(tmp_path, "fox", TrainOptions(), [])
+    (other.folder / "images").mkdir()
+    for path in (record.folder / "images").glob("mesh_*.png"):
+        write_png(other.folder / "images" / path.name, np.zeros((40, 144, 3), np.uint8))
+    views = said(page([record, other]))["views"]
+    assert [view["title"] for view in views] == [f"{name} photo {views[0]['view']}" for name in ("ball", "fox")]
+    assert [list(view["pictures"]) for view in views] == [["0", "1"], ["0", "2"]]
+    assert views[0]["pictures"]["0"] != views[1]["pictures"]["0"]
+
+
+def test_an_evaluation_of_an_earlier_mesh_is_not_shown(record: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    record.add_fingerprints("refine", {"mesh/refined.glb": "aa"})
+    found = {"about": "3 views", "mesh": {"psnr": 41.5}, "fingerprints": {"refine": {"mesh/refined.glb": "aa"}}}
+    (record.folder / "eval.json").write_text(json.dumps(found))
+    report_command.main([str(record.folder), "--text"])
+    assert "41.50" in (said := capsys.readouterr().out) and "eval: 3 views" in said
+    record.add_fingerprints("refine", {"mesh/refined.glb": "bb"})
+    report_command.main([str(record.folder), "--text"])
+    for said in (capsys.readouterr().out, write_report(record).read_text(encoding="utf-8")):
+        assert "41.50" not in said and "eval: eval.json is of an earlier state" in said
+
+
+def test_cameras_of_held_out_pictures_are_never_thinned_out(
+    record: Run, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "CAMERAS", 1)
+    (shown,) = said(write_report(record).read_text(encoding="utf-8"))["models"]
+    assert [camera["view"] for camera in shown["scene"]["cameras"]] == sorted([scene.train[0], scene.test[0]])
+
+
 def test_odd_run_folders_are_shown_or_refused(record: Run) -> None:
     (record.folder / "images/mesh_odd.png").write_bytes(b"")
     (record.folder / "mesh/refined.glb").write_bytes(b"no mesh")
     (record.folder / "overrides.yaml").write_text("a: [")
     record.update_metrics({"field": {"psnr": "many", "views": 3}, "stages": {"field": {"seconds": "long"}}})
     assert said(write_report(record).read_text(encoding="utf-8"))["models"] == []
+    for name in ("config.yaml", "overrides.yaml"):
+        for content in ("[1, 2]", "a: 1"):
+            (record.folder / name).write_text(content)
+            write_report(record)
+    metrics = record.metrics() | {"field": {"psnr": 10**400, "ssim": 0.5}}
+    (record.folder / "metrics.json").write_text(json.dumps(metrics))
+    assert "0.5000" in write_report(record).read_text(encoding="utf-8")
     (record.folder / "images/mesh_002.png").write_bytes(b"no picture")
     with pytest.raises(CheckpointError, match=r"mesh_002\.png: damaged"):
         write_report(record)
@@ -160,9 +228,12 @@ def test_a_browser_shows_the_mesh_as_we_draw_it(record: Run, scene: Scene, tmp_p
     page = write_report(record).read_text(encoding="utf-8")
     view = scene.test[0]
     script = (
-        "<script>viewer.ready.then(() => { const seen = viewer.scene.cameras.find((each) => each.view === VIEW);"
+        "<script>viewer.ready.then(async () => { const seen = viewer.scene.cameras.find((each) => each.view === VIEW);"
         'for (const key of ["width", "height", "fx", "fy", "cx", "cy"]) seen[key] *= LARGER;'
-        "document.body.innerHTML = `<p id=shot>${viewer.picture(seen)}</p>`; });</script>"
+        "[viewer.canvas.width, viewer.canvas.height] = [seen.width, seen.height]; viewer.take(seen);"
+        "viewer._paint([0, 0, 0]); const shot = viewer.canvas.toDataURL('image/png');"
+        f"{HANDS} document.body.innerHTML = `<p id=shot>${{shot}}</p><p id=hands>${{JSON.stringify(found)}}</p>`; }});"
+        "</script>"
     )
     script = script.replace("VIEW", str(view)).replace("LARGER", str(LARGER))
     (tmp_path / "page.html").write_text(page.replace("</body>", f"{script}</body>"), encoding="utf-8")
@@ -178,6 +249,8 @@ def test_a_browser_shows_the_mesh_as_we_draw_it(record: Run, scene: Scene, tmp_p
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     shot = re.search(r'id="shot">data:image/png;base64,([^<]+)<', dom)
     assert shot is not None, dom[-2000:]
+    hands = re.search(r'id="hands">([^<]+)<', dom)
+    assert hands is not None and json.loads(html.unescape(hands[1])) == [1, 1, 1, 0, 0, 1]
     seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(shot[1]))).convert("RGB"), np.float32) / 255
     mesh, specular = load_finished(record.folder / "mesh/refined.glb", record, scene)
     assert specular is not None

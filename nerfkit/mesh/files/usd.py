@@ -3,7 +3,10 @@
 https://openusd.org/release/spec_usdpreviewsurface.html, https://openusd.org/release/spec_usdz.html
 """
 
+import io
+import struct
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from nerfkit.errors import ConfigError, SceneError
 from nerfkit.mesh.files.gltf import srgb_to_linear, turn_to_y, unit_normals
 from nerfkit.mesh.mesh import Mesh
 
+GRAY = 0.7  # sRGB, of a mesh without colors
+EPOCH = b"\0\0\x21\0"  # time and date of a zip's entry: 1980-01-01
 ROUGHNESS = "_roughness"  # behind a mesh's name, that of the picture
 
 
@@ -67,7 +72,18 @@ def to_usd(mesh: Mesh, pictures: dict[str, bytes], up: Sequence[float], name: st
         del stage
         if packed and not pxr.UsdUtils.CreateNewUsdzPackage(str(plain), str(package)):
             raise OSError(f"{package}: USD could not write it")
-        return (package if packed else plain).read_bytes()
+        return _undated(package.read_bytes()) if packed else plain.read_bytes()
+
+
+def _undated(content: bytes) -> bytes:
+    """A zip file whose entries are all of 1980: of the same mesh come the same bytes, whenever it is written."""
+    data = bytearray(content)
+    with zipfile.ZipFile(io.BytesIO(content)) as package:
+        place = package.start_dir
+        for info in package.infolist():
+            data[info.header_offset + 10 : info.header_offset + 14] = data[place + 12 : place + 16] = EPOCH
+            place += 46 + sum(struct.unpack_from("<3H", data, place + 28))  # name, extra field, comment
+    return bytes(data)
 
 
 def _define(pxr: Any, stage: Any, mesh: Mesh, pictures: dict[str, bytes], up: Sequence[float], name: str) -> None:
@@ -107,13 +123,16 @@ def _define(pxr: Any, stage: Any, mesh: Mesh, pictures: dict[str, bytes], up: Se
     material.CreateSurfaceOutput().ConnectToSource(surface.ConnectableAPI(), "surface")
     color, rough = surface.CreateInput("diffuseColor", value.Color3f), surface.CreateInput("roughness", value.Float)
     rough.Set(1.0)
-    reader = shade.Shader.Define(stage, "/Model/Looks/Surface/Reader")
     if pictures:
+        reader = shade.Shader.Define(stage, "/Model/Looks/Surface/Reader")
         _read(reader, "UsdPrimvarReader_float2", {"varname": (value.String, "st")})
         reader.CreateOutput("result", value.Float2)
-    else:
+    elif mesh.colors is not None:
+        reader = shade.Shader.Define(stage, "/Model/Looks/Surface/Reader")
         _read(reader, "UsdPrimvarReader_float3", {"varname": (value.String, "displayColor")})
         color.ConnectToSource(reader.CreateOutput("result", value.Float3))
+    else:
+        color.Set(pxr.Gf.Vec3f(*srgb_to_linear(np.full(3, GRAY)).tolist()))
     for file in pictures:
         is_color = not file.endswith(f"{ROUGHNESS}.png")
         picture = shade.Shader.Define(stage, f"/Model/Looks/Surface/{'Color' if is_color else 'Roughness'}")
