@@ -13,6 +13,7 @@ def kills(folder: Path) -> list[str]:
     if found is None:
         return table(head, [["stopped", NOT_RUN]])
     made = found["results"]
+    lost = f"{made['lost']:.2f} s; checkpoints are {EVERY} s apart"
     listed = [", ".join(f"{name} {count}" for name, count in made[key].items()) for key in ("signals", "moments")]
     rows = [
         ["stopped", f"{made['kills']}: {listed[0]}"],
