@@ -19,10 +19,7 @@ def kills(folder: Path) -> list[str]:
         ["stopped", f"{made['kills']}: {listed[0]}"],
         ["while the program was at", listed[1]],
         ["runs finished; of these with the weights, mesh, videos and metrics of one that nobody stopped", ""],
-        [
-            "training lost by a SIGKILL while the field was trained, at most",
-            f"{made['lost']:.2f} s; checkpoints are {EVERY} s apart",
-        ],
+        ["training lost by a SIGKILL while the field was trained, at most", lost],
         ["something not as it should be", str(len(made["wrong"]))],
     ]
     rows[2][1] = f"{made['runs']}; {made['equal']}"
