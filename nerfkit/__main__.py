@@ -55,7 +55,8 @@ def main() -> None:
 # Each command imports only what it needs.
 def _command(module: str) -> None:
     with start.started("nerfkit.cli", "exit_codes")():
-        sys.exit(start.imported(module, "main")(sys.argv[1:]))
+        if code := start.imported(module, "main")(sys.argv[1:]):
+            sys.exit(code)
 
 
 def _options() -> None:

@@ -202,7 +202,7 @@ def test_a_sweep_over_a_bad_data_set_says_so_for_each_job_and_leaves_nothing(com
         (["scene=clok"], "scene=clok: unknown scene; did you mean clock?"),
         (["scene=auto"], "scene.root is missing; scene=auto reads files"),
         (["field.target=0.01"], "field.target: unknown key; did you mean field."),
-        (["extract.resolution=null"], "extract.resolution=null: expected a whole number from 4 to 512, such as 192"),
+        (["extract.resolution=null"], "extract.resolution=null: expected a whole number from 4 to 1024, such as 192"),
         (
             ["refine.views_per_step=null"],
             "refine.views_per_step=null: expected a whole number of at least 1, such as 2",
@@ -219,7 +219,7 @@ def test_a_sweep_over_a_bad_data_set_says_so_for_each_job_and_leaves_nothing(com
         (["seed=-1"], "seed=-1: expected a whole number from 0"),
         (["field.activation=gelu"], "field.activation=gelu: unknown value gelu; did you mean relu? Known: relu"),
         (["sampler.resolution=4"], "sampler.resolution=4: expected a whole number from 8 to 512"),
-        (["extract.resolution=3"], "extract.resolution=3: expected a whole number from 4 to 512"),
+        (["extract.resolution=3"], "extract.resolution=3: expected a whole number from 4 to 1024"),
     ],
 )
 def test_a_wrong_word_gets_a_suggestion(command: Command, words: list[str], message: str) -> None:
