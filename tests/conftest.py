@@ -14,6 +14,7 @@ from typing import Any
 import numba
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
 
 from nerfkit.runs.threads import MOST  # before torch is told to use one
 from tests.dry_run import dry_run
@@ -50,12 +51,14 @@ def all_threads() -> Iterator[None]:
 
 @pytest.fixture
 def command_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Takes away what a command sets for its process, which is the tests': handlers of threads, of SIGTERM, of logs."""
+    """Takes away what a command sets for its process, which is the tests': handlers of threads, of SIGTERM, of logs;
+    Hydra's state, which a job that ends the program leaves."""
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
+    GlobalHydra.instance().clear()
 
 
 class InterpretedTests(pytest.Item):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from nerfkit import options, resume
@@ -131,6 +132,7 @@ def test_paths_read_back_the_same(path: str, tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_run_is_read_inside_another_program_of_hydra(tmp_path: Path) -> None:
+    GlobalHydra.instance().clear()  # what another test may have left
     save(tmp_path, "seed=5")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "main.yaml").write_text("mine: 1\n")
