@@ -116,7 +116,7 @@ def main(argv: list[str]) -> int:
         with Watch() as building:
             fit = new_fit(config, scene, Run(Path(runs)), torch.device("cpu"))
         with Watch() as choosing:
-            pixels = fit.pixels
+            pixels = fit.rays.pixels
         draws, steps = [], []
         with Watch() as training:
             for step in track(range(arguments.steps), arguments.steps, "training"):

@@ -3,6 +3,8 @@
 import inspect
 import re
 import textwrap
+from dataclasses import is_dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +61,12 @@ def public(module: Any) -> list[tuple[str, Any]]:
 
 
 def entry(name: str, item: Any) -> str:
-    """Signature and docstring of a class or function, and those of a class's own methods."""
+    """Signature and docstring of a class or function, and those of its methods; of options only a class's own."""
     text = [f"### nk.{name}\n", f"```python\n{name.rpartition('.')[2]}{signature(item)}\n```\n", body(item)]
     if inspect.isclass(item):
-        for key, method in vars(item).items():
+        bases = [item] if is_dataclass(item) else item.__mro__[::-1]
+        ours = [vars(base).items() for base in bases if base.__module__.startswith(nk.__name__)]
+        for key, method in chain(*ours):
             function = method.__func__ if isinstance(method, classmethod | staticmethod) else method
             if inspect.isfunction(function) and not key.startswith("_") and function.__doc__:
                 text.append(f"**`{key}{signature(function)}`** {paragraph(function)}\n")

@@ -1,33 +1,22 @@
 """The field stage: random rays through the training photos, compared with what the model renders there."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property, reduce
 from operator import add
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from nerfkit.cameras import Cameras
-from nerfkit.errors import CheckpointError
-from nerfkit.fit.adam import Adam
-from nerfkit.fit.average import RunningAverage
-from nerfkit.fit.bad_rays import bad_rays, pixels_named
-from nerfkit.fit.corrections import Corrections
 from nerfkit.fit.depth_hints import SHARE, WEIGHT, DepthHints, hints_of
 from nerfkit.fit.field_options import TrainerOptions
-from nerfkit.fit.field_step import FIRST_RAYS, FieldProgress, Step
-from nerfkit.fit.legacy import upgraded
+from nerfkit.fit.field_rays import RAYS, SHORT, FieldRays
+from nerfkit.fit.field_state import FieldState
+from nerfkit.fit.field_step import Step
 from nerfkit.fit.loop import Callback, optimize
-from nerfkit.fit.pixels import TrainingPixels, TrainingRays
+from nerfkit.fit.pixels import TrainingRays
 from nerfkit.fit.preview import preview_field
-from nerfkit.fit.register import registered
 from nerfkit.fit.watch import FiniteWatch, NotFiniteError, not_finite
-from nerfkit.kernels import philox
 from nerfkit.kernels.philox import Draw
-from nerfkit.kernels.pixel_loss import pixel_loss
 from nerfkit.runs import checkpoints
 from nerfkit.runs.fingerprint import FIELD, MARKS, mark, of_state
 from nerfkit.runs.folder import Run
@@ -37,12 +26,9 @@ from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
 CURVES = ("loss/", "train/", "speed/", "held_out/")
-RAYS = "rays of a training step"
-SHORT = "trainer.samples={}: expected fewer, or a smaller field"
-BEST = 30.0  # dB; a scene that cannot reach it for what is outside of its box is told so
 
 
-class FieldFit:
+class FieldFit(FieldState):
     """One model being fitted to one scene.
 
     Args:
@@ -70,24 +56,13 @@ class FieldFit:
         run: Run | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.model, self.scene, self.seed, self.run, self.ranks = model, scene, seed, run, ranks
-        self.options = options = TrainerOptions() if options is None else options
-        self._average = RunningAverage(model, options.ema)
-        self.average = self._average.model
-        device = model.device
-        self.background = torch.tensor(scene.background, device=device)
-        self.corrections = Corrections(scene, options).to(device)
-        groups = [*model.parameter_groups(), *self.corrections.parameter_groups()]
-        named = [*model.named_parameters(), *self.corrections.named_parameters()]
-        self.optimizer = Adam(groups, eps=1e-15)
+        options = TrainerOptions() if options is None else options
+        super().__init__(model, scene, options)
+        self.seed, self.run, self.ranks = seed, run, ranks
+        self.rays = FieldRays(model, scene, options, self.corrections, seed)
+        named, device = [*model.named_parameters(), *self.corrections.named_parameters()], model.device
         self.watch, self.waits = FiniteWatch(named, device), device.type == "cpu" or options.skip_bad_steps > 0
         self.optimizer.found_inf = self.watch.found
-        self.progress = FieldProgress(rays=min(FIRST_RAYS, options.max_rays))
-
-    @cached_property
-    def pixels(self) -> TrainingPixels:
-        """What is drawn from; not needed to render."""
-        return TrainingPixels(self.scene, self.model.sampler, self.model.device)
 
     @cached_property
     def hints(self) -> DepthHints | None:
@@ -95,27 +70,6 @@ class FieldFit:
         return hints_of(self.scene, self.options.depth_weight, self.model.device)
 
     # ---- one step
-
-    def losses(self, rays: TrainingRays, first: int, step: int) -> tuple[dict[str, Tensor], Tensor, int]:
-        """The weighted terms of the loss over ``rays``, the sum of squared color errors, and the samples it took.
-
-        Each term is a mean of pseudo-Huber errors, huber (sqrt(1 + (e / huber)^2) - 1). ``first`` numbers the first
-        ray.
-        """
-        o, draw = self.options, Draw(self.seed, step, first)
-        rendered, samples = self.model.render_rays(rays.origins, rays.directions, draw, capacity=o.capacity)
-        count, device = len(rays.rgba), rays.rgba.device
-        if o.random_background:
-            background = philox.uniform(draw, philox.BACKGROUND, count, 3, device=device)
-        else:
-            background = self.background.expand(count, 3)
-        mask_weight = o.mask_weight if self.scene.has_masks else 0.0
-        color, exposure = rendered.color, self.corrections.exposure
-        if exposure is not None:
-            color = exposure(color, rendered.opacity, rays.view)
-        loss = pixel_loss(color, rendered.opacity, rays.rgba, background, o.huber, mask_weight)
-        terms = {"color": loss.color} | ({} if loss.silhouette is None else {"silhouette": loss.silhouette})
-        return terms | self.corrections.penalties(), loss.squared, samples
 
     def step(self) -> Step:
         """One step of the optimizer, for a loop of one's own.
@@ -135,7 +89,7 @@ class FieldFit:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         cameras = self.corrections.cameras()
-        drawn = self._drawn(number, cameras)
+        drawn = self.rays.draw(number, progress.rays, cameras)
         rays = drawn if cameras is None else drawn.as_leaves()
         count = len(rays.rgba)
         self.model.before_step(share)
@@ -173,7 +127,7 @@ class FieldFit:
         # The ray count follows the sample budget, at most doubling.
         wanted_rays = progress.rays * o.samples / max(samples, 1)
         progress.rays = min(int(max(64, min(wanted_rays, 2 * progress.rays))), o.max_rays)
-        whole = (1.0, 0.0) if o.views_per_step else (self.pixels.share, self.pixels.outside)
+        whole = (1.0, 0.0) if o.views_per_step else (self.rays.pixels.share, self.rays.pixels.outside)
         return Step(terms, reduce(add, errors), rate, count, samples, *whole)
 
     def _gathered(self, rays: TrainingRays, at_once: int) -> tuple[dict[str, Tensor], list[Tensor], int]:
@@ -194,30 +148,6 @@ class FieldFit:
             errors.append(error)
             samples += taken
         return terms, errors, samples
-
-    def _drawn(self, step: int, cameras: Cameras | None) -> TrainingRays:
-        """The rays of a step, as many as are due now."""
-        o, wanted = self.options, self.options.rays or self.progress.rays
-        if o.views_per_step:
-            return self.pixels.draw_from_views(self.seed, step, wanted, o.views_per_step, cameras=cameras)
-        return self.pixels.draw(self.seed, step, wanted, cameras=cameras)
-
-    def _to_blame(self, step: int) -> str:
-        """The rays of a step that make its loss or its gradient not finite, in words; empty where none does.
-
-        On a GPU the number of rays may have changed since then; those that both have are the same.
-        """
-        with torch.no_grad():
-            cameras = self.corrections.cameras()
-            rays = self._drawn(step, cameras)
-        at_once = self.model.sampler.rays_at_once(len(rays.rgba), self.model.device)
-        parameters = [p for _, p in self.watch.parameters]
-
-        def look(some: int) -> list[int]:
-            return bad_rays(rays, lambda piece, first: self.losses(piece, first, step)[0], parameters, some)
-
-        _, found = fitting(RAYS, look, at_once, SHORT.format(self.options.samples))
-        return pixels_named(self.scene, cameras or self.pixels.cameras, rays, found)
 
     def _added_up(
         self, terms: dict[str, Tensor], squared: Tensor, samples: int
@@ -241,7 +171,7 @@ class FieldFit:
                 raise
             self.progress.skipped += 1
             if self.run is not None:
-                found = NotFiniteError(error.step, error.what, self._to_blame(error.step))
+                found = NotFiniteError(error.step, error.what, self.rays.to_blame(error.step, self.progress.rays))
                 self.run.log(f"note: {found}; skipped ({self.progress.skipped} of {self.options.skip_bad_steps})")
             return True
         return False
@@ -251,7 +181,7 @@ class FieldFit:
 
         A function of its own so that the graph of one piece is gone before that of the next is built.
         """
-        terms, squared, samples = self.losses(rays, first, self.progress.step)
+        terms, squared, samples = self.rays.losses(rays, first, self.progress.step)
         loss = torch.stack(list(terms.values())).sum()
         (loss if weight == 1 else loss * weight).backward()
         return {name: term.detach() for name, term in terms.items()}, squared, samples
@@ -281,7 +211,8 @@ class FieldFit:
             if not self.ranks.first:
                 self.load_state_dict(state)
         if self.run is not None:
-            self._say_what_is_outside(self.run)
+            if note := self.rays.outside_noted():
+                self.run.log(note)
             if self.hints is not None:
                 self.run.log(f"{len(self.hints):,} sightings of points are hints of depth (trainer.depth_weight)")
             callbacks = [
@@ -309,17 +240,9 @@ class FieldFit:
         except NotFiniteError as error:
             advice = f"{self._last_good(error.step)}. A lower trainer.learning_rate usually helps"
             advice += "; trainer.skip_bad_steps=N goes on without up to N such steps."
-            raise NotFiniteError(error.step, error.what, self._to_blame(error.step), advice=advice) from None
+            where = self.rays.to_blame(error.step, self.progress.rays)
+            raise NotFiniteError(error.step, error.what, where, advice=advice) from None
         return self.average
-
-    def _say_what_is_outside(self, run: Run) -> None:
-        """Where photos show much beyond the box around the object, no field can be better than what that costs."""
-        error = (1 - self.pixels.share) * self.pixels.outside
-        if error > 10 ** (-BEST / 10):
-            run.log(
-                f"note: {1 - self.pixels.share:.0%} of the photos' pixels show what is outside of the box around the "
-                f"object and render as background: PSNR cannot exceed {-10 * math.log10(error):.1f} dB"
-            )
 
     def _report(self, step: Step) -> tuple[dict[str, float], str]:
         self.watch.check()
@@ -339,19 +262,6 @@ class FieldFit:
         if step in MARKS and self.run is not None:
             self.run.add_fingerprints(FIELD, {mark(step): of_state(self.state_dict())})
 
-    def refined_scene(self, views: Sequence[int] | None = None) -> Scene:
-        """The scene with the cameras as they were learned, held-out ``views`` (None: all) registered with the average.
-
-        Itself where cameras are not learned.
-        """
-        poses, exposure = self.corrections.poses, self.corrections.exposure
-        if poses is None:
-            return self.scene
-        learned = poses.refined().to(self.scene.cameras.camera_to_world.device)
-        scene = replace(self.scene, cameras=learned, cameras_refined=True)
-        views = scene.test if views is None else views
-        return replace(scene, cameras=registered(self.average, scene, views, exposure is not None))
-
     # ---- checkpoints
 
     def save(self) -> None:
@@ -364,44 +274,6 @@ class FieldFit:
         assert self.run is not None
         self.run.flush()  # what lies behind a checkpoint is not done again
         checkpoints.save(self.run.folder, self.progress.step, self.state_dict())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
-        return {
-            "model": self.model.state_dict(),
-            "average": self._average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "progress": vars(self.progress).copy(),
-            "corrections": self.corrections.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any], source: str = "the state") -> None:
-        """Goes on from a saved state; ``source`` names it in messages.
-
-        Raises:
-            CheckpointError: it is of another field or sampler, or holds NaN or infinity.
-        """
-        corrupted = next(not_finite(state), None)
-        if corrupted is not None:
-            raise CheckpointError(
-                f"{source}: {corrupted} of its newest checkpoint is not finite: the fit had diverged; delete "
-                "that file from its folder checkpoints/ to go on from the one before"
-            )
-        try:
-            state = upgraded(state)
-            self.model.load_state_dict(state["model"])
-            self._average.load_state_dict(state["average"])
-            self.corrections.load(state["corrections"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.progress = FieldProgress(**state["progress"])
-        except (LookupError, RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            lines = str(error).splitlines()  # torch puts the first of what differs on its second line
-            reason = lines[min(1, len(lines) - 1)].strip() if lines else type(error).__name__
-            raise CheckpointError(
-                f"{source}: its checkpoint does not fit the config ({reason}); resume with the same "
-                "field.*, sampler.*, trainer.exposure, poses and focal as the run was started with, and the version of "
-                "nerfkit that its environment.yaml names"
-            ) from None
 
     def _last_good(self, step: int) -> str:
         """Where the fit can go on from after ``step`` was not finite: its weights stayed as they were before it."""

@@ -129,7 +129,7 @@ def test_ctrl_c_waits_for_the_end_of_the_step(scene: Scene, tmp_path: Path, monk
 def test_pieces_of_a_step_do_not_pile_up_in_memory(scene: Scene, tmp_path: Path) -> None:
     fit = new_fit(scene, tmp_path)
     alive: weakref.WeakSet = weakref.WeakSet()
-    original = fit.losses
+    original = fit.rays.losses
 
     def watched(rays: TrainingRays, first: int, step: int) -> tuple[dict[str, torch.Tensor], torch.Tensor, int]:
         assert not alive
@@ -137,7 +137,7 @@ def test_pieces_of_a_step_do_not_pile_up_in_memory(scene: Scene, tmp_path: Path)
         alive.update(found[0].values())
         return found
 
-    fit.losses = watched  # type: ignore[method-assign]
+    fit.rays.losses = watched  # type: ignore[method-assign]
     fit.model.sampler.rays_at_once = lambda count, device: 256
     assert fit.step().rays == 1024
 
@@ -174,7 +174,7 @@ def test_the_photo_s_pixel_that_spoils_a_step_is_named(scene: Scene, tmp_path: P
     fit = new_fit(scene, tmp_path, steps=6)
     for _ in range(3):
         fit.step()
-    before, draw, spoiled = weights(fit), fit.pixels.draw, 41
+    before, draw, spoiled = weights(fit), fit.rays.pixels.draw, 41
 
     def with_nan(seed: int, step: int, count: int, cameras: Cameras | None = None) -> TrainingRays:
         rays = draw(seed, step, count, cameras=cameras)
@@ -182,7 +182,7 @@ def test_the_photo_s_pixel_that_spoils_a_step_is_named(scene: Scene, tmp_path: P
             rays.rgba[spoiled, 1] = math.nan
         return rays
 
-    fit.pixels.draw = with_nan  # type: ignore[method-assign]
+    fit.rays.pixels.draw = with_nan  # type: ignore[method-assign]
     rays = draw(fit.seed, 3, 512)
     view = int(rays.view[spoiled])
     pixel = int((scene.cameras.image_rays(view)[1] @ rays.directions[spoiled]).argmax())
@@ -248,21 +248,21 @@ def test_a_step_with_too_little_memory_is_taken_in_smaller_pieces(
 ) -> None:
     monkeypatch.setattr(memory, "_halved", {})
     whole, short = new_fit(scene, tmp_path / "a"), new_fit(scene, tmp_path / "b")
-    losses = short.losses
+    losses = short.rays.losses
 
     def limited(rays: TrainingRays, first: int, step: int) -> tuple[dict[str, torch.Tensor], torch.Tensor, int]:
         if len(rays.rgba) > 300 or (step == 1 and first > 0 and len(rays.rgba) > 150):  # the second after a gradient
             raise torch.OutOfMemoryError("CUDA out of memory")
         return losses(rays, first, step)
 
-    short.losses = limited  # type: ignore[method-assign]
+    short.rays.losses = limited  # type: ignore[method-assign]
     for _ in range(2):
         one, other = whole.step(), short.step()
         assert one.samples == other.samples and one.rays == other.rays
     torch.testing.assert_close(weights(short), weights(whole), rtol=1e-3, atol=1e-5)
     monkeypatch.setattr(memory, "_halved", {})
-    assert short._to_blame(2) == ""  # it goes through the rays in pieces, too
-    short.losses = out_of_memory  # type: ignore[method-assign, assignment]
+    assert short.rays.to_blame(2, short.progress.rays) == ""  # it goes through the rays in pieces, too
+    short.rays.losses = out_of_memory  # type: ignore[method-assign, assignment]
     with pytest.raises(ConfigError, match=r"rays of a training step at once\. trainer\.samples=2048: expected fewer"):
         short.step()
 
@@ -297,12 +297,12 @@ def test_nan_in_a_checkpoint(scene: Scene, tmp_path: Path, part: str, name: str)
 
 def test_logged_values(scene: Scene, tmp_path: Path) -> None:
     fit = new_fit(scene, tmp_path)
-    rays = fit.pixels.draw(fit.seed, 0, fit.progress.rays)
-    terms, squared, samples = fit.losses(rays, 0, 0)
+    rays = fit.rays.pixels.draw(fit.seed, 0, fit.progress.rays)
+    terms, squared, samples = fit.rays.losses(rays, 0, 0)
     logged = fit.step().logged()
     assert logged["loss/color"] == terms["color"].item() and logged["loss/silhouette"] == terms["silhouette"].item()
-    whole = fit.pixels.share * squared.item() / (3 * len(rays.rgba))  # the rest is empty, and rendered so
-    assert 0.3 < fit.pixels.share < 1 and fit.pixels.outside == 0
+    whole = fit.rays.pixels.share * squared.item() / (3 * len(rays.rgba))  # the rest is empty, and rendered so
+    assert 0.3 < fit.rays.pixels.share < 1 and fit.rays.pixels.outside == 0
     assert logged["train/psnr"] == pytest.approx(-10 * math.log10(whole), abs=1e-4)
     assert logged["train/samples"] == samples and logged["train/rays"] == len(rays.rgba)
 

@@ -75,7 +75,7 @@ class Stage:
     def losses(self, rgba: Tensor, first: int, step: int) -> tuple[dict[str, float], float]:
         """The terms of the loss for rays that show ``rgba`` (R,4), and their squared error."""
         directions = torch.tensor([[0.0, 0.0, -1.0]]).repeat(len(rgba), 1)
-        terms, squared, _ = self.fit.losses(
+        terms, squared, _ = self.fit.rays.losses(
             TrainingRays(-3 * directions, directions, rgba, torch.zeros(len(rgba)).long()), first, step
         )
         return {name: term.item() for name, term in terms.items()}, squared.item()
@@ -102,7 +102,7 @@ class Stage:
 
     def step_and_its_rays(self, rays: int) -> list[tuple[dict[str, Tensor], Tensor, Tensor]]:
         """Terms, squared error and the color's gradient of a step, and of the loss over all of its rays at once."""
-        terms, squared, _ = self.fit.losses(self.fit.pixels.draw(0, 0, rays), 0, 0)
+        terms, squared, _ = self.fit.rays.losses(self.fit.rays.pixels.draw(0, 0, rays), 0, 0)
         (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), self.field.paint)
         step = self.fit.step()
         assert step.rays == rays and self.field.paint.grad is not None
