@@ -57,6 +57,11 @@ def short_table(folder: Path) -> list[str]:
     return table(["held-out views", "field", "textured mesh", "mesh with highlights", "all stages"], rows)
 
 
+def preset_table(folder: Path = RESULTS) -> list[str]:
+    """The same for docs/experiments.md, with the machine."""
+    return [measured_on(folder), "", *short_table(folder)]
+
+
 def status(folder: Path) -> str:
     """What ran where, in one line."""
     gpu = load("gpu", folder)
@@ -204,7 +209,7 @@ def main(argv: list[str]) -> int:
         fresh = {
             README: filled(old[README], readme_section()),
             MEASURED: filled(old[MEASURED], section()),
-            EXPERIMENTS: readme_mesh.fill_experiments(old[EXPERIMENTS]),
+            EXPERIMENTS: readme_mesh.fill_experiments(old[EXPERIMENTS], others={"presets": preset_table()}),
             PERFORMANCE: readme_performance.fill(old[PERFORMANCE]),
             SCALING: filled_marks(old[SCALING], lambda _: scaling.section()),
             RELIABILITY: readme_reliability.fill(old[RELIABILITY]),

@@ -1,5 +1,6 @@
 """The mesh half's tables for the README, and the results of the named experiments for docs/experiments.md."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -193,14 +194,16 @@ def experiment(name: str, folder: Path = RESULTS) -> list[str]:
     return [where, *lines]
 
 
-def fill_experiments(text: str, folder: Path = RESULTS) -> str:
+def fill_experiments(text: str, folder: Path = RESULTS, others: Mapping[str, list[str]] | None = None) -> str:
     """docs/experiments.md with what stands between ``<!-- results: NAME -->`` and ``<!-- /results -->`` made anew.
 
-    Raises:
-        KeyError: a marker names no experiment.
-    """
+    Args:
+        others: lines for marks that name no experiment.
 
-    return filled_marks(text, lambda name: experiment(name, folder))
+    Raises:
+        KeyError: a mark names neither.
+    """
+    return filled_marks(text, lambda name: (others or {}).get(name) or experiment(name, folder))
 
 
 __all__ = ["NOT_KNOWN", "experiment", "fill_experiments", "gpu_table", "gradient_table", "speed_table"]

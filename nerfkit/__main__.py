@@ -19,6 +19,7 @@ USAGE = """usage: python -m nerfkit COMMAND
   runs [FOLDER] [--json]  the runs below a folder: how far each has come, and how good it is
   view RUN                a run in a browser: its field and mesh from wherever one looks, crop, camera path
   options                 every key, as docs/options.md
+  completion bash         a script for bash or zsh, which completes keys and values at Tab: docs/configs.md
   --version               of nerfkit
   doctor [--compile]      what this machine has, and which backend will run; compile the CPU kernels of a run now
 """
@@ -43,6 +44,7 @@ def main() -> None:
         **{name: partial(_command, f"nerfkit.{name}_command") for name in COMMANDS},
         "options": _options,
         "doctor": _doctor,
+        "completion": lambda: _completion(list(commands)),
     }
     if words[0] not in commands:
         print(f"error: {words[0]}: unknown command{did_you_mean(words[0], commands)}", file=sys.stderr)
@@ -63,6 +65,11 @@ def _options() -> None:
     from nerfkit.describe import tables
 
     print(tables(), end="")
+
+
+def _completion(names: list[str]) -> None:
+    with start.started("nerfkit.cli", "exit_codes")():
+        start.imported("nerfkit.completion", "main")(sys.argv[1:], names)
 
 
 def _doctor() -> None:

@@ -5,6 +5,7 @@ memory, a run that another process trains, with one message; 3 a fit that diverg
 SIGTERM; 141 where what is printed is read no further.
 """
 
+import argparse
 import contextlib
 import errno
 import io
@@ -14,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -107,11 +108,11 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
     """
     threading.excepthook = _thread_failed
     take_terminations()
-    arguments = get_args_parser().parse_args()
-    words = [] if arguments.hydra_help else arguments.overrides
-    look = arguments.hydra_help or arguments.shell_completion or arguments.info
-    place = arguments.config_dir = arguments.config_dir and os.path.expanduser(arguments.config_dir)
     with exit_codes():
+        arguments = _parsed()
+        words = [] if arguments.hydra_help else arguments.overrides
+        look = arguments.hydra_help or arguments.shell_completion or arguments.info
+        place = arguments.config_dir = arguments.config_dir and os.path.expanduser(arguments.config_dir)
         if arguments.help:
             from nerfkit import describe
 
@@ -153,6 +154,33 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
                 code = sweep.end()
         if code:
             sys.exit(code)
+
+
+def _parsed() -> argparse.Namespace:
+    """Hydra's flags, and as ``overrides`` the words, which may stand between and behind the flags.
+
+    Raises:
+        ConfigError: a flag that is not Hydra's, or one that names another primary config.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    arguments, rest = parser.parse_known_args()
+    arguments.overrides += [word for word in rest if not word.startswith("-")]
+    for flag in (word for word in rest if word.startswith("-")):
+        key, _, value = flag.lstrip("-").partition("=")
+        following = iter(sys.argv[sys.argv.index(flag) + 1 :])
+        pair = f"{key}={value or next((word for word in following if '=' not in word), 'VALUE')}"
+        raise ConfigError(f"{flag}: unknown flag; options are written {pair}, and --help lists them")
+    for flag in ("config_name", "config_path"):
+        if getattr(arguments, flag):
+            raise ConfigError(
+                f"--{flag.replace('_', '-')}: not used here; --config-dir FOLDER adds configs of your own"
+            )
+    return arguments
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ConfigError(message)
 
 
 class _Files(CheckedFiles):

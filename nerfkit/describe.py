@@ -3,14 +3,17 @@
 ``python -m nerfkit options`` prints the tables.
 """
 
+import itertools
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from nerfkit import options, store
 from nerfkit.config import RenderOptions, TrainOptions
-from nerfkit.errors import command
+from nerfkit.errors import ConfigError, command, did_you_mean
 from nerfkit.fields import FieldOptions
 from nerfkit.recipes import RECIPES
 from nerfkit.schema import Options, Registry, expected, shown, type_of
@@ -24,24 +27,64 @@ Made by `python -m nerfkit options > docs/options.md`.
 """
 
 
+SENTENCE = 120  # characters of what a file says of itself
+FOOT = "--help GROUP shows one group; --cfg job prints the config; -m sweeps: KEY=A,B runs once with each"
+
+
 def help_text(name: str, words: Sequence[str], config_dir: str | None = None) -> str:
-    """What ``--help`` prints: the groups, and every key with its value under the words of the command.
+    """What ``--help`` prints: what the groups offer, and by group a line for each key, with its value under the words
+    of the command. Words without ``=`` name the groups that are asked for.
 
     Raises:
-        ConfigError: as ``options.compose``.
+        ConfigError: as ``options.compose``, and for a group that is none.
     """
-    composed = options.compose(name, words, config_dir)
-    lines = [f"usage: {command(name)} KEY=VALUE ...", "", _meaning(type(composed)), ""]
-    if name == "train":
-        lines.append("Groups: GROUP=OPTION picks one")
-        with options.hydra_here(config_dir):
-            lines += [f"  {group:<12}{', '.join(options.group_options(group))}" for group in GROUPS]
-        lines.append("")
-    lines.append("Values: KEY=VALUE changes one")
+    asked = [word for word in words if "=" not in word and not word.startswith("~")]
+    composed = options.compose(name, [word for word in words if word not in asked], config_dir)
+    groups: dict[str, list[str]] = {}
     for leaf in leaves(OmegaConf.structured(composed)):
         takes = expected(leaf.made, leaf.declared)
-        lines.append(f"  {f'{leaf.key}={shown(leaf.value)}':<38} {_said(leaf)}{f' ({takes})' if takes else ''}")
-    return "\n".join([*lines, "", "--cfg job prints the config; -m sweeps: KEY=A,B runs once with each"])
+        line = f"  {f'{leaf.key}={shown(leaf.value)}':<38} {_said(leaf)}{f' ({takes})' if takes else ''}"
+        groups.setdefault(leaf.key.rpartition(".")[0].partition(".")[0], []).append(line)
+    for word in asked:
+        if word not in groups and (name != "train" or word not in GROUPS):
+            raise ConfigError(
+                f"--help {word}: unknown group{did_you_mean(word, filter(None, dict.fromkeys([*groups, *GROUPS])))}"
+            )
+    lines = [f"usage: {command(name)} KEY=VALUE ...", "", _meaning(type(composed)), ""]
+    if name == "train":
+        lines += _choices(asked, config_dir)
+    for group, keys in groups.items():
+        if not asked or group in asked:
+            declared = getattr(composed, group) if group else None
+            lines += [f"{group}: {_meaning(type(declared))}" if group else "Values: KEY=VALUE changes one", *keys, ""]
+    return "\n".join([*lines, FOOT])
+
+
+def _choices(asked: Sequence[str], config_dir: str | None) -> list[str]:
+    """A line for each group and what it offers; of what files of configs offer, what the files say of it."""
+    lines = ["Groups: GROUP=NAME picks one"]
+    with options.hydra_here(config_dir):
+        for group in GROUPS:
+            names = options.group_options(group)
+            if asked and group not in asked:
+                continue
+            if group not in ("preset", "experiment"):
+                lines.append(f"  {group:<12}{', '.join(names)}")
+                continue
+            lines.append(f"  {group}")
+            lines += [f"    {name:<18}{_of_file(group, name, config_dir)}" for name in names]
+    return [*lines, ""] if len(lines) > 1 else []
+
+
+def _of_file(group: str, name: str, config_dir: str | None) -> str:
+    """The first sentence of the comment at the top of a group's file; nothing where it has none."""
+    for place in (Path(config_dir) if config_dir else None, Path(__file__).parent / "conf"):
+        if place is not None and (file := place / group / f"{name}.yaml").is_file():
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            said = itertools.takewhile(lambda line: line.startswith("#"), lines)
+            words = " ".join(line.lstrip("# ") for line in said if not line.startswith("# @package"))
+            return textwrap.shorten(words.split(". ")[0].removesuffix("."), SENTENCE, placeholder=" ...")
+    return ""
 
 
 def tables() -> str:

@@ -21,7 +21,7 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -141,19 +141,31 @@ def parse(words: Sequence[str], sweeps: bool = False) -> list[Override]:
     for word in words:
         if word.startswith("~"):
             raise ConfigError(f"{word}: cannot be removed; give it another value")
-        if "=" not in word:
-            raise ConfigError(f"{word!r} is not an override; expected KEY=VALUE, as in scene=clock")
+        if "=" not in word or word == "=":
+            raise ConfigError(f"{word!r} is not an override; {_hint(word, words)}")
         try:
-            override = parser.parse_override(word)
+            override = parser.parse_overrides([word])[0]  # which knows of the groups
         except HydraException as error:
-            raise ConfigError(f"{word!r} is not a valid override: {str(error).splitlines()[0]}") from None
+            reason = str(error).splitlines()[0].split(" expecting {")[0]  # of which there are dozens
+            raise ConfigError(f"{word!r} is not a valid override: {reason}") from None
         if override.is_sweep_override() and not sweeps:
-            raise ConfigError(
-                f"{word}: several values. For a list write {override.key_or_group}=[{override.get_value_string()}]; "
-                "to run once with each, add -m."
-            )
+            as_list = f"For a list write {override.key_or_group}=[{override.get_value_string()}]; to"
+            asked = "To" if is_group(override) else as_list
+            raise ConfigError(f"{word}: several values. {asked} run once with each, add -m.")
+        if isinstance(override.value(), Glob) and not is_group(override):
+            raise ConfigError(f"{word}: glob picks among the options of a group, as in preset=glob(m*)")
         parsed.append(override)
     return parsed
+
+
+def _hint(word: str, words: Sequence[str]) -> str:
+    """What may have been meant by a word without ``=``, inside ``hydra_here``."""
+    if "=" in words or any(other.startswith("=") or other.endswith("=") for other in words if other != word):
+        return "expected KEY=VALUE without spaces around ="
+    found = [f"{name}={word}" for name in _loader().list_groups("") if word in group_options(name)]
+    if os.path.exists(word):
+        found = [f"{key}={word}" for key in ("scene.root", "resume", "run")]
+    return f"did you mean {' or '.join(found)}?" if found else "expected KEY=VALUE, as in scene=clock"
 
 
 def check_override(override: Override, schema: DictConfig) -> None:

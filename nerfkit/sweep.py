@@ -4,6 +4,8 @@ Hydra's launchers may run the jobs in other processes, or on other machines of a
 with its outcome.
 """
 
+import csv
+import io
 import json
 import shutil
 import sys
@@ -27,13 +29,13 @@ class Sweep:
 
     Args:
         jobs: the words of each job.
-        output: the table is kept there, as ``sweep_DATE_TIME.txt``.
+        output: the table is kept there, as ``sweep_DATE_TIME.txt`` to read and ``.csv`` to plot.
     """
 
     def __init__(self, jobs: Sequence[Sequence[str]], output: str | Path) -> None:
         self.output = Path(output).expanduser()
         common = set.intersection(*map(set, jobs))
-        self.values = [" ".join(word for word in job if word not in common) for job in jobs]
+        self.values = [dict(word.split("=", 1) for word in job if word not in common) for job in jobs]
         self.output.mkdir(parents=True, exist_ok=True)
         self.outcomes = Path(tempfile.mkdtemp(prefix=".sweep_", dir=self.output.absolute()))
 
@@ -43,7 +45,8 @@ class Sweep:
         What the user can fix, too little memory, or a fit that diverged, is printed and leaves the other jobs alone. So
         does a bug, but that is raised: Hydra shows its traceback after the other jobs.
         """
-        print(f"\nrun {number + 1} of {len(self.values)}: {self.values[number]}")
+        pairs = " ".join(f"{key}={value}" for key, value in self.values[number].items())
+        print(f"\nrun {number + 1} of {len(self.values)}: {pairs}")
         outcome: dict[str, Any] = {"code": 130, "error": "stopped"}
         try:
             outcome = {"code": 0, "folder": job()}
@@ -68,22 +71,27 @@ class Sweep:
 
     def _say(self, outcomes: dict[int, dict[str, Any]]) -> None:
         measured = {number: _measured(Path(o["folder"])) for number, o in outcomes.items() if "folder" in o}
+        keys = list(dict.fromkeys(key for job in self.values for key in job))
         columns = list(dict.fromkeys(key for row in measured.values() for key in row))
         rows = [
             [
-                self.values[number],
+                *(self.values[number].get(key) for key in keys),
                 *(measured.get(number, {}).get(name) for name in columns),
                 outcome.get("folder", "failed: " + " ".join(outcome.get("error", "").split())[:WORDS]),
             ]
             for number, outcome in outcomes.items()
         ]
-        text = table(("values", *columns, "run"), rows)
+        header = (*keys, *columns, "run")
+        text = table(header, rows)
         if not measured:  # nothing was made that is worth a file
             print(f"\n{text}")
             return
         path = self.output / f"sweep_{datetime.now().strftime('%Y-%m-%d_%H-%M-%S')}.txt"
         write_text(path, text + "\n")
-        print(f"\n{text}\nwrote {path}")
+        rows_of_csv = io.StringIO()
+        csv.writer(rows_of_csv).writerows([header, *rows])
+        write_text(path.with_suffix(".csv"), rows_of_csv.getvalue())
+        print(f"\n{text}\nwrote {path} and .csv")
 
 
 def _measured(folder: Path) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import csv
 import errno
 import os
 import re
@@ -121,9 +122,11 @@ def test_a_sweep_says_what_each_run_has_and_ends_with_a_table(
     assert "run 3 of 4: seed=2 field.width=32\n" in text
     (kept,) = (tmp_path / "out").glob("sweep_*.txt")
     table = kept.read_text().splitlines()
-    assert table[0].split() == ["values", "field", "PSNR", "seconds", "run"] and len(table) == 6
-    assert table[3].split()[:3] == ["seed=1", "field.width=64", "31.000"]
+    assert table[0].split() == ["seed", "field.width", "field", "PSNR", "seconds", "run"] and len(table) == 6
+    assert table[3].split()[:3] == ["1", "64", "31.000"]
     assert table[3] in text
+    rows = list(csv.DictReader(kept.with_suffix(".csv").open()))
+    assert [(row["seed"], row["field.width"], float(row["field PSNR"])) for row in rows][1] == ("1", "64", 31.0)
 
 
 def test_a_sweep_runs_once_for_each_value(command: Command, runs: list[Any]) -> None:
@@ -142,6 +145,13 @@ def test_a_sweep_runs_once_for_each_value(command: Command, runs: list[Any]) -> 
         (["stages=[feild]"], "error: stages=[feild]: unknown value feild; did you mean field?"),
         (["--cfg", "job", "seed=x"], "error: seed=x: expected a whole number"),
         (["resume=nowhere"], "error: nowhere: no such run folder"),
+        (["resume="], "error: no run folder is named; expected OUTPUT/SCENE/DATE_TIME"),
+        (["--preset", "fast"], "error: --preset: unknown flag; options are written preset=fast, and --help lists them"),
+        (["-x"], "error: -x: unknown flag; options are written x=VALUE"),
+        (["--config-name", "other"], "error: --config-name: not used here; --config-dir FOLDER adds configs"),
+        (["--cfg", "jobs"], "error: argument --cfg/-c: invalid choice: 'jobs'"),
+        (["--help", "tainer"], "error: --help tainer: unknown group; did you mean trainer? Known: timelapse, scene"),
+        (["-m", "seed=glob(*)"], "error: seed=glob(*): glob picks among the options of a group, as in preset=glob(m*)"),
         (["resume=."], "error: .: not a run folder: it has no config.yaml; it holds nothing"),
     ],
 )
@@ -271,12 +281,18 @@ def test_render_explains_bad_words(
 def test_help_lists_groups_and_keys(command: Command, capsys: pytest.CaptureFixture) -> None:
     assert command(cli.train, "--help") == 0
     text = capsys.readouterr().out
-    assert re.search(r"preset +best, cpu, fast, gpu, minute, smoke\n", text)
+    assert (
+        "\n  preset\n    best " in text
+        and "    gpu               One GPU: larger images and more rays a step\n" in text
+    )
     assert re.search(r"trainer.max_seconds=null .*\(a number above 0, or null\)\n", text)
     assert command(cli.train, "--help", "sampler=stratified", "seed=7") == 0
     text = capsys.readouterr().out
     assert "sampler.count=128" in text and "sampler.hull" not in text and "  seed=7 " in text
     assert command(cli.train, "--help", "sampler=stratifed") == 2
+    assert command(cli.train, "--help", "refine", "preset") == 0
+    text = capsys.readouterr().out
+    assert "refine.steps=" in text and "    smoke" in text and "trainer." not in text and "    refine " not in text
     assert command(cli.render, "--help") == 0
     assert "elevation=20.0" in capsys.readouterr().out
 
@@ -287,7 +303,7 @@ def test_nerfkit_names_its_commands(command: Command, runs: list[Any], capsys: p
     assert command(main, "docter") == 2
     assert (
         capsys.readouterr().err == "error: docter: unknown command; did you mean doctor? "
-        "Known: train, render, prepare, synthesize, eval, verify, report, runs, view, options, doctor\n"
+        "Known: train, render, prepare, synthesize, eval, verify, report, runs, view, options, doctor, completion\n"
     )
     assert command(main, "train", "seed=6", "preset=smoke") == 0
     assert runs[0].seed == 6

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nerfkit import options
+from nerfkit import describe, options
 from nerfkit.__main__ import USAGE
 
 ROOT = Path(__file__).parent.parent
@@ -33,18 +33,18 @@ def test_a_command_composes(name: str, words: str, tmp_path: Path) -> None:
     place = None
     if "--config-dir" in parts:
         at = parts.index("--config-dir")
-        del parts[at : at + 2]
-        (tmp_path / "experiment").mkdir()
-        text = re.search(r"    # @package _global_\n(?:    .*\n)+", (ROOT / "docs/experiments.md").read_text("utf-8"))
-        assert text is not None
-        (tmp_path / "experiment" / "small.yaml").write_text(re.sub(r"^ {4}", "", text[0], flags=re.MULTILINE))
-        place = str(tmp_path)
+        place = str(ROOT / parts.pop(at + 1))
+        parts.pop(at)
     if any(part.startswith(("hydra/launcher=joblib", "hydra/launcher=submitit")) for part in parts):
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="nerfkit[sweep] is not installed")
     sweep = "-m" in parts
+    if "--help" in parts:
+        described = describe.help_text(name, [part for part in parts if not part.startswith("-")], place)
+        assert "Groups: GROUP=NAME picks one" in described
+        return
     ready = options.prepared(name, [part for part in parts if part != "-m"], sweep)
     jobs = options.expand(ready, place) if sweep else [ready]
-    assert len(jobs) == (4 if sweep else 1)
+    assert (len(jobs) > 1) == sweep
     for job in jobs:
         options.checked(name, job, place)
 

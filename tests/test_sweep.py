@@ -27,8 +27,13 @@ def test_jobs_beside_each_other_have_a_folder_each_and_a_bad_one_stops_none(tmp_
     rows = kept.read_text().splitlines()[2:]
     runs = [Path(row.split()[-1]) for row in rows[:2]]
     assert runs[0] != runs[1] and all((run / "metrics.json").exists() for run in runs)
-    assert "seed=0" in rows[0] and "seed=1" in rows[1] and all("failed: " in row for row in rows[2:]) and len(rows) == 4
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"multirun.yaml", kept.name, "sphere"}
+    assert (
+        [row.split()[1] for row in rows] == ["0", "1", "0", "1"]
+        and all("failed: " in row for row in rows[2:])
+        and len(rows) == 4
+    )
+    left = {"multirun.yaml", kept.name, kept.with_suffix(".csv").name, "sphere"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == left
 
 
 def test_a_sweep_ends_with_the_first_failure_s_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +63,7 @@ def test_a_sweep_ends_with_the_first_failure_s_code(tmp_path: Path, capsys: pyte
     for line, start in zip(said.err.splitlines(), starts, strict=True):
         assert line.startswith(f"error: {start}")
     assert "run 2 of 5: a=2\n" in said.out
-    (kept,) = tmp_path.iterdir()
+    kept, _ = sorted(tmp_path.iterdir(), reverse=True)  # .txt, .csv
     lines = [line.split() for line in kept.read_text().splitlines()[2:]]
-    assert lines[0] == ["a=1", "0", str(tmp_path)]
-    assert lines[1][:3] == ["a=2", "-", "failed:"] and lines[2][:4] == ["a=3", "-", "failed:", "KeyError:"]
+    assert lines[0] == ["1", "0", str(tmp_path)]
+    assert lines[1][:3] == ["2", "-", "failed:"] and lines[2][:4] == ["3", "-", "failed:", "KeyError:"]

@@ -247,6 +247,8 @@ def find(path: str | Path) -> Path:
         CheckpointError: no such folder, one that is not a run's, or one of a newer nerfkit.
     """
     folder = followed(path).resolve()
+    if not str(path):
+        raise CheckpointError("no run folder is named; expected OUTPUT/SCENE/DATE_TIME or OUTPUT/SCENE/latest")
     if not folder.is_dir():
         what = "a file, not a run folder" if folder.exists() else "no such run folder"
         raise CheckpointError(f"{path}: {what}; expected OUTPUT/SCENE/DATE_TIME or OUTPUT/SCENE/latest")
