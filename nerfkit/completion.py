@@ -14,7 +14,7 @@ from nerfkit.schema import type_of
 
 SHELLS = ("bash", "zsh")
 HEAD = {"bash": "", "zsh": "autoload -U +X compinit bashcompinit && compinit -u && bashcompinit\n"}
-# bash hands over the words cut at "=", and wants what stands behind it alone; zsh, and a bash told otherwise, all of it.
+# bash cuts words at "=", and wants what stands behind it alone; zsh, and a bash told otherwise, want all of it.
 # A key is offered by its group's name first; what has no known values is a path, or for the user to say.
 SCRIPT = """\
 _nerfkit() {{

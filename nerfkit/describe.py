@@ -55,8 +55,8 @@ def help_text(name: str, words: Sequence[str], config_dir: str | None = None) ->
         lines += _choices(asked, config_dir)
     for group, keys in groups.items():
         if not asked or group in asked:
-            declared = getattr(composed, group) if group else None
-            lines += [f"{group}: {_meaning(type(declared))}" if group else "Values: KEY=VALUE changes one", *keys, ""]
+            title = f"{group}: {_meaning(type(getattr(composed, group)))}" if group else "Values: KEY=VALUE changes one"
+            lines += [title, *keys, ""]
     return "\n".join([*lines, FOOT])
 
 
