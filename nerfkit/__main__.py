@@ -16,6 +16,7 @@ USAGE = """usage: python -m nerfkit COMMAND
   eval RUN [--protocol X] PSNR, SSIM, LPIPS, depth, normals and surfaces of a run, at any size, over any background
   verify RUN [--all]      a run made again: whether the same bits come out
   report RUN ...          a page to open in a browser: mesh, pictures, curves, numbers; of several runs side by side
+  compare RUN RUN ...     the numbers of runs and the options that differ; --output PAGE.html adds the pictures
   runs [FOLDER] [--json]  the runs below a folder: how far each has come, and how good it is
   view RUN                a run in a browser: its field and mesh from wherever one looks, crop, camera path
   options                 every key, as docs/options.md
@@ -24,7 +25,7 @@ USAGE = """usage: python -m nerfkit COMMAND
   doctor [--compile]      what this machine has, and which backend will run; compile the CPU kernels of a run now
 """
 
-COMMANDS = ("prepare", "synthesize", "eval", "verify", "report", "runs", "view")  # of modules NAME_command
+COMMANDS = ("prepare", "synthesize", "eval", "verify", "report", "compare", "runs", "view")  # of modules NAME_command
 
 
 def main() -> None:

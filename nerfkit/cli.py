@@ -27,8 +27,9 @@ from nerfkit import options, resume, store
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, reader_may_leave, told
 from nerfkit.runs.configs import CheckedFiles, checked_files
-from nerfkit.runs.folder import check_output, find, newest_unfinished, refuse_held
+from nerfkit.runs.folder import find, newest_unfinished, refuse_held
 from nerfkit.runs.interrupts import Terminated, take_terminations
+from nerfkit.runs.output import check_output
 from nerfkit.schema import literal
 from nerfkit.start import imported
 from nerfkit.sweep import Sweep

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from nerfkit.errors import ConfigError
-from nerfkit.evaluation import BACKGROUNDS, NATIVE, PROTOCOLS, SOURCES, SPLITS, Protocol, evaluated
-from nerfkit.report.page import MEASURES
+from nerfkit.evaluation import BACKGROUNDS, DTU, NATIVE, SOURCES, SPLITS, SYNTHETIC, Protocol, evaluated
+from nerfkit.report.numbers import MEASURES
 from nerfkit.runs.files import write_text
 from nerfkit.runs.folder import EVALUATION, Run
 from nerfkit.runs.plain import measured
-from nerfkit.runs.report import table
+from nerfkit.runs.table import table
 
 
 def main(words: Sequence[str]) -> None:
@@ -25,7 +25,8 @@ def main(words: Sequence[str]) -> None:
     """
     parser = argparse.ArgumentParser(prog="python -m nerfkit eval", description=__doc__)
     parser.add_argument("run", help="OUTPUT/SCENE/DATE_TIME or OUTPUT/SCENE/latest")
-    parser.add_argument("--protocol", choices=PROTOCOLS, help="split, size and background of a published benchmark")
+    parser.add_argument("--protocol", choices=(SYNTHETIC.name, DTU), help="of a published benchmark")
+    parser.add_argument("--truth", help=f"of {DTU}: the folder with Points and ObsMask, or a scan's file in it")
     parser.add_argument("--split", choices=SPLITS, help="which views; test by default")
     parser.add_argument("--size", help=f"of pictures, {NATIVE} or WIDTHxHEIGHT; as the run was trained by default")
     parser.add_argument("--background", choices=BACKGROUNDS, help="scene, the run's own, by default")
@@ -33,6 +34,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th of the views alone")
     parser.add_argument("--output", help=f"the numbers; RUN/{EVALUATION} by default")
     parser.add_argument("--pictures", metavar="FOLDER", help="where predicted | true | error of each view go")
+    parser.add_argument("--lpips", action="append", default=[], metavar="FILE", help="weights of VGG-16, and of LPIPS")
     asked = parser.parse_args(words)
     record, protocol = Run.open(asked.run), _protocol(asked)
     path = record.folder / EVALUATION if asked.output is None else Path(asked.output).expanduser()
@@ -42,7 +44,7 @@ def main(words: Sequence[str]) -> None:
     if pictures is not None and pictures.exists() and not pictures.is_dir():
         raise ConfigError(f"--pictures {pictures}: expected a folder")
     sources = SOURCES if asked.source == "both" else (asked.source,)
-    found = measured(evaluated(record, protocol, sources, pictures))
+    found = measured(evaluated(record, protocol, sources, pictures, asked.lpips))
     write_text(path, json.dumps(found, indent=2, allow_nan=False) + "\n")
     print(shown(found))
     print(path)
@@ -65,6 +67,8 @@ def shown(found: Mapping[str, Any]) -> str:
 def _protocol(asked: argparse.Namespace) -> Protocol:
     """What the words say is to be measured."""
     stated = {key: getattr(asked, key) for key in ("split", "size", "background") if getattr(asked, key) is not None}
-    if asked.protocol and stated:
+    if asked.protocol != SYNTHETIC.name:
+        return Protocol(**stated, every=asked.every, name=asked.protocol, truth=asked.truth)
+    if stated:
         raise ConfigError(f"--{next(iter(stated))}: --protocol {asked.protocol} says that already; leave one out")
-    return replace(PROTOCOLS[asked.protocol] if asked.protocol else Protocol(), **stated, every=asked.every)
+    return replace(SYNTHETIC, every=asked.every, truth=asked.truth)

@@ -14,11 +14,14 @@ from torch import Tensor
 from nerfkit.config import TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.fit.build import load_scene
+from nerfkit.fit.dtu_scan import REMEDY, open_scan, scan_distance
 from nerfkit.fit.evaluate import Further, evaluate_field
-from nerfkit.fit.perceptual import lpips
+from nerfkit.fit.perceptual import Distance, lpips
 from nerfkit.fit.refine_measure import evaluate_mesh
+from nerfkit.fit.specular import Specular
 from nerfkit.fit.surface_error import Surface, errors
 from nerfkit.fit.true_surface import true_surfaces
+from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh_stage import surface_facts
 from nerfkit.pipeline import pick_device
 from nerfkit.results import finished_file, load_finished, load_fit
@@ -32,6 +35,7 @@ from nerfkit.view.show import REFINED
 
 SOURCES, SPLITS, BACKGROUNDS = ("field", "mesh"), ("test", "train", "all"), (*COLORS, "scene")
 NATIVE = "native"
+DTU, NO_MESH = "dtu", "it has no mesh; add refine or export to stages"
 LARGEST = 1 << 20  # pixels of a side: photos are never made larger, so that is as they are stored
 
 
@@ -44,10 +48,11 @@ class Protocol:
         size: of pictures, ``native`` or ``WIDTHxHEIGHT`` in pixels; None: as the run was trained.
         background: of ``BACKGROUNDS``; scene is the run's own.
         every: views 0, every, 2 every, ... of the split.
-        name: how it is called, where it is one of ``PROTOCOLS``.
+        name: how it is called, where it is that of a published benchmark.
+        truth: where the files of DTU's scan are, as ``open_scan`` takes it; of the protocol dtu alone.
 
     Raises:
-        ConfigError: on creation, for another size or step.
+        ConfigError: on creation, for another size or step, or dtu without its files.
     """
 
     split: str = "test"
@@ -55,8 +60,14 @@ class Protocol:
     background: str = "scene"
     every: int = 1
     name: str | None = None
+    truth: str | None = None
 
     def __post_init__(self) -> None:
+        if (self.name == DTU) != (self.truth is not None):
+            raise ConfigError(
+                f"--truth: expected with --protocol {DTU} alone, which needs it: the folder with DTU's Points and "
+                f"ObsMask, or in it the file of one scan, Points/stl/stl024_total.ply. {REMEDY}"
+            )
         if self.size not in (None, NATIVE) and not re.fullmatch(r"[1-9]\d{0,5}x[1-9]\d{0,5}", str(self.size)):
             raise ConfigError(f"--size {self.size}: expected {NATIVE} or WIDTHxHEIGHT in pixels, such as 800x800")
         if self.every < 1:
@@ -71,12 +82,16 @@ class Protocol:
         return height, width
 
 
-PROTOCOLS = {"nerf-synthetic": Protocol("test", "800x800", "white", name="nerf-synthetic")}
-VIEWS = {"nerf-synthetic": 200}  # of the published test sets
+SYNTHETIC = Protocol("test", "800x800", "white", name="nerf-synthetic")
+VIEWS = 200  # of each of the published test sets
 
 
 def evaluated(
-    record: Run, protocol: Protocol, sources: Sequence[str] = SOURCES, pictures: Path | None = None
+    record: Run,
+    protocol: Protocol,
+    sources: Sequence[str] = SOURCES,
+    pictures: Path | None = None,
+    weights: Sequence[str | Path] = (),
 ) -> dict[str, Any]:
     """What ``eval.json`` says of a run.
 
@@ -86,6 +101,7 @@ def evaluated(
     Args:
         sources: of ``SOURCES``; where both are asked for, one that the run has not is left out.
         pictures: where pictures of the views go; None writes none.
+        weights: files of LPIPS', as ``perceptual.lpips`` takes them.
 
     Raises:
         CheckpointError, ConfigError, SceneError: it cannot be measured.
@@ -99,19 +115,19 @@ def evaluated(
     views = {"test": scene.test, "train": scene.train, "all": sorted(scene.train + scene.test)}[protocol.split]
     views = views[:: protocol.every]
     _check_sizes(scene, views, protocol)
+    scan = None if protocol.truth is None else open_scan(protocol.truth, scene)
     missing: dict[str, str] = {}
-    further = _further(scene, views, missing)
+    further = _further(scene, views, missing, *lpips(weights, device))
     over = "the scene's background" if protocol.background == "scene" else protocol.background
     found: dict[str, Any] = {
         "about": f"{len(views)} views ({protocol.split}), {', '.join(_sizes(scene, views))} pixels, over {over}",
         "protocol": asdict(protocol),
     }
-    if protocol.name is not None and len(views) != VIEWS[protocol.name]:
-        whole = VIEWS[protocol.name]
-        missing["views"] = f"{whole - len(views)} of the {whole} of the published test sets"
+    if protocol.name == SYNTHETIC.name and len(views) != VIEWS:
+        missing["views"] = f"{VIEWS - len(views)} of the {VIEWS} of the published test sets"
     for name in sources:
         reason = _absent(name, record, scene)
-        if reason and len(sources) == 1:
+        if reason and len(sources) == 1 and scan is None:
             raise CheckpointError(f"{record.folder}: {reason}")
         if reason:
             missing[name] = reason
@@ -122,9 +138,12 @@ def evaluated(
             found[name] = _of_mesh(record, scene, views, device, pictures, further=further)
         if name in found:
             found[name]["spread"] = spread(found[name]["views"])
+    if scan is not None:
+        mesh = _finished(record, scene)[0].transformed(scene.normalization.invert)
+        found["mesh"] = {"spread": {}} | found.get("mesh", {}) | scan_distance(mesh, scan)
     return found | {
         "not_measured": missing,
-        SECTION: _fingerprints(record, [name for name in sources if name in found]),
+        SECTION: _fingerprints(record, [name for name in SOURCES if name in found]),
     }
 
 
@@ -184,9 +203,14 @@ def _check_sizes(scene: Scene, views: Sequence[int], protocol: Protocol) -> None
         )
 
 
-def _further(scene: Scene, views: Sequence[int], missing: dict[str, str]) -> Further:
-    """What is measured beside PSNR and SSIM; what cannot be, and why, is put into ``missing``."""
-    distance, why_not = lpips()
+def _further(
+    scene: Scene, views: Sequence[int], missing: dict[str, str], distance: Distance | None, why_not: str
+) -> Further:
+    """What is measured beside PSNR and SSIM; what cannot be, and why, is put into ``missing``.
+
+    Args:
+        distance: LPIPS, or None, and ``why_not``.
+    """
     true, unknown = true_surfaces(scene, views)
     reasons = {"lpips": why_not, "depth and normals" if true is None else "normals": unknown}
     reasons["surface"] = "" if scene.truth is not None else "no true mesh is known"
@@ -210,15 +234,25 @@ def _absent(name: str, record: Run, scene: Scene) -> str:
         return "" if has_checkpoint(record.folder) else "it has no checkpoint of a field"
     if scene.unbounded:
         return "nothing masks the photos, so a mesh alone is no picture of them; metrics.json has it among masks"
-    return "" if finished_file(record) is not None else "it has no mesh; add refine or export to stages"
+    return "" if finished_file(record) is not None else NO_MESH
 
 
 def _of_mesh(
     record: Run, scene: Scene, views: list[int], device: torch.device, pictures: Path | None, further: Further
 ) -> dict[str, Any]:
     """The finished mesh, with its highlights where it has some."""
-    path = finished_file(record)
-    assert path is not None  # ``_absent`` has seen it
-    mesh, specular = load_finished(path, record, scene)
+    mesh, specular = _finished(record, scene)
     shiny = None if specular is None else specular.to(device)
     return evaluate_mesh(mesh.to(device), scene, views, pictures, shiny, further=further) | surface_facts(mesh, scene)
+
+
+def _finished(record: Run, scene: Scene) -> tuple[Mesh, Specular | None]:
+    """The finished mesh in normalized units, and its highlights where it has some.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = finished_file(record)
+    if path is None:
+        raise CheckpointError(f"{record.folder}: {NO_MESH}")
+    return load_finished(path, record, scene)

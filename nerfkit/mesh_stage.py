@@ -26,7 +26,7 @@ from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.topology import topology_report
 from nerfkit.runs.folder import Run
 from nerfkit.runs.ranks import ALONE, Ranks
-from nerfkit.runs.report import table
+from nerfkit.runs.table import table
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.timelapse import turntable
 from nerfkit.volume.model import RadianceModel

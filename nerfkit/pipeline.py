@@ -16,13 +16,15 @@ from nerfkit.fit.field import FieldFit
 from nerfkit.fit.given_mesh import given_mesh
 from nerfkit.fit.walls import crop_of
 from nerfkit.mesh.files.usd import usd_modules
-from nerfkit.prepare import find_points, has_photos_only, prepare
+from nerfkit.prepare import has_photos_only, prepare
+from nerfkit.prepared import prepared_folder, with_points
 from nerfkit.report.page import write_report
 from nerfkit.results import load_fit, new_fit, source_of
 from nerfkit.resume import load as load_config
 from nerfkit.runs.files import followed
-from nerfkit.runs.folder import Run, check_output, find, has_checkpoint
+from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.lock import alone
+from nerfkit.runs.output import check_output
 from nerfkit.runs.ranks import Ranks, join
 from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.record import record as record_scene, recorded
@@ -148,7 +150,7 @@ def ready(config: TrainOptions) -> tuple[Scene, torch.device]:
     if scene.unbounded and config.trainer.capacity is not None:
         raise ConfigError(f"trainer.capacity={config.trainer.capacity}: not for photos without masks; expected null")
     if config.resume is None:
-        scene = _with_points(config, scene)
+        scene = with_points(config, scene)
     config.field, why = settled(config.field, config.sampler, scene, "extract" in config.stages)
     config.field = config.field.on(device)
     config.field.check_device(device)
@@ -207,7 +209,7 @@ def _find_photos(config: TrainOptions) -> None:
     if scene.points is not None:
         scene.points = os.path.abspath(followed(scene.points))
     if scene.name == "auto" and has_photos_only(scene.root):
-        place = _prepared(config)
+        place = prepared_folder(config)
         new = [folder for folder in place.parents if not folder.exists()]
         check_output(place.parent)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -218,40 +220,6 @@ def _find_photos(config: TrainOptions) -> None:
             for folder in new:
                 with contextlib.suppress(OSError):  # where nothing came of it they are empty
                     folder.rmdir()
-
-
-def _prepared(config: TrainOptions) -> Path:
-    """Where what is found about the photos at ``config.scene.root`` is kept."""
-    source = Path(config.scene.root or "")
-    output = Path(os.path.abspath(os.path.expanduser(config.output)))
-    return output / "prepared" / (source.name if source.is_dir() else source.stem)
-
-
-def _with_points(config: TrainOptions, scene: Scene) -> Scene:
-    """The scene with points on what it shows: where none came with photos that nothing masks, they are looked for.
-
-    ``config.scene.points`` names them from then on.
-    """
-    s = config.scene
-    stated = s.points is not None or not (s.center is None and s.radius is None and s.box is None)
-    if not scene.unbounded or len(scene.points) or stated:
-        return scene
-    try:
-        points = find_points(scene, _prepared(config).parent / "points")
-    except ConfigError:
-        missing = (
-            "no points came with the photos, so the region is a guess: pip install nerfkit[photos], and some are found"
-        )
-        return replace(scene, notes=[*scene.notes, missing])
-    if points is None:
-        none = (
-            "no points came with the photos, and none can be found, so the region is a guess: say where the object is, "
-        )
-        return replace(scene, notes=[*scene.notes, f"{none}scene.center and scene.radius"])
-    s.points = str(points)
-    scene = load_scene(config)
-    said = f"no points came with the photos: {len(scene.points)} were found, scene.points={points}"
-    return replace(scene, notes=[*scene.notes, said])
 
 
 def _run_recipe(config: TrainOptions, words: Sequence[str] | None) -> Path:

@@ -17,7 +17,7 @@ from nerfkit.runs.configs import texts_by_key
 from nerfkit.runs.files import followed
 from nerfkit.runs.fingerprint import finished
 from nerfkit.runs.folder import Run, being_written
-from nerfkit.runs.report import table
+from nerfkit.runs.table import table
 
 ABOUT = """The runs below a folder, newest first: done; being written; unfinished, which resume=RUN goes on with;
 stopped before anything was saved; or broken."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from nerfkit.errors import told
 from nerfkit.runs.files import write_text
-from nerfkit.runs.report import table
+from nerfkit.runs.table import table
 
 OTHERS = ("scene", "stages", "export")  # parts of metrics.json that are no results
 MEASURES = {"psnr": "PSNR", "psnr_specular": "PSNR with highlights", "mask_iou": "mask IoU", "chamfer": "chamfer"}

@@ -303,7 +303,8 @@ def test_nerfkit_names_its_commands(command: Command, runs: list[Any], capsys: p
     assert command(main, "docter") == 2
     assert (
         capsys.readouterr().err == "error: docter: unknown command; did you mean doctor? "
-        "Known: train, render, prepare, synthesize, eval, verify, report, runs, view, options, doctor, completion\n"
+        "Known: train, render, prepare, synthesize, eval, verify, report, compare, runs, view, options, doctor, "
+        "completion\n"
     )
     assert command(main, "train", "seed=6", "preset=smoke") == 0
     assert runs[0].seed == 6

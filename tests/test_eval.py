@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from nerfkit import options, report_command
+from nerfkit import compare_command, options, report_command
 from nerfkit.errors import CheckpointError, ConfigError, SceneError
 from nerfkit.eval_command import main as evaluate
 from nerfkit.evaluation import Protocol, evaluated, spread
@@ -30,6 +30,7 @@ from nerfkit.resume import load
 from nerfkit.runs.folder import Run
 from nerfkit.scenes import open_scene
 from nerfkit.scenes.record import record as record_scene
+from tests.fit.dtu_files import scan_of, write_scan
 from tests.scenes.builders import Sphere, ring, write_blender
 from tests.test_pipeline import TINY
 
@@ -94,12 +95,25 @@ def test_the_protocol_at_the_photos_own_size(
     assert iio.imread(tmp_path / "mesh_006.png").shape == (48, 192, 3)
     assert (iio.imread(tmp_path / "mesh_006.png")[0, 0] == 255).all()
     assert f"{mesh['psnr']:.2f}" in said and "lpips: not measured: " in said
-    report_command.main([str(record.folder), "--text"])
+    compare_command.main([str(record.folder)])
     said = capsys.readouterr().out
     assert f"{mesh['psnr']:.2f}" in said and found["about"] in said
     report_command.main([str(record.folder)])
     page = (record.folder / "report.html").read_text(encoding="utf-8")
     assert f"<td>{mesh['psnr']:.2f}</td>" in page and found["about"] in page
+
+
+def test_the_mesh_against_a_scan_of_dtu(record: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A scan 0.4 mm around the ball, whose units are millimeters; the numbers stand beside those of the pictures."""
+    away = torch.randn(40_000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    points = torch.tensor(BALL.center) + (BALL.radius + 0.4) * away / away.norm(dim=-1, keepdim=True)
+    write_scan(tmp_path, scan_of(points.numpy()), number=7)
+    scan = str(tmp_path / "Points" / "stl" / "stl007_total.ply")
+    evaluate([str(record.folder), "--protocol", "dtu", "--truth", scan, "--source", "mesh", "--every", "3"])
+    mesh, said = read(record.folder)["mesh"], capsys.readouterr().out
+    assert mesh["dtu_accuracy"] == pytest.approx(0.41, abs=0.02) and mesh["dtu_f_score"] == 1
+    assert mesh["dtu_completeness"] == pytest.approx(0.41, abs=0.02) and mesh["psnr"] > 40
+    assert f"{mesh['dtu_overall']:.3f}" in said and "DTU overall, mm" in said
 
 
 def test_depth_files_of_nerf_synthetic(tmp_path: Path) -> None:
@@ -139,6 +153,9 @@ def test_what_cannot_be_measured(record: Run, tmp_path: Path) -> None:
     for words, message in {
         "--size 800": "expected native or WIDTHxHEIGHT",
         "--every 0": "expected a whole number",
+        f"--lpips {record.folder / 'config.yaml'}": "config.yaml: cannot be read",
+        "--protocol dtu": "which needs it: the folder with DTU's Points and ObsMask",
+        f"--truth {tmp_path}": "expected with --protocol dtu alone",
         "--protocol nerf-synthetic --split all": "says that already",
         "--protocol nerf-synthetic": "the photos are 64x48 then",
         f"--output {tmp_path}": "expected a file",
@@ -152,7 +169,7 @@ def test_what_cannot_be_measured(record: Run, tmp_path: Path) -> None:
         evaluate([str(other.folder)])
 
 
-def test_lpips_is_measured_where_it_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_lpips_is_measured_where_its_package_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Stub(torch.nn.Module):
         def __init__(self, net: str, verbose: bool) -> None:
             super().__init__()
@@ -165,7 +182,7 @@ def test_lpips_is_measured_where_it_is_here(monkeypatch: pytest.MonkeyPatch, tmp
     weights = SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url="https://nowhere.example/models/vgg16-0.pth"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setitem(sys.modules, "lpips", None)
-    assert lpips() == (None, "the package lpips is not installed (pip install lpips)")
+    assert lpips() == (None, "the package lpips is not installed (pip install lpips); or --lpips FILE")
     monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=Stub))
     monkeypatch.setitem(sys.modules, "torchvision.models", SimpleNamespace(VGG16_Weights=weights))
     monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(models=sys.modules["torchvision.models"]))

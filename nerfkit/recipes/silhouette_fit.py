@@ -25,7 +25,7 @@ from nerfkit.raster import render
 from nerfkit.recipes import RecipeOptions, recipe, steps_option, subdivisions_option, weight
 from nerfkit.recipes.common import compare, fit_mesh, iou_loss, masked_scene, photos, save
 from nerfkit.runs.folder import Run
-from nerfkit.runs.report import table
+from nerfkit.runs.table import table
 from nerfkit.scenes.epochs import training_views
 from nerfkit.scenes.scene import Scene
 from nerfkit.schema import option

@@ -33,7 +33,7 @@ from nerfkit.recipes import RecipeOptions, recipe, steps_option, subdivisions_op
 from nerfkit.recipes.common import steps_of
 from nerfkit.runs.folder import Run
 from nerfkit.runs.plot import line_chart
-from nerfkit.runs.report import table
+from nerfkit.runs.table import table
 from nerfkit.schema import option
 
 SAMPLES = 8  # each way in a pixel, of the true pictures

@@ -2,102 +2,23 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from nerfkit.errors import UserError, command
-from nerfkit.report.figures import line_chart, parts, strips
-from nerfkit.report.model import packed
-from nerfkit.runs.configs import load_config
-from nerfkit.runs.curves import Points, losses, scalars
+from nerfkit.errors import ConfigError, command
+from nerfkit.report.figures import line_chart, parts
+from nerfkit.report.numbers import KINDS, MEASURES, Reported, differences, evaluations, numbers, plain
+from nerfkit.runs.curves import Points, losses
 from nerfkit.runs.files import write_text
-from nerfkit.runs.fingerprint import SECTION
 from nerfkit.runs.folder import Run
-from nerfkit.runs.report import table as plain
-from nerfkit.scenes.record import recorded
 
 NAME, PHOTO = "report.html", "photo"
+SCRIPTS = ("webgl.js", "viewer.js", "page.js")
 SHORT = ("loss", "color")  # terms that are compared between runs
-EVALUATED = ("eval.field", "eval.mesh")  # what ``python -m nerfkit eval`` has measured
-KINDS = {"field": "field", "mesh.coarse": "coarse mesh", "mesh": "mesh"}  # section of metrics.json -> its name
-KINDS |= {section: section.replace(".", ": ") for section in EVALUATED}
-MEASURES = {
-    "psnr": ("PSNR, dB", "{:.2f}"),
-    "psnr_specular": ("with highlights", "{:.2f}"),
-    "psnr_inside": ("inside the masks", "{:.2f}"),
-    "psnr_aligned": ("with each photo's exposure", "{:.2f}"),
-    "ssim": ("SSIM", "{:.4f}"),
-    "lpips": ("LPIPS", "{:.4f}"),
-    "mask_iou": ("mask IoU", "{:.4f}"),
-    "depth_error": ("depth, units", "{:.4g}"),
-    "depth_error_share": ("depth, % of it", "{:.3%}"),
-    "depth_missing": ("pixels without depth", "{:.2%}"),
-    "angle_error": ("normals of pixels, degrees", "{:.2f}"),
-    "chamfer": ("chamfer, % of the diagonal", "{:.3%}"),
-    "normal_error": ("normals, degrees", "{:.1f}"),
-    "f_score": ("F-score at 0.5 %", "{:.3f}"),
-    "genus": ("genus", "{}"),
-    "self_intersections": ("self-intersections", "{}"),
-    "vertices": ("vertices", "{:,}"),
-    "faces": ("faces", "{:,}"),
-    "steps": ("steps", "{:,}"),
-    "seconds": ("seconds", "{:.0f}"),
-}
-LARGEST = 1e300  # of a number that is shown
 TILES = (("field", "psnr"), ("mesh", "psnr_specular"), ("mesh", "psnr"), ("mesh", "chamfer"), ("mesh", "faces"))
-
-
-class Reported:
-    """What a page says of one run.
-
-    Args:
-        record: the run.
-        pictures: whether its mesh and its curves are shown.
-
-    Raises:
-        CheckpointError: its metrics.json or scene.json is damaged.
-    """
-
-    def __init__(self, record: Run, pictures: bool = True) -> None:
-        self.record, self.folder = record, record.folder
-        self.of = record.folder.parent.name  # its scene
-        self.name = f"{self.of}/{record.folder.name}"
-        self.metrics, measured = record.metrics(), record.evaluation()
-        of, now = measured.get(SECTION, {}), self.metrics.get(SECTION, {})
-        self.outdated = any(now.get(stage, {}) != found for stage, found in of.items())  # what ``eval`` measured
-        self.metrics["eval"] = {} if self.outdated else measured
-        self.scene = recorded(record.folder)
-        self.strips = strips(record.folder) if pictures else []
-        seen = {view for view, _, _ in self.strips}
-        self.model = packed(record, self.scene, seen) if self.scene is not None and pictures else None
-        self.curves = scalars(record.folder) if pictures else {}
-        config = _yaml(record.folder / "config.yaml")
-        self.config = flat(config) if isinstance(config, dict) else {}
-
-    def section(self, name: str) -> dict[str, Any]:
-        """The numbers of a section of metrics.json, ``a.b`` being b in a; empty where it is not there."""
-        return _numbers_of(self._within(name))
-
-    def views(self, name: str) -> dict[int, dict[str, Any]]:
-        """The numbers of each view of a section."""
-        rows = self._within(name).get("views")
-        found = [_numbers_of(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-        return {row["view"]: row for row in found if "view" in row}
-
-    def stages(self) -> dict[str, dict[str, Any]]:
-        """Seconds and memory by stage."""
-        return {name: _numbers_of(row) for name, row in self.metrics.get("stages", {}).items()}
-
-    def _within(self, name: str) -> dict[str, Any]:
-        found: Any = self.metrics
-        for part in name.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-        return found if isinstance(found, dict) else {}
 
 
 def write_report(record: Run) -> Path:
@@ -105,6 +26,17 @@ def write_report(record: Run) -> Path:
     path = record.folder / NAME
     write_text(path, page([record]))
     return path
+
+
+def write_page(records: Sequence[Run], path: Path) -> None:
+    """Writes the page of several runs, or of one, to ``path``, whole or not at all.
+
+    Raises:
+        ConfigError: the path is a folder, or lies in none.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise ConfigError(f"--output {path}: expected a file in a folder that is there")
+    write_text(path, page(records))
 
 
 def page(records: Sequence[Run]) -> str:
@@ -128,23 +60,8 @@ def page(records: Sequence[Run]) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)} - nerfkit</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_static("page.css")}</style></head><body>'
         f'{"".join(body)}<script id="data" type="application/json">{script}</script>'
-        f"<script>{_static('viewer.js')}</script><script>{_static('page.js')}</script></body></html>\n"
+        f"{''.join(f'<script>{_static(name)}</script>' for name in SCRIPTS)}</body></html>\n"
     )
-
-
-def text(records: Sequence[Run]) -> str:
-    """The numbers of runs and the options that differ, as plain tables."""
-    runs = [Reported(record, pictures=False) for record in records]
-    tables = [plain(rows[0], rows[1:]) for rows in (numbers(runs), differences(runs)) if len(rows) > 1]
-    return "\n\n".join([*tables, *evaluations(runs)]) or "Nothing was measured."
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as ``a.b``."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return found
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -152,10 +69,6 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     cells = ["".join(f"<th>{escape(text)}</th>" for text in header)]
     cells += ["".join(f"<td>{escape(text)}</td>" for text in row) for row in rows]
     return f"<div class=wide><table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table></div>"
-
-
-def _numbers_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if isinstance(value, int | float) and abs(value) < LARGEST}
 
 
 def _about(runs: list[Reported]) -> str:
@@ -221,34 +134,6 @@ def _numbers(runs: list[Reported]) -> str:
     return drawn + "".join(f"<p>{escape(line)}</p>" for line in evaluations(runs))
 
 
-def numbers(runs: list[Reported]) -> list[list[str]]:
-    """A table of what was measured, a column for each field and mesh; its first row names them."""
-    columns = [
-        (run, name, run.section(section)) for run in runs for section, name in KINDS.items() if run.section(section)
-    ]
-    rows = [["", *(name if len(runs) == 1 else f"{run.name} {name}" for run, name, _ in columns)]]
-    for key, (label, style) in MEASURES.items():
-        values = [found.get(key) for _, _, found in columns]
-        if any(value is not None for value in values):
-            rows.append([label, *("" if value is None else style.format(value) for value in values)])
-    return rows
-
-
-def evaluations(runs: list[Reported]) -> list[str]:
-    """Of what views ``eval`` says what it says, or that it is out of date, a line a run."""
-    old = "eval.json is of an earlier state of the run and not shown; measure again: python -m nerfkit eval RUN"
-    found = [(run.name, old if run.outdated else run.metrics["eval"].get("about")) for run in runs]
-    return [f"{name} eval: {about[:200]}" for name, about in found if isinstance(about, str)]
-
-
-def differences(runs: list[Reported]) -> list[list[str]]:
-    """A table of the options that differ; its first row names the runs. Empty where none does."""
-    keys = sorted(set().union(*(run.config for run in runs)))
-    unlike = [key for key in keys if len({repr(run.config.get(key)) for run in runs}) > 1]
-    rows = [[key, *(str(run.config.get(key, "")) for run in runs)] for key in unlike]
-    return [["", *(run.name for run in runs)], *rows] if rows else []
-
-
 def _stages(runs: list[Reported]) -> str:
     rows = [
         [
@@ -283,17 +168,9 @@ def _repeat(runs: list[Reported]) -> str:
 
 def _started(run: Reported) -> str:
     """The command that the run was started with, its folder left out."""
-    words = _yaml(run.folder / "overrides.yaml")
+    words = plain(run.folder / "overrides.yaml")
     kept = [str(word) for word in words if not str(word).startswith("output=")] if isinstance(words, list) else []
     return shlex.join([*command("train").split(), *kept])
-
-
-def _yaml(path: Path) -> Any:
-    """A YAML file of the run as plain values; empty where it is damaged or not there."""
-    try:
-        return OmegaConf.to_container(load_config(path))
-    except (UserError, OSError, ValueError):
-        return {}
 
 
 def _static(name: str) -> str:

@@ -8,62 +8,10 @@ const STEEPEST = 1.55; // radians up or down: beyond there is a pole
 
 const NEAR = 16; // pixels from a camera, where a click takes it
 
-const VERTEX = `#version 300 es
-uniform mat4 view, projection;
-in vec3 position, normal, color;
-in vec2 uv;
-out vec3 place, facing, tint;
-out vec2 where;
-void main() {
-  place = position; facing = normal; tint = color; where = uv;
-  gl_Position = projection * (view * vec4(position, 1.0));
-}`;
-
-// strength(x) sum over k of color_k exp(sharpness_k (r . direction_k - 1)), as sRGB on sRGB
-const fragment = (lobes) => `#version 300 es
-precision highp float;
-uniform int mode;
-uniform bool textured;
-uniform vec3 eye;
-uniform float strongest;
-uniform sampler2D picture, strength;
-uniform vec3 direction[${lobes}], light[${lobes}];
-uniform float sharpness[${lobes}];
-in vec3 place, facing, tint;
-in vec2 where;
-out vec4 seen;
-void main() {
-  vec3 n = normalize(facing), v = normalize(eye - place);
-  if (mode == 2) { seen = vec4(0.5 + 0.5 * n, 1.0); return; }
-  if (mode == 1) { seen = vec4(vec3(0.25 + 0.7 * abs(dot(n, v))), 1.0); return; }
-  vec3 found = textured ? texture(picture, where).rgb : tint;
-  if (mode == 0 && strongest > 0.0) {
-    vec3 r = 2.0 * dot(n, v) * n - v, sum = vec3(0.0);
-    for (int k = 0; k < ${lobes}; k++) sum += light[k] * exp(sharpness[k] * (dot(r, direction[k]) - 1.0));
-    found += texture(strength, where).r * strongest * sum;
-  }
-  seen = vec4(clamp(found, 0.0, 1.0), 1.0);
-}`;
-
-const LINE_VERTEX = `#version 300 es
-uniform mat4 view, projection;
-in vec3 position;
-void main() { gl_Position = projection * (view * vec4(position, 1.0)); }`;
-const LINE_FRAGMENT = `#version 300 es
-precision highp float;
-uniform vec3 color;
-out vec4 seen;
-void main() { seen = vec4(color, 1.0); }`;
-
 const add = (a, b, s = 1) => a.map((x, i) => x + s * b[i]);
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
 const unit = (a) => a.map((x) => x / Math.hypot(...a));
-
-function numbers(text, Type) {
-  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  return new Type(bytes.buffer);
-}
 
 class Viewer {
   // Shows scenes of the shape that nerfkit.report.model packs; `changed` is called when a photo's place is taken.
@@ -92,22 +40,22 @@ class Viewer {
 
   // What the graphics card holds of a scene.
   async _load(scene) {
-    const gl = this.gl, textures = await Promise.all([this._texture(scene.texture), this._texture(scene.strength)]);
-    const program = this._program(VERTEX, fragment(scene.lobes ? scene.lobes.sharpness.length : 1));
-    const lines = this._program(LINE_VERTEX, LINE_FRAGMENT), array = gl.createVertexArray();
+    const gl = this.gl, textures = await Promise.all([textureOf(gl, scene.texture), textureOf(gl, scene.strength)]);
+    const program = programOf(gl, VERTEX, fragment(scene.lobes ? scene.lobes.sharpness.length : 1));
+    const lines = programOf(gl, LINE_VERTEX, LINE_FRAGMENT), array = gl.createVertexArray();
     gl.bindVertexArray(array);
     for (const [name, width] of [["position", 3], ["normal", 3], ["uv", 2], ["color", 3]]) {
       const place = gl.getAttribLocation(program, name);
       if (place < 0 || !scene[name]) continue;
-      this._fill(gl.ARRAY_BUFFER, numbers(scene[name], Float32Array));
+      fill(gl, gl.ARRAY_BUFFER, numbers(scene[name], Float32Array));
       gl.enableVertexAttribArray(place);
       gl.vertexAttribPointer(place, width, gl.FLOAT, false, 0, 0);
     }
     const faces = numbers(scene.faces, Uint32Array), frusta = gl.createVertexArray();
-    this._fill(gl.ELEMENT_ARRAY_BUFFER, faces);
+    fill(gl, gl.ELEMENT_ARRAY_BUFFER, faces);
     gl.bindVertexArray(frusta);
     const size = 0.12 * scene.radius, corners = scene.cameras.flatMap((camera) => this._frustum(camera, size));
-    this._fill(gl.ARRAY_BUFFER, new Float32Array(corners));
+    fill(gl, gl.ARRAY_BUFFER, new Float32Array(corners));
     gl.enableVertexAttribArray(0);
     gl.vertexAttribPointer(0, 3, gl.FLOAT, false, 0, 0);
     return { textures, program, lines, array, frusta, count: faces.length };
@@ -317,43 +265,5 @@ class Viewer {
     });
     const nearest = away.indexOf(Math.min(...away));
     if (away[nearest] < NEAR) this.take(this.scene.cameras[nearest]);
-  }
-
-  // ---- WebGL
-
-  _program(vertex, fragment) {
-    const gl = this.gl, program = gl.createProgram();
-    for (const [kind, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
-      const shader = gl.createShader(kind);
-      gl.shaderSource(shader, source);
-      gl.compileShader(shader);
-      gl.attachShader(program, shader);
-      if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS)) throw new Error(gl.getShaderInfoLog(shader));
-    }
-    gl.bindAttribLocation(program, 0, "position");
-    gl.linkProgram(program);
-    return program;
-  }
-
-  _fill(target, data) {
-    this.gl.bindBuffer(target, this.gl.createBuffer());
-    this.gl.bufferData(target, data, this.gl.STATIC_DRAW);
-  }
-
-  async _texture(url) {
-    const gl = this.gl, texture = gl.createTexture();
-    let image = new ImageData(1, 1);
-    if (url) {
-      image = new Image();
-      image.src = url;
-      await image.decode();
-    }
-    gl.bindTexture(gl.TEXTURE_2D, texture);
-    gl.pixelStorei(gl.UNPACK_FLIP_Y_WEBGL, true);
-    gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, image);
-    gl.generateMipmap(gl.TEXTURE_2D);
-    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
-    return texture;
   }
 }

@@ -7,11 +7,9 @@
 """
 
 import contextlib
-import errno
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -24,15 +22,16 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from nerfkit.errors import READ_ONLY, CheckpointError, ConfigError, UserError, escaped
+from nerfkit.errors import READ_ONLY, CheckpointError, UserError, escaped
 from nerfkit.runs import environment
 from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import FORMAT, check_format, steps
 from nerfkit.runs.configs import load_config
 from nerfkit.runs.curves import write_losses
-from nerfkit.runs.files import LATEST, followed, remove_halves, write_text
+from nerfkit.runs.files import followed, remove_halves, write_text
 from nerfkit.runs.fingerprint import FILES, SECTION, finished
 from nerfkit.runs.lock import is_locked, locked
+from nerfkit.runs.output import check_output, new_folder, point_latest, remove_folder
 from nerfkit.runs.plain import changes, measured, newer, plain
 from nerfkit.runs.untrusted import RefusedError, parse_json, read_file
 from nerfkit.schema import literal, shown
@@ -76,7 +75,7 @@ class Run:
         """
         parent = Path(os.path.expanduser(output)) / scene_name
         check_output(parent)
-        run = cls(_new_folder(parent, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
+        run = cls(new_folder(parent, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
         run.hold()
         if overrides is None:
             overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
@@ -86,7 +85,7 @@ class Run:
             run.close()
             shutil.rmtree(run.folder, ignore_errors=True)  # a full disk, or Ctrl-C: leave nothing half written
             raise
-        _point_latest(parent, run.folder.name)
+        point_latest(parent, run.folder.name)
         return run
 
     @classmethod
@@ -208,17 +207,9 @@ class Run:
             self.log(f"wrote {path}")
 
     def discard(self) -> None:
-        """Removes the run's folder; ``latest`` points to the newest that is left, or goes too."""
+        """Removes the run's folder, as ``remove_folder``."""
         self.close()
-        parent = self.folder.parent
-        shutil.rmtree(self.folder, ignore_errors=True)
-        others = sorted(path.parent.name for path in parent.glob("*/config.yaml") if path.parent.name != LATEST)
-        if others:
-            _point_latest(parent, others[-1])
-        else:
-            (parent / LATEST).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # another run is just starting there
-                parent.rmdir()
+        remove_folder(self.folder)
 
     def close(self) -> None:
         """Writes what TensorBoard still has in memory, and lets other processes go on with the run."""
@@ -297,27 +288,6 @@ def _held(folder: Path) -> CheckpointError:
     )
 
 
-def check_output(folder: str | Path) -> None:
-    """Checks that ``folder``, which need not be there yet, can be made and written; leaves nothing there.
-
-    Raises:
-        ConfigError: it or what stands above it is no folder, or cannot be written.
-        OSError: the disk is full.
-    """
-    folder = Path(os.path.expanduser(folder))
-    place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
-    reason = "is not a folder"
-    if place.is_dir():
-        try:
-            with tempfile.TemporaryDirectory(prefix=".nerfkit_", dir=place):  # os.access says yes to root everywhere
-                return
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            reason = f"cannot be written ({error.strerror})"
-    raise ConfigError(f"{place} {reason}, so nothing can be kept in {folder}; choose another place: output=FOLDER")
-
-
 def has_checkpoint(folder: Path) -> bool:
     """Whether a field was trained there, at least in part."""
     return bool(steps(folder))
@@ -326,19 +296,3 @@ def has_checkpoint(folder: Path) -> bool:
 def being_written(folder: Path) -> bool:
     """Whether a process is at work on the run."""
     return is_locked(folder / LOG)
-
-
-def _new_folder(parent: Path, name: str) -> Path:
-    for number in range(1, 1000):
-        folder = parent / (name if number == 1 else f"{name}_{number}")
-        try:
-            folder.mkdir(parents=True)  # a run that is discarded may just remove the parent
-        except FileExistsError:  # another run started in the same second
-            continue
-        return folder
-    raise FileExistsError(f"{parent / name}: a thousand runs in one second")
-
-
-def _point_latest(parent: Path, name: str) -> None:
-    """``latest`` becomes a text file with ``name``: a link would be a second run to TensorBoard."""
-    write_text(parent / LATEST, name)

@@ -2,6 +2,7 @@
 
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,54 +34,76 @@ def settle_path(options: VideoOptions) -> None:
     """
     if options.path == FILE:
         options.file = os.path.abspath(followed(options.file or ""))
-        _count(_keyframes(options), options)
+        _count(read_path(Path(options.file)), options)
 
 
 def camera_path(options: VideoOptions, scene: Scene, points: Tensor) -> Cameras:
-    """The path's cameras, from which ``points`` (P,3) are to be seen, in normalized units.
+    """``Route.cameras`` of a scene, for whoever asks for nothing else of the route."""
+    return Route(options, scene).cameras(points)
+
+
+class Route:
+    """Where a video goes, as its options say; a file of keyframes is read when it is made, and no more.
 
     Raises:
-        SceneError: the path's file cannot be read.
+        SceneError: on creation, the path's file cannot be read.
     """
-    units, cameras = scene.normalization, scene.cameras.most_alike()
-    if options.path == FILE:
-        return _of_file(_keyframes(options, scene), options, scene, cameras)
-    cameras = _sized(cameras, *_size(options, *cameras.size))
-    if options.path in OF_PHOTOS:
-        cameras = with_lens(cameras, scene.cameras.camera_to_world[scene.train].detach().cpu())
-    target = options.target and units.apply(torch.tensor(options.target, dtype=torch.float64)).float()
-    radius = options.radius and options.radius * units.scale
-    elevation, up, frames = options.elevation, scene.up, options.frames or 1
-    return PATHS[options.path](cameras, frames, elevation=elevation, radius=radius, up=up, center=target, points=points)
 
+    def __init__(self, options: VideoOptions, scene: Scene) -> None:
+        self.options, self.scene = options, scene
+        self._keyframes = None
+        if options.path == FILE:
+            assert options.file is not None  # as ``VideoOptions.check``
+            self._keyframes = read_path(followed(options.file), scene.up)
 
-def closes(options: VideoOptions) -> bool:
-    """Whether the path's first frame follows its last one."""
-    return _keyframes(options).closed if options.path == FILE else options.path not in OPEN
+    def cameras(self, points: Tensor) -> Cameras:
+        """The path's cameras, from which ``points`` (P,3) are to be seen, in normalized units.
 
+        Raises:
+            SceneError: the file's path is too long, or far away.
+        """
+        options, scene = self.options, self.scene
+        units, cameras = scene.normalization, scene.cameras.most_alike()
+        if self._keyframes is not None:
+            return _of_file(self._keyframes, options, scene, cameras)
+        cameras = _sized(cameras, *_size(options, *cameras.size))
+        if options.path in OF_PHOTOS:
+            cameras = with_lens(cameras, scene.cameras.camera_to_world[scene.train].detach().cpu())
+        target = options.target and units.apply(torch.tensor(options.target, dtype=torch.float64)).float()
+        radius = options.radius and options.radius * units.scale
+        elevation, up, frames = options.elevation, scene.up, options.frames or 1
+        path = PATHS[options.path]
+        return path(cameras, frames, elevation=elevation, radius=radius, up=up, center=target, points=points)
 
-def doubts(options: VideoOptions, scene: Scene, path: Cameras, points: Tensor) -> list[str]:
-    """What a user should know of a path: that another one suits the photos better, or that it misses the object."""
-    found = []
-    if options.path == "spiral" and all_around(scene.cameras):
-        found.append(
-            "path=spiral is for photos from one side, and these are from all around; try path=orbit or path=wave"
-        )
-    if options.path == "photos" and out_of_order(scene.cameras[scene.train]):
-        found.append("path=photos jumps about, as the photos are in no order of place; try path=ellipse or path=orbit")
-    if options.path == FILE:
-        keyframes = _keyframes(options)
-        frames = keyframes.count(options.fps)
-        if keyframes.timed and options.frames is not None and abs(frames - options.frames) > 1:
+    @property
+    def closes(self) -> bool:
+        """Whether the first frame follows the last one."""
+        return self.options.path not in OPEN if self._keyframes is None else self._keyframes.closed
+
+    def doubts(self, path: Cameras, points: Tensor) -> list[str]:
+        """What a user should know of the ``cameras`` that it led to: that another path suits the photos better, or that
+        this one misses the object."""
+        options, photos, keyframes, found = self.options, self.scene.cameras, self._keyframes, []
+        if options.path == "spiral" and all_around(photos):
             found.append(
-                f"{options.file}: its path lasts {keyframes.end:.10g} s, {frames} frames at fps={options.fps:.10g}: "
-                "frames=null"
+                "path=spiral is for photos from one side, and these are from all around; try path=orbit or path=wave"
             )
-        if len(points) and not _sees(path, points[:: math.ceil(len(points) / 1000)]):
+        if options.path == "photos" and out_of_order(photos[self.scene.train]):
             found.append(
-                f"{options.file}: the object is in no frame; is the path in the scene's own units? docs/paths.md"
+                "path=photos jumps about, as the photos are in no order of place; try path=ellipse or path=orbit"
             )
-    return found
+        if keyframes is not None:
+            frames = keyframes.count(options.fps)
+            if keyframes.timed and options.frames is not None and abs(frames - options.frames) > 1:
+                found.append(
+                    f"{options.file}: its path lasts {keyframes.end:.10g} s, {frames} frames at "
+                    f"fps={options.fps:.10g}: frames=null"
+                )
+            if len(points) and not _sees(path, points[:: math.ceil(len(points) / 1000)]):
+                found.append(
+                    f"{options.file}: the object is in no frame; is the path in the scene's own units? docs/paths.md"
+                )
+        return found
 
 
 def _sees(path: Cameras, points: Tensor) -> bool:
@@ -91,11 +114,6 @@ def _sees(path: Cameras, points: Tensor) -> bool:
         if ((depth > 0) & (pixel > 0).all(-1) & (pixel < size).all(-1)).any():
             return True
     return False
-
-
-def _keyframes(options: VideoOptions, scene: Scene | None = None) -> Keyframes:
-    assert options.file is not None  # as ``VideoOptions.check``
-    return read_path(followed(options.file)) if scene is None else read_path(followed(options.file), scene.up)
 
 
 def _of_file(keyframes: Keyframes, options: VideoOptions, scene: Scene, cameras: Cameras) -> Cameras:

@@ -21,7 +21,7 @@ from nerfkit.view.colors import picture
 from nerfkit.view.frames import render_frames
 from nerfkit.view.options import FILE, TRANSPARENT, VideoOptions
 from nerfkit.view.path_files import write_path
-from nerfkit.view.route import camera_path, closes, doubts
+from nerfkit.view.route import Route
 from nerfkit.view.video import write_video
 
 REFINED = "refined.glb"  # in a run's folder ``mesh``: what its refine stage has left
@@ -69,8 +69,9 @@ def show(
         ranks: the processes that render.
     """
     points = source.points().cpu()
-    path = camera_path(options, scene, points)
-    for doubt in doubts(options, scene, path, points):
+    route = Route(options, scene)
+    path = route.cameras(points)
+    for doubt in route.doubts(path, points):
         log(f"note: {doubt}")
     near, far = _depths(path, points)
     poses = np.round(path.camera_to_world.numpy(), 5).tobytes() + np.round(path.intrinsics.numpy(), 3).tobytes()
@@ -86,7 +87,7 @@ def show(
     shared = (source, path, options.channels, (near, far), options.background == TRANSPARENT)
     place = folder / "frames" / _stem(replace(options, fps=VideoOptions.fps), name)  # the rate changes no frame
     folder.mkdir(parents=True, exist_ok=True)
-    write_path(folder / f"{_stem(options, name)}_path.json", path, scene.normalization, options.fps, closes(options))
+    write_path(folder / f"{_stem(options, name)}_path.json", path, scene.normalization, options.fps, route.closes)
     frames = render_frames(_frame, len(path), place, options.channels, settings, log, ranks, shared)
     videos = []
     for channel in options.channels:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,14 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 
+from nerfkit.fit.dtu_scan import open_scan
 from nerfkit.mesh.files.io import load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.scenes import open_scene
 from nerfkit.scenes.images import decode
 from nerfkit.view.options import VideoOptions
 from nerfkit.view.route import camera_path
+from tests.fit.dtu_files import scan_of, write_scan
 from tests.hostile.mutations import spoiled, spoiled_json
 from tests.scenes.builders import ring, write_blender, write_kaolin
 from tests.scenes.captures import (
@@ -225,6 +228,37 @@ def paths() -> Iterator[Case]:
             path.write_bytes(data)
             yield Case(f"path {path.name}: {label}", read)
         path.write_bytes(whole)
+
+
+# ---- scans
+
+
+def scans() -> Iterator[Case]:
+    """DTU's files of a scan, spoiled: its points; its matrices, packed and not, and what is packed in them."""
+    for packed in (True, False):
+        folder = fresh()
+        write_scan(folder, scan_of(np.eye(3)), packed=packed)
+        points = folder / "Points" / "stl" / "stl024_total.ply"
+        read = partial(open_scan, points, photographed())
+        read()
+        for seed, path in enumerate([points, *sorted(folder.glob("ObsMask/*.mat"))]):
+            whole = path.read_bytes()
+            copies = [*spoiled(whole, seed, 8)]
+            if packed and path != points:
+                inside = zlib.decompressobj().decompress(whole[136:])
+                copies += [(f"inside, {label}", _repacked(whole, data)) for label, data in spoiled(inside, seed, 8)]
+                path.write_bytes(_repacked(whole, bytes(300 << 20)))
+                yield Case(f"scan {path.name}: 300 MB in 300 kB", read, "unpacks to more")
+            for label, data in copies:
+                path.write_bytes(data)
+                yield Case(f"scan {path.name}: {label}", read)
+            path.write_bytes(whole)
+
+
+def _repacked(whole: bytes, inside: bytes) -> bytes:
+    """A MAT file whose first element, a packed one, has another inside."""
+    packed, after = zlib.compress(inside), 136 + int.from_bytes(whole[132:136], "little")
+    return whole[:132] + len(packed).to_bytes(4, "little") + packed + whole[after:]
 
 
 # ---- pictures

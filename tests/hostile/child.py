@@ -21,8 +21,8 @@ from tests.hostile.cases import Case
 MEMORY, SECONDS = 4 << 30, 10
 GROUPS: dict[str, tuple[Callable[[], Iterator[Case]], ...]] = {
     "scenes": (cases.scenes, made.links),
-    "files": (cases.meshes, cases.paths, cases.pictures, made.archives, made.counts),
-    "runs": (runs.configs, runs.run_folders, runs.checkpoints, runs.videos),
+    "files": (cases.meshes, cases.paths, cases.scans, cases.pictures, made.archives, made.counts),
+    "runs": (runs.configs, runs.run_folders, runs.checkpoints, runs.weights, runs.videos),
 }
 
 

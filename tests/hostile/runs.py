@@ -19,6 +19,7 @@ import torch
 
 from nerfkit import cli, resume
 from nerfkit.errors import UserError
+from nerfkit.fit.perceptual import lpips
 from nerfkit.fit.specular import Specular
 from nerfkit.prepare.video import take_frames
 from nerfkit.results import new_fit
@@ -213,6 +214,22 @@ def checkpoints() -> Iterator[Case]:
         parent[key] = value
         torch.save(state, path)
         yield Case(f"checkpoint {number}: {key} = {type(value).__name__}", load)
+
+
+def weights() -> Iterator[Case]:
+    """LPIPS' weights, of both of PyTorch's formats, that hold code, are damaged, or made up."""
+    path = fresh() / "vgg.pth"
+    read = partial(lpips, [path])
+    kernel = torch.zeros(64, 3, 3, 3)
+    for zipped in (True, False):
+        files = {"code": _Evil(), "1 kB for terabytes": {"features.0.weight": torch.zeros(1).expand(1 << 40)}}
+        for label, content in files.items():
+            torch.save(content, path, _use_new_zipfile_serialization=zipped)
+            yield Case(f"weights, {'zip' if zipped else 'old'}: {label}", read, "")
+        torch.save({"features.0.weight": kernel}, path, _use_new_zipfile_serialization=zipped)
+        for label, data in spoiled(path.read_bytes(), 0, 12):
+            path.write_bytes(data)
+            yield Case(f"weights, {'zip' if zipped else 'old'}: {label}", read, "")
 
 
 def videos() -> Iterator[Case]:

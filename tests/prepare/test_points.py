@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nerfkit import options, pipeline
+from nerfkit import options, pipeline, prepared
 from nerfkit.cameras import Cameras
 from nerfkit.config import TrainOptions
 from nerfkit.errors import ConfigError, UserError
@@ -59,7 +59,7 @@ def taken(root: Path, output: Path, *words: str) -> tuple[TrainOptions, list[str
     """The options after the scene is read, what its notes say, and how many points it has."""
     config = options.compose("train", [f"scene.root={root}", f"output={output}", *words])
     pipeline._find_photos(config)
-    scene = pipeline._with_points(config, pipeline.load_scene(config))
+    scene = prepared.with_points(config, pipeline.load_scene(config))
     return config, scene.notes, len(scene.points)
 
 
@@ -68,7 +68,7 @@ def test_a_run_looks_for_points_where_none_came_and_keeps_them(
 ) -> None:
     found, asked = tmp_path / "found.ply", []
     found.write_text(PLY.format(2) + "0 0 0\n0.5 0 0\n")
-    monkeypatch.setattr(pipeline, "find_points", lambda scene, folder: asked.append(folder) or found)
+    monkeypatch.setattr(prepared, "find_points", lambda scene, folder: asked.append(folder) or found)
     config, notes, count = taken(hills, tmp_path)
     assert (config.scene.points, count, asked) == (str(found), 2, [tmp_path / "prepared" / "points"])
     assert any("2 were found" in note for note in notes)
@@ -84,7 +84,7 @@ def test_without_pycolmap_a_note_says_what_is_missing(
     def missing(*_: object) -> None:
         raise ConfigError("not installed")
 
-    monkeypatch.setattr(pipeline, "find_points", missing)
+    monkeypatch.setattr(prepared, "find_points", missing)
     config, notes, count = taken(hills, tmp_path)
     assert config.scene.points is None and count == 0 and any("pip install nerfkit[photos]" in note for note in notes)
 

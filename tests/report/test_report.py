@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nerfkit import report_command
+from nerfkit import compare_command, report_command
 from nerfkit.cameras import Cameras
 from nerfkit.config import TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError
@@ -147,12 +147,17 @@ def test_several_runs_side_by_side(record: Run, tmp_path: Path, capsys: pytest.C
     target = tmp_path / "both.html"
     report_command.main([str(record.folder), str(other.folder), "--output", str(target)])
     assert capsys.readouterr().out.strip() == str(target)
+    again = tmp_path / "again.html"
+    compare_command.main([str(record.folder), str(other.folder), "--output", str(again)])
+    said_of_both = capsys.readouterr().out
+    assert re.search(r"PSNR, dB +31\.25 +25\.00 +30\.50\n", said_of_both) and re.search(r"seed +0 +7\n", said_of_both)
+    assert said_of_both.endswith(f"\n{again}\n") and again.read_bytes() == target.read_bytes()
     page = target.read_text(encoding="utf-8")
     assert "<td>seed</td><td>0</td><td>7</td>" in page and len(said(page)["models"]) == 1
     report_command.main([str(other.folder)])
     assert "Nothing was measured" in (other.folder / "report.html").read_text(encoding="utf-8")
     with pytest.raises(ConfigError, match="expected a file"):
-        report_command.main([str(record.folder), "--output", str(tmp_path)])
+        compare_command.main([str(record.folder), "--output", str(tmp_path)])
     with pytest.raises(CheckpointError, match="no such run"):
         report_command.main([str(tmp_path / "none")])
 
@@ -172,10 +177,10 @@ def test_an_evaluation_of_an_earlier_mesh_is_not_shown(record: Run, capsys: pyte
     record.add_fingerprints("refine", {"mesh/refined.glb": "aa"})
     found = {"about": "3 views", "mesh": {"psnr": 41.5}, "fingerprints": {"refine": {"mesh/refined.glb": "aa"}}}
     (record.folder / "eval.json").write_text(json.dumps(found))
-    report_command.main([str(record.folder), "--text"])
+    compare_command.main([str(record.folder)])
     assert "41.50" in (said := capsys.readouterr().out) and "eval: 3 views" in said
     record.add_fingerprints("refine", {"mesh/refined.glb": "bb"})
-    report_command.main([str(record.folder), "--text"])
+    compare_command.main([str(record.folder)])
     for said in (capsys.readouterr().out, write_report(record).read_text(encoding="utf-8")):
         assert "41.50" not in said and "eval: eval.json is of an earlier state" in said
 

@@ -7,7 +7,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nerfkit.runs.board import Board
-from nerfkit.runs.report import table
+from nerfkit.runs.table import table
 
 
 def read(folder: Path) -> Any:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.mesh.files.io import load_mesh, save_mesh
 from nerfkit.mesh.shapes import icosphere
-from nerfkit.runs import folder as folders
+from nerfkit.runs import folder as folders, output
 from nerfkit.runs.files import followed
 from nerfkit.runs.folder import Run, find, newest_unfinished, refuse_held
 from nerfkit.scenes import open_scene
@@ -95,8 +95,8 @@ def test_a_folder_that_cannot_be_written_is_named(config: DictConfig, output: st
 
 
 def test_a_check_of_the_output_leaves_nothing(tmp_path: Path) -> None:
-    folders.check_output(tmp_path)
-    folders.check_output(tmp_path / "deep" / "deeper")
+    output.check_output(tmp_path)
+    output.check_output(tmp_path / "deep" / "deeper")
     assert list(tmp_path.iterdir()) == []
 
 

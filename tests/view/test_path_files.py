@@ -14,7 +14,7 @@ from nerfkit.view.keyframes import EASINGS, Keyframes
 from nerfkit.view.options import VideoOptions
 from nerfkit.view.path_files import read_path, write_path
 from nerfkit.view.paths import PATHS
-from nerfkit.view.route import camera_path, closes, doubts, settle_path
+from nerfkit.view.route import Route, camera_path, settle_path
 from tests.view.path_builders import FOV, PLACES, UP, glb, gltf, nerfstudio, ngp, own, poses, scene, square
 
 NOTHING = torch.zeros(0, 3)
@@ -69,7 +69,7 @@ def test_the_way_of_instant_ngp_is_a_b_spline(tmp_path: Path) -> None:
     assert moving[0] == pytest.approx((5 * PLACES[0] + PLACES[1]) / 6, abs=1e-5)
     looped = saved(tmp_path, ngp() | {"loop": True})
     assert at(cameras(looped))[0, :, 3] == pytest.approx((PLACES[3] + 4 * PLACES[0] + PLACES[1]) / 6, abs=1e-5)
-    assert closes(VideoOptions(path="file", file=str(looped)))
+    assert Route(VideoOptions(path="file", file=str(looped)), scene()).closes
     other = ngp() | {"scale": 0.66, "offset": [0.5, 0.5, 0.5]}
     assert at(cameras(saved(tmp_path, other)))[:, :, 3] == pytest.approx(moving / 2, abs=1e-5)
 
@@ -156,23 +156,26 @@ def test_a_rendered_path_is_written_and_read_again(name: str, tmp_path: Path) ->
     photographed = scene()
     photographed.cameras.intrinsics[:, 1] = 29.0  # no square pixels
     made = camera_path(options, photographed, NOTHING)
-    path = write_path(tmp_path / "p.json", made, photographed.normalization, 5.0, closes(options))
+    path = write_path(tmp_path / "p.json", made, photographed.normalization, 5.0, Route(options, photographed).closes)
     again = camera_path(VideoOptions(path="file", file=str(path), frames=None, fps=5.0), photographed, NOTHING)
     assert again.size == made.size
     assert torch.allclose(again.camera_to_world, made.camera_to_world, atol=1e-5)
     assert torch.allclose(again.intrinsics, made.intrinsics, atol=1e-3)
-    assert closes(VideoOptions(path="file", file=str(path))) == (name != "photos")
+    assert Route(VideoOptions(path="file", file=str(path)), photographed).closes == (name != "photos")
 
 
 def test_what_is_doubtful_is_said(tmp_path: Path) -> None:
+    """And the file is read no more than once: it is gone when its doubts are asked for."""
     path, points = saved(tmp_path, nerfstudio()), torch.zeros(3, 3)
     options = VideoOptions(path="file", file=str(path), frames=4, fps=30.0)
-    seen = camera_path(options, scene(), points)
-    assert doubts(options, scene(), seen, points) == [f"{path}: its path lasts 1.5 s, 46 frames at fps=30: frames=null"]
-    away = doubts(replace(options, fps=2.0), scene(), seen, points + torch.tensor([0.0, 0, 90]))
+    slow, fast = Route(replace(options, fps=2.0), scene()), Route(options, scene())
+    path.unlink()
+    seen = fast.cameras(points)
+    assert fast.doubts(seen, points) == [f"{path}: its path lasts 1.5 s, 46 frames at fps=30: frames=null"]
+    away = slow.doubts(seen, points + torch.tensor([0.0, 0, 90]))
     assert away == [f"{path}: the object is in no frame; is the path in the scene's own units? docs/paths.md"]
-    jumping = replace(scene(), train=[0, 2, 1, 3, 0, 2])
-    assert doubts(VideoOptions(path="photos"), jumping, seen, points)[0].startswith("path=photos jumps about")
+    jumping = Route(VideoOptions(path="photos"), replace(scene(), train=[0, 2, 1, 3, 0, 2]))
+    assert jumping.doubts(seen, points)[0].startswith("path=photos jumps about")
 
 
 def changed(content: dict[str, Any], key: str, value: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Plain-text tables for the end of a run's log."""
+"""Plain-text tables, for logs and terminals."""
 
 from collections.abc import Sequence
 
