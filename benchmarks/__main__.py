@@ -26,6 +26,7 @@ BENCHMARKS = {
     "peers": "fields at equal time and silhouette gradients beside other ways to compute them",
     "busy": "training and refinement beside other programs that keep processors busy",
     "tutorial": "PyTorch3D's NeRF tutorial recipe against the default, at equal time",
+    "viewer": "seconds until the viewer's first picture, and what training costs while it is looked at",
     "frames": "frames of a run's field and mesh on a CPU",
     "pictures": "the documentation's pictures, from a run folder",
     "readme": "the README's table, from the saved results",

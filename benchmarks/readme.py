@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import readme_mesh, readme_performance, readme_reliability, scaling
+from benchmarks import readme_mesh, readme_performance, readme_reliability, scaling, viewer
 from benchmarks.equal_time import time_table
 from benchmarks.readme_gpu import gpu_section
 from benchmarks.results import NOT_KNOWN, NOT_RUN, RESULTS, UncommittedError, filled_marks, load, table, value
@@ -21,8 +21,9 @@ from nerfkit.runs import plot
 
 ROOT = Path(__file__).parent.parent
 README, PICTURES = ROOT / "README.md", ROOT / "docs" / "pictures"
-MEASURED, EXPERIMENTS, PERFORMANCE, SCALING, RELIABILITY = (
-    ROOT / "docs" / f"{name}.md" for name in ("measured", "experiments", "performance", "scaling", "reliability")
+MEASURED, EXPERIMENTS, PERFORMANCE, SCALING, RELIABILITY, VIEWER = (
+    ROOT / "docs" / f"{name}.md"
+    for name in ("measured", "experiments", "performance", "scaling", "reliability", "viewer")
 )
 START, END = "<!-- results -->", "<!-- /results -->"
 DEFAULTS = {
@@ -203,7 +204,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks readme", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
     arguments = parser.parse_args(argv)
-    pages = (README, MEASURED, EXPERIMENTS, PERFORMANCE, SCALING, RELIABILITY)
+    pages = (README, MEASURED, EXPERIMENTS, PERFORMANCE, SCALING, RELIABILITY, VIEWER)
     old = {path: path.read_text(encoding="utf-8") for path in pages}
     try:
         fresh = {
@@ -213,6 +214,7 @@ def main(argv: list[str]) -> int:
             PERFORMANCE: readme_performance.fill(old[PERFORMANCE]),
             SCALING: filled_marks(old[SCALING], lambda _: scaling.section()),
             RELIABILITY: readme_reliability.fill(old[RELIABILITY]),
+            VIEWER: filled_marks(old[VIEWER], lambda _: viewer.section()),
         }
         charts = {PICTURES / name: chart for name, chart in readme_performance.charts().items()}
     except UncommittedError as error:

@@ -27,6 +27,7 @@ GROUPS = {
     "Rays": ("sample_rays", "intersect_box", "march", "positions", "composite"),
     "Meshes": ("Mesh", "load_mesh", "save_mesh", "icosphere", "coarse_mesh", "refine_mesh", "remesh"),
     "Rasterizer": ("render", "rasterize", "interpolate", "sample_texture", "antialias", "shade"),
+    "Viewer": ("show",),
     "Losses": ("losses",),
     "Measures": ("measures",),
 }

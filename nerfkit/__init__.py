@@ -40,6 +40,7 @@ _PLACES = {
     "nerfkit.mesh.remeshing.remesh": "remesh",
     "nerfkit.raster": "rasterize interpolate sample_texture antialias render",
     "nerfkit.raster.lights": "shade",
+    "nerfkit.viewer.notebook": "show",
     "nerfkit.kernels.sample_rays": "sample_rays",
     "nerfkit.kernels.march": "march positions intersect_box",
     "nerfkit.kernels.composite": "composite",
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from nerfkit.scenes import open_scene as open_scene
     from nerfkit.scenes.scene import Scene as Scene
     from nerfkit.studio.synthesize import SynthesisOptions as SynthesisOptions, synthesize as synthesize
+    from nerfkit.viewer.notebook import show as show
     from nerfkit.volume.model import RadianceModel as RadianceModel
     from nerfkit.volume.samplers import OccupancyOptions as OccupancyOptions, StratifiedOptions as StratifiedOptions
 

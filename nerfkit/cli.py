@@ -134,6 +134,8 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
             words = options.prepared(name, words, sweep=arguments.multirun)
         jobs = [] if look else options.expand(words, place) if arguments.multirun else [words]
         configs = [options.checked(name, job, place) for job in jobs]
+        if arguments.multirun and any(isinstance(c, TrainOptions) and c.viewer != "off" for c in configs):
+            raise ConfigError("viewer: a sweep's jobs have one port; expected off, or one of the jobs alone")
         outputs = [config.output for config in configs]
         for output in outputs if arguments.cfg is None else ():
             if output is not None:

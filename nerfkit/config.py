@@ -15,6 +15,7 @@ from nerfkit.view.options import TimelapseOptions, VideoOptions
 
 STAGES = ("field", "extract", "refine", "export", "video")
 DEVICES = ("auto", "cpu", "cuda")
+VIEWERS = ("off", "on", "stay")
 MOST_SEED = 2**63 - 1
 MOST_SEED_OF_A_RECIPE = 2**62 - 1  # recipes count on from the seed
 
@@ -50,6 +51,12 @@ class TrainOptions(Options):
         None, "CPU threads; null: as many as a short measurement finds worth having (kept for resume)", least=1
     )
     device: str = option("auto", "cuda names an AMD GPU, too", choices=DEVICES)
+    viewer: str = option(
+        "off",
+        "on: a browser shows what the run has made so far (nerfkit[view]), until it ends; stay: and then until Ctrl-C",
+        choices=VIEWERS,
+    )
+    viewer_port: int = option(8080, "of this machine alone, where viewer listens", least=1, most=65535)
     resume: str | None = option(
         None,
         "a run folder to go on with: its config.yaml, with the values given here on top; auto: the newest unfinished",

@@ -32,6 +32,7 @@ from nerfkit.scenes.scene import Scene
 from nerfkit.stages import Stages
 from nerfkit.view.route import settle_path
 from nerfkit.view.show import pick_source, seen_over, show
+from nerfkit.viewer.live import check_viewer, watched
 
 
 def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None:
@@ -53,7 +54,9 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
     if config.resume is None:
         _check_stages(config)
     ranks = _joined(config)
-    if not ranks.first:
+    if ranks.first:
+        check_viewer(config)
+    else:
         ranks.wait()  # for what the first finds out about the photos
     scene, device = ready(config)
     if ranks.first:
@@ -71,7 +74,7 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
     else:
         record = Run.create(config.output, scene.name, config, words)
     try:
-        with contextlib.closing(record):
+        with watched(record, config, device), contextlib.closing(record):
             stages = Stages(config, scene, record, device, ranks, given)
             if config.resume is not None:
                 _go_on(stages)
@@ -229,9 +232,11 @@ def _run_recipe(config: TrainOptions, words: Sequence[str] | None) -> Path:
     device = pick_device(config.device)
     if join(device).count > 1:
         raise ConfigError(f"recipe={config.recipe.name}: a recipe is for one process; start it without torchrun")
+    check_viewer(config)
     config.threads = set_threads(config.threads)
     _find_photos(config)
-    with contextlib.closing(Run.create(config.output, config.recipe.name, config, words)) as record:
+    record = Run.create(config.output, config.recipe.name, config, words)
+    with watched(record, config, device), contextlib.closing(record):
         record.log(f"run folder: {record.folder}")
         record.text("config", f"```yaml\n{(record.folder / 'config.yaml').read_text(encoding='utf-8')}```")
         try:

@@ -131,8 +131,9 @@ class Stages:
             self.record.log(f"going on from step {self.fit.progress.step}")
         else:
             self.fit = new_fit(self.config, self.scene, self.record, self.device, ranks=self.ranks)
-        self.fit.train()
         fit, progress = self.fit, self.fit.progress
+        self._show(fit)
+        fit.train()
         self._take_cameras(fit)
         keep_weights(fit, self.config, self.record)
         found = evaluate_field(fit.average, self.scene, self.record.folder / "images", self.ranks)
@@ -203,7 +204,10 @@ class Stages:
     def _refine(self) -> None:
         if self.coarse is None:
             self.coarse = load_coarse(self.record, self.scene)
-        model = self._have_fit().average if self.config.mesh is None else None
+        model = None
+        if self.config.mesh is None:
+            model = self._have_fit().average
+            self._show(self._have_fit())
         coarse = self.coarse.to(self.device)
         self.refined, self.specular = refine_stage(coarse, model, self.config, self.scene, self.record, self.ranks)
         keep_refined(self.refined, self.specular, self.record, self.scene)
@@ -222,6 +226,9 @@ class Stages:
         show(source, name, o, scene, folder / "video", identity, self.record.log, self.ranks)
 
     # ---- between the stages
+
+    def _show(self, fit: FieldFit) -> None:
+        self.record.audience.shows(FIELD, lambda: fit.average, self.scene)
 
     def _have_fit(self) -> FieldFit:
         if self.fit is None:

@@ -65,7 +65,7 @@ def verified(folder: Path, steps: int | None) -> tuple[Found, Found]:
         )
     config = load(folder)
     _check_budget(folder, config, whole=steps is None)
-    config.resume = None
+    config.resume, config.viewer = None, "off"
     with tempfile.TemporaryDirectory() as output:
         config.output = output
         if steps is None:

@@ -89,7 +89,7 @@ def optimize(
             loss, or with ``report`` anything.
         steps: at least 1, those of ``progress`` included; None for no bound.
         max_seconds: None for no bound; with one the result depends on the machine.
-        run: where curves go; None shows the progress bar alone.
+        run: where curves go, and whose audience has its turn after each step; None shows the progress bar alone.
         log_every: steps between two values of the curves.
         callbacks: what else is done on the way.
         until: asked with what every step returned, whether that was enough.
@@ -144,6 +144,8 @@ def optimize(
                     if callback.due(progress, share) and share < 1:
                         callback.call(progress.step)
                         begin, compiled = time.perf_counter(), compile_seconds()
+                if run is not None and run.audience.turn(title, progress.step):
+                    begin, compiled = time.perf_counter(), compile_seconds()
     except KeyboardInterrupt:
         for callback in callbacks:
             ended = callback.last and share >= 1 and progress.step > first_step  # and no later start calls it

@@ -101,6 +101,7 @@ def refine_mesh(
         calls.append(Callback(lambda _: fit.save(run), seconds=options.checkpoint_every, first=False, stopped=True))
     if run is not None:
         run.forget((f"{KIND}/",), fit.progress.step)
+        run.audience.shows("mesh", fit.mesh, scene)
     try:
         optimize(
             KIND,
@@ -118,6 +119,8 @@ def refine_mesh(
         advice = f"{kept}. A lower refine.vertex_rate or refine.texture_rate usually helps."
         raise NotFiniteError(error.step, error.what, error.where, KIND, advice) from None
     refined, seen = fit.finished()
+    if run is not None:
+        run.audience.shows("mesh", lambda: refined)
     if looks is not None:
         looks(seen)
     if taken_back is not None:

@@ -110,6 +110,7 @@ def fit_mesh(
     watch = list(callbacks)
     if recorder is not None:
         watch.insert(0, Callback(lambda _: recorder.add(mesh()), share=1 / config.timelapse.snapshots))
+    record.audience.shows("mesh", mesh, shown)
     done = optimize(title, step, steps=steps_of(config), run=record, callbacks=watch, blame=blame)
     for path in recorder.close() if recorder is not None else ():
         record.log(f"wrote {path}")

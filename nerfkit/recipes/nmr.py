@@ -217,6 +217,7 @@ def camera(o: CameraOptions, config: TrainOptions, record: Run, device: torch.de
         view = Cameras(pose, true.intrinsics, o.size, o.size)
         return render(mesh.vertices, mesh.faces, view, visibility=visibility, supersampling=SUPERSAMPLING).alpha[0]
 
+    record.audience.shows("mesh", lambda: _mirrored(mesh).to("cpu"), true.to("cpu"))
     best = [(math.inf, position.detach().clone())]
 
     def step(share: float) -> dict[str, float]:

@@ -157,14 +157,18 @@ def fit(
             errors["color_error"] = (100 * (rgb - wanted[..., :3]).abs()[inside].mean()).item()
         line.append((float(done), errors["color_error" if task == "painted" else "mask_error"]))
 
+    def mesh() -> Mesh:
+        shown = colors.detach().clamp(0, 1).cpu() if task == "painted" else None
+        return Mesh(vertices.detach().cpu(), start.faces.cpu(), colors=shown)
+
+    record.audience.shows("mesh", mesh, photos.cameras)
     title = f"{task}_{20 * 4**subdivisions}_{name.replace(' ', '_')}"
     steps = steps_of(config)
     optimize(title, step, steps=steps, run=record, callbacks=[Callback(look, share=max(0.1, min(1.0, 5 / steps)))])
     figures = {key: round(value, 3) for key, value in errors.items()}
-    final = Mesh(vertices.detach().cpu(), start.faces.cpu())
     return {
         **figures,
-        "self_intersections": float(len(self_intersections(final))),
+        "self_intersections": float(len(self_intersections(mesh()))),
         "ms_per_step": round(1000 * statistics.median(seconds), 2),
     }, line
 

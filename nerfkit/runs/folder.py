@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from nerfkit.errors import READ_ONLY, CheckpointError, UserError, escaped
 from nerfkit.runs import environment
+from nerfkit.runs.audience import Audience
 from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import FORMAT, check_format, steps
 from nerfkit.runs.configs import load_config
@@ -47,11 +48,13 @@ class Run:
         folder: the run's folder.
         board: its TensorBoard; ``scalar``, ``scalar_by_second``, ``image`` and ``text`` write there, ``flush``
             and ``forget`` are its own.
+        audience: who looks at what its fits make.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock: BinaryIO | None = None
+        self.audience = Audience()
         self.board = Board(folder)
         self.scalar = self.board.scalar
         self.scalar_by_second = self.board.scalar_by_second

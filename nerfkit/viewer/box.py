@@ -1,5 +1,6 @@
-"""The box that a mesh is cropped to, dragged by two corners, and the command that makes the mesh so."""
+"""The box that a mesh is cropped to, dragged by two corners; how a run is told of it, by a command or in its config."""
 
+import contextlib
 import math
 import shlex
 from collections.abc import Callable
@@ -9,8 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 
 from nerfkit.errors import command
+from nerfkit.runs.configs import load_config
+from nerfkit.runs.files import write_text
+from nerfkit.runs.folder import Run
+from nerfkit.scenes.frame import corners_of
 from nerfkit.scenes.scene import Similarity
 from nerfkit.schema import shown
 from nerfkit.viewer.things import edges
@@ -19,20 +25,43 @@ DIGITS = 4  # of a box's longest side
 COLOR = (30, 160, 90)
 
 
-def crop_command(folder: Path, corners: NDArray, units: Similarity) -> str:
-    """The command that makes a run's mesh again, cropped to a box.
+def own_box(corners: NDArray, units: Similarity) -> list[list[float]]:
+    """Least and largest coordinates of a box in the scene's own units, rounded.
 
     Args:
-        folder: of the run.
         corners: (2,3), any two opposite ones, in normalized units.
         units: from the scene's own units to normalized ones.
     """
     own = units.invert(torch.from_numpy(np.sort(corners, axis=0)).double()).numpy()
     longest = max(float((own[1] - own[0]).max()), 1e-12)
     digits = max(DIGITS - 1 - math.floor(math.log10(longest)), 0)
-    box = [[round(float(x), digits) for x in corner] for corner in own]
-    words = [f"resume={folder}", "stages=[extract,refine,export]", f"extract.box={shown(box)}"]
+    return [[round(float(x), digits) for x in corner] for corner in own]
+
+
+def crop_command(folder: Path, box: list[list[float]] | None = None) -> str:
+    """The command that makes a run's mesh again, cropped to a box, or to the one that its config has."""
+    words = [f"resume={folder}", "stages=[extract,refine,export]"]
+    words += [] if box is None else [f"extract.box={shown(box)}"]
     return " ".join([command("train"), *map(shlex.quote, words)])
+
+
+def write_crop(folder: Path, box: list[list[float]]) -> None:
+    """Makes ``extract.box`` in a run's config.yaml the box, and says so in its log.
+
+    Raises:
+        CheckpointError: a process trains the run, or its folder cannot be written.
+        ConfigError: the box is flat.
+    """
+    corners_of(box, "extract.box")
+    record = Run.open(folder)
+    record.hold()
+    with contextlib.closing(record):
+        path = record.folder / "config.yaml"
+        config = load_config(path)
+        before = OmegaConf.to_container(config)["extract"]["box"]  # type: ignore[index, call-overload]
+        OmegaConf.update(config, "extract.box", box)
+        write_text(path, OmegaConf.to_yaml(config))
+        record.log(f"viewer: extract.box: {shown(before)} -> {shown(box)}")
 
 
 class CropBox:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nerfkit.cameras import Cameras
 from nerfkit.cameras.channels import CHANNELS
+from nerfkit.runs.files import to_bytes
 from nerfkit.scenes.colmap_model import transform
 from nerfkit.view.colors import picture
 from nerfkit.view.show import Source
@@ -19,9 +20,10 @@ FIELD, MESH, BOTH = "field", "mesh", "both"
 MARGINS = {FIELD: 0, MESH: 1}
 """Pixels around a part of a picture that it depends on: outlines of a mesh are blended with their neighbors."""
 
-BAND = 0.05  # seconds of a band
+BAND = 0.03  # seconds of a band
 ROWS = 16  # of a band, at least
 SIDE = 256  # of depth, which only says what is hidden and takes long to encode
+ERROR, GAIN = "error", 4  # the channel |picture - photo|, and how many times as bright it is shown
 FAR = 160.0  # where nothing is seen, in normalized units; viser's depth ends at 167
 
 
@@ -37,11 +39,18 @@ class Eye(Protocol):
 
 @dataclass(frozen=True)
 class Look:
-    """What a picture shows: ``source`` field, mesh or both, left and right of ``split`` of the width; a channel."""
+    """What a picture shows.
+
+    Attributes:
+        source: field, mesh or both, left and right of ``split`` of the width.
+        channel: of ``CHANNELS``, or ``ERROR``.
+        photo: share of the width, from the left, that a photo covers where there is one.
+    """
 
     source: str = FIELD
     channel: str = CHANNELS[0]
     split: float = 0.5
+    photo: float = 0.5
 
     def columns(self, width: int) -> list[tuple[str, int, int]]:
         """The sources with the columns, first and behind the last, that they fill."""
@@ -55,6 +64,20 @@ class Drawn(NamedTuple):
 
     pixels: NDArray[np.uint8]
     depth: NDArray[np.float32]
+
+
+class Framed(NamedTuple):
+    """A photo in a client's window of H times W pixels.
+
+    Attributes:
+        camera: the photo's, its picture the window.
+        colors: (H,W,3) float32 in [0,1] over the scene's background.
+        inside: (H,W) bool, where the photo has pixels that count.
+    """
+
+    camera: Cameras
+    colors: NDArray[np.float32]
+    inside: NDArray[np.bool_]
 
 
 def camera_of(eye: Eye, side: int) -> Cameras:
@@ -76,6 +99,7 @@ def draw(
     span: tuple[float, float],
     seconds: float,
     interrupted: Callable[[], bool],
+    photo: Framed | None = None,
 ) -> Drawn | None:
     """The picture that one camera has; None where ``interrupted()`` says so between two bands.
 
@@ -83,10 +107,12 @@ def draw(
         sources: ``field`` and ``mesh``, those that ``look`` asks for.
         span: the ends of the scale of depths.
         seconds: what the picture is expected to take, infinite if unknown: it is made in bands of ``BAND`` seconds.
+        photo: one that ``camera`` has taken; without it there is no error, and color is shown.
     """
     height, width = camera.size
     found: dict[str, NDArray] = {}
-    needed = sorted({look.channel, "alpha", "depth"})
+    channel = CHANNELS[0] if look.channel == ERROR else look.channel
+    needed = sorted({channel, "alpha", "depth"})
     rows = height
     if math.isfinite(seconds):
         rows = max(math.ceil(height * BAND / max(seconds, 1e-9)), ROWS)
@@ -99,7 +125,12 @@ def draw(
             for key, values in part:
                 whole = found.setdefault(key, np.zeros((height, width, *values.shape[2:]), np.float32))
                 whole[top:bottom, first:last] = values
-    pixels = picture(look.channel, found, *span)
+    pixels = picture(channel, found, *span)
+    if photo is not None and look.channel == ERROR:
+        pixels = to_bytes(GAIN * np.abs(found["rgb"] - photo.colors) * photo.inside[..., None])
+    if photo is not None:
+        covered = photo.inside & (np.arange(width) < round(look.photo * width))
+        pixels[covered] = to_bytes(photo.colors[covered])
     step = math.ceil(max(height, width) / SIDE)
     depth = np.where(found["alpha"] > 0.5, found["depth"], 0)[step // 2 :: step, step // 2 :: step]
     return Drawn(pixels, np.where((depth > 0) & (depth < FAR), depth, FAR).astype(np.float32))

@@ -6,7 +6,7 @@ Level 0 is the whole picture; each further level has 1/sqrt(2) of the sides, so 
 import math
 
 COARSEST = 10  # 1/32 of the sides
-BUDGET = 0.08  # seconds of the first picture after a move: with the way to the browser less than a tenth
+BUDGET = 0.06  # seconds of the first picture after a move: less than a tenth with a band that is under way, and the way
 FINER = 2  # levels from one picture of a camera that stands still to the next: twice the sides
 
 

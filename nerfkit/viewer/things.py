@@ -5,7 +5,7 @@
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from nerfkit.scenes.writers import quaternion
 PHOTOS = 200  # that are shown
 COLOR, HELD_OUT, REGION, GRAY = (70, 90, 130), (230, 120, 20), (150, 150, 150), (180, 180, 180)
 SIZE = 0.12  # of a frustum
+COVERED = 0.25  # of the height of a picture by a frustum
 
 
 def pose_of(scene: Scene, view: int) -> tuple[NDArray, NDArray, float]:
@@ -30,36 +31,59 @@ def pose_of(scene: Scene, view: int) -> tuple[NDArray, NDArray, float]:
     return quaternion(pose[:, :3] * np.array([1.0, -1, -1])), pose[:, 3], fov
 
 
-def add_photos(server: Any, scene: Scene, thumbnails: Mapping[int, NDArray[np.uint8]]) -> Any:
+class Frusta:
     """The photos' cameras, held-out ones in orange; a click takes the clicking client's camera there.
 
-    Returns:
-        the node that they hang on.
+    Args:
+        scene: whose cameras they are; those without a photo are left out.
+        thumbnail: a small photo of a view, where there is one.
+        clicked: told of the client that was taken to a photo's place, and of the view.
+
+    Attributes:
+        root: the node that they hang on.
     """
-    root = server.scene.add_frame("/photos", show_axes=False)
-    views = [*scene.train, *scene.test]
-    some = {views[k] for k in np.linspace(0, len(views) - 1, min(len(views), PHOTOS)).round().astype(int)}
-    for view in sorted(some):
-        wxyz, position, fov = pose_of(scene, view)
-        height, width = scene.cameras.sizes[view]
-        frustum = server.scene.add_camera_frustum(
-            f"/photos/{view}",
-            fov,
-            width / height,
-            scale=SIZE,
-            thickness=1.5,
-            thickness_units="screen",
-            color=HELD_OUT if view in scene.test else COLOR,
-            image=thumbnails.get(view),
-            wxyz=wxyz,
-            position=position,
-        )
 
-        def go(event: Any, view: int = view) -> None:
-            stand(event.client, scene, view)
+    def __init__(
+        self,
+        server: Any,
+        scene: Scene,
+        thumbnail: Callable[[int], NDArray[np.uint8] | None],
+        clicked: Callable[[Any, int], object],
+    ) -> None:
+        self.root = server.scene.add_frame("/photos", show_axes=False)
+        views = [view for view in (*scene.train, *scene.test) if view < len(scene.images)]
+        some = {views[k] for k in np.linspace(0, len(views) - 1, min(len(views), PHOTOS)).round().astype(int)}
+        self._nodes: list[Any] = []
+        for view in sorted(some):
+            wxyz, position, fov = pose_of(scene, view)
+            height, width = scene.cameras.sizes[view]
+            frustum = server.scene.add_camera_frustum(
+                f"/photos/{view}",
+                fov,
+                width / height,
+                scale=SIZE,
+                thickness=1.5,
+                thickness_units="screen",
+                color=HELD_OUT if view in scene.test else COLOR,
+                image=thumbnail(view),
+                wxyz=wxyz,
+                position=position,
+            )
 
-        frustum.on_click(go)
-    return root
+            def go(event: Any, view: int = view) -> None:
+                stand(event.client, scene, view)
+                clicked(event.client, view)
+
+            frustum.on_click(go)
+            self._nodes.append(frustum)
+        self._positions = scene.cameras.positions[sorted(some)].numpy()  # (P, 3)
+
+    def make_way(self, position: NDArray, fov: float) -> None:
+        """Hides those that would fill more than ``COVERED`` of the picture of a camera at ``position``."""
+        away = np.linalg.norm(self._positions - position, axis=-1)
+        for node, visible in zip(self._nodes, (away * COVERED * fov > SIZE).tolist(), strict=True):
+            if node.visible != visible:
+                node.visible = visible
 
 
 def stand(client: Any, scene: Scene, view: int) -> None:

@@ -1,21 +1,21 @@
-"""A run in a browser: clients' cameras in, pictures out, and what the controls do."""
+"""A run in a browser: clients' cameras in, pictures out."""
 
-import shlex
 import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
 
-from nerfkit.errors import UserError, command
+from nerfkit.errors import UserError
+from nerfkit.fit.build import load_scene
 from nerfkit.runs.threads import set_threads
-from nerfkit.viewer.box import CropBox, crop_command
 from nerfkit.viewer.draw import Look, camera_of, draw
-from nerfkit.viewer.keyframes import Keyframes
 from nerfkit.viewer.pace import COARSEST, Pace, following, size_at
 from nerfkit.viewer.panel import Panel
+from nerfkit.viewer.photo import Album
 from nerfkit.viewer.run import Shown, state_of, thumbnails
-from nerfkit.viewer.things import add_photos, add_region, add_triangles, begin_at
+from nerfkit.viewer.things import Frusta, add_region, add_triangles, begin_at
+from nerfkit.viewer.tools import CropTool, PathTool
 from nerfkit.viewer.worker import Interrupted, Worker
 
 QUALITY = 90  # of JPEGs
@@ -30,36 +30,39 @@ class Viewer:
         reopen: opens it again.
         side: of the finished pictures, the longer one at most, in pixels.
         say: prints a line.
+        prepare: called first in the thread that makes the pictures.
     """
 
     def __init__(
-        self, server: Any, shown: Shown, reopen: Callable[[], Shown], side: int, say: Callable[[str], object] = print
+        self,
+        server: Any,
+        shown: Shown,
+        reopen: Callable[[], Shown],
+        side: int,
+        say: Callable[[str], object] = print,
+        prepare: Callable[[], object] = lambda: set_threads(None),
     ) -> None:
         self.server, self.shown, self._reopen, self._side, self._say = server, shown, reopen, side, say
+        self._album = Album(None if shown.recorded else shown.scene)
         self._paces: dict[Look, Pace] = {}
-        self.worker = Worker(self.work, lambda: set_threads(None))
+        self.worker = Worker(self.work, prepare)
         scene = shown.scene
         begin_at(server, scene, (scene.test or scene.train)[0], shown.center)
         server.gui.configure_theme(show_logo=False, show_share_button=False)
         server.request_share_url = lambda: None  # a client may ask for a tunnel to the internet: there is none
-        self.panel = panel = Panel(server, list(shown.sources), shown.said, self.refresh)
-        self._photos = add_photos(server, scene, thumbnails(shown.record.folder))
+        self.panel = panel = Panel(server, list(shown.sources), shown.mesh is not None, shown.said, self.refresh)
+        self._photos = Frusta(server, scene, thumbnails(shown), self._at_photo)
         self._region = add_region(server)
         self._region.visible = False
         self._triangles = None if shown.mesh is None else add_triangles(server, shown.mesh)
-        self._crop = CropBox(server, self._crop_corners(), self._cropped)
-        self._cropped(self._crop.corners)
-        self.keyframes = Keyframes(server)
-        panel.photos.on_update(lambda event: setattr(self._photos, "visible", event.target.value))
+        if shown.record is not None and shown.config is not None and shown.config.recipe is None:
+            CropTool(server, shown.record.folder, shown.config, scene, say)
+            PathTool(server, shown.record.folder, scene, side, say)
+        panel.photos.on_update(lambda event: setattr(self._photos.root, "visible", event.target.value))
         panel.region.on_update(lambda event: setattr(self._region, "visible", event.target.value))
-        panel.crop.on_update(lambda event: self._crop.show(event.target.value))
-        panel.print_crop.on_click(lambda _: self._say(self._command))
-        panel.add_keyframe.on_click(self._add_keyframe)
-        panel.drop_keyframe.on_click(self._drop_keyframe)
-        panel.save_path.on_click(self._save_path)
         self._show_triangles()
         server.on_client_connect(self._connect)
-        server.on_client_disconnect(lambda client: self.worker.forget(client.client_id))
+        server.on_client_disconnect(self._disconnect)
 
     def run(self) -> None:
         """Makes pictures until something goes wrong, or Ctrl-C."""
@@ -77,17 +80,26 @@ class Viewer:
 
     def follow(self) -> None:
         """Reads the run again where it has gone on and somebody looks."""
-        if not self.server.get_clients() or state_of(self.shown.record) == self.shown.state:
+        record = self.shown.record
+        if record is None or not self.server.get_clients() or state_of(record) == self.shown.state:
             return
         try:
-            self.shown = self._reopen()
+            self.show(self._reopen())
         except UserError as error:  # a file of it is just being replaced
             self._say(f"warning: {error}")
-            return
-        self.panel.offer(list(self.shown.sources), self.shown.said)
-        if self.shown.mesh is not None:
-            self._triangles = add_triangles(self.server, self.shown.mesh)
+
+    def show(self, shown: Shown) -> None:
+        """Shows the same run in another state."""
+        self.shown = shown
+        if shown.mesh is not None:
+            self._triangles = add_triangles(self.server, shown.mesh)
+        self.offer()
         self.refresh()
+
+    def offer(self) -> None:
+        """Lets users choose among what there is to be seen now."""
+        self.panel.offer(list(self.shown.sources), self.shown.mesh is not None)
+        self.panel.say(self.shown.said)
 
     def work(self, who: Hashable, level: int | None, interrupted: Interrupted) -> int | None:
         """One picture for a client, as ``Worker`` asks for it."""
@@ -107,7 +119,12 @@ class Viewer:
         expected = pace.expected(level, height * width)
         away = float(np.linalg.norm(self.shown.center - whole.positions[0].numpy()))
         span = max(away - self.shown.radius, 1e-3), away + self.shown.radius
-        drawn = draw(self.shown.sources, whole.resized(height, width), look, span, expected, interrupted)
+        camera, photo, cameras = whole.resized(height, width), None, self.shown.scene.cameras
+        view = self._album.at(who, client.camera, self.shown.scene)
+        if view is not None:
+            photo = self._album.framed(view, cameras, client.camera, (height, width))
+            camera = camera if photo is None else photo.camera
+        drawn = draw(self.shown.sources, camera, look, span, expected, interrupted, photo)
         if drawn is None:
             return level
         client.scene.set_background_image(drawn.pixels, format="jpeg", jpeg_quality=QUALITY, depth=drawn.depth)
@@ -128,40 +145,27 @@ class Viewer:
         return self._paces[kind]
 
     def _connect(self, client: Any) -> None:
-        client.camera.on_update(lambda _: self.worker.ask(client.client_id))
+        client.camera.on_update(lambda _: self._moved(client))
+        self._moved(client)
+
+    def _moved(self, client: Any) -> None:
+        self._photos.make_way(client.camera.position, client.camera.fov)
+        self.worker.ask(client.client_id)
+
+    def _disconnect(self, client: Any) -> None:
+        self.worker.forget(client.client_id)
+        self._album.forget(client.client_id)
+
+    def _at_photo(self, client: Any, view: int) -> None:
+        if self._album.scene is None:
+            try:
+                self._album.scene = load_scene(self.shown.config)
+            except UserError as error:
+                self._say(f"warning: no photos: {error}")
+        self._album.put(client.client_id, view)
+        self.panel.slide_photos()
         self.worker.ask(client.client_id)
 
     def _show_triangles(self) -> None:
         if self._triangles is not None:
             self._triangles.visible = self.panel.look is None
-
-    def _crop_corners(self) -> np.ndarray:
-        """The box that the run's mesh was cropped to, else the region, in normalized units."""
-        scene = self.shown.scene
-        own = self.shown.config.extract.crop() or scene.box
-        if own is None:
-            return np.array([[-1.0] * 3, [1.0] * 3])
-        return np.array(own) * scene.normalization.scale + np.array(scene.normalization.translation)
-
-    def _cropped(self, corners: np.ndarray) -> None:
-        self._command = crop_command(self.shown.record.folder, corners, self.shown.scene.normalization)
-        self.panel.say_crop(self._command)
-
-    def _add_keyframe(self, event: Any) -> None:
-        self.keyframes.add(camera_of(event.client.camera, self._side))
-        self.panel.say_path(f"{len(self.keyframes)} keyframes")
-
-    def _drop_keyframe(self, _: Any) -> None:
-        self.keyframes.drop()
-        self.panel.say_path(f"{len(self.keyframes)} keyframes")
-
-    def _save_path(self, _: Any) -> None:
-        if len(self.keyframes) < 2:
-            self.panel.say_path("a path needs two keyframes")
-            return
-        folder = self.shown.record.folder
-        path = self.keyframes.write(folder / "video", self.shown.scene.normalization)
-        words = [f"run={folder}", "path=file", f"file={path}", "frames=null"]
-        said = " ".join([command("render"), *map(shlex.quote, words)])
-        self._say(said)
-        self.panel.say_path(f"```\n{said}\n```")

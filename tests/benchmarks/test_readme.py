@@ -302,6 +302,8 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(readme, "RELIABILITY", tmp_path / "reliability.md")
     marks = (f"<!-- results: {name} -->\n<!-- /results -->\n" for name in readme_reliability.SECTIONS)
     readme.RELIABILITY.write_text("".join(marks))
+    monkeypatch.setattr(readme, "VIEWER", tmp_path / "viewer.md")
+    readme.VIEWER.write_text("<!-- results: viewer -->\n<!-- /results -->\n")
     monkeypatch.setattr(readme, "PICTURES", tmp_path)
     charts, fill = readme_performance.charts, readme_performance.fill
     monkeypatch.setattr(readme_performance, "charts", lambda folder=tmp_path: charts(folder))

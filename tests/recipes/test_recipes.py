@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from nerfkit import options, pipeline, recipes
 from nerfkit.errors import ConfigError, SceneError
 from nerfkit.mesh.files.io import load_mesh
 from nerfkit.recipes import nmr
+from nerfkit.runs.audience import Audience
 from nerfkit.runs.files import write_png
 from nerfkit.runs.folder import find
 from tests.scenes.builders import ring, write_kaolin
@@ -54,7 +56,9 @@ def run(name: str, output: Path, *words: str) -> tuple[Path, dict]:
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
-def test_a_recipe_runs(name: str, tmp_path: Path, views: Path, shape: Path) -> None:
+def test_a_recipe_runs(name: str, tmp_path: Path, views: Path, shape: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: dict[str, Any] = {}
+    monkeypatch.setattr(Audience, "shows", lambda _, what, made, seen_from=None: shown.update({what: made}))
     words = ["scene=kaolin", f"scene.root={views}", "scene.holdout=4", *SMALL[name]]
     config = options.compose("train", [f"experiment={name}"])
     if hasattr(config.recipe, "mesh"):
@@ -63,6 +67,7 @@ def test_a_recipe_runs(name: str, tmp_path: Path, views: Path, shape: Path) -> N
     assert folder.parent.name == name
     assert name in metrics
     assert metrics["stages"][name]["seconds"] > 0
+    assert name == "nmr_draw" or len(shown["mesh"]().faces)  # to those who look
     if name not in ("nmr_draw", "nmr_camera", "visibility_study"):
         meshes = list((folder / "mesh").glob("*.ply"))
         assert meshes

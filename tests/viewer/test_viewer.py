@@ -2,11 +2,9 @@
 
 import json
 import shlex
-import shutil
 import socket
-import subprocess
 import sys
-import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,50 +15,30 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from omegaconf import OmegaConf
 
+import nerfkit
 from nerfkit import view_command
-from nerfkit.cameras import Cameras
 from nerfkit.config import TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.fit.walls import crop_of
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.raster.shade import MeshSource
-from nerfkit.results import keep_refined
+from nerfkit.resume import load
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run
-from nerfkit.scenes import open_scene
 from nerfkit.scenes.frame import corners_of
-from nerfkit.scenes.record import record as record_scene
 from nerfkit.scenes.scene import Scene, Similarity
 from nerfkit.view.path_files import read_path
-from nerfkit.viewer.box import CropBox, crop_command
+from nerfkit.viewer.box import CropBox, crop_command, own_box
 from nerfkit.viewer.draw import Look, camera_of
 from nerfkit.viewer.pace import COARSEST
 from nerfkit.viewer.panel import choices
 from nerfkit.viewer.run import Shown, open_run, state_of
-from nerfkit.viewer.things import begin_at, pose_of
+from nerfkit.viewer.serving import HOST, address
+from nerfkit.viewer.things import begin_at
 from nerfkit.viewer.viewer import Viewer
-from tests.scenes.builders import ring, write_kaolin
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    folder = tmp_path_factory.mktemp("views")
-    return open_scene("kaolin", write_kaolin(folder / "sphere", ring(6, size=(40, 48))), holdout=3)
-
-
-@pytest.fixture
-def record(scene: Scene, tmp_path: Path) -> Run:
-    """A run with a red ball."""
-    run = Run.create(tmp_path, "ball", TrainOptions(), ["scene=kaolin"])
-    record_scene(scene, run.folder)
-    ball = icosphere(2, 0.7)
-    red = torch.tensor([0.9, 0.1, 0.1]).expand(len(ball.vertices), 3)
-    keep_refined(replace(ball, colors=red), None, run, scene)
-    return run
+from tests.viewer.fakes import Controls, client_of, drawn
 
 
 @pytest.fixture
@@ -68,49 +46,6 @@ def shown(record: Run) -> Shown:
     found = open_run(record.folder, torch.device("cpu"))
     # Another ball in the place of a field: what is drawn does not depend on what it is.
     return replace(found, sources={"field": MeshSource(icosphere(1, 0.5), (0, 0, 0)), **found.sources})
-
-
-def client_of(number: int, scene: Scene, view: int, size: tuple[int, int] = (300, 400)) -> Any:
-    wxyz, position, fov = pose_of(scene, view)
-    eye = MagicMock(wxyz=wxyz, position=position, fov=fov, image_height=size[0], image_width=size[1])
-    return MagicMock(client_id=number, camera=eye)
-
-
-class Controls:
-    """The fake server's controls by their labels; ``set`` does what a user does."""
-
-    def __init__(self) -> None:
-        self.server = MagicMock()
-        self.by_label: dict[str, Any] = {}
-        gui = self.server.gui
-        for kind in ("dropdown", "checkbox", "button", "slider"):
-            getattr(gui, f"add_{kind}").side_effect = self._made
-        gui.add_markdown.side_effect = lambda content: SimpleNamespace(content=content)
-        self.clients: dict[int, Any] = {}
-        self.server.get_clients.side_effect = lambda: self.clients
-
-    def _made(self, label: str, *values: Any, **_: Any) -> Any:
-        first = values[0] if values else None
-        value = first[0] if isinstance(first, list) else values[-1] if values else None
-        handle = MagicMock(value=value, visible=True)
-        self.by_label[label] = handle
-        return handle
-
-    def set(self, label: str, value: Any) -> None:
-        handle = self.by_label[label]
-        handle.value = value
-        for call in handle.on_update.call_args_list:
-            call.args[0](SimpleNamespace(target=handle))
-
-    def click(self, label: str, client: Any) -> None:
-        for call in self.by_label[label].on_click.call_args_list:
-            call.args[0](SimpleNamespace(client=client))
-
-
-def drawn(client: Any) -> list[tuple[int, ...] | None]:
-    """The sizes of the pictures that a client was sent."""
-    sent = [call.args[0] for call in client.scene.set_background_image.call_args_list]
-    return [None if pixels is None else pixels.shape for pixels in sent]
 
 
 def finish(viewer: Viewer, who: int) -> int:
@@ -190,7 +125,7 @@ def test_a_dragged_box_is_a_command(scene: Scene, scale: float) -> None:
         drag(SimpleNamespace(target=SimpleNamespace(position=position)))
     wanted = [[-0.5, -0.25, -1.0], [0.5, 0.75, 0.125]]
     assert np.allclose(moved[-1], wanted)
-    words = shlex.split(crop_command(Path("/a folder/run"), box.corners, units))
+    words = shlex.split(crop_command(Path("/a folder/run"), own_box(box.corners, units)))
     assert "resume=/a folder/run" in words and "stages=[extract,refine,export]" in words
     corners = corners_of(json.loads(words[-1].removeprefix("extract.box=")), "extract.box")
     crop = crop_of(replace(scene, normalization=units), corners)
@@ -221,8 +156,8 @@ def test_a_run_that_goes_on_is_read_again(shown: Shown, scene: Scene) -> None:
 
 
 def test_what_can_be_shown() -> None:
-    assert choices(["field"]) == ["field"] and choices(["mesh"]) == ["mesh", "triangles"]
-    assert choices(["field", "mesh"]) == ["field", "mesh", "both", "triangles"]
+    assert choices(["field"], False) == ["field"] and choices(["mesh"], True) == ["mesh", "triangles"]
+    assert choices(["field", "mesh"], True) == ["field", "mesh", "both", "triangles"]
     assert Look("both", split=0.5).columns(3) == [("field", 0, 2), ("mesh", 2, 3)]
 
 
@@ -232,7 +167,7 @@ def test_the_command_s_messages(record: Run, tmp_path: Path, monkeypatch: pytest
         view_command.main([str(record.folder)])
     monkeypatch.setitem(sys.modules, "viser", MagicMock())
     with socket.socket() as other:
-        other.bind((view_command.HOST, 0))
+        other.bind((HOST, 0))
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(ConfigError, match=f"--port {port}: another program listens there"):
@@ -247,47 +182,60 @@ def test_the_command_s_messages(record: Run, tmp_path: Path, monkeypatch: pytest
     empty = Run.create(tmp_path, "empty", TrainOptions(), [])
     with pytest.raises(CheckpointError, match="no field to render"):
         view_command.main([str(empty.folder), *free])
-    assert f"ssh -L {port}:localhost:{port} " in view_command.address(port)
+    assert f"ssh -L {port}:localhost:{port} " in address(port, "")
 
 
-def bounds(mask: np.ndarray) -> tuple[int, int]:
-    """First and last row of what is set, 0 where nothing is."""
-    rows = mask.nonzero()[0]
-    return (int(rows.min()), int(rows.max())) if len(rows) else (0, 0)
+def test_a_box_is_written_to_the_run(shown: Shown, scene: Scene) -> None:
+    assert shown.record is not None
+    controls, folder = Controls(), shown.record.folder
+    Viewer(controls.server, shown, lambda: shown, 200, lambda text: None)
+    before = OmegaConf.load(folder / "config.yaml")
+    holder = Run.open(folder)
+    holder.hold()
+    controls.click("write to the run", None)
+    assert OmegaConf.load(folder / "config.yaml") == before
+    assert any("not written" in text and "another process is training" in text for text in controls.texts())
+    holder.close()
+    low = controls.server.scene.add_transform_controls.call_args_list
+    assert len(low) == 2
+    drag = controls.server.scene.add_transform_controls.return_value.on_update.call_args_list[0].args[0]
+    drag(SimpleNamespace(target=SimpleNamespace(position=np.array([-0.5, -0.25, 0.125]))))
+    controls.click("write to the run", None)
+    config = load(folder)
+    crop = crop_of(scene, config.extract.crop())
+    assert crop is not None and np.allclose(crop, [[-0.5, -0.25, 0.125], [1, 1, 1]], atol=2e-3)
+    before.extract.box = OmegaConf.load(folder / "config.yaml").extract.box
+    assert OmegaConf.load(folder / "config.yaml") == before  # and nothing else
+    assert "viewer: extract.box: null -> [[" in (folder / "log.txt").read_text()
+    assert any("extract.box" not in text and "stages=[extract" in text for text in controls.texts())
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_a_browser_shows_the_run(record: Run, scene: Scene, tmp_path: Path) -> None:
-    pytest.importorskip("viser", reason="no viser here")
-    view, size = scene.test[0], (600, 1000)
-    focal = size[0] / 40 * float(scene.cameras.intrinsics[view, 1])
-    lens = torch.tensor([[focal, focal, size[1] / 2, size[0] / 2]])
-    camera = Cameras(scene.cameras.camera_to_world[[view]], lens, *size)
-    ball = MeshSource(icosphere(2, 0.7), (0, 0, 0)).render(camera, 0, ["alpha"])["alpha"].numpy() > 0.5
-    expected = bounds(ball[:, : size[1] // 2])  # the controls cover a part of the right half
-    with socket.socket() as probe:
-        probe.bind((view_command.HOST, 0))
-        port = probe.getsockname()[1]
-    program = [sys.executable, "-m", "nerfkit", "view", str(record.folder), "--port", str(port)]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        watch = threading.Timer(120, server.kill)
-        watch.start()
-        assert f"http://localhost:{port}" in server.stdout.readline()
-        flags = ["--headless", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        flags += ["--ignore-gpu-blocklist", "--disable-background-networking", "--window-size=1000,600"]
-        flags += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=8000"]
-        shot = [f"--screenshot={tmp_path / 'shot.png'}", f"http://127.0.0.1:{port}"]
-        found: list[tuple[int, int]] = []
-        for _ in range(3):  # the browser's clock runs ahead of the server, which has kernels to load at first
-            subprocess.run([str(CHROMIUM), *flags, *shot], capture_output=True, timeout=100, check=True)
-            seen = np.asarray(Image.open(tmp_path / "shot.png").convert("RGB"), np.int32)
-            red = (seen[..., 0] > 180) & (seen[..., 1:].max(-1) < 80)
-            found.append(bounds(red[:, : size[1] // 2]))
-            if max(np.abs(np.subtract(found[-1], expected))) < 5:
-                break
-        server.terminate()
-        server.communicate()
-        watch.cancel()
-    assert max(np.abs(np.subtract(found[-1], expected))) < 5, found
+def test_a_notebook_s_window(record: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    controls = Controls()
+    made: list[dict[str, Any]] = []
+
+    def serves(**options: Any) -> MagicMock:
+        made.append(options)
+        controls.server.get_port.return_value = options["port"]
+        return controls.server
+
+    monkeypatch.setitem(sys.modules, "viser", MagicMock(ViserServer=serves))
+    ball = icosphere(2, 30.0).transformed(lambda points: points + 100)
+    scene = open_run(record.folder, torch.device("cpu")).scene
+    for thing, given in ((ball.without_appearance(), None), (record.folder, None), (icosphere(1, 0.5), scene)):
+        client = client_of(0, scene, 0, (60, 80))
+        controls.clients = {0: client}
+        controls.server.on_client_connect.side_effect = lambda call, client=client: call(client)
+        window = nerfkit.show(thing, given, height=321)
+        end = time.monotonic() + 60
+        while (not drawn(client) or drawn(client)[-1] != (60, 80, 3)) and time.monotonic() < end:
+            time.sleep(0.01)
+        window.close()
+        assert drawn(client)[-1] == (60, 80, 3)
+        options = made.pop()
+        assert options["host"] == HOST
+        page = window._repr_html_()
+        assert f'src="http://localhost:{options["port"]}"' in page and 'height="321"' in page
+        assert f"ssh -L {options['port']}:localhost:{options['port']}" in repr(window)
+        first = controls.server.initial_camera
+        assert np.linalg.norm(first.position) > 1.5 and np.abs(first.look_at).max() < 1
