@@ -19,7 +19,7 @@ USAGE = """usage: python -m nerfkit COMMAND
   compare RUN RUN ...     the numbers of runs and the options that differ; --output PAGE.html adds the pictures
   runs [FOLDER] [--json]  the runs below a folder: how far each has come, and how good it is
   view RUN                a run in a browser: its field and mesh from wherever one looks, crop, camera path
-  options                 every key, as docs/options.md
+  options [GROUP ...]     every key, as docs/options.md; or those of groups, as train.py --help GROUP
   completion bash         a script for bash or zsh, which completes keys and values at Tab: docs/configs.md
   --version               of nerfkit
   doctor [--compile]      what this machine has, and which backend will run; compile the CPU kernels of a run now
@@ -63,9 +63,13 @@ def _command(module: str) -> None:
 
 
 def _options() -> None:
-    from nerfkit.describe import tables
+    with start.started("nerfkit.cli", "exit_codes")():
+        from nerfkit.describe import help_text, tables
 
-    print(tables(), end="")
+        if words := sys.argv[1:]:
+            print(help_text("train", words))
+        else:
+            print(tables(), end="")
 
 
 def _completion(names: list[str]) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -33,6 +34,9 @@ from nerfkit.runs.output import check_output
 from nerfkit.schema import literal
 from nerfkit.start import imported
 from nerfkit.sweep import Sweep
+
+ALONE = ("run", "multirun", "cfg", "info", "shell_completion")  # flags of which Hydra takes one
+SHELLS = ("bash", "zsh", "fish")  # that Hydra completes words in
 
 
 def train() -> None:
@@ -165,6 +169,9 @@ def _parsed() -> argparse.Namespace:
     Raises:
         ConfigError: a flag that is not Hydra's, or one that names another primary config.
     """
+    if "--version" in sys.argv[1:]:
+        print(f"nerfkit {imported('nerfkit', '__version__')}, with Hydra {hydra.__version__}")
+        sys.exit(0)
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
     arguments, rest = parser.parse_known_args()
@@ -179,6 +186,12 @@ def _parsed() -> argparse.Namespace:
             raise ConfigError(
                 f"--{flag.replace('_', '-')}: not used here; --config-dir FOLDER adds configs of your own"
             )
+    given = [f"--{flag.replace('_', '-')}" for flag in ALONE if getattr(arguments, flag)]
+    if len(given) > 1:
+        raise ConfigError(f"{' '.join(given)}: one of them at a time")
+    said = " ".join(arguments.overrides)
+    if arguments.shell_completion and not re.fullmatch(f"(install|uninstall|query)=({'|'.join(SHELLS)})", said):
+        raise ConfigError(f"-sc {said}: expected install=SHELL; SHELL is one of {', '.join(SHELLS)}")
     return arguments
 
 

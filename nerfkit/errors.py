@@ -6,7 +6,9 @@ import errno
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+
+SYNONYMS = {"gpu": "cuda"}  # what other programs call it
 
 
 def escaped(text: str) -> str:
@@ -91,9 +93,21 @@ def reader_may_leave() -> Iterator[None]:
         sys.exit(141)
 
 
-def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """``"; did you mean X? Known: X, Y, Z"``, the question only where one of ``known`` is near ``word``."""
+def did_you_mean(word: object, known: Iterable[str], among: Iterable[str] = ()) -> str:
+    """``"; did you mean X? Known: X, Y, Z"``, the question only where one of ``known``, or ``among``, is near ``word``.
+
+    Near is what differs by a few letters or by case; else what begins with ``word``.
+    """
     names = list(known)
-    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
-    question = f"; did you mean {near[0]}?" if near else "."
-    return f"{question} Known: {', '.join(names)}"
+    found = nearest(word, [*names, *among])
+    return f"{f'; did you mean {found}?' if found else '.'} Known: {', '.join(names)}"
+
+
+def nearest(word: object, names: Sequence[str]) -> str | None:
+    """The one of ``names`` that was meant by ``word``, or None."""
+    said = str(word).lower()
+    said = SYNONYMS[said] if SYNONYMS.get(said) in names else said
+    by_lower = {name.lower(): name for name in reversed(names)}
+    near = difflib.get_close_matches(said, by_lower, n=1, cutoff=0.6)
+    near += [name for name in by_lower if len(said) > 2 and name.startswith(said)]
+    return by_lower[near[0]] if near else None

@@ -141,12 +141,14 @@ def parse(words: Sequence[str], sweeps: bool = False) -> list[Override]:
     for word in words:
         if word.startswith("~"):
             raise ConfigError(f"{word}: cannot be removed; give it another value")
-        if "=" not in word or word == "=":
+        if "=" not in word[1:]:
             raise ConfigError(f"{word!r} is not an override; {_hint(word, words)}")
         try:
             override = parser.parse_overrides([word])[0]  # which knows of the groups
         except HydraException as error:
             reason = str(error).splitlines()[0].split(" expecting {")[0]  # of which there are dozens
+            if any(word.count(left) != word.count(right) for left, right in ("[]", "()", "{}")):
+                reason = "a bracket has no other half; a shell wants quotes around words with brackets or spaces"
             raise ConfigError(f"{word!r} is not a valid override: {reason}") from None
         if override.is_sweep_override() and not sweeps:
             as_list = f"For a list write {override.key_or_group}=[{override.get_value_string()}]; to"
@@ -162,6 +164,12 @@ def _hint(word: str, words: Sequence[str]) -> str:
     """What may have been meant by a word without ``=``, inside ``hydra_here``."""
     if "=" in words or any(other.startswith("=") or other.endswith("=") for other in words if other != word):
         return "expected KEY=VALUE without spaces around ="
+    key, colon, value = word.partition(":")
+    if colon and group_options(key):
+        return f"did you mean {key}={value}?"
+    if group_options(word) or any(word in declarations(made) for made in COMMANDS.values()):
+        following = next((other for other in list(words)[list(words).index(word) + 1 :] if "=" not in other), "VALUE")
+        return f"expected {word}={following}"
     found = [f"{name}={word}" for name in _loader().list_groups("") if word in group_options(name)]
     if os.path.exists(word):
         found = [f"{key}={word}" for key in ("scene.root", "resume", "run")]

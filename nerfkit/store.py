@@ -4,7 +4,6 @@
 comes from their registries, to which plug-ins and the user's own modules add.
 """
 
-import difflib
 import functools
 import importlib.metadata
 import os
@@ -19,7 +18,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from nerfkit import recipes
 from nerfkit.config import RenderOptions, TrainOptions
-from nerfkit.errors import ConfigError, did_you_mean
+from nerfkit.errors import ConfigError, nearest
 from nerfkit.fields import FIELDS, FieldOptions
 from nerfkit.scenes import FORMATS, SceneOptions
 from nerfkit.schema import Options, Registry, expected, type_of
@@ -157,8 +156,10 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     parent = key.rpartition(".")[0]
     siblings = [name for name in names if parent and name.rpartition(".")[0] == parent]
     siblings = siblings or list(dict.fromkeys(name.partition(".")[0] for name in names))
-    near = difflib.get_close_matches(key, [*names, *siblings], n=1, cutoff=0.6)
-    return f"{key}: unknown key{did_you_mean(key, dict.fromkeys(near + siblings))}"
+    near = [name for name in names if parent == "" and name.endswith(f".{key}")]  # its group was left out
+    near = near[:3] or [name for name in [nearest(key, [*names, *siblings])] if name]
+    question = f"; did you mean {' or '.join(near)}?" if near else "."
+    return f"{key}: unknown key{question} Known: {', '.join(dict.fromkeys([*near, *siblings]))}"
 
 
 def explained(error: Exception, made: type[Options]) -> ConfigError:

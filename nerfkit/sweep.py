@@ -1,12 +1,14 @@
 """What a command with ``-m`` says of a sweep: which run has which values, and at its end a table of what came of each.
 
 Hydra's launchers may run the jobs in other processes, or on other machines of a shared file system: each leaves a file
-with its outcome.
+with its outcome. The table begins with the best run: by the PSNR of the mesh, else of the field, else of a recipe;
+without any it has the jobs' order.
 """
 
 import csv
 import io
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -21,6 +23,7 @@ from nerfkit.runs.table import table
 
 OTHERS = ("scene", "stages", "export")  # parts of metrics.json that are no results
 MEASURES = {"psnr": "PSNR", "psnr_specular": "PSNR with highlights", "mask_iou": "mask IoU", "chamfer": "chamfer"}
+BEST_BY = ("mesh PSNR", "field PSNR")
 WORDS = 80  # characters of an error in the table
 
 
@@ -35,7 +38,7 @@ class Sweep:
     def __init__(self, jobs: Sequence[Sequence[str]], output: str | Path) -> None:
         self.output = Path(output).expanduser()
         common = set.intersection(*map(set, jobs))
-        self.values = [dict(word.split("=", 1) for word in job if word not in common) for job in jobs]
+        self.values = [dict(word.lstrip("+").split("=", 1) for word in job if word not in common) for job in jobs]
         self.output.mkdir(parents=True, exist_ok=True)
         self.outcomes = Path(tempfile.mkdtemp(prefix=".sweep_", dir=self.output.absolute()))
 
@@ -46,7 +49,7 @@ class Sweep:
         does a bug, but that is raised: Hydra shows its traceback after the other jobs.
         """
         pairs = " ".join(f"{key}={value}" for key, value in self.values[number].items())
-        print(f"\nrun {number + 1} of {len(self.values)}: {pairs}")
+        print(f"\nrun {number + 1} of {len(self.values)}" + f": {pairs}" * bool(pairs))
         outcome: dict[str, Any] = {"code": 130, "error": "stopped"}
         try:
             outcome = {"code": 0, "folder": job()}
@@ -79,7 +82,7 @@ class Sweep:
                 *(measured.get(number, {}).get(name) for name in columns),
                 outcome.get("folder", "failed: " + " ".join(outcome.get("error", "").split())[:WORDS]),
             ]
-            for number, outcome in outcomes.items()
+            for number, outcome in sorted(outcomes.items(), key=lambda job: _place(measured.get(job[0], {}), columns))
         ]
         header = (*keys, *columns, "run")
         text = table(header, rows)
@@ -92,6 +95,13 @@ class Sweep:
         csv.writer(rows_of_csv).writerows([header, *rows])
         write_text(path.with_suffix(".csv"), rows_of_csv.getvalue())
         print(f"\n{text}\nwrote {path} and .csv")
+
+
+def _place(figures: dict[str, Any], columns: Sequence[str]) -> float:
+    """Where a run stands: by its negated PSNR, the best known in ``columns``; behind all others without it."""
+    named = next((name for name in (*BEST_BY, *columns) if name in columns and "psnr" in name.lower()), "")
+    psnr = figures.get(named, math.nan)
+    return -psnr if math.isfinite(psnr) else math.inf
 
 
 def _measured(folder: Path) -> dict[str, Any]:

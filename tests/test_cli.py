@@ -9,11 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import hydra
 import pytest
 from omegaconf import OmegaConf
 
 import nerfkit
-from nerfkit import cli, options
+from nerfkit import cli, options, store
 from nerfkit.__main__ import main
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import SceneError
@@ -75,6 +76,8 @@ def test_hydra_explains_itself_and_nerfkit_its_version(command: Command, capsys:
     assert "Hydra" in capsys.readouterr().out
     assert command(main, "--version") == 0
     assert capsys.readouterr().out == f"nerfkit {nerfkit.__version__}\n"
+    assert command(cli.train, "--version") == 0
+    assert capsys.readouterr().out == f"nerfkit {nerfkit.__version__}, with Hydra {hydra.__version__}\n"
 
 
 def test_a_console_of_another_encoding_is_shown_what_it_can_show(tmp_path: Path) -> None:
@@ -123,10 +126,10 @@ def test_a_sweep_says_what_each_run_has_and_ends_with_a_table(
     (kept,) = (tmp_path / "out").glob("sweep_*.txt")
     table = kept.read_text().splitlines()
     assert table[0].split() == ["seed", "field.width", "field", "PSNR", "seconds", "run"] and len(table) == 6
-    assert table[3].split()[:3] == ["1", "64", "31.000"]
+    assert [row.split()[:3] for row in table[3:5]] == [["2", "64", "32.000"], ["1", "32", "31.000"]]  # best first
     assert table[3] in text
     rows = list(csv.DictReader(kept.with_suffix(".csv").open()))
-    assert [(row["seed"], row["field.width"], float(row["field PSNR"])) for row in rows][1] == ("1", "64", 31.0)
+    assert [(row["seed"], row["field.width"], float(row["field PSNR"])) for row in rows][1] == ("2", "64", 32.0)
 
 
 def test_a_sweep_runs_once_for_each_value(command: Command, runs: list[Any]) -> None:
@@ -150,7 +153,13 @@ def test_a_sweep_runs_once_for_each_value(command: Command, runs: list[Any]) -> 
         (["-x"], "error: -x: unknown flag; options are written x=VALUE"),
         (["--config-name", "other"], "error: --config-name: not used here; --config-dir FOLDER adds configs"),
         (["--cfg", "jobs"], "error: argument --cfg/-c: invalid choice: 'jobs'"),
-        (["--help", "tainer"], "error: --help tainer: unknown group; did you mean trainer? Known: timelapse, scene"),
+        (["--help", "tainer"], "error: --help tainer: no such group or key; did you mean trainer? Known: run, scene"),
+        (["--scene=clock"], "error: --scene=clock: unknown flag; options are written scene=clock"),
+        (["-m", "--cfg", "job", "seed=1,2"], "error: --multirun --cfg: one of them at a time"),
+        (["--cfg"], "error: argument --cfg/-c: expected one argument"),
+        (["--config-path=mine"], "error: --config-path: not used here; --config-dir FOLDER adds configs of your own"),
+        (["--config-dir", "nowhere"], "error: --config-dir nowhere: no such folder"),
+        (["-sc", "install=tcsh"], "error: -sc install=tcsh: expected install=SHELL; SHELL is one of bash, zsh, fish"),
         (["-m", "seed=glob(*)"], "error: seed=glob(*): glob picks among the options of a group, as in preset=glob(m*)"),
         (["resume=."], "error: .: not a run folder: it has no config.yaml; it holds nothing"),
     ],
@@ -281,20 +290,33 @@ def test_render_explains_bad_words(
 def test_help_lists_groups_and_keys(command: Command, capsys: pytest.CaptureFixture) -> None:
     assert command(cli.train, "--help") == 0
     text = capsys.readouterr().out
-    assert (
-        "\n  preset\n    best " in text
-        and "    gpu               One GPU: larger images and more rays a step\n" in text
-    )
-    assert re.search(r"trainer.max_seconds=null .*\(a number above 0, or null\)\n", text)
+    assert max(map(len, text.splitlines())) <= 100
+    keys = re.findall(r"^  ([a-z_.0-9]+)=", text, re.MULTILINE)
+    every = {leaf.key for leaf in store.leaves(OmegaConf.structured(options.compose("train")))}
+    assert every - set(keys) == {"scene.name", "field.name", "sampler.name"}  # chosen by scene=NAME
+    assert re.search(r"preset=fast +A mesh in half a minute on two cores", text)
+    assert re.search(r"experiment=nmr_draw +Neural 3D Mesh Renderer, example 1", text)
+    assert text.index("\nscene: ") < text.index("\nfield: ") < text.index("\nrefine: ") < text.index("\nvideo: ")
     assert command(cli.train, "--help", "sampler=stratified", "seed=7") == 0
     text = capsys.readouterr().out
     assert "sampler.count=128" in text and "sampler.hull" not in text and "  seed=7 " in text
     assert command(cli.train, "--help", "sampler=stratifed") == 2
-    assert command(cli.train, "--help", "refine", "preset") == 0
-    text = capsys.readouterr().out
-    assert "refine.steps=" in text and "    smoke" in text and "trainer." not in text and "    refine " not in text
     assert command(cli.render, "--help") == 0
     assert "elevation=20.0" in capsys.readouterr().out
+
+
+def test_help_of_a_group_or_a_key_leaves_nothing_out(command: Command, capsys: pytest.CaptureFixture) -> None:
+    assert command(cli.train, "--help", "trainer", "preset=smoke") == 0
+    text = capsys.readouterr().out
+    assert "extract." not in text and re.search(r"trainer.max_steps=200 ", text)
+    assert re.search(r"trainer.max_seconds=null .*\n.*\n? .*\(a number above 0, or\s+null\)\n", text)
+    assert command(main, "options", "field", "rasterizer.dibr") == 0
+    text = capsys.readouterr().out
+    assert re.search(r"field=planes +Features as products", text) and "rasterizer.dibr.knum" in text
+    assert "rasterizer.nmr" not in text
+    capsys.readouterr()
+    assert command(cli.train, "--help", "trainr") == 2
+    assert capsys.readouterr().err.startswith("error: --help trainr: no such group or key; did you mean trainer?")
 
 
 def test_nerfkit_names_its_commands(command: Command, runs: list[Any], capsys: pytest.CaptureFixture) -> None:

@@ -40,7 +40,7 @@ def test_a_command_composes(name: str, words: str, tmp_path: Path) -> None:
     sweep = "-m" in parts
     if "--help" in parts:
         described = describe.help_text(name, [part for part in parts if not part.startswith("-")], place)
-        assert "Groups: GROUP=NAME picks one" in described
+        assert "\n\n  preset=long  " in described and "  experiment=widths  " in described
         return
     ready = options.prepared(name, [part for part in parts if part != "-m"], sweep)
     jobs = options.expand(ready, place) if sweep else [ready]

@@ -1,9 +1,12 @@
 """Sweeps with a launcher that runs jobs beside each other, in processes of their own."""
 
+import csv
 import errno
+import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,3 +70,21 @@ def test_a_sweep_ends_with_the_first_failure_s_code(tmp_path: Path, capsys: pyte
     lines = [line.split() for line in kept.read_text().splitlines()[2:]]
     assert lines[0] == ["1", "0", str(tmp_path)]
     assert lines[1][:3] == ["2", "-", "failed:"] and lines[2][:4] == ["3", "-", "failed:", "KeyError:"]
+
+
+def test_the_best_run_stands_on_top_and_failed_ones_at_the_end(tmp_path: Path) -> None:
+    jobs = [["preset=fast", f"seed={seed}", "field=planes", f"++trainer.ema={0.1 * seed}"] for seed in range(4)]
+    sweep = Sweep(jobs, tmp_path)
+    for number, psnr in enumerate((21.0, None, 23.25, float("nan"))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if psnr is not None:
+            measured = {"field": {"psnr": 50.0 - psnr}, "mesh": {"psnr": psnr, "steps": 3}}
+            (folder / "metrics.json").write_text(json.dumps(measured))
+        sweep.run(number, partial(Path, folder))
+    assert sweep.end() == 0
+    (kept,) = tmp_path.glob("*.csv")
+    rows = list(csv.DictReader(kept.open()))
+    assert [row["seed"] for row in rows] == ["2", "0", "1", "3"]
+    assert rows[0]["mesh PSNR"] == "23.25" and rows[0]["trainer.ema"] == "0.2" and rows[0]["field PSNR"] == "26.75"
+    assert list(rows[0])[:2] == ["seed", "trainer.ema"]
