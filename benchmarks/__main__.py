@@ -28,6 +28,7 @@ BENCHMARKS = {
     "tutorial": "PyTorch3D's NeRF tutorial recipe against the default, at equal time",
     "viewer": "seconds until the viewer's first picture, and what training costs while it is looked at",
     "frames": "frames of a run's field and mesh on a CPU",
+    "exports": "exported files by other readers, Khronos' validator and Blender: textures, levels of detail, cameras",
     "pictures": "the documentation's pictures, from a run folder",
     "readme": "the README's table, from the saved results",
     "gpu": "on a GPU: the kernels' tests, then their times against PyTorch",

@@ -8,10 +8,11 @@ whether figures and charts are up to date.
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import readme_mesh, readme_performance, readme_reliability, scaling, viewer
+from benchmarks import exports, readme_mesh, readme_performance, readme_reliability, scaling, viewer
 from benchmarks.equal_time import time_table
 from benchmarks.readme_gpu import gpu_section
 from benchmarks.results import NOT_KNOWN, NOT_RUN, RESULTS, UncommittedError, filled_marks, load, table, value
@@ -21,9 +22,9 @@ from nerfkit.runs import plot
 
 ROOT = Path(__file__).parent.parent
 README, PICTURES = ROOT / "README.md", ROOT / "docs" / "pictures"
-MEASURED, EXPERIMENTS, PERFORMANCE, SCALING, RELIABILITY, VIEWER = (
+MEASURED, EXPERIMENTS, PERFORMANCE, SCALING, RELIABILITY, VIEWER, EXPORTS = (
     ROOT / "docs" / f"{name}.md"
-    for name in ("measured", "experiments", "performance", "scaling", "reliability", "viewer")
+    for name in ("measured", "experiments", "performance", "scaling", "reliability", "viewer", "exports")
 )
 START, END = "<!-- results -->", "<!-- /results -->"
 DEFAULTS = {
@@ -199,23 +200,29 @@ def filled(text: str, section: str) -> str:
     return f"{head}{START}\n{section}\n{END}{rest.split(END, 1)[1]}"
 
 
+def pages() -> dict[Path, Callable[[str], str]]:
+    """The pages that have figures, and what fills each."""
+    return {
+        README: lambda text: filled(text, readme_section()),
+        MEASURED: lambda text: filled(text, section()),
+        EXPERIMENTS: lambda text: readme_mesh.fill_experiments(text, others={"presets": preset_table()}),
+        PERFORMANCE: readme_performance.fill,
+        SCALING: lambda text: filled_marks(text, lambda _: scaling.section()),
+        RELIABILITY: readme_reliability.fill,
+        VIEWER: lambda text: filled_marks(text, lambda _: viewer.section()),
+        EXPORTS: exports.fill,
+    }
+
+
 def main(argv: list[str]) -> int:
     """Rewrite them; exit 1 where figures are refused or, with ``--check``, where it is out of date."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks readme", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
     arguments = parser.parse_args(argv)
-    pages = (README, MEASURED, EXPERIMENTS, PERFORMANCE, SCALING, RELIABILITY, VIEWER)
-    old = {path: path.read_text(encoding="utf-8") for path in pages}
+    filling = pages()
+    old = {path: path.read_text(encoding="utf-8") for path in filling}
     try:
-        fresh = {
-            README: filled(old[README], readme_section()),
-            MEASURED: filled(old[MEASURED], section()),
-            EXPERIMENTS: readme_mesh.fill_experiments(old[EXPERIMENTS], others={"presets": preset_table()}),
-            PERFORMANCE: readme_performance.fill(old[PERFORMANCE]),
-            SCALING: filled_marks(old[SCALING], lambda _: scaling.section()),
-            RELIABILITY: readme_reliability.fill(old[RELIABILITY]),
-            VIEWER: filled_marks(old[VIEWER], lambda _: viewer.section()),
-        }
+        fresh = {path: fill(old[path]) for path, fill in filling.items()}
         charts = {PICTURES / name: chart for name, chart in readme_performance.charts().items()}
     except UncommittedError as error:
         print(error, file=sys.stderr)

@@ -7,8 +7,11 @@ from nerfkit.fit.extract import ExtractOptions
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.mesh.files.io import WRITTEN
+from nerfkit.mesh.files.pictures import ENDINGS, Encoding
 from nerfkit.raster.visibility import RasterizerOptions
 from nerfkit.scenes import SceneOptions
+from nerfkit.scenes.frame import AXES
+from nerfkit.scenes.placement import UNITS
 from nerfkit.scenes.writers import WRITERS
 from nerfkit.schema import Options, nested, option
 from nerfkit.view.options import TimelapseOptions, VideoOptions
@@ -33,9 +36,49 @@ class ExportOptions(Options):
         choices=WRITTEN,
     )
     scale: float = option(1.0, "multiplies the coordinates of these files, such as 1000 from meters to mm", above=0)
+    units: str | None = option(
+        None,
+        "of obj, ply, stl and cameras in place of meters, with scene.length; glb and usd are in meters",
+        choices=UNITS,
+    )
+    up: str = option(
+        "scene", "axis of obj, ply, stl and cameras that points up; of glb and usd it is y", choices=("scene", *AXES)
+    )
+    faces: list[int] = option([], "coarser copies besides, each of at most so many faces: mesh_FACES.*", least=4)
+    points: int = option(
+        0, "points of the surface with normals and colors, mesh/points.ply; 0: none", least=0, most=10**8
+    )
+    texture: str = option(
+        "png", "of glb, obj and usd: png is exact, the others are smaller; usd knows no webp", choices=tuple(ENDINGS)
+    )
+    quality: int = option(90, "of texture=jpeg and webp", least=1, most=100)
+    material: str = option(
+        "unlit",
+        "of glb: its colors as they are; pbr: rough and metallic, for viewers to light",
+        choices=("unlit", "pbr"),
+    )
+    glb_cameras: list[str] = option(
+        [],
+        "beside the mesh of glb: the photos' cameras, the video's path as one that moves",
+        choices=("photos", "path"),
+    )
     cameras: list[str] = option(
         [], "folders of undistorted photos with their cameras, RUN/cameras/FORMAT", choices=tuple(WRITERS)
     )
+
+    def check(self) -> None:
+        super().check()
+        formats = self.formats or []
+        known = self.texture != "webp" or not {"usd", "usdz"} & set(formats)
+        self.expect("texture", known, "png or jpeg with usd and usdz in export.formats, which know no WebP")
+        self.expect("glb_cameras", not self.glb_cameras or "glb" in formats, "[] without glb in export.formats")
+        for name in ("faces", "points"):
+            self.expect(name, not getattr(self, name) or bool(formats), "export.formats to write a mesh in")
+
+    @property
+    def encoding(self) -> Encoding:
+        """How textures are packed."""
+        return Encoding(self.texture, self.quality)
 
 
 @dataclass
@@ -85,6 +128,10 @@ class TrainOptions(Options):
         super().check()
         written = self.recipe is not None or "export" not in self.stages or self.export.formats or self.export.cameras
         self.export.expect("formats", bool(written), "some of glb, obj, ply, stl, or export.cameras to be written")
+        known = self.export.units is None or self.scene.length is not None
+        self.export.expect(
+            "units", known, "null, or scene.length=[p,q,meters] besides, for nothing else says how long a unit is"
+        )
         counted = self.recipe is None or self.seed <= MOST_SEED_OF_A_RECIPE
         self.expect("seed", counted, "a whole number from 0 to 2^62 - 1, as recipes count on from it")
 

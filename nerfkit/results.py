@@ -21,12 +21,15 @@ from nerfkit.runs.fingerprint import of_files, of_state
 from nerfkit.runs.folder import Run
 from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.runs.tensors import save_tensors
+from nerfkit.scenes.placement import Placement, own_units
 from nerfkit.scenes.scene import Scene, Similarity
 from nerfkit.view.show import REFINED, SideBySide, Source
 from nerfkit.volume.model import FieldSource
 
 SPECULAR, WEIGHTS = "specular.npz", "field.safetensors"
 LAYOUT = "1"  # of the weights' texts
+PLACED = ("glb", "usd", "usdz")
+"""Formats of meshes that say themselves what is up, and are in meters for whoever reads them."""
 
 
 def new_fit(
@@ -115,13 +118,22 @@ def finished_file(record: Run) -> Path | None:
 
 def load_finished(path: Path, record: Run, scene: Scene) -> tuple[Mesh, Specular | None]:
     """The mesh of ``finished_file`` in normalized units, and its highlights where it has some and a texture."""
-    units = scene.normalization if path.name == REFINED else exported_units(record, scene)
-    mesh, highlights = load_mesh(path).transformed(units.apply), path.with_name(SPECULAR)
+    place = own_units(scene) if path.name == REFINED else exported_place(path.suffix[1:], record, scene)
+    mesh, highlights = load_mesh(path).transformed(place.apply), path.with_name(SPECULAR)
     return mesh, Specular.load(highlights) if mesh.texture is not None and highlights.exists() else None
 
 
+def exported_place(format: str, record: Run, scene: Scene) -> Placement:
+    """Where the run's exported mesh of that format lies."""
+    others = None if format in PLACED else record.metrics().get("export", {}).get("others")
+    if others is None:
+        return Placement(exported_units(record, scene))
+    first, second, third = (tuple(row) for row in others["turn"])
+    return Placement(scene.normalization.enlarged(others["scale"]), (first, second, third))
+
+
 def exported_units(record: Run, scene: Scene) -> Similarity:
-    """From the units of the run's exported mesh, as large as ``export.scale`` was then, to normalized ones."""
+    """From the units of the run's ``mesh.glb``, as large as ``export.scale`` was then, to normalized ones."""
     return scene.normalization.enlarged(record.metrics().get("export", {}).get("scale", 1.0))
 
 

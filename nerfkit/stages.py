@@ -216,7 +216,7 @@ class Stages:
         o, new = self.config, self.refined
         if new is None and self.coarse is not None:
             new = finished(self.coarse, self.scene, o.extract)
-        export(new, self.specular, o.export, self.scene, self.record, o.extract)
+        export(new, self.specular, o.export, self.scene, self.record, o.extract, o.video)
 
     def _video(self) -> None:
         o, folder = self.config.video, self.record.folder

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,8 +23,10 @@ from nerfkit.results import SPECULAR, drop_refined, finished_file, keep_refined,
 from nerfkit.runs.folder import Run
 from nerfkit.scenes import Scene, open_scene
 from nerfkit.scenes.scene import Similarity
-from nerfkit.view.options import TimelapseOptions
+from nerfkit.scenes.writers import view_names
+from nerfkit.view.options import TimelapseOptions, VideoOptions
 from nerfkit.view.timelapse import turntable
+from tests.mesh.test_gltf import document
 from tests.scenes.builders import ring, write_kaolin
 
 UNITS = Similarity(0.5, (0.0, 1.0, 0.0))
@@ -109,6 +112,93 @@ def test_a_length_that_is_taken_back_is_no_longer_stated(scene: Scene, record: R
 def test_an_stl_is_said_to_be_printable_or_not(scene: Scene, record: Run, faces: torch.Tensor, said: str) -> None:
     export(Mesh(BALL.vertices, faces), None, ExportOptions(formats=["stl"]), scene, record)
     assert said in log(record) and "3.2 x 3.2 x 3.2" in log(record)
+
+
+@pytest.mark.parametrize(("up", "axis"), [("scene", 1), ("z", 2), ("-x", 0)])
+def test_what_states_neither_unit_nor_up_is_turned_with_the_cameras(
+    scene: Scene, record: Run, up: str, axis: int
+) -> None:
+    """A pear, in mm and meters; cameras see the OBJ where the scene's see the mesh."""
+    taller = torch.tensor([0.0, 0.3, 0.0]) * BALL.vertices[:, 1:2].square()
+    there, pear = replace(scene, meters=LENGTH), replace(BALL, vertices=BALL.vertices + taller)
+    wanted = ExportOptions(formats=[*FORMATS], units="mm", up=up, cameras=["transforms", "colmap"])
+    export(pear, None, wanted, there, record)
+    own = UNITS.invert(pear.positions) * LENGTH
+    glb, folder = load_mesh(record.folder / "mesh" / "mesh.glb"), record.folder / "cameras"
+    assert (glb.positions[glb.faces] - own[pear.faces]).abs().max() < 1e-5
+    for end in ("obj", "ply", "stl"):
+        mesh = load_mesh(record.folder / "mesh" / f"mesh.{end}")
+        sign = -1 if up == "-x" else 1
+        heights = sign * (mesh.positions[mesh.faces][..., axis])
+        assert (heights - 1000 * own[pear.faces][..., 1]).abs().max() < 1e-2, end
+    for kind in ("transforms", "colmap"):
+        seen = open_scene(kind, folder / kind)
+        points = seen.normalization.apply(load_mesh(record.folder / "mesh" / "mesh.obj").positions).float()
+        expected = scene.cameras.project(pear.vertices)[0]
+        assert (seen.cameras.project(points)[0] - expected).abs().max() < 0.01, kind
+        if kind == "transforms":
+            assert seen.up[axis] == pytest.approx(-1 if up == "-x" else 1)
+    shown, _ = load_finished(record.folder / "mesh" / "mesh.ply", record, there)
+    assert (shown.vertices[shown.faces] - pear.vertices[pear.faces]).abs().max() < 1e-5
+    export(None, None, ExportOptions(formats=["glb"]), there, record)  # plain again: so are all files
+    again = load_mesh(record.folder / "mesh" / "mesh.stl")
+    assert (again.positions[again.faces] - own[pear.faces]).abs().max() < 1e-5
+
+
+def test_levels_points_and_cameras_stand_beside_the_mesh(scene: Scene, record: Run) -> None:
+    """Coarser files look alike and are named by their faces; none of another mesh or unit stays."""
+    ball, folder = painted(), record.folder / "mesh"
+    wanted = ExportOptions(
+        formats=["glb", "obj"],
+        faces=[500, 40],
+        points=50,
+        texture="jpeg",
+        material="pbr",
+        glb_cameras=["photos", "path"],
+    )
+    export(ball, highlights(ball), wanted, scene, record, video=VideoOptions(frames=3))
+    names = {f"{stem}.{end}" for stem in ("mesh", "mesh_40") for end in ("glb", "obj", "mtl", "jpg")}
+    assert {path.name for path in folder.iterdir()} == names | {"points.ply"}
+    assert len(load_mesh(folder / "mesh_40.glb").faces) <= 40 and "mesh_500.*: the mesh itself has 80 faces" in log(
+        record
+    )
+    assert "mesh_40.*, 40 faces, PSNR " in log(record)
+    found = document(folder / "mesh.glb")
+    assert [node["name"] for node in found["nodes"]] == ["mesh", *view_names(scene), "path"]
+    assert found["accessors"][found["animations"][0]["samplers"][0]["input"]]["count"] == 3
+    assert "cameras" not in document(folder / "mesh_40.glb") and "extensionsUsed" not in found
+    export(None, None, ExportOptions(formats=["glb"]), scene, record)
+    assert (folder / "mesh_40.obj").exists()  # it is of this mesh still
+    export(None, None, ExportOptions(formats=["glb"], scale=2.0), scene, record)
+    left = {path.name for path in folder.iterdir()}
+    assert "mesh.obj" in left and not left & {"mesh_40.obj", "mesh_40.glb", "points.ply"}
+    (folder / "mesh_old.glb").write_text("the user's own")
+    export(BALL, None, ExportOptions(formats=["ply"]), scene, record)
+    assert {path.name for path in folder.iterdir()} == {"mesh.ply", "mesh_old.glb"}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"texture": "webp", "formats": ["usd"]}, "export.texture=webp: expected png or jpeg with usd"),
+        ({"glb_cameras": ["path"], "formats": ["obj"]}, r"export.glb_cameras=\[path\]: expected \[\] without glb"),
+        ({"faces": [3]}, r"export.faces=\[3\]: expected a list, each a whole number of at least 4"),
+        ({"faces": [500, 500]}, "expected each value once"),
+        ({"points": 9, "formats": None}, "export.points=9: expected export.formats"),
+        ({"up": "w"}, "export.up=w: unknown value w"),
+        ({"units": "feet"}, "export.units=feet: unknown value feet"),
+        ({"quality": 0}, "export.quality=0: expected a whole number from 1 to 100"),
+    ],
+)
+def test_bad_values_are_refused_in_one_line(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        ExportOptions(**values)
+    assert "\n" not in str(caught.value)
+
+
+def test_units_need_a_length() -> None:
+    with pytest.raises(ConfigError, match=r"export.units=mm: expected null, or scene.length"):
+        options.compose("train", ["scene=clock", "export.units=mm"])
 
 
 @pytest.mark.parametrize(

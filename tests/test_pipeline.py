@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 from nerfkit import options, pipeline, resume
 from nerfkit.config import STAGES
 from nerfkit.errors import CheckpointError, ConfigError, SceneError
-from nerfkit.export_stage import EXPORTS
 from nerfkit.fields import FIELDS
 from nerfkit.fit.build import build_model, load_scene
 from nerfkit.mesh.files.io import load_mesh
@@ -210,13 +209,22 @@ def test_later_stages_alone(run_folder: Path) -> None:
 
 
 def exported(folder: Path) -> set[str]:
-    return {path.name for path in (folder / "mesh").iterdir() if path.stem == "mesh"}
+    return {path.name for path in (folder / "mesh").iterdir() if path.name.startswith(("mesh", "points"))}
 
 
 @pytest.mark.slow
 def test_files_of_an_earlier_mesh_do_not_stay(run_folder: Path) -> None:
     mesh = run_folder / "mesh"
-    for name in (*EXPORTS, "mesh.blend"):
+    for name in (
+        "mesh.mtl",
+        "mesh.png",
+        "mesh.jpg",
+        "mesh.stl",
+        "mesh_200.glb",
+        "mesh_roughness.png",
+        "points.ply",
+        "mesh.blend",
+    ):
         (mesh / name).write_text("an earlier one")
     words = [f"resume={run_folder}", "stages=[extract,export]", "export.formats=[ply]"]
     pipeline.run(resume.resumed(run_folder, words))

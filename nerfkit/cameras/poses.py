@@ -81,3 +81,9 @@ def held_level(poses: np.ndarray) -> np.ndarray | None:
     values, vectors = np.linalg.eigh(poses[:, :, 0].T @ poses[:, :, 0])
     least = vectors[:, 0] * np.sign(vectors[:, 0] @ mean or 1.0)
     return np.asarray(least) if values[0] < 0.2 * values[1] and least @ mean > 0.5 else None
+
+
+def same_half(quaternions: np.ndarray) -> np.ndarray:
+    """The same rotations (K,4), each on the half of the sphere where the one before it is."""
+    dots = (quaternions[1:] * quaternions[:-1]).sum(1)
+    return quaternions * np.cumprod(np.concatenate([[1.0], np.where(dots < 0, -1.0, 1.0)]))[:, None]

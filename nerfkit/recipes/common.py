@@ -121,7 +121,11 @@ def save(mesh: Mesh, config: TrainOptions, record: Run, scene: Scene | None = No
     """The mesh in every format of ``export.formats``, in meters or the scene's own units, times ``export.scale``."""
     units, up = (Similarity(), (0.0, 1.0, 0.0)) if scene is None else (scene.exported, scene.up)
     own = mesh.transformed(units.enlarged(config.export.scale).invert)
-    for path in save_mesh(own, record.folder / "mesh" / stem, tuple(config.export.formats or ()), up=up):
+    formats, look = tuple(config.export.formats or ()), config.export
+    files = save_mesh(
+        own, record.folder / "mesh" / stem, formats, None, up, look.encoding, unlit=look.material == "unlit"
+    )
+    for path in files:
         record.log(f"wrote {described(path)}")
     meters = None if scene is None else scene.meters
     record.update_metrics({"export": {"scale": config.export.scale * (meters or 1), "meters_per_unit": meters}})

@@ -18,7 +18,7 @@ FILES = {
     FIELD: ("images/field_*.png", "field.safetensors"),
     "extract": ("mesh/coarse.ply",),
     "refine": ("mesh/refined.glb", "mesh/specular.npz", "images/mesh_*.png", "timelapse/*.*"),
-    "export": ("mesh/mesh.*",),
+    "export": ("mesh/mesh.*", "mesh/mesh_*.*", "mesh/points.ply"),
     "video": ("video/*.*",),
 }
 """Stage of ``train.py`` -> patterns of the files that it makes."""

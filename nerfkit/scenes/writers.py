@@ -12,7 +12,8 @@
 
 Photos are ``images/NAME.png`` at the size that the scene has them: RGBA with straight alpha where it has masks, else
 RGB. NAME is that of the file; with the view's number before it where the names' order would be another one than the
-views'. If one photo has pixels to ignore, all get a mask. Poses and points are in the scene's own units and axes.
+views'. If one photo has pixels to ignore, all get a mask. Poses and points are in the scene's own units and axes, or
+in those of another ``Placement``.
 """
 
 import json
@@ -21,58 +22,71 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import torch
 
 from nerfkit.cameras.poses import inverse
 from nerfkit.runs.files import write_png, write_text
 from nerfkit.scenes.images import in_threads
+from nerfkit.scenes.placement import Placement, own_units
 from nerfkit.scenes.scene import Scene
 
 
-def write_transforms(scene: Scene, folder: Path) -> None:
+def write_transforms(scene: Scene, folder: Path, place: Placement | None = None) -> None:
     """The scene in the empty ``folder`` as nerfstudio's and instant-ngp's ``transforms.json``.
 
     Raises:
         OSError: a file cannot be written.
     """
-    names = _names(scene)
+    names, place = view_names(scene), place or own_units(scene)
     masked = _write_pictures(scene, folder, names, "masks/{}.png")
     frames = []
-    views = zip(names, _poses(scene), scene.cameras.intrinsics.tolist(), scene.cameras.sizes, strict=True)
+    views = zip(
+        names,
+        place.poses(scene.cameras.camera_to_world),
+        scene.cameras.intrinsics.tolist(),
+        scene.cameras.sizes,
+        strict=True,
+    )
     for name, pose, lens, (height, width) in views:
         frame: dict[str, Any] = {"file_path": f"images/{name}.png", "transform_matrix": [*pose.tolist(), [0, 0, 0, 1]]}
         frame |= dict(zip(("fl_x", "fl_y", "cx", "cy"), lens, strict=True)) | {"w": width, "h": height}
         frames.append(frame | ({"mask_path": f"masks/{name}.png"} if masked else {}))
-    content: dict[str, Any] = {"camera_model": "PINHOLE", "up": list(scene.up)}
+    content: dict[str, Any] = {"camera_model": "PINHOLE", "up": place.turned(np.array(scene.up)).tolist()}
     for key, listed in (("train", scene.train), ("val", scene.test), ("test", scene.test)):
         content[f"{key}_filenames"] = [frames[view]["file_path"] for view in listed]
     if len(scene.points):
         content["ply_file_path"] = "points.ply"
-        _write_ply(folder / "points.ply", scene.points)
+        _write_ply(folder / "points.ply", place.of_scene(scene.points, scene))
     write_text(folder / "transforms.json", json.dumps(content | {"frames": frames}, indent=1) + "\n")
 
 
-def write_colmap(scene: Scene, folder: Path) -> None:
+def write_colmap(scene: Scene, folder: Path, place: Placement | None = None) -> None:
     """The scene in the empty ``folder`` as a COLMAP model in text, ``sparse/0``, with one camera for equal lenses.
 
     Raises:
         OSError: a file cannot be written.
     """
-    names = _names(scene)
+    names, place = view_names(scene), place or own_units(scene)
     _write_pictures(scene, folder, names, "masks/{}.png.png")
     lenses: dict[str, int] = {}
     images = []
-    views = zip(names, _poses(scene), scene.cameras.intrinsics.tolist(), scene.cameras.sizes, strict=True)
+    views = zip(
+        names,
+        place.poses(scene.cameras.camera_to_world),
+        scene.cameras.intrinsics.tolist(),
+        scene.cameras.sizes,
+        strict=True,
+    )
     for number, (name, pose, params, (height, width)) in enumerate(views, 1):
         lens = lenses.setdefault(f"PINHOLE {width} {height} {_line(params)}", len(lenses) + 1)
         to_camera = inverse(pose * [1.0, -1.0, -1.0, 1.0])
         motion = [*quaternion(to_camera[:, :3]).tolist(), *to_camera[:, 3].tolist()]
         images += [f"{number} {_line(motion)} {lens} {name}.png", ""]
+    points = place.of_scene(scene.points, scene).tolist()
     tables = {
         "test": [f"{names[view]}.png" for view in scene.test],
         "cameras": [f"{number} {lens}" for lens, number in lenses.items()],
         "images": images,
-        "points3D": [f"{k} {_line(point)} 128 128 128 -1" for k, point in enumerate(scene.points.tolist(), 1)],
+        "points3D": [f"{k} {_line(point)} 128 128 128 -1" for k, point in enumerate(points, 1)],
     }
     model = folder / "sparse" / "0"
     model.mkdir(parents=True)
@@ -80,7 +94,10 @@ def write_colmap(scene: Scene, folder: Path) -> None:
         write_text(model / f"{table}.txt", "".join(f"{line}\n" for line in lines))
 
 
-WRITERS: dict[str, Callable[[Scene, Path], None]] = {"transforms": write_transforms, "colmap": write_colmap}
+WRITERS: dict[str, Callable[[Scene, Path, Placement | None], None]] = {
+    "transforms": write_transforms,
+    "colmap": write_colmap,
+}
 """The formats that a scene can be written in."""
 
 
@@ -99,23 +116,13 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
     return row / np.linalg.norm(row) * (-1.0 if row[0] < 0 else 1.0)
 
 
-def _names(scene: Scene) -> list[str]:
-    """A name for each view, in the order of the views."""
+def view_names(scene: Scene) -> list[str]:
+    """A name for each view, in the order of the views: its file's without the ending."""
     stems = [PurePosixPath(name).stem for name in scene.provenance["views"]]
     if stems == sorted({*stems}):
         return stems
     digits = len(str(len(stems) - 1))
     return [f"{view:0{digits}}_{stem}" for view, stem in enumerate(stems)]
-
-
-def _poses(scene: Scene) -> np.ndarray:
-    """Camera to world (N,3,4) float64 in the scene's own units, OpenGL axes.
-
-    The rotation is made orthonormal to float64's last digits: far from the origin, as on a map, its inverse must be so.
-    """
-    poses = scene.cameras.camera_to_world.detach().cpu().double()
-    left, _, right = torch.linalg.svd(poses[:, :, :3])
-    return torch.cat([left @ right, scene.normalization.invert(poses[:, :, 3])[..., None]], -1).numpy()
 
 
 def _write_pictures(scene: Scene, folder: Path, names: list[str], mask: str) -> bool:

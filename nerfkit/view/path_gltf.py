@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from nerfkit.cameras.poses import rigid_transform
+from nerfkit.cameras.poses import rigid_transform, same_half
 from nerfkit.errors import SceneError, problem
 from nerfkit.mesh.files.gltf_file import GlbFile, node_matrix
 from nerfkit.scenes.files import require_number
 from nerfkit.view.keyframes import Keyframes, focal_of
 from nerfkit.view.path_formats import WIDEST
-from nerfkit.view.spline import same_half
 
 DEEPEST = 64  # nodes inside one another above a camera
 MOST = 100_000  # moments of an animation

@@ -9,6 +9,8 @@ unit after interpolation; neighbors are taken on the same half of their sphere, 
 
 import numpy as np
 
+from nerfkit.cameras.poses import same_half
+
 SAMPLES = 64  # of a stretch between two poses, for its length
 STILL = 1e-3  # the knots of equal poses are apart by this share of the mean, so that the way rests there
 
@@ -67,9 +69,3 @@ class Spline:
         length = np.cumsum(np.linalg.norm(np.diff(self._spline(fine)[:, :3], axis=0), axis=1))
         length = np.concatenate([[0.0], length]) if length[-1] > 1e-9 else fine
         return np.interp(np.linspace(0, length[-1], count, endpoint=not closed), length, fine)
-
-
-def same_half(quaternions: np.ndarray) -> np.ndarray:
-    """The same rotations (K,4), each on the half of the sphere where the one before it is."""
-    dots = (quaternions[1:] * quaternions[:-1]).sum(1)
-    return quaternions * np.cumprod(np.concatenate([[1.0], np.where(dots < 0, -1.0, 1.0)]))[:, None]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import (
+    exports,
     gpu,
     gpu_features,
     gpu_mesh,
@@ -304,6 +305,8 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     readme.RELIABILITY.write_text("".join(marks))
     monkeypatch.setattr(readme, "VIEWER", tmp_path / "viewer.md")
     readme.VIEWER.write_text("<!-- results: viewer -->\n<!-- /results -->\n")
+    monkeypatch.setattr(readme, "EXPORTS", tmp_path / "exports.md")
+    readme.EXPORTS.write_text("<!-- results: levels -->\n<!-- /results -->\n")
     monkeypatch.setattr(readme, "PICTURES", tmp_path)
     charts, fill = readme_performance.charts, readme_performance.fill
     monkeypatch.setattr(readme_performance, "charts", lambda folder=tmp_path: charts(folder))
@@ -372,3 +375,23 @@ def test_reliability_shows_what_was_tried_and_what_was_not(tmp_path: Path) -> No
     for row in ("7: SIGKILL 7", "2; 1", "| full disk | a / b |", "| glb | 5 | 3 | 2 | 0 |", "19 of 20", "2: 1.0%"):
         assert row in text
     assert "| glb | 12,345 | 9 | 2 | 1 |" in text and readme.NOT_RUN not in text and "old" not in text
+
+
+def test_exports_show_what_was_read_and_what_was_not(tmp_path: Path) -> None:
+    page = "".join(f"<!-- results: {name} -->\nold\n<!-- /results -->\n" for name in exports.SECTIONS)
+    assert exports.fill(page, tmp_path).count(readme.NOT_RUN) == 4  # of checks the validator's and Blender's
+    level = {"faces": 1000, "texture": [64, 64], "bytes": 12345, "psnr": 30.04, "psnr_afar": 35.5, "stl": "watertight"}
+    results = {
+        "textures": {"png": {"texture_bytes": 1234, "texture_psnr": None, "picture_psnr": None}},
+        "levels": {"1000": level},
+        "readers": {"glb": 54.321, "usdz": None},
+        "validator": {"version": "2.0", "files": 10, "errors": 0, "warnings": 1},
+        "blender": {"version": "5.0", "psnr": 47.5, "shift": [0.25, -0.5], "photo_psnr": [32.0, 33.0]},
+    }
+    write(tmp_path, exports.NAME, results)
+    text = exports.fill(page, tmp_path)
+    for row in ("| png | 1,234 | the same | the same |", "| 1,000 | 64x64 | 12,345 | 30.0 | 35.5 | watertight |"):
+        assert row in text
+    for said in ("| 54.3 |", "| 10: 0 errors, 1 warnings |", "-0.5000 pixels to the right, +0.2500 down"):
+        assert said in text
+    assert readme.NOT_RUN not in text and "old" not in text

@@ -16,7 +16,9 @@ import trimesh
 
 from nerfkit.errors import SceneError
 from nerfkit.mesh.files.gltf import linear_to_srgb
+from nerfkit.mesh.files.gltf_cameras import Shots
 from nerfkit.mesh.files.io import load_mesh, save_mesh, texture_colors
+from nerfkit.mesh.files.pictures import Encoding
 from nerfkit.mesh.mesh import Mesh
 
 UVS = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
@@ -234,11 +236,23 @@ KINDS = {
 UPS = [(0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (0.6, 0.0, -0.8)]
 
 
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"unlit": False},
+    {"encoding": Encoding("jpeg")},
+    {"encoding": Encoding("webp"), "unlit": False, "shots": True},
+]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_khronos_validator_has_nothing_to_say(tmp_path: Path, kind: str) -> None:
-    for number, up in enumerate(UPS):
-        rough = torch.full((2, 2), 0.5) if number else None
-        (path,) = save_mesh(KINDS[kind], tmp_path / f"mesh {number}", ["glb"], rough, up)
+    for number, (up, variant) in enumerate(zip(UPS, VARIANTS, strict=True)):
+        rough, mesh = torch.full((2, 2), 0.5) if number else None, KINDS[kind]
+        if "shots" in variant:
+            poses = np.eye(3, 4)[None] + np.array([[0, 0, 0, x] for x in mesh.origin])
+            two = Shots(["a", "b"], poses.repeat(2, 0), np.full((2, 4), 9.0), [(9, 8), (9, 8)])
+            variant = variant | {"shots": [two, two._replace(names=["path"], fps=5.0)]}
+        (path,) = save_mesh(mesh, tmp_path / f"mesh {number}", ["glb"], rough, up, **variant)
         issues = validate(path)
         assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
 

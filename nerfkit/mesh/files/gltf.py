@@ -1,7 +1,7 @@
 """Binary glTF 2.0 (GLB) of one mesh, as bytes: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html.
 
 The colors hold the photographs' light, so the material is unlit (KHR_materials_unlit), and a plain rough dielectric
-for viewers that do not know that extension.
+for viewers that do not know that extension; without it, that alone.
 """
 
 import json
@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from nerfkit.errors import SceneError
+from nerfkit.mesh.files.gltf_buffer import Buffer
+from nerfkit.mesh.files.gltf_cameras import Shots, add_shots
+from nerfkit.mesh.files.pictures import mime_of
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 
-_FLOAT, _UINT32 = 5126, 5125
-_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 _REPEAT, _CLAMP_TO_EDGE = 10497, 33071
+UNLIT, WEBP = "KHR_materials_unlit", "EXT_texture_webp"
 
 
 def split_corners(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -49,12 +51,14 @@ def outside(uvs: Tensor) -> Tensor:
 
 def to_glb(
     mesh: Mesh,
-    texture_png: bytes | None,
-    surface_png: bytes | None = None,
+    texture: bytes | None,
+    surface: bytes | None = None,
     up: Sequence[float] = (0.0, 1.0, 0.0),
     name: str = "mesh",
+    unlit: bool = True,
+    shots: Sequence[Shots] = (),
 ) -> bytes:
-    """The mesh with smooth normals, and its UVs and texture (as an embedded PNG) or its vertex colors, as a GLB file.
+    """The mesh with smooth normals, and its UVs and texture (embedded) or its vertex colors, as a GLB file.
 
     glTF measures v downward and stores vertex colors linear, texture colors sRGB; both are converted here. The
     texture repeats where some UV lies outside [0,1]. glTF's world has y up: where ``up`` is another axis a node turns
@@ -62,11 +66,13 @@ def to_glb(
     origin is a node's translation, which JSON holds in float64.
 
     Args:
-        texture_png: the base color.
-        surface_png: how metallic (blue) and rough (green) the surface is, over the same UVs; None where it is plain
-            and matt. Viewers that know the unlit extension, which stays, do not look at it.
+        texture: the base color, a PNG, JPEG or WebP; of the last the file says that it needs EXT_texture_webp.
+        surface: how metallic (blue) and rough (green) the surface is, over the same UVs; None where it is plain
+            and matt. Viewers that know the unlit extension do not look at it where that is there.
         up: the unit vector that points up among the mesh's axes.
         name: of the node, the mesh and the material, and, with what it shows, of each picture.
+        unlit: viewers are to show the colors as they are; else they light a metallic-roughness material.
+        shots: cameras in the mesh's axes and units, to stand beside it.
 
     Raises:
         SceneError: no faces, which the format cannot hold.
@@ -75,7 +81,7 @@ def to_glb(
         raise SceneError("a GLB file cannot hold a mesh without faces; write it as OBJ or PLY")
     vertices = mesh.vertices.detach().cpu()
     normals = unit_normals(mesh)
-    builder = _Buffer()
+    builder = Buffer()
     if mesh.corner_uvs is not None:
         origin, uv, faces = split_corners(mesh)
         attributes = {"TEXCOORD_0": builder.add(np.column_stack([uv[:, 0], 1 - uv[:, 1]]).astype(np.float32), "VEC2")}
@@ -83,40 +89,49 @@ def to_glb(
         origin, faces, attributes = np.arange(len(vertices)), mesh.faces.cpu().numpy(), {}
     attributes["POSITION"] = builder.add(vertices.numpy()[origin], "VEC3", bounds=True)
     attributes["NORMAL"] = builder.add(normals[origin], "VEC3")
-    if mesh.colors is not None and texture_png is None:
+    if mesh.colors is not None and texture is None:
         linear = srgb_to_linear(mesh.colors.detach().cpu().numpy().clip(0, 1))
         attributes["COLOR_0"] = builder.add(linear[origin], "VEC3")
     indices = builder.add(faces.astype(np.uint32).reshape(-1), "SCALAR")
 
-    surface: dict = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+    coat: dict = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
     document: dict = {
         "asset": {"version": "2.0", "generator": "nerfkit"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"name": name, "mesh": 0}],
         "meshes": [{"name": name, "primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}],
-        "extensionsUsed": ["KHR_materials_unlit"],
-        "materials": [{"name": name, "pbrMetallicRoughness": surface, "extensions": {"KHR_materials_unlit": {}}}],
+        "materials": [{"name": name, "pbrMetallicRoughness": coat}],
     }
+    if unlit:
+        document["materials"][0]["extensions"] = {UNLIT: {}}
+        document["extensionsUsed"] = [UNLIT]
     if any(mesh.origin):
         document["nodes"][0]["translation"] = list(mesh.origin)
+    add_shots(document, builder, shots, mesh)
     if tuple(up) != (0.0, 1.0, 0.0):
         about = {"extras": {"nerfkit_up": list(up)}}
-        document["nodes"].append({"name": "y up", "rotation": turn_to_y(up), "children": [0]} | about)
-        document["scenes"][0]["nodes"] = [1]
-    if texture_png is not None:
-        slots = {"baseColorTexture": (texture_png, f"{name} color")}
-        if surface_png is not None:
-            slots["metallicRoughnessTexture"] = (surface_png, f"{name} roughness")
-            surface["metallicFactor"] = 1.0  # what multiplies the texture's own
+        inside = document["scenes"][0]["nodes"]
+        document["scenes"][0]["nodes"] = [len(document["nodes"])]
+        document["nodes"].append({"name": "y up", "rotation": turn_to_y(up), "children": inside} | about)
+    if texture is not None:
+        slots = {"baseColorTexture": (texture, f"{name} color")}
+        if surface is not None:
+            slots["metallicRoughnessTexture"] = (surface, f"{name} roughness")
+            coat["metallicFactor"] = 1.0  # what multiplies the texture's own
         repeats = mesh.corner_uvs is not None and bool(outside(mesh.corner_uvs).any())
         wrap = _REPEAT if repeats else _CLAMP_TO_EDGE
         document["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": wrap, "wrapT": wrap}]
-        document["textures"] = [{"source": k, "sampler": 0} for k in range(len(slots))]
-        document["images"] = []
-        for k, (slot, (png, title)) in enumerate(slots.items()):
-            surface[slot] = {"index": k}
-            document["images"].append({"name": title, "bufferView": builder.add_view(png), "mimeType": "image/png"})
+        document["textures"], document["images"] = [], []
+        for k, (slot, (picture, title)) in enumerate(slots.items()):
+            coat[slot], mime = {"index": k}, mime_of(picture)
+            document["images"].append({"name": title, "bufferView": builder.add_view(picture), "mimeType": mime})
+            source: dict = {"source": k}
+            if mime == "image/webp":
+                source = {"extensions": {WEBP: source}}
+                document["extensionsRequired"] = [WEBP]
+                document["extensionsUsed"] = [*document.get("extensionsUsed", []), WEBP]
+            document["textures"].append(source | {"sampler": 0})
     document |= {"accessors": builder.accessors, "bufferViews": builder.views}
     document["buffers"] = [{"byteLength": len(builder.data)}]
 
@@ -147,34 +162,3 @@ def linear_to_srgb(color: np.ndarray) -> np.ndarray:
     """The inverse of ``srgb_to_linear``."""
     bright = 1.055 * np.maximum(color, 0.0031308) ** (1 / 2.4) - 0.055
     return np.where(color <= 0.0031308, color * 12.92, bright).astype(np.float32)
-
-
-class _Buffer:
-    """The binary chunk being filled, with the views and accessors that describe it."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.views: list[dict] = []
-        self.accessors: list[dict] = []
-
-    def add_view(self, content: bytes, target: int | None = None) -> int:
-        self.data += b"\0" * (-len(self.data) % 4)
-        view = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(content)}
-        self.views.append(view | ({"target": target} if target else {}))
-        self.data += content
-        self.data += b"\0" * (-len(self.data) % 4)
-        return len(self.views) - 1
-
-    def add(self, array: np.ndarray, kind: str, bounds: bool = False) -> int:
-        indices = array.dtype == np.uint32
-        view = self.add_view(array.tobytes(), _ELEMENT_ARRAY_BUFFER if indices else _ARRAY_BUFFER)
-        accessor = {
-            "bufferView": view,
-            "componentType": _UINT32 if indices else _FLOAT,
-            "count": len(array),
-            "type": kind,
-        }
-        if bounds:
-            accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
-        self.accessors.append(accessor)
-        return len(self.accessors) - 1

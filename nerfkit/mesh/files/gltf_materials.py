@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nerfkit.mesh.files.atlas import Paint
+from nerfkit.mesh.files.gltf import WEBP
 from nerfkit.mesh.files.gltf_file import GlbFile
 from nerfkit.mesh.files.materials import refusal
 from nerfkit.runs.pictures import decode_picture, header_read
 
 WRAPS = {33071: "clamp", 33648: "mirror", 10497: "repeat"}
-BASIS, WEBP, TRANSFORM = "KHR_texture_basisu", "EXT_texture_webp", "KHR_texture_transform"
+BASIS, TRANSFORM = "KHR_texture_basisu", "KHR_texture_transform"
 
 
 class Coat(NamedTuple):

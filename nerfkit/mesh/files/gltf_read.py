@@ -70,7 +70,7 @@ def read_glb(path: Path) -> tuple[Mesh, list[str]]:
                 others += 1
     notes += [f"passed over {others} parts that are points or lines"] if others else []
     notes += [f"passed over the skins of {skinned} meshes: they are as they were modeled"] if skinned else []
-    if document.get("animations"):
+    if document.get("animations") and not _cameras_alone(document):
         notes.append("passed over the animations: the mesh is as it was modeled")
     unknown = [name for name in document.get("extensionsUsed", []) if not name.startswith(HARMLESS)]
     notes += [f"passed over {', '.join(unknown)}"] if unknown else []
@@ -78,6 +78,14 @@ def read_glb(path: Path) -> tuple[Mesh, list[str]]:
         raise SceneError(f"{path}: it holds no triangles; expected a surface mesh")
     notes[:] = dict.fromkeys(notes)
     return _joined(path, parts, notes), notes
+
+
+def _cameras_alone(document: dict[str, Any]) -> bool:
+    """Whether all that animations move is cameras, as of a GLB that was written with a path."""
+    nodes = document.get("nodes", [])
+    moved = [channel.get("target", {}) for one in document["animations"] for channel in one.get("channels", [])]
+    held = [nodes[target["node"]] for target in moved if target.get("node") in range(len(nodes))]
+    return len(held) == len(moved) > 0 and all("camera" in node and not node.get("children") for node in held)
 
 
 def _part(file: GlbFile, primitive: dict[str, Any], matrix: np.ndarray, coat: Coat, notes: list[str]) -> _Part:

@@ -5,21 +5,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import imageio.v3 as imageio
 import numpy as np
 import torch
 from torch import Tensor
 
 from nerfkit.errors import SceneError, escaped
 from nerfkit.mesh.files.gltf import outside, to_glb
+from nerfkit.mesh.files.gltf_cameras import Shots
 from nerfkit.mesh.files.gltf_read import read_glb
 from nerfkit.mesh.files.obj import read_obj
+from nerfkit.mesh.files.pictures import PNG, Encoding
 from nerfkit.mesh.files.ply import read_ply
+from nerfkit.mesh.files.ply_write import to_ply
 from nerfkit.mesh.files.stl import printable, read_stl, to_stl
 from nerfkit.mesh.files.usd import ROUGHNESS, to_usd
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.repair import same_places
-from nerfkit.runs.files import followed, to_bytes, write_bytes
+from nerfkit.runs.files import followed, write_bytes
 from nerfkit.runs.pictures import reason
 
 LOG = logging.getLogger("nerfkit.mesh")
@@ -35,8 +37,11 @@ def save_mesh(
     formats: Iterable[str] = ("glb", "obj", "ply"),
     roughness: Tensor | None = None,
     up: Sequence[float] = (0.0, 1.0, 0.0),
+    encoding: Encoding = PNG,
+    unlit: bool = True,
+    shots: Sequence[Shots] = (),
 ) -> list[Path]:
-    """Write ``stem``.glb, ``stem``.obj (with .mtl and .png where there is a texture), .ply, .stl, .usdc, .usdz.
+    """Write ``stem``.glb, ``stem``.obj (with .mtl and a picture where there is a texture), .ply, .stl, .usdc, .usdz.
 
     GLB embeds the texture, or else linear vertex colors; OBJ refers to the texture by name, or else carries vertex
     colors; PLY carries vertex colors, taken from the texture where the mesh has none of its own; STL, binary, has the
@@ -48,36 +53,42 @@ def save_mesh(
             with a texture carry it, other files do not.
         up: the unit vector that points up among the mesh's axes. A node of the GLB, or of USD's model, turns it to y;
             ``load_mesh`` knows that of the GLB and gives the mesh's own axes back.
+        encoding: of the texture; roughness is a PNG.
+        unlit: of a GLB: viewers are to show the colors as they are, not to light them.
+        shots: cameras that a GLB has beside the mesh, in its axes and units.
 
     Returns:
         the files written.
 
     Raises:
-        ValueError: a format that is not among ``WRITTEN``.
+        ValueError: a format that is not among ``WRITTEN``, or WebP for USD, which knows none.
         ConfigError: USD without usd-core; nothing is written.
         SceneError: a mesh without faces as anything but OBJ or PLY, which alone can hold it; nothing is written.
         OSError: the folder cannot be written; no file is left half written.
     """
     stem = Path(stem)
-    texture_png = None if mesh.texture is None else _png(mesh.texture)
+    texture = None if mesh.texture is None else encoding.packed(mesh.texture)
     files: dict[str, bytes] = {}
     for format in formats:
         if format == "glb":
-            surface_png = None
-            if roughness is not None and texture_png is not None:
+            surface = None
+            if roughness is not None and texture is not None:
                 none = torch.zeros_like(roughness)
-                surface_png = _png(torch.stack([none, roughness, none], -1))  # glTF: green is rough, blue metallic
-            files[".glb"] = to_glb(mesh, texture_png, surface_png, up, stem.name)
+                surface = PNG.packed(torch.stack([none, roughness, none], -1))  # glTF: green is rough, blue metallic
+            files[".glb"] = to_glb(mesh, texture, surface, up, stem.name, unlit, shots)
         elif format == "obj":
-            files |= _obj(mesh, stem.name, texture_png)
+            files |= _obj(mesh, stem.name, texture, encoding.ending)
         elif format == "ply":
-            files[".ply"] = _ply(mesh)
+            baked = mesh.colors is None and mesh.texture is not None
+            files[".ply"] = to_ply(mesh, texture_colors(mesh) if baked else mesh.colors)
         elif format == "stl":
             files[".stl"] = to_stl(mesh)
         elif format in ("usd", "usdz"):
-            pictures = {} if texture_png is None else {f"{stem.name}.png": texture_png}
-            if roughness is not None and texture_png is not None:
-                pictures[f"{stem.name}{ROUGHNESS}.png"] = _png(roughness)
+            if encoding.kind == "webp" and texture is not None:
+                raise ValueError("USD knows no WebP; expected an encoding as png or jpeg")
+            pictures = {} if texture is None else {f"{stem.name}{encoding.ending}": texture}
+            if roughness is not None and texture is not None:
+                pictures[f"{stem.name}{ROUGHNESS}.png"] = PNG.packed(roughness)
             content = to_usd(mesh, pictures, up, stem.name, packed=format == "usdz")
             if format == "usd":
                 files |= {file.removeprefix(stem.name): png for file, png in pictures.items()} | {".usdc": content}
@@ -168,11 +179,7 @@ def texture_colors(mesh: Mesh) -> Tensor:
     return total / count[:, None]
 
 
-def _png(texture: Tensor) -> bytes:
-    return imageio.imwrite("<bytes>", to_bytes(texture), extension=".png")
-
-
-def _obj(mesh: Mesh, name: str, texture_png: bytes | None) -> dict[str, bytes]:
+def _obj(mesh: Mesh, name: str, texture: bytes | None, ending: str) -> dict[str, bytes]:
     """Files by suffix, the one that refers to the others last.
 
     Nine digits bring every float32 back unchanged; far from the origin there are 15, with float32's step or finer.
@@ -183,10 +190,10 @@ def _obj(mesh: Mesh, name: str, texture_png: bytes | None) -> dict[str, bytes]:
     faces = mesh.faces.cpu().numpy() + 1
     material = "_".join(name.split())  # a name of a material ends at a space
     lines = ["# nerfkit"]
-    if texture_png is not None:
+    if texture is not None:
         lines += [f"mtllib {name}.mtl"]
     lines += [f"o {name}"]
-    if mesh.colors is not None and texture_png is None:
+    if mesh.colors is not None and texture is None:
         colored = np.column_stack([vertices, mesh.colors.detach().cpu().numpy()])
         lines += [(point + " {:.6g} {:.6g} {:.6g}").format(*row) for row in colored.tolist()]
     else:
@@ -194,32 +201,13 @@ def _obj(mesh: Mesh, name: str, texture_png: bytes | None) -> dict[str, bytes]:
     if mesh.corner_uvs is not None:
         uv, index = np.unique(mesh.corner_uvs.detach().cpu().numpy().reshape(-1, 2), axis=0, return_inverse=True)
         lines += ["vt {:.9g} {:.9g}".format(*row) for row in uv.tolist()]
-        lines += [f"usemtl {material}"] if texture_png is not None else []
+        lines += [f"usemtl {material}"] if texture is not None else []
         pairs = np.stack([faces, index.reshape(-1, 3) + 1], -1).reshape(-1, 6)
         lines += ["f {}/{} {}/{} {}/{}".format(*row) for row in pairs.tolist()]
     else:
         lines += ["f {} {} {}".format(*row) for row in faces.tolist()]
     files = {}
-    if texture_png is not None:
-        library = f"newmtl {material}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {name}.png\n"
-        files = {".png": texture_png, ".mtl": library.encode()}
+    if texture is not None:
+        library = f"newmtl {material}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {name}{ending}\n"
+        files = {ending: texture, ".mtl": library.encode()}
     return files | {".obj": ("\n".join(lines) + "\n").encode()}
-
-
-def _ply(mesh: Mesh) -> bytes:
-    """Binary PLY; coordinates are float, or double where the mesh has an origin."""
-    colors = texture_colors(mesh) if mesh.colors is None and mesh.texture is not None else mesh.colors
-    far = any(mesh.origin)
-    points = (mesh.positions if far else mesh.vertices).numpy(force=True)
-    vertices = np.empty(len(points), [("xyz", points.dtype, 3)] + [("rgba", "u1", 4)] * (colors is not None))
-    vertices["xyz"] = points
-    lines = ["ply", "format binary_little_endian 1.0", "comment nerfkit", f"element vertex {len(points)}"]
-    lines += [f"property {'double' if far else 'float'} {axis}" for axis in "xyz"]
-    if colors is not None:
-        vertices["rgba"] = 255
-        vertices["rgba"][:, :3] = to_bytes(colors)
-        lines += [f"property uchar {channel}" for channel in ("red", "green", "blue", "alpha")]
-    faces = np.empty(len(mesh.faces), [("count", "u1"), ("corners", "<i4", 3)])
-    faces["count"], faces["corners"] = 3, mesh.faces.cpu().numpy()
-    lines += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
-    return "\n".join(lines).encode() + vertices.tobytes() + faces.tobytes()

@@ -49,8 +49,8 @@ def to_usd(mesh: Mesh, pictures: dict[str, bytes], up: Sequence[float], name: st
     unlit one. Vertex colors are linear, the texture sRGB.
 
     Args:
-        pictures: the texture as ``NAME.png`` and how rough it is as ``NAME_roughness.png``, where there are any. A
-            .usdc names them, and they belong beside it; a .usdz holds them.
+        pictures: the texture as ``NAME.png`` or ``NAME.jpg``, and how rough it is as ``NAME_roughness.png``, where
+            there are any. A .usdc names them, and they belong beside it; a .usdz holds them.
         up: the unit vector that points up among the mesh's axes.
         name: of the files.
 
