@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
 
-.PHONY: clock test pinned lint types layers unit quick torture gpu gpu-dry clean
+.PHONY: clock test pinned lint types layers unit quick docs gallery torture gpu gpu-dry clean
 
 clock: $(COMPILED)
 	$(BIN)/python train.py scene=clock
@@ -45,6 +45,14 @@ unit: $(STAMP)
 quick: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
+# The documentation as a site, into site/: warnings and links that lead nowhere are errors.
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict
+
+# The pictures of docs/gallery.md, by short runs; some minutes.
+gallery: $(STAMP)
+	$(BIN)/python -m benchmarks gallery
+
 # Runs that are stopped at 60 random moments and resumed, on full disks and with clocks set back; a quarter of an hour.
 torture: $(STAMP)
 	$(BIN)/python -m tests.torture
@@ -59,4 +67,4 @@ gpu-dry: $(STAMP)
 	NERFKIT_SLOWEST=1 $(BIN)/python -m pytest tests/fit/test_refine_device.py
 
 clean:
-	rm -rf build dist *.egg-info
+	rm -rf build dist site *.egg-info

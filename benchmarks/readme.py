@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import exports, readme_mesh, readme_performance, readme_reliability, scaling, viewer
+from benchmarks import exports, first_use, readme_mesh, readme_performance, readme_reliability, scaling, viewer
 from benchmarks.equal_time import time_table
 from benchmarks.readme_gpu import gpu_section
 from benchmarks.results import NOT_KNOWN, NOT_RUN, RESULTS, UncommittedError, filled_marks, load, table, value
@@ -26,6 +26,7 @@ MEASURED, EXPERIMENTS, PERFORMANCE, SCALING, RELIABILITY, VIEWER, EXPORTS = (
     ROOT / "docs" / f"{name}.md"
     for name in ("measured", "experiments", "performance", "scaling", "reliability", "viewer", "exports")
 )
+FIRST_USE = ROOT / "docs" / "tasks" / "phone_photos.md"
 START, END = "<!-- results -->", "<!-- /results -->"
 DEFAULTS = {
     "clock": "own clock",
@@ -211,6 +212,7 @@ def pages() -> dict[Path, Callable[[str], str]]:
         RELIABILITY: readme_reliability.fill,
         VIEWER: lambda text: filled_marks(text, lambda _: viewer.section()),
         EXPORTS: exports.fill,
+        FIRST_USE: lambda text: filled_marks(text, lambda _: first_use.section()),
     }
 
 

@@ -85,7 +85,7 @@ def license_of(package: Distribution) -> str:
     classifiers = [
         line.split("::")[-1].strip() for line in about.get_all("Classifier", []) if line.startswith("License")
     ]
-    short = text if text and "\n" not in text and len(text) < 60 else ""
+    short = text if text not in ("", "UNKNOWN") and "\n" not in text and len(text) < 60 else ""
     return about.get("License-Expression") or short or " AND ".join(classifiers) or text.split("\n")[0] or "not stated"
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -73,3 +74,21 @@ def test_the_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_every_example_is_tested() -> None:
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} == set(SMALL)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_holds_no_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = json.loads((ROOT / "examples" / "clock.ipynb").read_text(encoding="utf-8"))["cells"]
+    written = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in written)
+    code = "\n".join("".join(cell["source"]) for cell in written)
+    numbers = "resolution, field_steps, mesh_steps, faces = 128, 1000, 300, 6000"
+    assert numbers in code
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, Any] = {}
+    exec(
+        compile(code.replace(numbers, f"{numbers.partition(' = ')[0]} = 32, 150, 10, 500"), "clock.ipynb", "exec"),
+        space,
+    )
+    assert space["psnr"] > 10 and space["drawn"].rgb.max() > 0.2
+    assert (tmp_path / "clock.glb").stat().st_size > 5_000

@@ -1,18 +1,29 @@
-"""What README and docs print runs: every command's words compose, and README's Python is executed."""
+"""What README and docs print runs: every command's words compose, and every page's Python is executed."""
 
+import argparse
+import ast
+import importlib
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
+import nerfkit as nk
 from nerfkit import describe, options
 from nerfkit.__main__ import USAGE
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"(?:^ {4}|`)python (?:(train|render)\.py|-m nerfkit) ([^`\n]+?)(?:`|  .*|$)", re.MULTILINE)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMAND = re.compile(
+    r"(?:^ {4}(?:[A-Z_]+=\w+ )?|^ {4}srun |`)(?:python|torchrun(?: --[\w=.:-]+)*) (?:(train|render)\.py|-m nerfkit) "
+    r"([^`\n]+?)(?:`| [&|2>].*|  .*|$)",
+    re.MULTILINE,
+)
 PATTERN = re.compile(r"\b(NAME|VALUE|KEY|PATH)\b")  # stands for what a reader has to put in
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def commands() -> list[tuple[str, str]]:
@@ -49,9 +60,85 @@ def test_a_command_composes(name: str, words: str, tmp_path: Path) -> None:
         options.checked(name, job, place)
 
 
+class ParsedError(Exception):
+    """A command has understood its words, and would begin to work."""
+
+
+def stop(*_: Any, **__: Any) -> NoReturn:
+    raise ParsedError
+
+
 @pytest.mark.parametrize("words", [words for name, words in commands() if name == "nerfkit"])
-def test_a_small_command_exists(words: str) -> None:
-    assert f"\n  {words.split()[0]} " in USAGE
+def test_a_small_command_is_understood(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, *rest = shlex.split(words.partition(" > ")[0].replace(" [KEY=VALUE ...]", ""))
+    assert f"\n  {name} " in USAGE
+    parse = argparse.ArgumentParser.parse_args
+
+    def parsed(self: argparse.ArgumentParser, words: Sequence[str]) -> NoReturn:
+        parse(self, words)
+        raise ParsedError
+
+    starts = {"prepare": "prepare", "synthesize": "load_mesh"}
+    if name in ("train", "render", "options", "completion", "doctor"):
+        assert not rest or name in ("completion", "doctor")
+        return
+    module = importlib.import_module(f"nerfkit.{name}_command")
+    if name in starts:
+        monkeypatch.setattr(module, starts[name], stop)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
+    with pytest.raises(ParsedError):
+        module.main(rest)
+
+
+SHORTER = {
+    "resolution=128": "resolution=32",
+    "TrainerOptions(max_steps=4000)": "TrainerOptions(max_steps=30)",
+    "faces=8000": "faces=500, resolution=32",
+    "RefineOptions(steps=1000)": "RefineOptions(steps=10)",
+    "size, rays = 64, 512": "size, rays = 32, 64",
+    "resolution=64": "resolution=32",
+    "range(200)": "range(10)",
+    "range(300)": "range(10)",
+    "nk.icosphere(4)": "nk.icosphere(2)",
+    "0.25, iterations=5": "0.5, iterations=1",
+}
+"""What the pages' Python says, and what is run in its place."""
+GIVEN = {"rasterizer.md": "cameras = colors = mask = None"}
+"""Names that a page's snippet takes from the reader: it is read and its own names looked up, not run."""
+
+
+def snippets() -> list[tuple[str, str]]:
+    """Page and text of each block of Python, but for the generated signatures of api.md."""
+    pages = [page for page in PAGES if page.name not in ("README.md", "api.md")]
+    return [(page.name, code) for page in pages for code in PYTHON.findall(page.read_text("utf-8"))]
+
+
+@pytest.mark.parametrize(("page", "code"), snippets(), ids=[f"{page}-{len(code)}" for page, code in snippets()])
+def test_a_page_s_python_runs(page: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in re.findall(r"\bnk\.(\w+)", code):
+        assert hasattr(nk, name)
+    if page in GIVEN:
+        imports = [node for node in ast.parse(code).body if isinstance(node, ast.ImportFrom)]
+        assert imports
+        exec(compile(ast.Module(imports, []), page, "exec"), {})
+        return
+    for printed, short in SHORTER.items():
+        code = code.replace(printed, short)
+    exec(compile(code, page, "exec"), {})
+
+
+def test_links_of_pages_outside_the_site_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"):
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8")):
+            assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_a_link_s_heading_is_there() -> None:
+    """The same as GitHub writes them: what leaves README for a page's heading."""
+    for page, heading in re.findall(r"\]\((docs/[\w/]+\.md)#([^)]+)\)", (ROOT / "README.md").read_text("utf-8")):
+        titles = re.findall(r"^#+ (.*)", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+        assert heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.slow
