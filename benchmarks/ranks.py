@@ -2,6 +2,7 @@
 
 Whole runs of the project's clock in small pictures, as a user starts them. With ``--kills`` one process of two, and the
 moment, are drawn; the run is resumed, or begun again where nothing was saved, and must end as one that nobody killed.
+With ``--elastic`` it is ``torchrun --max-restarts`` that starts both again, in whatever stage they were.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +27,26 @@ SMALL = [
     *("scene=clock", "scene.resolution=64", "field.width=32", "field.depth=2", "stages=[field]", "threads=1"),
     *("trainer.max_steps=600", "trainer.samples=16384", "trainer.checkpoint_every=0.5"),
 ]
+ALL = [
+    *(word for word in SMALL if not word.startswith(("stages=", "trainer.max_steps="))),
+    *("stages=[field,extract,refine,export]", "trainer.max_steps=300", "extract.resolution=64", "extract.faces=3000"),
+    *("refine.max_seconds=null", "refine.steps=120", "refine.checkpoint_every=0.5", "refine.specular_steps=60"),
+]
+AT = {"field": "run folder", "extract": "field: PSNR", "refine": "coarse mesh", "export": "held-out views  "}
+"""What a line of the log says that the program is at from then on."""
 PATIENCE = 240  # seconds; what takes longer hangs
 COUNTS = (1, 2, 4)
 HANGS = -1  # in the place of an exit code
 NAME = "reliability_ranks"
 
 
-def start(output: Path, count: int, resume: Path | None = None) -> subprocess.Popen:
+def start(
+    output: Path, count: int, resume: Path | None = None, words: Sequence[str] = SMALL, restarts: int = 0
+) -> subprocess.Popen:
     """``torchrun train.py`` of so many processes of one thread each; what they say goes to OUTPUT.txt."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone"]
-    words = ["train.py", *([f"resume={resume}"] if resume else SMALL), f"output={output}"]
+    torchrun.append(f"--max-restarts={restarts}")
+    words = ["train.py", *([f"resume={resume}"] if resume else words), f"output={output}"]
     with output.with_suffix(".txt").open("a") as said:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return subprocess.Popen([*torchrun, *words], env=environment, stdout=said, stderr=said)
@@ -48,7 +60,8 @@ def runs_in(output: Path) -> list[Path]:
 def outcome(output: Path) -> dict[str, Any]:
     """Fingerprints and figures of the newest run, but for its times."""
     found = json.loads((runs_in(output)[-1] / "metrics.json").read_text())
-    return {"fingerprints": found["fingerprints"], "field": {k: v for k, v in found["field"].items() if k != "seconds"}}
+    figures = {part: {k: v for k, v in found.get(part, {}).items() if k != "seconds"} for part in ("field", "mesh")}
+    return {"fingerprints": found["fingerprints"]} | figures
 
 
 def equality(folder: Path) -> dict[str, Any]:
@@ -96,16 +109,53 @@ def _ended(process: subprocess.Popen) -> int:
         return HANGS
 
 
+def elastic(folder: Path, kills: int, dice: random.Random) -> list[dict[str, Any]]:
+    """Runs of all stages, each killed once at a random moment, that ``torchrun`` itself starts again."""
+    if not kills:
+        return []
+    begun = time.monotonic()
+    if start(folder / "all", 2, words=ALL).wait(PATIENCE) != 0:
+        raise RuntimeError((folder / "all.txt").read_text())
+    whole, expected, made = time.monotonic() - begun, outcome(folder / "all"), []
+    for number in range(kills):
+        output, rank, after = folder / f"elastic_{number}", dice.randrange(2), dice.uniform(0.2, 1.0) * whole
+        begun = time.monotonic()
+        process = start(output, 2, words=ALL, restarts=2)
+        stopped = killed(process, rank, begun + after)
+        log = (runs_in(output)[-1] / LOG).read_text() if runs_in(output) else ""
+        code = _ended(process)
+        made.append(
+            {
+                "rank": rank,
+                "seconds": round(after, 2),
+                "killed": stopped,
+                "stage": next((stage for stage, line in reversed(AT.items()) if line in log), None),
+                "runs": len(runs_in(output)),
+                "code": code,
+                "as_expected": code == 0 and len(runs_in(output)) == 1 and outcome(output) == expected,
+                "took": round(time.monotonic() - begun, 1),
+            }
+        )
+        print(made[-1], flush=True)
+    return made
+
+
+def killed(process: subprocess.Popen, rank: int, moment: float) -> bool:
+    """Whether one of ``torchrun``'s processes was killed at that moment, before it ended of itself."""
+    while process.poll() is None and time.monotonic() < moment:
+        time.sleep(0.01)
+    victim = worker(process.pid, rank) if process.poll() is None else None
+    if victim is not None:
+        os.kill(victim, signal.SIGKILL)
+    return victim is not None
+
+
 def kill(folder: Path, number: int, dice: random.Random, whole: float, expected: dict[str, Any]) -> dict[str, Any]:
     """One run of which one process is killed; what came of it."""
     output, rank, after = folder / f"kill_{number}", dice.randrange(2), dice.uniform(0.2, 1.0) * whole
     begun = time.monotonic()
     process = start(output, 2)
-    while process.poll() is None and time.monotonic() - begun < after:
-        time.sleep(0.01)
-    victim = worker(process.pid, rank) if process.poll() is None else None
-    if victim is not None:
-        os.kill(victim, signal.SIGKILL)
+    stopped = killed(process, rank, begun + after)
     code = _ended(process)
     saved = [run for run in runs_in(output) if checkpoints.steps(run)]
     if code not in (0, HANGS):
@@ -115,7 +165,7 @@ def kill(folder: Path, number: int, dice: random.Random, whole: float, expected:
     return {
         "rank": rank,
         "seconds": round(after, 2),
-        "killed": victim is not None,
+        "killed": stopped,
         "resumed": "going on from step" in log,
         "code": code,
         "as_expected": code == 0 and outcome(output) == expected,
@@ -127,6 +177,7 @@ def main(argv: list[str]) -> int:
     """Run and save ``results/reliability_ranks.json``; exit code 1 where something is not as it should be."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks ranks", description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--elastic", type=int, default=6, help="kills of runs that torchrun starts again")
     parser.add_argument("--seed", type=int, default=0, help="of ranks and moments")
     parser.add_argument("--more", action="store_true", help="kills are added to those that are saved")
     asked = parser.parse_args(argv)
@@ -140,8 +191,9 @@ def main(argv: list[str]) -> int:
         for number in range(asked.kills):
             results["kills"].append(kill(folder, number, dice, whole, expected))
             print(results["kills"][-1], flush=True)
-    kills = results["kills"]
+        results["elastic"] = results.get("elastic", []) + elastic(folder, asked.elastic, dice)
+    kills, restarted = results["kills"], results["elastic"]
     results["as_expected"] = sum(one["as_expected"] for one in kills)
-    print({key: value for key, value in results.items() if key != "kills"}, f"of {len(kills)} kills")
+    print({key: value for key, value in results.items() if key not in ("kills", "elastic")}, f"of {len(kills)} kills")
     print(f"saved {measure.save(NAME, results)}")
-    return 0 if results["same_bits_twice"] and results["as_expected"] == len(kills) else 1
+    return 0 if results["same_bits_twice"] and all(one["as_expected"] for one in kills + restarted) else 1

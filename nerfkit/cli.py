@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from nerfkit import options, resume, store
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, reader_may_leave, told
+from nerfkit.runs import elastic
 from nerfkit.runs.configs import CheckedFiles, checked_files
 from nerfkit.runs.folder import find, newest_unfinished, refuse_held
 from nerfkit.runs.interrupts import Terminated, take_terminations
@@ -125,6 +126,9 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
             return
         if arguments.multirun and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError("--multirun: a sweep is for one process; start it without torchrun")
+        again = elastic.begun() if name == "train" and not look and arguments.cfg is None else None
+        if again is not None and any(again.glob("checkpoints/*.pt")):
+            return _resume(again, [], show=False)  # with the words that it has recorded
         folder = _value(words, "resume", "null")
         if name == "train" and folder != "null" and not look:
             place = _value(words, "output", TrainOptions.output)

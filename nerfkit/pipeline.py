@@ -21,6 +21,7 @@ from nerfkit.prepared import prepared_folder, with_points
 from nerfkit.report.page import write_report
 from nerfkit.results import load_fit, new_fit, source_of
 from nerfkit.resume import load as load_config
+from nerfkit.runs import elastic
 from nerfkit.runs.files import followed
 from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.lock import alone
@@ -72,7 +73,7 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
         record = Run.open(config.resume)
         record.hold()
     else:
-        record = Run.create(config.output, scene.name, config, words)
+        record = Run.create(config.output, scene.name, config, words, elastic.begun())
     try:
         with watched(record, config, device), contextlib.closing(record):
             stages = Stages(config, scene, record, device, ranks, given)
@@ -80,6 +81,7 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
                 _go_on(stages)
             else:
                 record_scene(scene, record.folder)
+            elastic.note(record.folder)
             made = stages.run()
         ranks.leave()
         return made

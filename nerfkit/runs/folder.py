@@ -64,7 +64,14 @@ class Run:
         self.flush = self.board.flush
 
     @classmethod
-    def create(cls, output: str | Path, scene_name: str, config: Any, overrides: Sequence[str] | None = None) -> "Run":
+    def create(
+        cls,
+        output: str | Path,
+        scene_name: str,
+        config: Any,
+        overrides: Sequence[str] | None = None,
+        again: Path | None = None,
+    ) -> "Run":
         """Makes a new folder, which this process holds, with config and environment, and points ``latest`` to it.
 
         Args:
@@ -72,14 +79,18 @@ class Run:
             scene_name: the folder of this scene's runs.
             config: a config or a dataclass of options; saved resolved, as config.yaml.
             overrides: the words of the command; None takes them from Hydra, where Hydra runs the program.
+            again: a run that was stopped before it saved anything, to begin anew in its folder; its log is kept.
 
         Raises:
+            CheckpointError: another process trains ``again``.
             ConfigError: no folder can be made there.
         """
-        parent = Path(os.path.expanduser(output)) / scene_name
+        parent = Path(os.path.expanduser(output)) / scene_name if again is None else again.parent
         check_output(parent)
-        run = cls(new_folder(parent, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
+        run = cls(new_folder(parent, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")) if again is None else again)
         run.hold()
+        if again is not None:
+            _empty(again)
         if overrides is None:
             overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
         try:
@@ -299,3 +310,12 @@ def has_checkpoint(folder: Path) -> bool:
 def being_written(folder: Path) -> bool:
     """Whether a process is at work on the run."""
     return is_locked(folder / LOG)
+
+
+def _empty(folder: Path) -> None:
+    """Removes what a run has left in its folder, but for its log."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOG:
+            path.unlink()

@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from nerfkit import pipeline, resume
-from nerfkit.errors import ConfigError
-from nerfkit.runs import checkpoints
-from nerfkit.runs.folder import newest_unfinished
+from nerfkit.errors import CheckpointError, ConfigError
+from nerfkit.runs import checkpoints, elastic
+from nerfkit.runs.configs import load_config
+from nerfkit.runs.folder import Run, newest_unfinished
 from nerfkit.runs.ranks import ALONE, Ranks
-from tests.runs.together import FIELDS, WORDS, look, show, train
+from tests.runs.together import FIELDS, STEPS, WORDS, look, show, train
 from tests.scenes.builders import ring, write_kaolin
 from tests.torture import ROOT, log_of, outcome, run_in
 
@@ -105,23 +107,74 @@ def test_pictures_of_two_processes_are_those_of_one(made: Path, views: Path) -> 
 
 @pytest.mark.slow
 def test_a_run_whose_process_is_gone_says_so_and_goes_on_with_another_number(views: Path, tmp_path: Path) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "train.py"]
-    place = [f"scene.root={views}", f"output={tmp_path}", "trainer.max_steps=400"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    command = [*torchrun, *WORDS, *place, *FIELDS["harmonic"]]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
-    while (run := run_in(tmp_path)) is None or not checkpoints.steps(run):
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.kill(second_of(process.pid), signal.SIGKILL)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode != 0 and "error: another process of this run is gone" in said
+    run, code, said = killed(tmp_path, views, "0", 400)
+    assert code != 0 and "error: another process of this run is gone" in said
     before = checkpoints.steps(run)[0]
     assert before < 400
     steps = before + 5
     pipeline.run(resume.resumed(newest_unfinished(tmp_path), [f"trainer.max_steps={steps}"]))
     assert checkpoints.steps(run)[0] == steps and f"going on from step {before}" in log_of(run)
+
+
+@pytest.mark.slow
+def test_processes_that_torchrun_starts_again_end_as_if_none_had_been_killed(
+    made: Path, views: Path, tmp_path: Path
+) -> None:
+    run, code, said = killed(tmp_path, views, "1", STEPS)
+    assert code == 0, said
+    assert len(list(tmp_path.glob("*/*/config.yaml"))) == 1 and "going on from step" in log_of(run)
+    (found, weights), (whole, expected) = found_in(tmp_path), found_in(made / "harmonic" / "two")
+    assert found["fingerprints"] == whole["fingerprints"] and found["field"]["psnr"] == whole["field"]["psnr"]
+    assert all(torch.equal(weights[name], weight) for name, weight in expected.items())
+
+
+def test_a_restart_finds_the_run_of_its_torchrun_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True)
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for key, value in (place | {"TORCHELASTIC_MAX_RESTARTS": "2"}).items():
+        monkeypatch.setenv(key, value)
+    run = Run.create(tmp_path, "clock", {"a": 1}, ["a=1"])
+    run.close()
+    assert elastic.begun() is None
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert elastic.begun() is None  # stopped before it had a run
+    elastic.note(run.folder)
+    assert elastic.begun() == run.folder
+    other = dist.TCPStore("127.0.0.1", 0, is_master=True)
+    monkeypatch.setenv("MASTER_PORT", str(other.port))
+    assert elastic.begun() is None
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+    with pytest.raises(ConfigError, match="go on by hand with resume=auto"):
+        elastic.begun()
+
+
+def test_a_run_that_saved_nothing_begins_anew_in_its_folder(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "clock", {"a": 1}, ["a=1"])
+    run.log("first")
+    run.update_metrics({"field": {"psnr": 1.0}})
+    (run.folder / "images").mkdir()
+    with pytest.raises(CheckpointError, match="another process is training"):
+        Run.create(tmp_path, "clock", {"a": 1}, ["a=1"], run.folder)
+    run.close()
+    anew = Run.create(tmp_path, "clock", {"a": 1}, ["a=1"], run.folder)
+    anew.close()
+    assert anew.folder == run.folder and anew.metrics() == {} and not (run.folder / "images").exists()
+    assert "first" in log_of(run.folder) and load_config(run.folder / "overrides.yaml") == ["a=1"]
+
+
+def killed(output: Path, views: Path, restarts: str, steps: int) -> tuple[Path, int, str]:
+    """A run of two processes, the second of which is killed after the first checkpoint; its end, and what it said."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    place = [f"scene.root={views}", f"output={output}", f"trainer.max_steps={steps}"]
+    command = [*torchrun, f"--max-restarts={restarts}", "train.py", *WORDS, *place, *FIELDS["harmonic"]]
+    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
+    while (run := run_in(output)) is None or not checkpoints.steps(run):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(second_of(process.pid), signal.SIGKILL)
+    _, said = process.communicate(timeout=120)
+    return run, process.returncode, said
 
 
 def second_of(torchrun: int) -> int:
