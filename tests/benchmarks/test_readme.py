@@ -362,7 +362,14 @@ def test_reliability_shows_what_was_tried_and_what_was_not(tmp_path: Path) -> No
     results = {
         "torture": kills | {"signals": {"SIGKILL": 7}, "moments": {"video": 7}},
         "hostile": {"glb": {"tried": 5, "refused": 3, "read": 2, "wrong": 0}},
-        "fuzz": {"glb": {"executions": 12345, "seconds": 9, "findings": [{"mended": True}, {"mended": False}]}},
+        "fuzz": {
+            "glb": {
+                "executions": 12345,
+                "seconds": 9,
+                "cpu_seconds": 8,
+                "findings": [{"mended": True}, {"mended": False}],
+            }
+        },
         "ranks": {
             **{"same_bits_twice": True, "psnr": {"1": 30.0}, "mean_weight_off": {"2": 0.01}},
             **{"as_expected": 19, "kills": [{}] * 20},
@@ -374,7 +381,7 @@ def test_reliability_shows_what_was_tried_and_what_was_not(tmp_path: Path) -> No
     text = readme_reliability.fill(page, tmp_path)
     for row in ("7: SIGKILL 7", "2; 1", "| full disk | a / b |", "| glb | 5 | 3 | 2 | 0 |", "19 of 20", "2: 1.0%"):
         assert row in text
-    assert "| glb | 12,345 | 9 | 2 | 1 |" in text and readme.NOT_RUN not in text and "old" not in text
+    assert "| glb | 12,345 | 9 | 8 | 2 | 1 |" in text and readme.NOT_RUN not in text and "old" not in text
 
 
 def test_exports_show_what_was_read_and_what_was_not(tmp_path: Path) -> None:

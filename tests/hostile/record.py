@@ -5,15 +5,19 @@ was read; the fuzzer's runs are recorded by its own ``--save``.
 """
 
 import base64
+import contextlib
+import fcntl
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,37 +49,68 @@ def inputs() -> dict[str, dict[str, int]]:
 
 
 def fuzzed(target: str, seconds: str = "60") -> None:
-    """Fuzzes a target and adds executions, seconds and findings to those of earlier runs.
+    """Fuzzes a target and adds executions, seconds, seconds of CPU and findings to those of earlier runs.
 
     A finding is the kind of the error with its place in nerfkit, the input, and whether it is mended: every run begins
-    with the inputs of earlier findings, so that one without a finding of its own has been through all of them.
+    with the inputs of earlier findings, so that one without a finding of its own has been through all of them. Other
+    targets may be fuzzed at the same time: the results are read again before they are written.
     """
-    path = RESULTS / "reliability_fuzz.json"
-    results: dict[str, Any] = json.loads(path.read_text())["results"] if path.exists() else {}
-    entry = results.setdefault(target, {"executions": 0, "seconds": 0, "findings": []})
     with tempfile.TemporaryDirectory() as place:
         seeds = Path(place) / "seeds"
         seeds.mkdir()
-        for number, finding in enumerate(entry["findings"]):
+        for number, finding in enumerate(_entry(_results(), target)["findings"]):
             (seeds / f"{number}").write_bytes(zlib.decompress(base64.b64decode(finding["input"])))
         around = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-        start = time.monotonic()
+        start, before = time.monotonic(), _child_seconds()
         command = [sys.executable, "-m", "tests.hostile.fuzz", target, seconds, str(seeds)]
         ended = subprocess.run(
             command, cwd=place, env=around | {"TMPDIR": place}, capture_output=True, text=True, errors="replace"
         )
+        took, worked = time.monotonic() - start, _child_seconds() - before
         print(ended.stderr[-4000:])
-        entry["seconds"] += round(time.monotonic() - start)
-        entry["executions"] += int(re.findall(r"number_of_executed_units:\s+(\d+)", ended.stderr)[-1])
         kept = [path for path in Path(place).iterdir() if path.name.startswith(("crash-", "timeout-", "oom-"))]
         new = {base64.b64encode(zlib.compress(path.read_bytes(), 9)).decode(): path.name for path in kept}
-    for finding in entry["findings"]:
-        finding["mended"] = not new or (finding["mended"] and finding["input"] not in new)
-    known = {finding["input"] for finding in entry["findings"]}
-    for packed, name in new.items():
-        if packed not in known:
-            entry["findings"].append({"error": _error(ended.stderr, name), "input": packed, "mended": False})
-    save("reliability_fuzz", dict(sorted(results.items())))
+    with _alone():
+        results = _results()
+        entry = _entry(results, target)
+        entry["seconds"] += round(took)
+        entry["cpu_seconds"] = entry.get("cpu_seconds", 0) + round(worked)  # older runs have none
+        entry["executions"] += int(re.findall(r"number_of_executed_units:\s+(\d+)", ended.stderr)[-1])
+        for finding in entry["findings"]:
+            finding["mended"] = not new or (finding["mended"] and finding["input"] not in new)
+        known = {finding["input"] for finding in entry["findings"]}
+        for packed, name in new.items():
+            if packed not in known:
+                entry["findings"].append({"error": _error(ended.stderr, name), "input": packed, "mended": False})
+        save("reliability_fuzz", dict(sorted(results.items())))
+
+
+def _results() -> dict[str, Any]:
+    """What earlier runs of the fuzzer came to, by target."""
+    path = RESULTS / "reliability_fuzz.json"
+    return json.loads(path.read_text())["results"] if path.exists() else {}
+
+
+def _entry(results: dict[str, Any], target: str) -> dict[str, Any]:
+    """A target's part of the results, made where there is none."""
+    return results.setdefault(target, {"executions": 0, "seconds": 0, "findings": []})
+
+
+def _child_seconds() -> float:
+    """Seconds of CPU that processes started from here took until they ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Waits until no other process is in here."""
+    folder = os.open(RESULTS, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _error(report: str, name: str) -> str:
