@@ -7,19 +7,19 @@ of the same name or with the same port, can be taken for it.
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
 
 from nerfkit.errors import ConfigError
 
-KEY = "nerfkit/run_folder"
 TIMEOUT = timedelta(minutes=1)  # to reach the store
 
 
 def note(folder: Path) -> None:
     """Keeps the path of the run's folder for processes that are started again; without effect where none will be."""
     if os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0" and _has_store():
-        _store().set(KEY, str(folder.absolute()))
+        _store().set(_key(), str(folder.absolute()))
 
 
 def begun() -> Path | None:
@@ -36,10 +36,26 @@ def begun() -> Path | None:
             "or start it with --rdzv-backend=c10d"
         )
     store = _store()
-    if not store.check([KEY]):
+    if not store.check([_key()]):
         return None
-    folder = Path(store.get(KEY).decode())
+    folder = Path(store.get(_key()).decode())
     return folder if (folder / "config.yaml").exists() else None
+
+
+def rendezvous() -> dict[str, Any]:
+    """How ``init_process_group`` is to meet the others: by names of their own where all are started again.
+
+    ``torchrun``'s store still has the addresses of those that are gone.
+    """
+    again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if again == "0" or not _has_store():
+        return {}
+    store = dist.PrefixStore(f"nerfkit/start_{again}", _store())
+    return {"store": store, "rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
+
+
+def _key() -> str:
+    return f"nerfkit/{os.environ.get('TORCHELASTIC_RUN_ID', '')}/run_folder"
 
 
 def _has_store() -> bool:

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from nerfkit.errors import UserError
+from nerfkit.runs.elastic import rendezvous
 
 PATIENCE = timedelta(days=3)  # the first may prepare photos, or refine a mesh, for hours
 AHEAD = 4  # things of each process that rank 0 may have to keep at once
@@ -134,7 +135,8 @@ def join(device: torch.device) -> Ranks:
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=PATIENCE, **rendezvous())
     return Ranks(dist.get_rank(), dist.get_world_size(), device)
 
 
