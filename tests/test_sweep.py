@@ -44,6 +44,17 @@ def test_jobs_beside_each_other_have_a_folder_each_and_a_bad_one_stops_none(laun
     assert left == {"multirun.yaml", kept.name, kept.with_suffix(".csv").name, "sphere"}
 
 
+def test_a_launcher_s_process_reads_configs_through_our_checks() -> None:
+    before = Singleton.get_state()
+    try:
+        with checked_files(_Files):
+            handed_over = Singleton.get_state()  # as launchers do it to their jobs
+        Singleton.set_state(handed_over)
+        assert SourcesRegistry.instance().types["file"] is _Files
+    finally:
+        Singleton.set_state(before)
+
+
 def test_a_sweep_ends_with_the_first_failure_s_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = Sweep([[f"a={number}"] for number in range(1, 6)], tmp_path)
 
