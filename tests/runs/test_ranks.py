@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from omegaconf import OmegaConf
 
 from nerfkit import pipeline, resume
 from nerfkit.errors import CheckpointError, ConfigError
@@ -133,7 +134,7 @@ def test_a_restart_finds_the_run_of_its_torchrun_alone(tmp_path: Path, monkeypat
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     for key, value in (place | {"TORCHELASTIC_MAX_RESTARTS": "2"}).items():
         monkeypatch.setenv(key, value)
-    run = Run.create(tmp_path, "clock", {"a": 1}, ["a=1"])
+    run = Run.create(tmp_path, "clock", OmegaConf.create({"a": 1}), ["a=1"])
     run.close()
     assert elastic.begun() is None
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
@@ -149,14 +150,14 @@ def test_a_restart_finds_the_run_of_its_torchrun_alone(tmp_path: Path, monkeypat
 
 
 def test_a_run_that_saved_nothing_begins_anew_in_its_folder(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "clock", {"a": 1}, ["a=1"])
+    run = Run.create(tmp_path, "clock", OmegaConf.create({"a": 1}), ["a=1"])
     run.log("first")
     run.update_metrics({"field": {"psnr": 1.0}})
     (run.folder / "images").mkdir()
     with pytest.raises(CheckpointError, match="another process is training"):
-        Run.create(tmp_path, "clock", {"a": 1}, ["a=1"], run.folder)
+        Run.create(tmp_path, "clock", OmegaConf.create({"a": 1}), ["a=1"], run.folder)
     run.close()
-    anew = Run.create(tmp_path, "clock", {"a": 1}, ["a=1"], run.folder)
+    anew = Run.create(tmp_path, "clock", OmegaConf.create({"a": 1}), ["a=1"], run.folder)
     anew.close()
     assert anew.folder == run.folder and anew.metrics() == {} and not (run.folder / "images").exists()
     assert "first" in log_of(run.folder) and load_config(run.folder / "overrides.yaml") == ["a=1"]
