@@ -23,6 +23,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
+from torch.distributed import is_torchelastic_launched
 
 from nerfkit import options, resume, store
 from nerfkit.config import RenderOptions, TrainOptions
@@ -124,10 +125,10 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
 
             print(describe.help_text(name, words, place))
             return
-        if arguments.multirun and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if arguments.multirun and (is_torchelastic_launched() or int(os.environ.get("WORLD_SIZE", "1")) > 1):
             raise ConfigError("--multirun: a sweep is for one process; start it without torchrun")
         again = elastic.begun() if name == "train" and not look and arguments.cfg is None else None
-        if again is not None and any(again.glob("checkpoints/*.pt")):
+        if again is not None and elastic.goes_on(again):
             return _resume(again, [], show=False)  # with the words that it has recorded
         folder = _value(words, "resume", "null")
         if name == "train" and folder != "null" and not look:
@@ -213,8 +214,9 @@ class _Files(CheckedFiles):
 
 
 def _value(words: list[str], key: str, default: str) -> str:
-    """What the words say of a key that stands at the top."""
-    return next((word.split("=", 1)[1] for word in words if word.startswith(f"{key}=")), default)
+    """What the words say of a key that stands at the top; the last one counts."""
+    found = [word.split("=", 1)[1] for word in words if word.lstrip("+").startswith(f"{key}=")]
+    return found[-1] if found else default
 
 
 def _resume(folder: Path, words: list[str], show: bool) -> None:

@@ -9,6 +9,7 @@ code.
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, get_origin
 
@@ -37,8 +38,11 @@ LAUNCHER = "hydra/launcher"  # of a sweep's jobs
 ELSEWHERE = {
     "hydra.run.dir": "output=FOLDER says where runs go",
     "hydra.sweep.dir": "output=FOLDER says where runs go",
+    "hydra.sweeper.params": "KEY=A,B among the words makes a sweep",
     "hydra.searchpath": "--config-dir FOLDER adds configs of your own",
 }
+SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort)\(")  # Hydra's functions, of which all is one sweep
+BETWEEN = re.compile(r",(?![^\[]*\])")  # the commas outside of lists
 # Keys that had another name once: still taken from a command and from the configs of old runs.
 RENAMED = {"recipe.colour_rate": "recipe.color_rate"}
 
@@ -60,8 +64,9 @@ def checked(name: str, words: Sequence[str], config_dir: str | None = None) -> A
     with hydra_here(config_dir):
         overrides = parse(words)
         for override in overrides:
-            if override.key_or_group in ELSEWHERE:
-                raise ConfigError(f"{override.input_line}: not used here; {ELSEWHERE[override.key_or_group]}")
+            for key in ELSEWHERE:
+                if f"{override.key_or_group}.".startswith(f"{key}."):
+                    raise ConfigError(f"{override.input_line}: not used here; {ELSEWHERE[key]}")
             _check_group_option(override)
         chosen = [w for w, o in zip(words, overrides, strict=True) if is_group(o) or o.is_hydra_override()]
         schema = _composed(name, chosen)
@@ -109,9 +114,10 @@ def quoted(name: str, words: Sequence[str], sweep: bool = False) -> list[str]:
         if equals and present in paths:
             parts = value.split(",") if sweep and not os.path.exists(os.path.expanduser(value)) else [value]
             value = ",".join(_quoted(_bare(part)) for part in parts)
-        elif present in lists and value and value[0] not in "[$'\"":
-            parts = value.split(",") if sweep else [value]
-            value = ",".join(one if one == "null" and lists[present] else f"[{one}]" for one in parts)
+        elif present in lists and value and value[0] not in "$'\"" and not (sweep and SWEEP.match(value)):
+            parts = BETWEEN.split(value) if sweep else [value]
+            whole = ("null", "") if lists[present] else ("",)
+            value = ",".join(one if one in whole or one[0] == "[" else f"[{one}]" for one in parts)
         ready.append(key.removesuffix(bare) + present + equals + value)
     return ready
 

@@ -73,7 +73,10 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
         record = Run.open(config.resume)
         record.hold()
     else:
-        record = Run.create(config.output, scene.name, config, words, elastic.begun())
+        again = elastic.begun()
+        if again is not None and (elastic.goes_on(again) or again.parent.name != scene.name):
+            again = None  # a program that makes several runs: this one is not that
+        record = Run.create(config.output, scene.name, config, words, again)
     try:
         with watched(record, config, device), contextlib.closing(record):
             stages = Stages(config, scene, record, device, ranks, given)
@@ -83,7 +86,7 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
                 record_scene(scene, record.folder)
             elastic.note(record.folder)
             made = stages.run()
-        ranks.leave()
+            ranks.leave()  # the viewer may stay
         return made
     except KeyboardInterrupt:
         if has_checkpoint(record.folder) or config.mesh is not None:

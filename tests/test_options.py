@@ -125,6 +125,12 @@ def test_photos_are_not_the_clock_and_one_value_is_a_list_of_one() -> None:
     assert jobs == [[f"format=[{name}]", f"frames={frames}"] for name in ("mp4", "gif") for frames in (1, 2)]
 
 
+def test_a_sweep_of_lists_is_written_with_or_without_brackets() -> None:
+    for values in ("glb,[ply,obj]", "[glb],[ply,obj]", "choice([glb],[ply,obj])"):
+        jobs = options.expand(options.quoted("train", [f"export.formats={values}"], sweep=True))
+        assert jobs == [["export.formats=[glb]"], ["export.formats=[ply,obj]"]]
+
+
 def test_smoke_is_short_whatever_the_experiment_asks_for() -> None:
     config = options.compose("train", ["experiment=nerf_tutorial", "preset=smoke"])
     assert (config.trainer.max_steps, config.trainer.rays, config.trainer.samples) == (200, None, 8192)

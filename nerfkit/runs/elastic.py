@@ -42,6 +42,11 @@ def begun() -> Path | None:
     return folder if (folder / "config.yaml").exists() else None
 
 
+def goes_on(folder: Path) -> bool:
+    """Whether the run has saved something to go on from; else it begins anew."""
+    return any(folder.glob("checkpoints/*.pt"))
+
+
 def rendezvous() -> dict[str, Any]:
     """How ``init_process_group`` is to meet the others: by names of their own where all are started again.
 

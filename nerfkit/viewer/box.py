@@ -58,7 +58,8 @@ def write_crop(folder: Path, box: list[list[float]]) -> None:
     with contextlib.closing(record):
         path = record.folder / "config.yaml"
         config = load_config(path)
-        before = OmegaConf.to_container(config)["extract"]["box"]  # type: ignore[index, call-overload]
+        saved: Any = OmegaConf.to_container(config)
+        before = saved.get("extract", {}).get("box")  # an older run has none
         OmegaConf.update(config, "extract.box", box)
         write_text(path, OmegaConf.to_yaml(config))
         record.log(f"viewer: extract.box: {shown(before)} -> {shown(box)}")

@@ -19,6 +19,7 @@ from nerfkit.errors import UserError
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.runs.audience import Audience
 from nerfkit.runs.folder import Run
+from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.show import Source
 from nerfkit.viewer.run import Shown, open_run, seen, state_of, without_photos
@@ -73,23 +74,30 @@ class Onlookers(Audience):
         self._made: dict[str, Callable[[], Any]] = {}
         self._server: Any = None
         self._viewer: Viewer | None = None
+        self._failed = False
         self._took = self._ended = 0.0
 
     def shows(self, name: str, made: Callable[[], Any], seen_from: Any = None) -> None:
         """See ``Audience``; what is seen first decides from where."""
         self._made[name] = made
-        if self._viewer is not None:
-            self._viewer.shown = replace(self._viewer.shown, sources=self._sources())
-            self._viewer.offer()
-            return
-        if self._server is not None or seen_from is None:  # given up before
-            return
+        with self._kept_going():
+            if self._viewer is not None:
+                self._viewer.shown = replace(self._viewer.shown, sources=self._sources())
+                self._viewer.offer()
+            elif not self._failed and seen_from is not None:
+                self._open(seen_from)
+
+    def _open(self, seen_from: Any) -> None:
+        """Starts the server."""
         scene = seen_from if isinstance(seen_from, Scene) else without_photos(seen_from, self.record.folder.parent.name)
         center, state = np.zeros(3), state_of(self.record)
         shown = Shown(self.record, self.config, scene, self._sources(scene), None, state, center, 1.0, "in training")
         port = self.config.viewer_port
         self._server = serve(viser_module(f"viewer={self.config.viewer}"), port, KEY, scene.name)
-        self._viewer = Viewer(self._server, shown, self._reopened, SIDE, self.record.log)
+        threads = self.config.threads
+        self._viewer = Viewer(
+            self._server, shown, self._reopened, SIDE, self.record.log, prepare=lambda: set_threads(threads)
+        )
         for line in address(port, "it ends with the run" if self.config.viewer == "on" else "it stays").splitlines():
             self.record.log(line)
 
@@ -104,15 +112,11 @@ class Onlookers(Audience):
             viewer.worker.renew()
         if not viewer.worker.waits(rested >= RESTS["finer"] * self._took):
             return False
-        try:
+        with self._kept_going():
             said = f"{title}: step {step}"
             viewer.shown = replace(viewer.shown, sources=self._sources(), said=said)
             viewer.panel.say(said)
             viewer.worker.take()
-        except Exception:  # hours of training are worth more than a picture
-            self.record.log(f"warning: the viewer has failed and is off:\n{traceback.format_exc()}")
-            self._viewer = None
-            self._server.stop()
         self._ended = time.perf_counter()
         self._took = self._ended - start
         return True
@@ -122,16 +126,27 @@ class Onlookers(Audience):
         if self._viewer is None:
             return
         self.record.log("the run is done; the viewer stays until Ctrl-C")
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt), self._kept_going():
             with contextlib.suppress(UserError):  # stages that leave nothing to open: what was seen last stays
                 self._viewer.show(self._reopened())
             self._viewer.run()
 
     def close(self) -> None:
         """Ends the server."""
-        if self._viewer is not None:
-            self._viewer = None
-            self._server.stop()
+        server, self._server, self._viewer = self._server, None, None
+        if server is not None:
+            server.stop()
+
+    @contextlib.contextmanager
+    def _kept_going(self) -> Iterator[None]:
+        """A block whose errors end the viewer alone: hours of training are worth more than a picture."""
+        try:
+            yield
+        except Exception as error:
+            said = str(error) if isinstance(error, UserError) else f"\n{traceback.format_exc()}"
+            self.record.log(f"warning: the viewer has failed and is off: {said}")
+            self._failed = True
+            self.close()
 
     def _reopened(self) -> Shown:
         assert self._viewer is not None

@@ -81,11 +81,12 @@ class Viewer:
     def follow(self) -> None:
         """Reads the run again where it has gone on and somebody looks."""
         record = self.shown.record
-        if record is None or not self.server.get_clients() or state_of(record) == self.shown.state:
+        if record is None or not self.server.get_clients():
             return
         try:
-            self.show(self._reopen())
-        except UserError as error:  # a file of it is just being replaced
+            if state_of(record) != self.shown.state:
+                self.show(self._reopen())
+        except (UserError, FileNotFoundError) as error:  # a file of it is just being replaced
             self._say(f"warning: {error}")
 
     def show(self, shown: Shown) -> None:
@@ -105,6 +106,7 @@ class Viewer:
         """One picture for a client, as ``Worker`` asks for it."""
         client, look = self.server.get_clients().get(who), self.panel.look
         if client is None:
+            self.worker.forget(who)  # its last message came after it was gone
             return None
         if look is None:
             client.scene.set_background_image(None)

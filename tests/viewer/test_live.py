@@ -124,6 +124,20 @@ def test_a_viewer_that_fails_does_not_end_the_run(record: Run, scene: Scene, mon
     assert log.count("warning: the viewer has failed") == 1 and "RuntimeError: no such client" in log
 
 
+def test_a_port_that_was_taken_meanwhile_does_not_end_the_run(
+    record: Run, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controls = Controls()
+    controls.server.get_port.return_value = PORT + 1
+    monkeypatch.setitem(sys.modules, "viser", MagicMock(ViserServer=lambda **_: controls.server))
+    looking = Onlookers(record, TrainOptions(viewer="on", viewer_port=PORT), torch.device("cpu"))
+    for _ in range(2):
+        looking.shows("mesh", lambda: icosphere(1, 0.7), scene)
+    assert not looking.turn("fit", 1)
+    log = (record.folder / "log.txt").read_text()
+    assert log.count("the viewer has failed and is off: viewer_port=8765: another program listens there") == 1
+
+
 def test_a_mesh_without_photos(record: Run, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     controls = Controls(client_of(0, scene, 0, (90, 120)))
     looking = onlookers(record, controls, monkeypatch, scene.cameras)
