@@ -63,12 +63,15 @@ def export(
     Raises:
         CheckpointError: the run has no mesh, and no cameras are asked for.
     """
+    place = placement("cameras", options, scene)
+    moved = place != exported_place("cameras", record, scene)
     if options.formats and (new is not None or has_mesh(options, record)):
         export_mesh(new, specular, options, scene, record, extract, video)
     else:
         reason = "add extract to stages for a mesh" if options.formats else "export.formats=null"
         record.log(f"no mesh is written: {reason}")
-    export_cameras(options, scene, record)
+    there = [name for name in WRITERS if (record.folder / "cameras" / name).exists()] if moved else []
+    export_cameras(dict.fromkeys([*options.cameras, *there]), scene, record, place)
 
 
 def has_mesh(options: ExportOptions, record: Run) -> bool:
@@ -255,10 +258,9 @@ def _finished_with_colors(record: Run) -> Path | None:
     return None
 
 
-def export_cameras(options: ExportOptions, scene: Scene, record: Run) -> None:
-    """Writes the undistorted photos with their cameras, as ``cameras/FORMAT``, where ``mesh.obj`` is."""
-    place = placement("cameras", options, scene)
-    for name in options.cameras:
+def export_cameras(names: Iterable[str], scene: Scene, record: Run, place: Placement) -> None:
+    """Writes the undistorted photos with their cameras, as ``cameras/NAME``, where ``mesh.obj`` is."""
+    for name in names:
         path = record.folder / "cameras" / name
         with replacing_folder(path) as folder:
             WRITERS[name](scene, folder, place)

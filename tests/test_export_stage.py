@@ -319,6 +319,15 @@ def test_cameras_alone(scene: Scene, record: Run, formats: list[str] | None) -> 
     assert len(open_scene("auto", record.folder / "cameras" / "transforms").images) == 4
 
 
+def test_cameras_of_before_follow_the_mesh(scene: Scene, record: Run) -> None:
+    export(BALL, None, ExportOptions(formats=["obj"], cameras=["transforms"]), scene, record)
+    export(BALL, None, ExportOptions(formats=["obj"], scale=10.0), scene, record)
+    seen = open_scene("auto", record.folder / "cameras" / "transforms")
+    points = seen.normalization.apply(load_mesh(record.folder / "mesh" / "mesh.obj").positions)
+    expected = scene.cameras.project(BALL.vertices)[0]
+    assert (seen.cameras.project(points.to(expected))[0] - expected).abs().max() < 0.01
+
+
 def test_nothing_to_write_is_refused(scene: Scene, record: Run) -> None:
     with pytest.raises(CheckpointError, match=r"coarse.ply: not there yet; add extract to stages, or .*cameras"):
         export(None, None, ExportOptions(), scene, record)
