@@ -361,7 +361,7 @@ def test_a_disk_that_is_full_for_tensorboard(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(RecordWriter, "write", full)  # it writes in a thread of its own
-    words = [*TINY, "scene=kaolin", f"scene.root={data / 'kaolin'}", "output=out", "trainer.max_steps=20", "trainer.log_every=1"]
+    words = [*TINY, "scene=kaolin", f"scene.root={data / 'kaolin'}", "output=out", "trainer.max_steps=20"]
     message = command(cli.train, *words).message()
     run = find("out/kaolin/latest")
     assert message.startswith(f"the disk is full while writing out/kaolin/{run.name};")
