@@ -38,7 +38,8 @@ class Sweep:
     def __init__(self, jobs: Sequence[Sequence[str]], output: str | Path) -> None:
         self.output = Path(output).expanduser()
         common = set.intersection(*map(set, jobs))
-        self.values = [dict(word.lstrip("+").split("=", 1) for word in job if word not in common) for job in jobs]
+        pairs = [[word.lstrip("+").split("=", 1) for word in job if word not in common] for job in jobs]
+        self.values = [{key: value.strip("'") for key, value in job} for job in pairs]  # paths are quoted for Hydra
         self.output.mkdir(parents=True, exist_ok=True)
         self.outcomes = Path(tempfile.mkdtemp(prefix=".sweep_", dir=self.output.absolute()))
 

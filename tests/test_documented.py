@@ -51,7 +51,8 @@ def test_a_command_composes(name: str, words: str, tmp_path: Path) -> None:
     sweep = "-m" in parts
     if "--help" in parts:
         described = describe.help_text(name, [part for part in parts if not part.startswith("-")], place)
-        assert "\n\n  preset=long  " in described and "  experiment=widths  " in described
+        assert "  preset=fast  " in described and "  experiment=refine  " in described
+        assert ("  preset=long  " in described and "  experiment=widths  " in described) == (place is not None)
         return
     ready = options.prepared(name, [part for part in parts if part != "-m"], sweep)
     jobs = options.expand(ready, place) if sweep else [ready]

@@ -43,7 +43,8 @@ def test_ctrl_c_waits_until_what_is_imported_is_whole(tmp_path: Path) -> None:
         "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('whole')\nrun = print\n"
     )
     for program, code in (("start.started('slow', 'run')()", 130), ("start.imported('slow', 'run')()", -signal.SIGINT)):
-        command = [sys.executable, "-c", f"from nerfkit import start; {program}"]
+        heeded = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's `&` ignores it
+        command = [sys.executable, "-c", f"{heeded}; from nerfkit import start; {program}"]
         path = os.pathsep.join([str(tmp_path), *sys.path])
         made = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
         assert (made.returncode, made.stdout) == (code, "whole\n")

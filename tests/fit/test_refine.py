@@ -19,6 +19,7 @@ from nerfkit.fit.refine_targets import Targets
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import render
 from nerfkit.runs import checkpoints
+from nerfkit.runs.audience import Audience
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
@@ -59,7 +60,7 @@ class Recorder:
     """Stands in for a run."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.audience = folder, Audience()
         self.scalars: dict[str, list[int]] = {}
         self.images: dict[str, tuple[int, ...]] = {}
 
