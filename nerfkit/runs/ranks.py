@@ -7,6 +7,7 @@ that. A process that ``torchrun`` has not started is alone, and nothing here doe
 and all that is not a sum, by Gloo, whose processes sleep while they wait.
 """
 
+import atexit
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -137,6 +138,7 @@ def join(device: torch.device) -> Ranks:
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=PATIENCE, **rendezvous())
+        atexit.register(dist.destroy_process_group)  # Gloo's threads would else abort a program that ends before them
     return Ranks(dist.get_rank(), dist.get_world_size(), device)
 
 
