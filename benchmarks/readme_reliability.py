@@ -82,7 +82,7 @@ def processes(folder: Path) -> list[str]:
         ["one of two killed at a random moment; the run gone on with ends as one that nobody killed", ""],
     ]
     rows[3][1] = f"{made['as_expected']} of {len(made['kills'])}"
-    restarts = made.get("elastic", [])
+    restarts = [one for one in made.get("elastic", []) if one["killed"]]
     well = f"{sum(one['as_expected'] for one in restarts)} of {len(restarts)}" if restarts else NOT_RUN
     rows.append(["the same in any stage, where `torchrun --max-restarts` starts both again", well])
     return table(head, rows)
