@@ -372,7 +372,11 @@ def test_reliability_shows_what_was_tried_and_what_was_not(tmp_path: Path) -> No
         },
         "ranks": {
             **{"same_bits_twice": True, "psnr": {"1": 30.0}, "mean_weight_off": {"2": 0.01}},
-            **{"as_expected": 19, "kills": [{}] * 20, "elastic": [{"as_expected": True, "killed": True}]},
+            **{
+                "as_expected": 19,
+                "kills": [{}] * 20,
+                "elastic": [{"as_expected": True, "killed": True, "stage": "field"}],
+            },
         },
     }
     for name, found in results.items():
