@@ -17,7 +17,7 @@ in those of another ``Placement``.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -39,14 +39,7 @@ def write_transforms(scene: Scene, folder: Path, place: Placement | None = None)
     names, place = view_names(scene), place or own_units(scene)
     masked = _write_pictures(scene, folder, names, "masks/{}.png")
     frames = []
-    views = zip(
-        names,
-        place.poses(scene.cameras.camera_to_world),
-        scene.cameras.intrinsics.tolist(),
-        scene.cameras.sizes,
-        strict=True,
-    )
-    for name, pose, lens, (height, width) in views:
+    for name, pose, lens, (height, width) in _views(scene, names, place):
         frame: dict[str, Any] = {"file_path": f"images/{name}.png", "transform_matrix": [*pose.tolist(), [0, 0, 0, 1]]}
         frame |= dict(zip(("fl_x", "fl_y", "cx", "cy"), lens, strict=True)) | {"w": width, "h": height}
         frames.append(frame | ({"mask_path": f"masks/{name}.png"} if masked else {}))
@@ -59,6 +52,12 @@ def write_transforms(scene: Scene, folder: Path, place: Placement | None = None)
     write_text(folder / "transforms.json", json.dumps(content | {"frames": frames}, indent=1) + "\n")
 
 
+def _views(scene: Scene, names: Sequence[str], place: Placement) -> Iterator[tuple[Any, ...]]:
+    """Of each photo: its name, pose (3,4) where it is placed, fx, fy, cx, cy, and height and width in pixels."""
+    cameras = scene.cameras
+    return zip(names, place.poses(cameras.camera_to_world), cameras.intrinsics.tolist(), cameras.sizes, strict=True)
+
+
 def write_colmap(scene: Scene, folder: Path, place: Placement | None = None) -> None:
     """The scene in the empty ``folder`` as a COLMAP model in text, ``sparse/0``, with one camera for equal lenses.
 
@@ -69,14 +68,7 @@ def write_colmap(scene: Scene, folder: Path, place: Placement | None = None) -> 
     _write_pictures(scene, folder, names, "masks/{}.png.png")
     lenses: dict[str, int] = {}
     images = []
-    views = zip(
-        names,
-        place.poses(scene.cameras.camera_to_world),
-        scene.cameras.intrinsics.tolist(),
-        scene.cameras.sizes,
-        strict=True,
-    )
-    for number, (name, pose, params, (height, width)) in enumerate(views, 1):
+    for number, (name, pose, params, (height, width)) in enumerate(_views(scene, names, place), 1):
         lens = lenses.setdefault(f"PINHOLE {width} {height} {_line(params)}", len(lenses) + 1)
         to_camera = inverse(pose * [1.0, -1.0, -1.0, 1.0])
         motion = [*quaternion(to_camera[:, :3]).tolist(), *to_camera[:, 3].tolist()]
