@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from nerfkit.cameras import Cameras
 from nerfkit.config import TrainOptions
 from nerfkit.fit.extract import finished, surface_colors, walls
 from nerfkit.fit.refine import refine_mesh
@@ -59,7 +60,7 @@ def refine_stage(
     Args:
         coarse: with vertex colors, in normalized units; a field's is closed.
         model: the field; None for a mesh of the user's, ``config.mesh``.
-        ranks: the processes that render what is measured; the rest is one's work.
+        ranks: the processes that share what is done for each photo, and the texture's points; the rest is one's work.
     """
     o, seed = config.refine, config.seed
     masks: str | None = None
@@ -71,17 +72,16 @@ def refine_stage(
         if unmasked and isinstance(model.sampler, NestedSampler | OccupancySampler):
             whole, model = model, alone(model, closed, ends)
             around = partial(light_around, whole, model, scene)
-            scene, masks = _with_masks(scene, model, around, coarse, config, record)
+            scene, masks = _with_masks(scene, model, around, coarse, config, record, ranks)
     elif scene.unbounded:
         record.log("note: the photos have no masks: the mesh's outline masks them, and it keeps its shape")
-        scene, masks = _outlined(scene, coarse, config), OUTLINE
+        scene, masks = _outlined(scene, coarse, config, ranks), OUTLINE
     if masks == OUTLINE:
         o = replace(o, vertex_rate=0.0, geometry=0.0, depth_weight=0.0)
     before = evaluate_mesh(coarse, scene, scene.test, ranks=ranks)
     start = time.perf_counter()
 
     color = None if model is None else partial(surface_colors, model)
-    depth = field_depth(model, scene) if o.depth_weight and model is not None else None
     folder, units = record.folder / "timelapse", scene.exported
     points = coarse.vertices.cpu()
     recorder = turntable(folder, config.timelapse, scene.cameras, scene.background, units, scene.up, points)
@@ -89,13 +89,16 @@ def refine_stage(
     visibility = config.rasterizer.chosen()
     found_looks: list[Tensor] = []
     lost: list[dict[str, Any]] = []
-    further: dict[str, Any] = {"depth": depth, "visibility": visibility, "callbacks": callbacks}
+    further: dict[str, Any] = {"visibility": visibility, "callbacks": callbacks, "ranks": ranks}
     further |= {"looks": found_looks.append, "taken_back": lost.extend}
-    refined = refine_mesh(coarse, scene, o, record, seed, color, **further)
-    for path in recorder.close() if recorder is not None else ():
-        record.log(f"wrote {path}")
-    looks = found_looks[0]
-    specular, highlights = fit_specular(refined, scene, o, record, seed, looks) if o.specular else (None, {})
+    with ranks.keeping(scene.images):
+        depth = field_depth(model, scene, ranks) if o.depth_weight and model is not None else None
+        refined = refine_mesh(coarse, scene, o, record, seed, color, depth=depth, **further)
+        for path in recorder.close() if recorder is not None else ():
+            record.log(f"wrote {path}")
+        looks, specular, highlights = found_looks[0], None, dict[str, Any]()
+        if o.specular:
+            specular, highlights = fit_specular(refined, scene, o, record, seed, looks, ranks)
     seconds = time.perf_counter() - start
     assert refined.corner_uvs is not None and refined.texture is not None
     inside = texel_map(refined.corner_uvs, *refined.texture.shape[:2])[0] >= 0
@@ -129,6 +132,7 @@ def _with_masks(
     coarse: Mesh,
     config: TrainOptions,
     record: Run,
+    ranks: Ranks,
 ) -> tuple[Scene, str]:
     """Photos with the masks that the field of the thing alone gives, and where these are from.
 
@@ -137,7 +141,7 @@ def _with_masks(
     why = "the mesh is cut off where the masks are not" if photos.has_masks else "the photos have no masks"
     record.log(f"{why}: the field's own opacity of the object takes their place")
     memory = config.scene.memory_gb
-    scene = masked(photos, lambda view: model.render_view(photos.cameras, view).alpha, memory, around)
+    scene = masked(photos, partial(_opacity, model, photos.cameras), memory, around, ranks)
     wrong = doubt(photos, scene, coarse)
     if wrong is None:
         return scene, FIELD
@@ -146,12 +150,20 @@ def _with_masks(
         f"note: {wrong}. So the mesh keeps its shape, its own outline masks the photos, and only the texture is "
         "refined. A longer training (trainer.max_steps) or more photos help"
     )
-    return _outlined(photos, coarse, config), OUTLINE
+    return _outlined(photos, coarse, config, ranks), OUTLINE
 
 
-def _outlined(photos: Scene, mesh: Mesh, config: TrainOptions) -> Scene:
+def _opacity(model: RadianceModel, cameras: Cameras, view: int) -> Tensor:
+    return model.render_view(cameras, view).alpha
+
+
+def _outlined(photos: Scene, mesh: Mesh, config: TrainOptions, ranks: Ranks) -> Scene:
     """Photos masked by a mesh's outline."""
-    return masked(photos, lambda view: picture(mesh, photos, view)[1], config.scene.memory_gb)
+    return masked(photos, partial(_outline, mesh, photos), config.scene.memory_gb, ranks=ranks)
+
+
+def _outline(mesh: Mesh, photos: Scene, view: int) -> Tensor:
+    return picture(mesh, photos, view)[1]
 
 
 def surface_facts(mesh: Mesh, scene: Scene) -> dict[str, Any]:

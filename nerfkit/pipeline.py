@@ -39,8 +39,8 @@ from nerfkit.viewer.live import check_viewer, watched
 def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None:
     """Runs the stages that ``config.stages`` names, in the order of ``STAGES``, or a recipe; returns the run folder.
 
-    Of several processes (``runs.ranks``) the first does so; the others share the training of the field and render some
-    of the pictures, return None and write nothing.
+    Of several processes (``runs.ranks``) the first does so; the others share the training of the field, the pictures
+    and their gradients, return None and write nothing.
 
     Args:
         words: of the command, for the run's records; None takes them from Hydra, where Hydra runs the program.
@@ -60,6 +60,7 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
     else:
         ranks.wait()  # for what the first finds out about the photos
     scene, device = ready(config)
+    ranks.know(scene.images)
     if ranks.first:
         ranks.wait()
     else:

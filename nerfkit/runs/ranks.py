@@ -2,15 +2,15 @@
 
     torchrun --nproc-per-node=2 train.py scene=clock
 
-Rank 0 makes the run folder, logs and saves; the others work along with it in training, and help it with pictures after
-that. A process that ``torchrun`` has not started is alone, and nothing here does anything. GPUs add up by NCCL; CPUs,
-and all that is not a sum, by Gloo, whose processes sleep while they wait.
+Rank 0 makes the run folder, logs and saves; the others work along with it in training, and help it with pictures and
+their gradients after that. A process that ``torchrun`` has not started is alone, and nothing here does anything. GPUs
+add up by NCCL; CPUs, and all that is not a sum, by Gloo, whose processes sleep while they wait.
 """
 
 import atexit
-import io
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from nerfkit.errors import UserError
 from nerfkit.runs.elastic import rendezvous
+from nerfkit.runs.parcels import packed, unpacked
 
 PATIENCE = timedelta(days=3)  # the first may prepare photos, or refine a mesh, for hours
 AHEAD = 4  # things of each process that rank 0 may have to keep at once
@@ -37,6 +38,7 @@ class Ranks:
 
     def __init__(self, rank: int = 0, count: int = 1, device: torch.device | None = None) -> None:
         self.rank, self.count, self.device = rank, count, device
+        self._kept: list[Any] = []  # the same in every process
 
     @property
     def first(self) -> bool:
@@ -60,44 +62,79 @@ class Ranks:
             items: one after the other is another process'.
             shared: models and meshes, too; the others get copies on their own devices.
         """
-        if self.count == 1:
-            yield from (make(item, *shared) for item in items)
-            return
-        self._told((make, items, shared))
-        for few in self._rounds(items):
-            yield from self._gathered(make, few, shared)
+        self.tell(Ranks._help_with, make, items, shared)
+        yield from self._parts(make, items, shared)
+
+    def tell(self, job: Callable[..., None], *shared: Any) -> None:
+        """The others, which ``help``, call ``job(ranks, *shared)``; rank 0 does its own part of it after this.
+
+        Args:
+            job: a function of a module.
+            shared: as that of ``spread``.
+        """
+        if self.count > 1:
+            self._told((job, shared))
 
     def help(self) -> None:
-        """Does a part of what rank 0 spreads, until it leaves."""
+        """Does what rank 0 tells, until it leaves."""
         while (work := self._told(None)) is not None:
-            make, items, shared = work
-            for few in self._rounds(items):
-                self._gathered(make, few, shared)
+            job, shared = work
+            job(self, *shared)
 
     def leave(self) -> None:
         """Ends the others' ``help``."""
         if self.count > 1:
             self._told(None)
 
+    def know(self, thing: Any) -> None:
+        """All processes have made the same ``thing``, each its own: what is shared after this only names it."""
+        if self.count > 1:
+            self._kept.append(thing)
+
+    @contextmanager
+    def keeping(self, thing: Any) -> Iterator[None]:
+        """What is shared meanwhile only names the ``thing``, which does not change: the others keep a copy of it."""
+        if self.count == 1 or any(thing is known for known in self._kept):
+            yield
+            return
+        self.tell(Ranks.know, thing)
+        self.know(thing)
+        yield  # not in a ``try``: where something fails, the run ends
+        self._forget()
+        self.tell(Ranks._forget)
+
+    def _forget(self) -> None:
+        self._kept.pop()
+
     def _told(self, work: Any) -> Any:
         """What rank 0 wants to be done, in every process; None is the end."""
-        if self.first:
-            buffer = io.BytesIO()
-            torch.save(work, buffer)
-            self.copied(buffer.getvalue())
-            return work
-        return torch.load(io.BytesIO(self.copied(None)), self.device, weights_only=False)  # of our own first process
+        if not self.first:
+            text, heads = self.copied(None)
+            tensors = [head.empty(self.device) for head in heads]
+        else:
+            text, tensors, heads = packed(work, self._kept)
+            self.copied((text, heads))
+        for tensor in tensors:
+            if tensor.numel():
+                _together(dist.broadcast, tensor.view(-1).view(torch.uint8), 0)
+        return work if self.first else unpacked(text, tensors, self._kept)
 
-    def _rounds(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-        size = AHEAD * self.count
-        return (items[first : first + size] for first in range(0, len(items), size))
-
-    def _gathered(self, make: Callable[..., Made], items: Sequence[Item], shared: Sequence[Any]) -> list[Made]:
+    def _parts(self, make: Callable[..., Made], items: Sequence[Item], shared: Sequence[Any]) -> Iterator[Made]:
         """What all processes have made of the items, in their order, at rank 0; elsewhere nothing."""
-        mine = [make(item, *shared) for item in items[self.rank :: self.count]]
-        parts: list[Any] | None = [None] * self.count if self.first else None
-        _together(dist.gather_object, mine, parts)
-        return [parts[k % self.count][k // self.count] for k in range(len(items))] if parts is not None else []
+        if self.count == 1:
+            yield from (make(item, *shared) for item in items)
+            return
+        size = AHEAD * self.count
+        for few in (items[first : first + size] for first in range(0, len(items), size)):
+            mine = [make(item, *shared) for item in few[self.rank :: self.count]]
+            parts: list[Any] | None = [None] * self.count if self.first else None
+            _together(dist.gather_object, mine, parts)
+            if parts is not None:
+                yield from (parts[k % self.count][k // self.count] for k in range(len(few)))
+
+    def _help_with(self, make: Callable[..., Any], items: Sequence[Any], shared: Sequence[Any]) -> None:
+        for _ in self._parts(make, items, shared):
+            pass
 
     def copied(self, state: Any) -> Any:
         """What rank 0 gives, in every process."""
