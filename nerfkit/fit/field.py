@@ -122,7 +122,7 @@ class FieldFit(FieldState):
             self.optimizer.step()
             self._average.update(number)
         self.corrections.after_step()
-        self.model.after_step(self.seed, number + 1)
+        self.model.after_step(self.seed, number + 1, self.ranks)
         progress.samples += samples
         # The ray count follows the sample budget, at most doubling.
         wanted_rays = progress.rays * o.samples / max(samples, 1)

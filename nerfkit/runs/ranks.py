@@ -144,6 +144,16 @@ class Ranks:
             return box[0]
         return state
 
+    def rows(self, call: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """``call(rows)``, a number (R,) for each row: every process makes a part and gets all, the same bits."""
+        if self.count == 1:
+            return call(rows)
+        mine, found = self.part(len(rows)), rows.new_zeros(len(rows))
+        if mine:
+            found[mine.start : mine.stop] = call(rows[mine.start : mine.stop])
+        _together(dist.all_reduce, found)  # of zeros and one number each
+        return found
+
     def add_up(self, parameters: Sequence[Tensor], values: Tensor) -> Tensor:
         """Adds the gradients of all processes, in place, and returns the sum of their ``values`` (K,) float32.
 
