@@ -91,7 +91,7 @@ def refine_stage(
     lost: list[dict[str, Any]] = []
     further: dict[str, Any] = {"visibility": visibility, "callbacks": callbacks, "ranks": ranks}
     further |= {"looks": found_looks.append, "taken_back": lost.extend}
-    with ranks.keeping(scene.images):
+    with ranks.keeping(scene):
         depth = field_depth(model, scene, ranks) if o.depth_weight and model is not None else None
         refined = refine_mesh(coarse, scene, o, record, seed, color, depth=depth, **further)
         for path in recorder.close() if recorder is not None else ():

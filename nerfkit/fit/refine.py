@@ -106,17 +106,18 @@ def refine_mesh(
         run.forget((f"{KIND}/",), fit.progress.step)
         run.audience.shows("mesh", fit.mesh, scene)
     try:
-        optimize(
-            KIND,
-            fit.step,
-            steps=options.steps,
-            max_seconds=options.max_seconds,
-            run=run,
-            log_every=options.log_every,
-            callbacks=calls,
-            progress=fit.progress,
-            blame=lambda: scene.photo_names(fit.targets.views.last),
-        )
+        with ranks.keeping(fit.targets.wanted):
+            optimize(
+                KIND,
+                fit.step,
+                steps=options.steps,
+                max_seconds=options.max_seconds,
+                run=run,
+                log_every=options.log_every,
+                callbacks=calls,
+                progress=fit.progress,
+                blame=lambda: scene.photo_names(fit.targets.views.last),
+            )
     except NotFiniteError as error:
         kept = f"; {fit.keep_last_good(run)}" if run is not None and saves else ""
         advice = f"{kept}. A lower refine.vertex_rate or refine.texture_rate usually helps."

@@ -64,7 +64,7 @@ def refine(views: Path, ranks: Ranks) -> dict[str, Tensor]:
     ball = replace(icosphere(2), colors=torch.linspace(0, 1, 486).reshape(162, 3))
     flat = replace(bake_vertex_colors(unwrap(ball, 32), 32), colors=None)
     found = {}
-    with ranks.keeping(scene.images):
+    with ranks.keeping(scene):
         for masks in ("with", "without"):
             seen = replace(scene, has_masks=masks == "with")
             for kind, mesh in ((Colored, ball), (Textured, flat)):
