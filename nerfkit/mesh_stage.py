@@ -14,6 +14,7 @@ from nerfkit.config import TrainOptions
 from nerfkit.fit.extract import finished, surface_colors, walls
 from nerfkit.fit.refine import refine_mesh
 from nerfkit.fit.refine_measure import evaluate_mesh, picture
+from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.refine_targets import field_depth
 from nerfkit.fit.specular import Specular
 from nerfkit.fit.specular_fit import fit_specular
@@ -81,6 +82,7 @@ def refine_stage(
     before = evaluate_mesh(coarse, scene, scene.test, ranks=ranks)
     start = time.perf_counter()
 
+    helpers = _helpers(ranks, scene, masks is not None, o, record)
     color = None if model is None else partial(surface_colors, model)
     folder, units = record.folder / "timelapse", scene.exported
     points = coarse.vertices.cpu()
@@ -89,16 +91,16 @@ def refine_stage(
     visibility = config.rasterizer.chosen()
     found_looks: list[Tensor] = []
     lost: list[dict[str, Any]] = []
-    further: dict[str, Any] = {"visibility": visibility, "callbacks": callbacks, "ranks": ranks}
+    further: dict[str, Any] = {"visibility": visibility, "callbacks": callbacks, "ranks": helpers}
     further |= {"looks": found_looks.append, "taken_back": lost.extend}
-    with ranks.keeping(scene):
-        depth = field_depth(model, scene, ranks) if o.depth_weight and model is not None else None
-        refined = refine_mesh(coarse, scene, o, record, seed, color, depth=depth, **further)
-        for path in recorder.close() if recorder is not None else ():
-            record.log(f"wrote {path}")
-        looks, specular, highlights = found_looks[0], None, dict[str, Any]()
-        if o.specular:
-            specular, highlights = fit_specular(refined, scene, o, record, seed, looks, ranks)
+    depth = field_depth(model, scene, helpers) if o.depth_weight and model is not None else None
+    refined = refine_mesh(coarse, scene, o, record, seed, color, depth=depth, **further)
+    for path in recorder.close() if recorder is not None else ():
+        record.log(f"wrote {path}")
+    looks, specular, highlights = found_looks[0], None, dict[str, Any]()
+    if o.specular:
+        specular, highlights = fit_specular(refined, scene, o, record, seed, looks, helpers)
+    helpers.forget("scene")
     seconds = time.perf_counter() - start
     assert refined.corner_uvs is not None and refined.texture is not None
     inside = texel_map(refined.corner_uvs, *refined.texture.shape[:2])[0] >= 0
@@ -123,6 +125,23 @@ def refine_stage(
     if unseen > 0:
         record.log(f"texture: {100 * unseen:.2f} % of its texels are in no training photo; they are filled from around")
     return refined.to("cpu"), None if specular is None else specular.to("cpu")
+
+
+def _helpers(ranks: Ranks, scene: Scene, masked: bool, options: RefineOptions, record: Run) -> Ranks:
+    """The processes that share what is done for each photo; they have the scene from now on.
+
+    One where photos that were ``masked`` here are more than the memory that the others may take for them.
+    """
+    if ranks.count > 1 and masked and scene.images.folder is not None:
+        record.log("note: with masks the photos are more than scene.memory_gb: one process refines, the others wait")
+        return ALONE
+    if ranks.count > options.views_per_step:
+        record.log(
+            f"note: a step of the refinement looks at {options.views_per_step} photos, so that no more processes share "
+            f"it; refine.views_per_step={ranks.count} has work for all"
+        )
+    ranks.keep(scene=scene)
+    return ranks
 
 
 def _with_masks(

@@ -61,7 +61,7 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
     else:
         ranks.wait()  # for what the first finds out about the photos
     scene, device = ready(config)
-    ranks.know(scene.images)
+    ranks.all_have("photos", scene.images)
     if ranks.first:
         ranks.wait()
     else:

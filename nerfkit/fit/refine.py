@@ -34,7 +34,7 @@ from nerfkit.runs import checkpoints
 from nerfkit.runs.fingerprint import of_state
 from nerfkit.runs.folder import Run
 from nerfkit.runs.progress import to_stderr
-from nerfkit.runs.ranks import ALONE, Ranks
+from nerfkit.runs.ranks import ALONE, RankError, Ranks
 from nerfkit.scenes.scene import Scene
 
 TEXELS_PER_PIXEL = 1.3  # along each side: fewer blur, more are never seen from close enough and learn noise
@@ -76,7 +76,8 @@ def refine_mesh(
         looks: told the refined mesh's ``texel_looks`` (A,B).
         taken_back: told each ``step`` at which the refinement was lost and taken back to its last good state, to go on
             with steps a tenth as long, and ``why``: see ``refine_guard``.
-        ranks: the processes that share the views of a step, ``options.views_per_step``, and the texture's points.
+        ranks: the processes that share the views of a step, ``options.views_per_step``, and the texture's points; of
+            several, ``color`` is made of functions of modules.
 
     Returns:
         a mesh with ``corner_uvs`` and ``texture``, and no vertex colors. It has the same faces where
@@ -106,23 +107,27 @@ def refine_mesh(
         run.forget((f"{KIND}/",), fit.progress.step)
         run.audience.shows("mesh", fit.mesh, scene)
     try:
-        with ranks.keeping(fit.targets.wanted):
-            optimize(
-                KIND,
-                fit.step,
-                steps=options.steps,
-                max_seconds=options.max_seconds,
-                run=run,
-                log_every=options.log_every,
-                callbacks=calls,
-                progress=fit.progress,
-                blame=lambda: scene.photo_names(fit.targets.views.last),
-            )
+        optimize(
+            KIND,
+            fit.step,
+            steps=options.steps,
+            max_seconds=options.max_seconds,
+            run=run,
+            log_every=options.log_every,
+            callbacks=calls,
+            progress=fit.progress,
+            blame=lambda: scene.photo_names(fit.targets.views.last),
+        )
+    except RankError:  # in the midst of a step, before it changed anything
+        if run is not None and saves:
+            fit.save(run)
+        raise
     except NotFiniteError as error:
         kept = f"; {fit.keep_last_good(run)}" if run is not None and saves else ""
         advice = f"{kept}. A lower refine.vertex_rate or refine.texture_rate usually helps."
         raise NotFiniteError(error.step, error.what, error.where, KIND, advice) from None
     refined, seen = fit.finished()
+    ranks.forget("wanted", "surface")
     if run is not None:
         run.audience.shows("mesh", lambda: refined)
     if looks is not None:
@@ -266,7 +271,12 @@ class _Refinement:
             elif self.remeshed < o.remesh and share >= o.geometry * self.remeshed / o.remesh:
                 self.remeshed += 1
                 self.phase.remesh(o.faces or len(self.coarse.faces))
-        terms = self.phase.step(self.pace * o.final_rate**share)
+        before = self.targets.state_dict()
+        try:
+            terms = self.phase.step(self.pace * o.final_rate**share)
+        except RankError:
+            self.targets.load_state_dict(before)
+            raise
         self.guard.note(terms)
         return terms
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from nerfkit.fit.adam import Adam
 from nerfkit.fit.large_steps import LargeSteps
 from nerfkit.fit.refine_options import RefineOptions
-from nerfkit.fit.refine_pictures import Drawn, gradients, help_with
+from nerfkit.fit.refine_pictures import Surface, gradients, help_with
 from nerfkit.fit.refine_targets import Shape, Targets
 from nerfkit.fit.refine_window import Windows
 from nerfkit.fit.texels import Ties, texel_looks
@@ -30,10 +30,9 @@ class Phase:
         colors: its vertex colors or its texture.
         unit: of the errors of depth; None takes the mesh's mean edge.
         optimizer: the optimizer that has moved the same vertices so far and goes on; None starts anew.
-        ranks: the processes that draw the views.
+        ranks: the processes that draw the views, where a step looks at several.
+        corner_uvs: of the texture; None for vertex colors.
     """
-
-    corner_uvs: Tensor | None = None
 
     def __init__(
         self,
@@ -45,22 +44,26 @@ class Phase:
         unit: float | None,
         optimizer: LargeSteps | None,
         ranks: Ranks,
+        corner_uvs: Tensor | None = None,
     ) -> None:
         self.start, self.targets, self.options, self.visibility = mesh, targets, options, visibility
-        self.ranks = ranks
+        self.ranks, self.corner_uvs = ranks if options.views_per_step > 1 else ALONE, corner_uvs
         self.windows = Windows(targets.scene, whole=not pick_visibility(visibility).local)
-        self.faces = mesh.faces
         self.vertices = mesh.vertices.clone().requires_grad_()
         self.colors = colors.clone().requires_grad_()
-        self.base = mesh.vertices
-        self.shape = Shape(self.base, mesh.faces)
-        self.unit = self.shape.edge if unit is None else unit
+        self._take(mesh.faces, mesh.vertices, unit)
         edges = self.shape.topology.edges
         if optimizer is None:
             self.vertex_optimizer = LargeSteps(self.vertices, edges, options.smoothness)
         else:
             self.vertex_optimizer = optimizer.remeshed(self.vertices, edges, optimizer.moments())
         self.color_optimizer = Adam([self.colors], betas=BETAS)
+
+    def _take(self, faces: Tensor, base: Tensor, unit: float | None) -> None:
+        """Other faces, as they are with the vertices at ``base``."""
+        self.faces, self.base, self.shape = faces, base, Shape(base, faces)
+        self.unit = self.shape.edge if unit is None else unit
+        self.surface = Surface(faces, self.corner_uvs, self.visibility, self.unit)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, but what is made of the phase's first mesh."""
@@ -76,9 +79,8 @@ class Phase:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a saved state of a phase with the same first mesh."""
-        self.faces, self.base, self.unit = state["faces"], state["base"], state["unit"]
+        self._take(state["faces"], state["base"], state["unit"])
         self.vertices, self.colors = (state[key].clone().requires_grad_() for key in ("vertices", "colors"))
-        self.shape = Shape(self.base, self.faces)
         self.vertex_optimizer = LargeSteps(self.vertices, self.shape.topology.edges, self.options.smoothness)
         self.vertex_optimizer.load_state_dict(state["vertex_optimizer"])
         self.color_optimizer = Adam([self.colors], betas=BETAS)
@@ -101,9 +103,10 @@ class Phase:
     def losses(self, views: list[int]) -> dict[str, Tensor]:
         """The weighted terms over some views, and their gradient in ``vertices.grad`` and ``colors.grad``."""
         look = self.targets.look(views, self.windows.around(self.vertices, views))
-        drawn = Drawn(self.vertices, self.colors, self.faces, self.corner_uvs, self.visibility, self.unit)
-        self.ranks.tell(help_with, drawn, look, self.targets.wanted)
-        return gradients(drawn, look, self.targets.wanted, self.ranks, self.held)
+        self.ranks.keep(wanted=self.targets.wanted, surface=self.surface)
+        step = self.vertices, self.colors, self.surface, look, self.targets.wanted
+        self.ranks.ask(help_with, *step)
+        return gradients(*step, self.ranks, self.held)
 
     def held(self) -> dict[str, Tensor]:
         """What the mesh is held to besides its pictures, see ``gradients``."""
@@ -143,8 +146,7 @@ class Colored(Phase):
         colors, mean, square, moved = result.attributes.split([3, 3, 3, 6], 1)
         self.vertices = result.vertices.clone().requires_grad_()
         self.colors = colors.to(none).contiguous().requires_grad_()
-        self.faces, self.base = result.faces, result.vertices
-        self.shape = Shape(self.base, self.faces)
+        self._take(result.faces, result.vertices, self.unit)
         self.vertex_optimizer = self.vertex_optimizer.remeshed(self.vertices, self.shape.topology.edges, moved)
         self.color_optimizer = Adam([self.colors], betas=BETAS)
         if state:
@@ -171,9 +173,8 @@ class Textured(Phase):
     ) -> None:
         assert mesh.texture is not None
         unit, optimizer = (None, None) if before is None else (before.unit, before.vertex_optimizer)
-        super().__init__(mesh, mesh.texture, targets, options, visibility, unit, optimizer, ranks)
         assert mesh.corner_uvs is not None
-        self.corner_uvs = mesh.corner_uvs
+        super().__init__(mesh, mesh.texture, targets, options, visibility, unit, optimizer, ranks, mesh.corner_uvs)
         tied = options.texture_smoothness > 0
         self.ties = Ties(mesh.corner_uvs, texel_looks(mesh, targets.scene, ranks)) if tied else None
 

@@ -74,8 +74,8 @@ def texel_looks(mesh: Mesh, scene: Scene, ranks: Ranks = ALONE) -> Tensor:
     """
     assert mesh.corner_uvs is not None and mesh.texture is not None
     looks = torch.zeros_like(mesh.texture[..., 0])
-    for some in ranks.spread(_looks, _together(scene), mesh, scene):
-        looks += some
+    for some in ranks.spread(_looks, _together(scene), mesh, scene, ahead=1):
+        looks += some.to(looks)
     return looks
 
 
@@ -90,7 +90,7 @@ def _together(scene: Scene) -> list[list[int]]:
 
 @torch.no_grad()
 def _looks(views: list[int], mesh: Mesh, scene: Scene) -> Tensor:
-    """Those of some photos of one size."""
+    """Those of some photos of one size, on the CPU."""
     assert mesh.corner_uvs is not None and mesh.texture is not None
     looks = torch.zeros(*mesh.texture.shape[:2], 1, device=mesh.texture.device, requires_grad=True)
     windows, corner_uvs = Windows(replace(scene, has_masks=False)), mesh.corner_uvs  # where the mesh is: nothing else
@@ -107,7 +107,7 @@ def _looks(views: list[int], mesh: Mesh, scene: Scene) -> Tensor:
     for _ in in_pieces("photos", lambda a, b: add(views[a:b]), len(views), len(views)):
         pass
     assert looks.grad is not None
-    return looks.grad[..., 0]
+    return looks.grad[..., 0].cpu()
 
 
 @torch.no_grad()

@@ -87,12 +87,12 @@ def _seen(
     normals: Tensor,
     color: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """Colors (P,3) of surface points, given by their faces (P,) and barycentrics (P,3)."""
+    """Colors (P,3), on the CPU, of surface points, given by their faces (P,) and barycentrics (P,3)."""
 
     def of(face: Tensor, weights: Tensor) -> Tensor:
         corner, weights = faces[face], weights[..., None]  # (S, 3), (S, 3, 1)
         points = (vertices[corner] * weights).sum(1)  # (S, 3)
-        return color(points, normalize((normals[corner] * weights).sum(1), dim=-1))
+        return color(points, normalize((normals[corner] * weights).sum(1), dim=-1)).cpu()
 
     return torch.cat([value for _, value in by_rows("texels", of, *part, at_once=max(len(part[0]), 1))])
 

@@ -10,7 +10,6 @@ add up by NCCL; CPUs, and all that is not a sum, by Gloo, whose processes sleep 
 import atexit
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -18,11 +17,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from nerfkit.errors import UserError
+from nerfkit.errors import UserError, out_of_memory
 from nerfkit.runs.elastic import rendezvous
+from nerfkit.runs.interrupts import interrupts_held_back
 from nerfkit.runs.parcels import packed, unpacked
 
-PATIENCE = timedelta(days=3)  # the first may prepare photos, or refine a mesh, for hours
+PATIENCE = timedelta(days=3)  # the first may prepare photos for hours
 AHEAD = 4  # things of each process that rank 0 may have to keep at once
 
 Item = TypeVar("Item")
@@ -38,7 +38,7 @@ class Ranks:
 
     def __init__(self, rank: int = 0, count: int = 1, device: torch.device | None = None) -> None:
         self.rank, self.count, self.device = rank, count, device
-        self._kept: list[Any] = []  # the same in every process
+        self._kept: dict[str, Any] = {}  # the same in every process
 
     @property
     def first(self) -> bool:
@@ -54,18 +54,21 @@ class Ranks:
         if self.count > 1:
             _together(dist.barrier)
 
-    def spread(self, make: Callable[..., Made], items: Sequence[Item], *shared: Any) -> Iterator[Made]:
+    def spread(
+        self, make: Callable[..., Made], items: Sequence[Item], *shared: Any, ahead: int = AHEAD
+    ) -> Iterator[Made]:
         """``make(item, *shared)`` of every item, in their order; the others, which ``help``, do their part of it.
 
         Args:
-            make: a function of a module; of the same arguments it makes the same bits in every process.
+            make: a function of a module; of the same arguments it makes the same bits in every process, on the CPU.
             items: one after the other is another process'.
             shared: models and meshes, too; the others get copies on their own devices.
+            ahead: things of each process that rank 0 has to keep at once.
         """
-        self.tell(Ranks._help_with, make, items, shared)
-        yield from self._parts(make, items, shared)
+        self.ask(Ranks._help_with, make, items, shared, ahead)
+        yield from self._parts(make, items, shared, ahead)
 
-    def tell(self, job: Callable[..., None], *shared: Any) -> None:
+    def ask(self, job: Callable[..., None], *shared: Any) -> None:
         """The others, which ``help``, call ``job(ranks, *shared)``; rank 0 does its own part of it after this.
 
         Args:
@@ -73,58 +76,67 @@ class Ranks:
             shared: as that of ``spread``.
         """
         if self.count > 1:
-            self._told((job, shared))
+            self._passed((job, shared))
 
     def help(self) -> None:
-        """Does what rank 0 tells, until it leaves."""
-        while (work := self._told(None)) is not None:
-            job, shared = work
-            job(self, *shared)
+        """Does what rank 0 asks for, until it leaves; Ctrl-C and SIGTERM are left to rank 0, which may save before."""
+        with interrupts_held_back() as stop:
+            try:
+                while (work := self._passed(None)) is not None:
+                    job, shared = work
+                    job(self, *shared)
+            except RankError:
+                stop()  # rank 0 was told to, too
+                raise
 
     def leave(self) -> None:
         """Ends the others' ``help``."""
         if self.count > 1:
-            self._told(None)
+            self._passed(None)
 
-    def know(self, thing: Any) -> None:
-        """All processes have made the same ``thing``, each its own: what is shared after this only names it."""
+    def all_have(self, name: str, thing: Any) -> None:
+        """Every process calls this with the same thing of its own: what is shared from now on only names it."""
         if self.count > 1:
-            self._kept.append(thing)
+            self._kept[name] = thing
 
-    @contextmanager
-    def keeping(self, thing: Any) -> Iterator[None]:
-        """What is shared meanwhile only names the ``thing``, which does not change: the others keep a copy of it."""
-        if self.count == 1 or any(thing is known for known in self._kept):
-            yield
-            return
-        self.tell(Ranks.know, thing)
-        self.know(thing)
-        yield  # not in a ``try``: where something fails, the run ends
-        self._forget()
-        self.tell(Ranks._forget)
+    def keep(self, **things: Any) -> None:
+        """The others keep copies: what is shared from now on only names them, as long as they are the same objects."""
+        for name, thing in things.items() if self.count > 1 else ():
+            if all(thing is not kept for kept in self._kept.values()):
+                self.ask(Ranks.all_have, name, thing)
+                self.all_have(name, thing)
 
-    def _forget(self) -> None:
-        self._kept.pop()
+    def forget(self, *names: str) -> None:
+        """Frees what was kept under these names, where there is such a thing."""
+        if any(name in self._kept for name in names):
+            self.ask(Ranks._drop, names)
+            self._drop(names)
 
-    def _told(self, work: Any) -> Any:
+    def _drop(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._kept.pop(name, None)
+
+    def _passed(self, work: Any) -> Any:
         """What rank 0 wants to be done, in every process; None is the end."""
-        if not self.first:
-            text, heads = self.copied(None)
-            tensors = [head.empty(self.device) for head in heads]
-        else:
+        if self.first:
             text, tensors, heads = packed(work, self._kept)
             self.copied((text, heads))
+        else:
+            text, heads = self.copied(None)
+            tensors = [head.empty(self.device) for head in heads]
         for tensor in tensors:
             if tensor.numel():
                 _together(dist.broadcast, tensor.view(-1).view(torch.uint8), 0)
         return work if self.first else unpacked(text, tensors, self._kept)
 
-    def _parts(self, make: Callable[..., Made], items: Sequence[Item], shared: Sequence[Any]) -> Iterator[Made]:
+    def _parts(
+        self, make: Callable[..., Made], items: Sequence[Item], shared: Sequence[Any], ahead: int
+    ) -> Iterator[Made]:
         """What all processes have made of the items, in their order, at rank 0; elsewhere nothing."""
         if self.count == 1:
             yield from (make(item, *shared) for item in items)
             return
-        size = AHEAD * self.count
+        size = ahead * self.count
         for few in (items[first : first + size] for first in range(0, len(items), size)):
             mine = [make(item, *shared) for item in few[self.rank :: self.count]]
             parts: list[Any] | None = [None] * self.count if self.first else None
@@ -132,8 +144,8 @@ class Ranks:
             if parts is not None:
                 yield from (parts[k % self.count][k // self.count] for k in range(len(few)))
 
-    def _help_with(self, make: Callable[..., Any], items: Sequence[Any], shared: Sequence[Any]) -> None:
-        for _ in self._parts(make, items, shared):
+    def _help_with(self, *asked: Any) -> None:
+        for _ in self._parts(*asked):
             pass
 
     def copied(self, state: Any) -> Any:
@@ -198,6 +210,8 @@ def _together(call: Any, *arguments: Any) -> None:
     try:
         call(*arguments)
     except RuntimeError as error:
+        if out_of_memory(error):
+            raise
         reason = next(iter(str(error).splitlines()), "")
         raise RankError(
             f"another process of this run is gone ({reason[:120]}); its own message says why. Go on with resume=auto"

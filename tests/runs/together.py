@@ -28,10 +28,11 @@ from nerfkit.scenes import open_scene
 from tests.torture import SMALL
 
 STEPS = 40
-WORDS = [*(word for word in SMALL if not word.startswith("field.")), "stages=[field]", "trainer.checkpoint_every=0"]
+WORDS = [*(word for word in SMALL if not word.startswith("field.")), "trainer.checkpoint_every=0"]
+WORDS += ["refine.checkpoint_every=0", "refine.steps=30", "refine.specular=false"]
 FIELDS = {
-    "harmonic": ["field.width=16", "field.depth=2", "field.octaves=3"],
-    "hash_grid": ["field=hash_grid", "field.width=16", "field.surface=sdf"],
+    "harmonic": ["field.width=16", "field.depth=2", "field.octaves=3", "stages=[field,extract,refine]"],
+    "hash_grid": ["field=hash_grid", "field.width=16", "field.surface=sdf", "stages=[field]"],
 }
 
 
@@ -64,18 +65,19 @@ def refine(views: Path, ranks: Ranks) -> dict[str, Tensor]:
     ball = replace(icosphere(2), colors=torch.linspace(0, 1, 486).reshape(162, 3))
     flat = replace(bake_vertex_colors(unwrap(ball, 32), 32), colors=None)
     found = {}
-    with ranks.keeping(scene):
-        for masks in ("with", "without"):
-            seen = replace(scene, has_masks=masks == "with")
-            for kind, mesh in ((Colored, ball), (Textured, flat)):
-                phase = kind(mesh, Targets(seen, o, 0, depth), o, "contour", ranks)
-                terms = {f"{term} ": value for term, value in phase.losses(scene.train[:3]).items()}
-                gradients = {"of vertices": phase.vertices.grad, "of colors": phase.colors.grad}
-                for name, value in (terms | gradients).items():
-                    found[f"{kind.__name__} {masks} masks, {name}"] = value.detach()
-        mesh = refine_mesh(ball, scene, o, color=painted, depth=depth, ranks=ranks)
-        opacity = partial(shown, mesh, scene.cameras)
-        found["masks"] = masked(replace(scene, has_masks=False), opacity, ranks=ranks).images.pixels
+    ranks.keep(scene=scene)
+    for masks in ("with", "without"):
+        seen = replace(scene, has_masks=masks == "with")
+        for kind, mesh in ((Colored, ball), (Textured, flat)):
+            phase = kind(mesh, Targets(seen, o, 0, depth), o, "contour", ranks)
+            terms = {f"{term} ": value for term, value in phase.losses(scene.train[:3]).items()}
+            gradients = {"of vertices": phase.vertices.grad, "of colors": phase.colors.grad}
+            for name, value in (terms | gradients).items():
+                found[f"{kind.__name__} {masks} masks, {name}"] = value.detach()
+    mesh = refine_mesh(ball, scene, o, color=painted, depth=depth, ranks=ranks)
+    opacity = partial(shown, mesh, scene.cameras)
+    found["masks"] = masked(replace(scene, has_masks=False), opacity, ranks=ranks).images.pixels
+    ranks.forget("scene", "wanted", "surface")
     return found | {"vertices": mesh.vertices, "texture": mesh.texture}
 
 
