@@ -88,6 +88,8 @@ class CropBox:
 
             def drag(event: Any, index: int = index) -> None:
                 self._drag(index, event.target.position)
+                if event.phase == "end":  # a handle may have been let go of outside the region
+                    event.target.position = self._corners[index]
 
             handle.on_update(drag)
 

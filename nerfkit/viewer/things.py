@@ -20,7 +20,7 @@ from nerfkit.scenes.writers import quaternion
 PHOTOS = 200  # that are shown
 COLOR, HELD_OUT, REGION, GRAY = (70, 90, 130), (230, 120, 20), (150, 150, 150), (180, 180, 180)
 SIZE = 0.12  # of a frustum
-COVERED = 0.25  # of the height of a picture by a frustum
+COVERED = 0.15  # of the height of a picture by a frustum
 
 
 def pose_of(scene: Scene, view: int) -> tuple[NDArray, NDArray, float]:

@@ -129,6 +129,8 @@ class Viewer:
         drawn = draw(self.shown.sources, camera, look, span, expected, interrupted, photo)
         if drawn is None:
             return level
+        if who not in self.server.get_clients():  # it has left meanwhile: viser would warn
+            return None
         client.scene.set_background_image(drawn.pixels, format="jpeg", jpeg_quality=QUALITY, depth=drawn.depth)
         seconds = time.perf_counter() - start
         pace.record(level, height * width, seconds)

@@ -1,5 +1,6 @@
 """The viewer's controls on a server that only notes what it is told, its command's messages, and a real browser."""
 
+import io
 import json
 import shlex
 import socket
@@ -35,7 +36,7 @@ from nerfkit.viewer.draw import Look, camera_of
 from nerfkit.viewer.pace import COARSEST
 from nerfkit.viewer.panel import choices
 from nerfkit.viewer.run import Shown, open_run, state_of
-from nerfkit.viewer.serving import HOST, address
+from nerfkit.viewer.serving import HOST, address, serve, stop
 from nerfkit.viewer.things import begin_at
 from nerfkit.viewer.viewer import Viewer
 from tests.viewer.fakes import Controls, client_of, drawn
@@ -74,6 +75,9 @@ def test_a_client_gets_pictures_up_to_the_whole(shown: Shown, scene: Scene) -> N
     left, right = opacity[:, :100].sum(), opacity[:, 100:].sum()
     assert 0.4 < left / right < 0.62  # halves of balls of the radii 0.5 and 0.7
     assert viewer.work(7, None, lambda: False) is None  # it has left
+    count = len(drawn(client))
+    assert viewer.work(0, None, lambda: bool(controls.clients.clear())) is None  # it leaves meanwhile
+    assert len(drawn(client)) == count
 
 
 def test_the_same_picture_as_a_photo_s(shown: Shown, scene: Scene) -> None:
@@ -122,7 +126,9 @@ def test_a_dragged_box_is_a_command(scene: Scene, scale: float) -> None:
     low, high = np.array([0.5, -0.25, -3.0]), np.array([-0.5, 0.75, 0.125])  # past each other in x; outside in z
     for handle, position in zip(handles, (low, high), strict=True):
         drag: Callable[[Any], None] = handle.on_update.call_args.args[0]
-        drag(SimpleNamespace(target=SimpleNamespace(position=position)))
+        handle.position = position
+        drag(SimpleNamespace(target=handle, phase="end"))
+        assert np.array_equal(handle.position, np.clip(position, -1, 1))  # back where the box ends
     wanted = [[-0.5, -0.25, -1.0], [0.5, 0.75, 0.125]]
     assert np.allclose(moved[-1], wanted)
     words = shlex.split(crop_command(Path("/a folder/run"), own_box(box.corners, units)))
@@ -185,6 +191,19 @@ def test_the_command_s_messages(record: Run, tmp_path: Path, monkeypatch: pytest
     assert f"ssh -L {port}:localhost:{port} " in address(port, "")
 
 
+def test_what_viser_says_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, said = pytest.importorskip("rich").get_console(), io.StringIO()
+    monkeypatch.setattr(console, "file", said)  # past stdout, as in notebooks
+    server = MagicMock(get_port=lambda: 8765, stop=lambda: console.print("stopped"))
+
+    def serves(**_: Any) -> MagicMock:
+        console.print("listening")
+        return server
+
+    stop(serve(MagicMock(ViserServer=serves), 8765, "--port ", "a run"))
+    assert not said.getvalue() and not console.quiet
+
+
 def test_a_box_is_written_to_the_run(shown: Shown, scene: Scene) -> None:
     assert shown.record is not None
     controls, folder = Controls(), shown.record.folder
@@ -199,7 +218,7 @@ def test_a_box_is_written_to_the_run(shown: Shown, scene: Scene) -> None:
     low = controls.server.scene.add_transform_controls.call_args_list
     assert len(low) == 2
     drag = controls.server.scene.add_transform_controls.return_value.on_update.call_args_list[0].args[0]
-    drag(SimpleNamespace(target=SimpleNamespace(position=np.array([-0.5, -0.25, 0.125]))))
+    drag(SimpleNamespace(target=SimpleNamespace(position=np.array([-0.5, -0.25, 0.125])), phase="update"))
     controls.click("write to the run", None)
     config = load(folder)
     crop = crop_of(scene, config.extract.crop())
