@@ -35,7 +35,7 @@ class CropTool:
     def __init__(
         self, server: Any, folder: Path, config: TrainOptions, scene: Scene, say: Callable[[str], object]
     ) -> None:
-        self.folder, self._units = folder, scene.normalization
+        self.folder, self._units, self._watched = folder, scene.normalization, config.viewer != "off"
         gui = server.gui
         with gui.add_folder("crop", expand_by_default=False):
             visible = gui.add_checkbox("box", False, hint="drag its corners")
@@ -50,7 +50,7 @@ class CropTool:
 
     def _moved(self, corners: NDArray) -> None:
         self._own = own_box(corners, self._units)
-        self._say(crop_command(self.folder, self._own))
+        self._say(crop_command(self.folder, self._own, self._watched))
 
     def _write(self, _: Any) -> None:
         try:
@@ -58,7 +58,7 @@ class CropTool:
         except UserError as error:
             self._say(self._command, f"not written: {error}")
             return
-        self._say(crop_command(self.folder), "written to config.yaml; this makes the mesh again:")
+        self._say(crop_command(self.folder, watched=self._watched), "written to config.yaml; the mesh again:")
 
     def _say(self, command: str, said: str = "") -> None:
         """Shows the command below a line."""

@@ -5,7 +5,6 @@ import html
 import io
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -36,8 +35,8 @@ from nerfkit.scenes import open_scene
 from nerfkit.scenes.record import record as record_scene
 from nerfkit.scenes.scene import Scene
 from tests.scenes.builders import ring, write_kaolin
+from tests.viewer.browser import CHROMIUM, NO_CHROMIUM
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 LARGER = 6  # than the photos, is the browser's picture
 HANDS = """
   const found = [], canvas = viewer.canvas, picked = [];
@@ -240,7 +239,7 @@ def test_a_chart_has_its_points_within(line: list[tuple[float, float]], log: boo
     assert "title &amp; all" in chart and "a&lt;b" in chart
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 def test_a_browser_shows_the_mesh_as_we_draw_it(record: Run, scene: Scene, tmp_path: Path) -> None:
     page = write_report(record).read_text(encoding="utf-8")
     view = scene.test[0]

@@ -37,7 +37,7 @@ from nerfkit.viewer.pace import COARSEST
 from nerfkit.viewer.panel import choices
 from nerfkit.viewer.run import Shown, open_run, state_of
 from nerfkit.viewer.serving import HOST, address, serve, stop
-from nerfkit.viewer.things import begin_at
+from nerfkit.viewer.things import begin_at, stand
 from nerfkit.viewer.viewer import Viewer
 from tests.viewer.fakes import Controls, client_of, drawn
 
@@ -91,6 +91,9 @@ def test_the_same_picture_as_a_photo_s(shown: Shown, scene: Scene) -> None:
     ahead = server.initial_camera.look_at - scene.cameras.positions[view].numpy()
     axis = -scene.cameras.camera_to_world[view, :, 2].numpy()
     assert np.allclose(np.cross(ahead, axis), 0, atol=1e-5) and ahead @ axis > 0
+    client = MagicMock()
+    stand(client, scene, view, np.array([0.1, 0.2, 0.3]))
+    assert np.allclose(client.camera.look_at, server.initial_camera.look_at)  # turns go about the same point
 
 
 def test_keyframes_are_a_path(shown: Shown, scene: Scene) -> None:
@@ -205,7 +208,7 @@ def test_what_viser_says_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_box_is_written_to_the_run(shown: Shown, scene: Scene) -> None:
-    assert shown.record is not None
+    assert shown.record is not None and shown.config is not None
     controls, folder = Controls(), shown.record.folder
     Viewer(controls.server, shown, lambda: shown, 200, lambda text: None)
     before = OmegaConf.load(folder / "config.yaml")
@@ -227,6 +230,11 @@ def test_a_box_is_written_to_the_run(shown: Shown, scene: Scene) -> None:
     assert OmegaConf.load(folder / "config.yaml") == before  # and nothing else
     assert "viewer: extract.box: null -> [[" in (folder / "log.txt").read_text()
     assert any("extract.box" not in text and "stages=[extract" in text for text in controls.texts())
+    assert not any("viewer=off" in text for text in controls.texts())
+    controls = Controls()  # of a run whose own viewer would have the port
+    watched = replace(shown, config=replace(shown.config, viewer="on"))
+    Viewer(controls.server, watched, lambda: shown, 200, lambda text: None)
+    assert any("viewer=off" in text for text in controls.texts())
 
 
 def test_a_notebook_s_window(record: Run, monkeypatch: pytest.MonkeyPatch) -> None:
