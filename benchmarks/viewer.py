@@ -32,7 +32,7 @@ def first_pictures(folder: Path) -> dict[str, Any]:
     import torch
 
     from nerfkit.viewer.run import open_run
-    from nerfkit.viewer.serving import free_port, serve, viser_module
+    from nerfkit.viewer.serving import free_port, serve, stop, viser_module
     from nerfkit.viewer.viewer import Viewer
     from nerfkit.viewer.worker import Interrupted
     from tests.viewer.browser import browser
@@ -84,7 +84,7 @@ def first_pictures(folder: Path) -> dict[str, Any]:
             }
             print(source, found[source])
     viewer.worker.close()
-    server.stop()
+    stop(server)
     return found
 
 

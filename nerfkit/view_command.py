@@ -8,7 +8,7 @@ from nerfkit.errors import ConfigError
 from nerfkit.pipeline import pick_device
 from nerfkit.runs.folder import find
 from nerfkit.viewer.run import open_run
-from nerfkit.viewer.serving import HOST, PORT, address, check_port, serve, viser_module
+from nerfkit.viewer.serving import HOST, PORT, address, check_port, serve, stop, viser_module
 from nerfkit.viewer.viewer import Viewer
 
 KEY = "--port "
@@ -43,4 +43,4 @@ def main(words: Sequence[str]) -> None:
         with contextlib.suppress(KeyboardInterrupt):
             viewer.run()
     finally:
-        server.stop()
+        stop(server)

@@ -10,7 +10,7 @@ from typing import Any
 
 from nerfkit.errors import ConfigError, command
 from nerfkit.report.figures import line_chart, parts
-from nerfkit.report.numbers import KINDS, MEASURES, Reported, differences, evaluations, numbers, plain
+from nerfkit.report.numbers import MEASURES, Reported, differences, evaluations, numbers, plain
 from nerfkit.runs.curves import Points, losses
 from nerfkit.runs.files import write_text
 from nerfkit.runs.folder import Run
@@ -18,7 +18,18 @@ from nerfkit.runs.folder import Run
 NAME, PHOTO = "report.html", "photo"
 SCRIPTS = ("webgl.js", "viewer.js", "page.js")
 SHORT = ("loss", "color")  # terms that are compared between runs
-TILES = (("field", "psnr"), ("mesh", "psnr_specular"), ("mesh", "psnr"), ("mesh", "chamfer"), ("mesh", "faces"))
+TILES = {
+    ("field", "psnr"): "field: PSNR, dB",
+    ("mesh", "psnr_specular"): "mesh with highlights: PSNR, dB",
+    ("mesh", "psnr"): "mesh: PSNR, dB",
+    ("mesh", "chamfer"): "mesh: chamfer, % of the diagonal",
+    ("mesh", "faces"): "mesh: faces",
+}
+QUALITY = {
+    "train/psnr": "field, training photos",
+    "held_out/psnr": "field, one held-out photo",
+    "refine/held_out_psnr": "mesh, one held-out photo",
+}
 
 
 def write_report(record: Run) -> Path:
@@ -77,11 +88,10 @@ def _about(runs: list[Reported]) -> str:
 
 def _tiles(run: Reported) -> str:
     tiles = []
-    for section, key in TILES:
+    for (section, key), label in TILES.items():
         value = run.section(section).get(key)
         if value is not None and not (key == "psnr" and section == "mesh" and "psnr_specular" in run.section("mesh")):
-            label, style = MEASURES[key]
-            tiles.append((style.format(value), f"{KINDS[section]}: {label}"))
+            tiles.append((MEASURES[key][1].format(value), label))
     if seconds := sum(stage.get("seconds", 0) for stage in run.stages().values()):
         tiles.append((f"{seconds:.0f} s", "all stages"))
     inner = "".join(f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>" for value, label in tiles)
@@ -118,9 +128,7 @@ def _charts(runs: list[Reported]) -> str:
             charts.setdefault(f"{title}: loss", (True, {}))[1].update(
                 {before + name: points for name, points in kept.items()}
             )
-        quality = {
-            tag.replace("/", ": ").replace("_", "-"): run.curves[tag] for tag in run.curves if tag.endswith("psnr")
-        }
+        quality = {QUALITY.get(tag, tag): points for tag, points in run.curves.items() if tag.endswith("psnr")}
         charts.setdefault("PSNR, dB", (False, {}))[1].update(
             {before + name: points for name, points in quality.items() if len(points) > 1}
         )

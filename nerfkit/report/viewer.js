@@ -192,10 +192,11 @@ class Viewer {
 
   _projection(width, height) {
     const near = 0.01 * this.scene.radius, far = 100 * this.scene.radius + this.distance;
-    const camera = this.taken, y = 1 / this.lens, slim = height / width; // the whole height of a photo is seen
-    const x = camera ? (2 * camera.fx * slim) / camera.height : y * slim;
-    const across = camera ? ((camera.width - 2 * camera.cx) * slim) / camera.height : 0;
-    const upward = camera ? (2 * camera.cy) / camera.height - 1 : 0;
+    const camera = this.taken, slim = height / width;
+    const fit = Math.min(1, 1 / (slim * (camera ? camera.width / camera.height : 1))); // a whole photo, or mesh, is seen
+    const y = fit / this.lens, x = camera ? (2 * fit * camera.fx * slim) / camera.height : y * slim;
+    const across = camera ? (fit * (camera.width - 2 * camera.cx) * slim) / camera.height : 0;
+    const upward = camera ? fit * ((2 * camera.cy) / camera.height - 1) : 0;
     const depth = far / (near - far);
     return [x, 0, 0, 0, 0, y, 0, 0, across, upward, 2 * depth + 1, -1, 0, 0, 2 * near * depth, 0];
   }

@@ -38,10 +38,14 @@ def own_box(corners: NDArray, units: Similarity) -> list[list[float]]:
     return [[round(float(x), digits) for x in corner] for corner in own]
 
 
-def crop_command(folder: Path, box: list[list[float]] | None = None) -> str:
-    """The command that makes a run's mesh again, cropped to a box, or to the one that its config has."""
+def crop_command(folder: Path, box: list[list[float]] | None = None, watched: bool = False) -> str:
+    """The command that makes a run's mesh again, cropped to a box, or to the one that its config has.
+
+    Of a run that is ``watched`` by its config, it says that this one is not: its port is taken by who reads this.
+    """
     words = [f"resume={folder}", "stages=[extract,refine,export]"]
     words += [] if box is None else [f"extract.box={shown(box)}"]
+    words += ["viewer=off"] if watched else []
     return " ".join([command("train"), *map(shlex.quote, words)])
 
 
@@ -88,6 +92,8 @@ class CropBox:
 
             def drag(event: Any, index: int = index) -> None:
                 self._drag(index, event.target.position)
+                if event.phase == "end":  # a handle may have been let go of outside the region
+                    event.target.position = self._corners[index]
 
             handle.on_update(drag)
 

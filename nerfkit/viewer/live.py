@@ -23,7 +23,7 @@ from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.scene import Scene
 from nerfkit.view.show import Source
 from nerfkit.viewer.run import Shown, open_run, seen, state_of, without_photos
-from nerfkit.viewer.serving import address, check_port, serve, viser_module
+from nerfkit.viewer.serving import address, check_port, serve, stop, viser_module
 from nerfkit.viewer.viewer import Viewer
 from nerfkit.volume.model import FieldSource
 
@@ -135,7 +135,7 @@ class Onlookers(Audience):
         """Ends the server."""
         server, self._server, self._viewer = self._server, None, None
         if server is not None:
-            server.stop()
+            stop(server)
 
     @contextlib.contextmanager
     def _kept_going(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from nerfkit.scenes.scene import Scene
 from nerfkit.view.show import Source
 from nerfkit.viewer.draw import FIELD, MESH
 from nerfkit.viewer.run import Shown, open_run, seen, without_photos
-from nerfkit.viewer.serving import address, check_port, free_port, serve, viser_module
+from nerfkit.viewer.serving import address, check_port, free_port, serve, stop, viser_module
 from nerfkit.viewer.viewer import Viewer
 from nerfkit.volume.model import FieldSource, RadianceModel
 
@@ -41,7 +41,7 @@ class Window:
         """Ends it, as the session's end does."""
         self._viewer.worker.close()
         self._thread.join()
-        self._server.stop()
+        stop(self._server)
 
     def _repr_html_(self) -> str:
         return f'<iframe src="{self.url}" width="100%" height="{self._height}" style="border:0"></iframe>'

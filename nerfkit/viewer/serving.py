@@ -2,8 +2,8 @@
 
 import contextlib
 import errno
-import io
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 from nerfkit.config import TrainOptions
@@ -57,12 +57,34 @@ def serve(viser: Any, port: int, key: str, name: str) -> Any:
     Raises:
         ConfigError: another program listens there.
     """
-    with contextlib.redirect_stdout(io.StringIO()):  # a banner
+    with _unsaid():
         server = viser.ViserServer(host=HOST, port=port, label=name, verbose=False)
     if server.get_port() != port:  # it would take another one
-        server.stop()
+        stop(server)
         raise _taken(port, key)
     return server
+
+
+def stop(server: Any) -> None:
+    """Ends viser's server."""
+    with _unsaid():
+        server.stop()
+
+
+@contextlib.contextmanager
+def _unsaid() -> Iterator[None]:
+    """A block without what viser says by rich, a banner among it, which in notebooks goes past stdout."""
+    try:
+        from rich import get_console
+    except ImportError:  # no dependency of ours
+        yield
+        return
+    console = get_console()
+    quiet, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = quiet
 
 
 def address(port: int, end: str) -> str:

@@ -20,7 +20,7 @@ from nerfkit.scenes.writers import quaternion
 PHOTOS = 200  # that are shown
 COLOR, HELD_OUT, REGION, GRAY = (70, 90, 130), (230, 120, 20), (150, 150, 150), (180, 180, 180)
 SIZE = 0.12  # of a frustum
-COVERED = 0.25  # of the height of a picture by a frustum
+COVERED = 0.15  # of the height of a picture by a frustum
 
 
 def pose_of(scene: Scene, view: int) -> tuple[NDArray, NDArray, float]:
@@ -32,12 +32,12 @@ def pose_of(scene: Scene, view: int) -> tuple[NDArray, NDArray, float]:
 
 
 class Frusta:
-    """The photos' cameras, held-out ones in orange; a click takes the clicking client's camera there.
+    """The photos' cameras, held-out ones in orange.
 
     Args:
         scene: whose cameras they are; those without a photo are left out.
         thumbnail: a small photo of a view, where there is one.
-        clicked: told of the client that was taken to a photo's place, and of the view.
+        clicked: told of the client that clicks one, and of its view.
 
     Attributes:
         root: the node that they hang on.
@@ -71,7 +71,6 @@ class Frusta:
             )
 
             def go(event: Any, view: int = view) -> None:
-                stand(event.client, scene, view)
                 clicked(event.client, view)
 
             frustum.on_click(go)
@@ -86,22 +85,28 @@ class Frusta:
                 node.visible = visible
 
 
-def stand(client: Any, scene: Scene, view: int) -> None:
-    """Puts a client's camera where a photo's was, with its field of view."""
+def stand(client: Any, scene: Scene, view: int, center: NDArray) -> None:
+    """Puts a client's camera where a photo's was, with its field of view; it turns as ``begin_at`` says."""
     wxyz, position, fov = pose_of(scene, view)
     with client.atomic():
         client.camera.wxyz, client.camera.position, client.camera.fov = wxyz, position, fov
+        client.camera.look_at = _pivot(scene, view, center)
 
 
 def begin_at(server: Any, scene: Scene, view: int, center: NDArray) -> None:
     """A new client's camera is a photo's, and turns about the point of its axis next to ``center``."""
-    pose = scene.cameras.camera_to_world[view].double().numpy()
-    position, forward = pose[:, 3], -pose[:, 2]
-    ahead = max(float((center - position) @ forward), 1e-3)
+    _, position, fov = pose_of(scene, view)
     server.scene.set_up_direction(tuple(scene.up))
     first = server.initial_camera
-    first.position, first.look_at, first.up = position, position + ahead * forward, tuple(scene.up)
-    first.fov = pose_of(scene, view)[2]
+    first.position, first.look_at, first.up = position, _pivot(scene, view, center), tuple(scene.up)
+    first.fov = fov
+
+
+def _pivot(scene: Scene, view: int, center: NDArray) -> NDArray:
+    """The point of a photo's axis next to ``center``, (3,)."""
+    pose = scene.cameras.camera_to_world[view].double().numpy()
+    position, forward = pose[:, 3], -pose[:, 2]
+    return position + max(float((center - position) @ forward), 1e-3) * forward
 
 
 def edges(low: NDArray, high: NDArray) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from nerfkit.viewer.pace import COARSEST, Pace, following, size_at
 from nerfkit.viewer.panel import Panel
 from nerfkit.viewer.photo import Album
 from nerfkit.viewer.run import Shown, state_of, thumbnails
-from nerfkit.viewer.things import Frusta, add_region, add_triangles, begin_at
+from nerfkit.viewer.things import Frusta, add_region, add_triangles, begin_at, stand
 from nerfkit.viewer.tools import CropTool, PathTool
 from nerfkit.viewer.worker import Interrupted, Worker
 
@@ -129,6 +129,8 @@ class Viewer:
         drawn = draw(self.shown.sources, camera, look, span, expected, interrupted, photo)
         if drawn is None:
             return level
+        if who not in self.server.get_clients():  # it has left meanwhile: viser would warn
+            return None
         client.scene.set_background_image(drawn.pixels, format="jpeg", jpeg_quality=QUALITY, depth=drawn.depth)
         seconds = time.perf_counter() - start
         pace.record(level, height * width, seconds)
@@ -159,6 +161,7 @@ class Viewer:
         self._album.forget(client.client_id)
 
     def _at_photo(self, client: Any, view: int) -> None:
+        stand(client, self.shown.scene, view, self.shown.center)
         if self._album.scene is None:
             try:
                 self._album.scene = load_scene(self.shown.config)

@@ -5,7 +5,6 @@ import html
 import io
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -36,8 +35,8 @@ from nerfkit.scenes import open_scene
 from nerfkit.scenes.record import record as record_scene
 from nerfkit.scenes.scene import Scene
 from tests.scenes.builders import ring, write_kaolin
+from tests.viewer.browser import CHROMIUM, NO_CHROMIUM
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 LARGER = 6  # than the photos, is the browser's picture
 HANDS = """
   const found = [], canvas = viewer.canvas, picked = [];
@@ -67,7 +66,10 @@ HANDS = """
   gesture("pointerup", 11, 13, 15);
   gesture("pointercancel");
   gesture("pointerup");
-"""  # at both poles the picture's right stays right; of two scenes the later one; slow drags and ends are no clicks
+  const fits = (shape) => viewer._projection(...shape)[0] * seen.width / seen.fx / 2;
+  viewer.taken = seen;
+  found.push(Math.round(100 * fits([50, 500])), Math.round(100 * fits([seen.width, seen.height])));
+"""  # at both poles right stays right; of two scenes the later one; slow drags and ends are no clicks; all of a photo
 WORD = "scene.root=</script><b>"
 
 
@@ -128,7 +130,16 @@ def said(page: str) -> Any:
 
 def test_a_page_says_what_the_run_made(record: Run, scene: Scene, shiny: tuple[Mesh, Specular]) -> None:
     page = write_report(record).read_text(encoding="utf-8")
-    for text in ("31.25", "33.75", "12.5", "2.00", "held-out: psnr", "nerfkit verify", html.escape(WORD)):
+    for text in (
+        "31.25",
+        "33.75",
+        "12.5",
+        "2.00",
+        "field, one held-out photo",
+        "mesh with highlights: PSNR, dB",
+        "nerfkit verify",
+        html.escape(WORD),
+    ):
         assert text in page
     assert WORD not in page and len(page) < 3e6
     assert not re.search(r"""(src|href)=["']?(https?:)?//|url\(|@import|fetch\(""", page)  # it needs no network
@@ -228,7 +239,7 @@ def test_a_chart_has_its_points_within(line: list[tuple[float, float]], log: boo
     assert "title &amp; all" in chart and "a&lt;b" in chart
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 def test_a_browser_shows_the_mesh_as_we_draw_it(record: Run, scene: Scene, tmp_path: Path) -> None:
     page = write_report(record).read_text(encoding="utf-8")
     view = scene.test[0]
@@ -255,7 +266,7 @@ def test_a_browser_shows_the_mesh_as_we_draw_it(record: Run, scene: Scene, tmp_p
     shot = re.search(r'id="shot">data:image/png;base64,([^<]+)<', dom)
     assert shot is not None, dom[-2000:]
     hands = re.search(r'id="hands">([^<]+)<', dom)
-    assert hands is not None and json.loads(html.unescape(hands[1])) == [1, 1, 1, 0, 0, 1]
+    assert hands is not None and json.loads(html.unescape(hands[1])) == [1, 1, 1, 0, 0, 1, 100, 100]
     seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(shot[1]))).convert("RGB"), np.float32) / 255
     mesh, specular = load_finished(record.folder / "mesh/refined.glb", record, scene)
     assert specular is not None

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+CHROMIUM = next((found for found in map(shutil.which, NAMES) if found), None)
+NO_CHROMIUM = f"no browser here: none of {', '.join(NAMES)} is on the path"
 PATIENCE = 60.0  # seconds until what is waited for must have happened
 SWITCHES = (
     "--headless",
@@ -78,6 +80,38 @@ class Page:
         self.mouse("mouseMoved", x, y, pressed=False)
         self.mouse("mousePressed", x, y)
         self.mouse("mouseReleased", x, y)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], moves: int = 8) -> None:
+        """The left button pressed at a place, moved and let go at another one."""
+        self.mouse("mouseMoved", *start, pressed=False)
+        time.sleep(0.3)  # what is there notices the pointer in its next picture
+        self.mouse("mousePressed", *start)
+        for move in range(1, moves + 1):
+            self.mouse("mouseMoved", *(a + (b - a) * move / moves for a, b in zip(start, end, strict=True)))
+            time.sleep(0.03)
+        self.mouse("mouseReleased", *end)
+
+    def wheel(self, x: float, y: float, turn: float) -> None:
+        """Turns the wheel, toward the user where ``turn`` is positive."""
+        self.ask("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=turn)
+
+    def press(self, label: str) -> None:
+        """Clicks the smallest element with that text."""
+        self._click(
+            f"[...document.querySelectorAll('*')].filter(e => e.innerText?.trim() == {json.dumps(label)}).at(-1)"
+        )
+
+    def tick(self) -> None:
+        """Clicks the last checkbox."""
+        self._click("[...document.querySelectorAll('input[type=checkbox]')].at(-1)")
+
+    def _click(self, element: str) -> None:
+        """Clicks an element that is at rest: what opens above it moves it."""
+        before = None
+        while (now := self.until(lambda: self._middle(element))) != before:
+            before = now
+            time.sleep(0.3)
+        self.click(*now)
 
     def choose(self, now: str, wanted: str) -> None:
         """Opens the list that shows ``now``, and takes ``wanted`` of it."""

@@ -28,7 +28,7 @@ class Controls:
         for kind in ("dropdown", "checkbox", "button", "slider"):
             getattr(gui, f"add_{kind}").side_effect = self._made
         self._texts: list[Any] = []
-        gui.add_markdown.side_effect = self._written
+        gui.add_markdown.side_effect = gui.add_html.side_effect = self._written
         self.clients: dict[int, Any] = {client.client_id: client for client in clients}
         self.server.get_clients.side_effect = lambda: self.clients
         self.server.on_client_connect.side_effect = lambda call: [call(client) for client in clients]

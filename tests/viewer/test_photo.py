@@ -122,5 +122,5 @@ def test_frusta_make_way(scene: Scene) -> None:
     _, position, fov = pose_of(scene, VIEW)
     frusta.make_way(position, fov)
     assert [node.visible for node in nodes] == [view != VIEW for view in range(6)]
-    frusta.make_way(position * (1 + 5 * SIZE / fov / np.linalg.norm(position)), fov)
+    frusta.make_way(position * (1 + 8 * SIZE / fov / np.linalg.norm(position)), fov)
     assert all(node.visible for node in nodes)

@@ -1,5 +1,6 @@
 """The viewer's controls on a server that only notes what it is told, its command's messages, and a real browser."""
 
+import io
 import json
 import shlex
 import socket
@@ -35,8 +36,8 @@ from nerfkit.viewer.draw import Look, camera_of
 from nerfkit.viewer.pace import COARSEST
 from nerfkit.viewer.panel import choices
 from nerfkit.viewer.run import Shown, open_run, state_of
-from nerfkit.viewer.serving import HOST, address
-from nerfkit.viewer.things import begin_at
+from nerfkit.viewer.serving import HOST, address, serve, stop
+from nerfkit.viewer.things import begin_at, stand
 from nerfkit.viewer.viewer import Viewer
 from tests.viewer.fakes import Controls, client_of, drawn
 
@@ -74,6 +75,9 @@ def test_a_client_gets_pictures_up_to_the_whole(shown: Shown, scene: Scene) -> N
     left, right = opacity[:, :100].sum(), opacity[:, 100:].sum()
     assert 0.4 < left / right < 0.62  # halves of balls of the radii 0.5 and 0.7
     assert viewer.work(7, None, lambda: False) is None  # it has left
+    count = len(drawn(client))
+    assert viewer.work(0, None, lambda: bool(controls.clients.clear())) is None  # it leaves meanwhile
+    assert len(drawn(client)) == count
 
 
 def test_the_same_picture_as_a_photo_s(shown: Shown, scene: Scene) -> None:
@@ -87,6 +91,9 @@ def test_the_same_picture_as_a_photo_s(shown: Shown, scene: Scene) -> None:
     ahead = server.initial_camera.look_at - scene.cameras.positions[view].numpy()
     axis = -scene.cameras.camera_to_world[view, :, 2].numpy()
     assert np.allclose(np.cross(ahead, axis), 0, atol=1e-5) and ahead @ axis > 0
+    client = MagicMock()
+    stand(client, scene, view, np.array([0.1, 0.2, 0.3]))
+    assert np.allclose(client.camera.look_at, server.initial_camera.look_at)  # turns go about the same point
 
 
 def test_keyframes_are_a_path(shown: Shown, scene: Scene) -> None:
@@ -122,7 +129,9 @@ def test_a_dragged_box_is_a_command(scene: Scene, scale: float) -> None:
     low, high = np.array([0.5, -0.25, -3.0]), np.array([-0.5, 0.75, 0.125])  # past each other in x; outside in z
     for handle, position in zip(handles, (low, high), strict=True):
         drag: Callable[[Any], None] = handle.on_update.call_args.args[0]
-        drag(SimpleNamespace(target=SimpleNamespace(position=position)))
+        handle.position = position
+        drag(SimpleNamespace(target=handle, phase="end"))
+        assert np.array_equal(handle.position, np.clip(position, -1, 1))  # back where the box ends
     wanted = [[-0.5, -0.25, -1.0], [0.5, 0.75, 0.125]]
     assert np.allclose(moved[-1], wanted)
     words = shlex.split(crop_command(Path("/a folder/run"), own_box(box.corners, units)))
@@ -185,8 +194,21 @@ def test_the_command_s_messages(record: Run, tmp_path: Path, monkeypatch: pytest
     assert f"ssh -L {port}:localhost:{port} " in address(port, "")
 
 
+def test_what_viser_says_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, said = pytest.importorskip("rich").get_console(), io.StringIO()
+    monkeypatch.setattr(console, "file", said)  # past stdout, as in notebooks
+    server = MagicMock(get_port=lambda: 8765, stop=lambda: console.print("stopped"))
+
+    def serves(**_: Any) -> MagicMock:
+        console.print("listening")
+        return server
+
+    stop(serve(MagicMock(ViserServer=serves), 8765, "--port ", "a run"))
+    assert not said.getvalue() and not console.quiet
+
+
 def test_a_box_is_written_to_the_run(shown: Shown, scene: Scene) -> None:
-    assert shown.record is not None
+    assert shown.record is not None and shown.config is not None
     controls, folder = Controls(), shown.record.folder
     Viewer(controls.server, shown, lambda: shown, 200, lambda text: None)
     before = OmegaConf.load(folder / "config.yaml")
@@ -199,7 +221,7 @@ def test_a_box_is_written_to_the_run(shown: Shown, scene: Scene) -> None:
     low = controls.server.scene.add_transform_controls.call_args_list
     assert len(low) == 2
     drag = controls.server.scene.add_transform_controls.return_value.on_update.call_args_list[0].args[0]
-    drag(SimpleNamespace(target=SimpleNamespace(position=np.array([-0.5, -0.25, 0.125]))))
+    drag(SimpleNamespace(target=SimpleNamespace(position=np.array([-0.5, -0.25, 0.125])), phase="update"))
     controls.click("write to the run", None)
     config = load(folder)
     crop = crop_of(scene, config.extract.crop())
@@ -208,6 +230,11 @@ def test_a_box_is_written_to_the_run(shown: Shown, scene: Scene) -> None:
     assert OmegaConf.load(folder / "config.yaml") == before  # and nothing else
     assert "viewer: extract.box: null -> [[" in (folder / "log.txt").read_text()
     assert any("extract.box" not in text and "stages=[extract" in text for text in controls.texts())
+    assert not any("viewer=off" in text for text in controls.texts())
+    controls = Controls()  # of a run whose own viewer would have the port
+    watched = replace(shown, config=replace(shown.config, viewer="on"))
+    Viewer(controls.server, watched, lambda: shown, 200, lambda text: None)
+    assert any("viewer=off" in text for text in controls.texts())
 
 
 def test_a_notebook_s_window(record: Run, monkeypatch: pytest.MonkeyPatch) -> None:
