@@ -10,7 +10,9 @@ COMPILED := $(VENV)/.compiled
 clock: $(COMPILED)
 	$(BIN)/python train.py scene=clock
 
-test: lint types layers unit
+# mypy beside the tests: it takes one core.
+test: lint layers
+	$(MAKE) --jobs=2 types unit
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -29,7 +29,7 @@ from nerfkit import options, resume, store
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, reader_may_leave, told
 from nerfkit.runs import elastic
-from nerfkit.runs.configs import CheckedFiles, checked_files
+from nerfkit.runs.configs import CheckedFiles, configs_through
 from nerfkit.runs.folder import find, newest_unfinished, refuse_held
 from nerfkit.runs.interrupts import Terminated, take_terminations
 from nerfkit.runs.output import check_output
@@ -159,7 +159,7 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
         code = 0
         try:
             job = _Job(name, task, sweep)
-            with checked_files(_Files):
+            with configs_through(_Files):
                 hydra.main(version_base="1.3", config_path="pkg://nerfkit.conf", config_name=name)(job)()
         finally:
             if sweep is not None:

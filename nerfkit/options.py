@@ -29,9 +29,21 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nerfkit.errors import ConfigError, did_you_mean
-from nerfkit.runs.configs import checked_files
+from nerfkit.runs.configs import CheckedFiles, configs_through
 from nerfkit.schema import Options, check_value, literal, shown, type_of
-from nerfkit.store import COMMANDS, declarations, explained, leaves, register, registries, typed, unknown_key
+from nerfkit.store import (
+    COMMANDS,
+    Registered,
+    SharedStore,
+    declarations,
+    explained,
+    leaves,
+    register,
+    registered,
+    registries,
+    typed,
+    unknown_key,
+)
 
 LAUNCHER = "hydra/launcher"  # of a sweep's jobs
 # Keys of Hydra's own that nerfkit has another way for.
@@ -69,7 +81,7 @@ def checked(name: str, words: Sequence[str], config_dir: str | None = None) -> A
                     raise ConfigError(f"{override.input_line}: not used here; {ELSEWHERE[key]}")
             _check_group_option(override)
         chosen = [w for w, o in zip(words, overrides, strict=True) if is_group(o) or o.is_hydra_override()]
-        schema = _composed(name, chosen)
+        schema = _schema(name, tuple(chosen), registered()) if config_dir is None else _composed(name, chosen)
         for group in (registry.group for registry in registries() if registry.group in schema):
             if schema[group] is not None and not issubclass(OmegaConf.get_type(schema, group), Options):  # type: ignore[arg-type]
                 name_there = schema[group].get("name")
@@ -77,7 +89,7 @@ def checked(name: str, words: Sequence[str], config_dir: str | None = None) -> A
         for override in overrides:
             if not (is_group(override) or override.is_hydra_override()):
                 check_override(override, schema)
-        config = _composed(name, words)
+        config = _composed(name, words) if len(chosen) < len(words) else schema
     return typed(COMMANDS[name], config)
 
 
@@ -211,7 +223,7 @@ def hydra_here(config_dir: str | None = None) -> Iterator[None]:
     GlobalHydra.instance().clear()
     try:
         version.setbase("1.3")
-        with checked_files():
+        with configs_through(CheckedFiles, SharedStore):
             Hydra.create_main_hydra2("nerfkit", place)
             yield
     finally:
@@ -247,6 +259,12 @@ def _check_group_option(override: Override) -> None:
     group, value, known = override.key_or_group, override.value(), group_options(override.key_or_group)
     if value not in known and not (value is None and group in ("experiment", "recipe")):
         raise ConfigError(f"{group}={shown(value)}: unknown {group}{did_you_mean(value, known)}")
+
+
+@functools.lru_cache(maxsize=32)
+def _schema(name: str, chosen: tuple[str, ...], known: Registered) -> DictConfig:
+    """What Hydra makes of the groups alone, without other folders, for what is registered. To be read only."""
+    return _composed(name, chosen)
 
 
 def _composed(name: str, words: Sequence[str]) -> DictConfig:

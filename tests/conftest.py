@@ -1,6 +1,7 @@
 """For all tests: one CPU thread for torch, the Triton interpreter's child process, GPU skips."""
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -19,7 +20,9 @@ from hydra.core.global_hydra import GlobalHydra
 from nerfkit.runs.threads import MOST  # before torch is told to use one
 from tests.dry_run import dry_run
 
-TOGETHER = 24  # interpreted tests of a child process, which takes some seconds to start
+TOGETHER = 46  # interpreted tests of a child process, which takes some seconds to start
+FIRST = ("test_torture.py", "test_ranks.py", "test_hostile.py", "test_precompile.py")
+"""Files whose tests take half a minute each: a worker that began one last would let the others wait."""
 
 
 def interpreting() -> bool:
@@ -85,12 +88,13 @@ class InterpretedTests(pytest.Item):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Call interpreted tests slow; then, after ``-k`` and ``-m`` have had their say, make few items of all of them.
 
-    They take longest, so they come first.
+    What takes longest comes first: they do, then the files ``FIRST``.
     """
     for item in items:
         if item.get_closest_marker("interpreted"):
             item.add_marker("slow")
     yield
+    items.sort(key=lambda item: item.path.name not in FIRST)
     if interpreting():
         return
     waiting = [item for item in items if item.get_closest_marker("interpreted")]
@@ -99,6 +103,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         InterpretedTests.from_parent(group[0].parent, name=f"interpreted {k}", node_ids=[i.nodeid for i in group])
         for k, group in enumerate(groups)
     ] + [item for item in items if not item.get_closest_marker("interpreted")]
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected stays: no more to be looked through for garbage."""
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -15,7 +15,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from nerfkit import cli
+from nerfkit import cli, options, pipeline
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import find
 from tests.scenes.builders import edit_json, ring, write_blender, write_kaolin
@@ -230,12 +230,17 @@ def test_a_wrong_word_gets_a_suggestion(command: Command, words: list[str], mess
 # ---- run folders
 
 
+@pytest.fixture(scope="module")
+def once(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run's folder, as it was left."""
+    words = [*TINY, "scene=kaolin", f"scene.root={pristine / 'kaolin'}", f"output={tmp_path_factory.mktemp('out')}"]
+    return pipeline.run(options.compose("train", words))
+
+
 @pytest.fixture
-def trained(command: Command, data: Path) -> Path:
-    """A short run's folder."""
-    result = command(cli.train, *TINY, "scene=kaolin", f"scene.root={data / 'kaolin'}", "output=out")
-    assert result.code == 0, result.err
-    return find("out/kaolin/latest")
+def trained(command: Command, once: Path, tmp_path: Path) -> Path:
+    """A copy of it, for one test."""
+    return shutil.copytree(once, tmp_path / once.name)
 
 
 def test_a_run_folder_without_a_checkpoint(command: Command, trained: Path) -> None:

@@ -80,14 +80,7 @@ def test_hydra_explains_itself_and_nerfkit_its_version(command: Command, capsys:
     assert capsys.readouterr().out == f"nerfkit {nerfkit.__version__}, with Hydra {hydra.__version__}\n"
 
 
-def test_a_console_of_another_encoding_is_shown_what_it_can_show(tmp_path: Path) -> None:
-    words = [str(ROOT / "train.py"), "scene=blender", "scene.root=сцена"]
-    environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
-    found = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, check=False)
-    assert found.returncode == 2 and b"?????: no such file or folder" in found.stderr
-
-
-@pytest.mark.parametrize("words", ["train --help", "options", "doctor"])
+@pytest.mark.parametrize("words", ["train --help", "doctor"])
 def test_a_reader_that_leaves_is_no_error(words: str) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "nerfkit", *words.split()], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -333,18 +326,18 @@ def test_nerfkit_names_its_commands(command: Command, runs: list[Any], capsys: p
 
 
 def python(*arguments: str, cwd: Path) -> Any:
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "cp1252"}
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, check=False, timeout=120)
 
 
-def test_the_scripts_set_the_exit_code(tmp_path: Path) -> None:
-    train = python(str(ROOT / "train.py"), "scene=clok", cwd=tmp_path)
-    assert (train.returncode, train.stdout) == (2, "")
-    assert train.stderr.startswith("error: scene=clok: unknown scene; did you mean clock?")
+def test_the_scripts_set_the_exit_code_and_a_console_is_shown_what_it_can_show(tmp_path: Path) -> None:
+    train = python(str(ROOT / "train.py"), "scene=blender", "scene.root=сцена", cwd=tmp_path)
+    assert (train.returncode, train.stdout) == (2, b"")
+    assert train.stderr.startswith(b"error: ") and b"?????: no such file or folder" in train.stderr
     render = python(str(ROOT / "render.py"), "run=nowhere", cwd=tmp_path)
-    assert (render.returncode, render.stdout) == (2, "")
-    assert render.stderr.startswith("error: nowhere: no such run folder")
+    assert (render.returncode, render.stdout) == (2, b"")
+    assert render.stderr.startswith(b"error: nowhere: no such run folder")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -90,6 +90,14 @@ def test_the_defaults_compose() -> None:
     assert options.compose("render").run is None
 
 
+def test_what_was_composed_once_is_not_changed_by_who_got_it() -> None:
+    for words in (["preset=smoke"], ["preset=smoke", "seed=3"]):
+        first, before = (options.compose("train", words) for _ in range(2))
+        first.trainer.max_steps, first.field.width = 1, 1
+        first.stages.append("nothing")
+        assert options.compose("train", words) == before != first
+
+
 def test_a_video_has_one_declaration() -> None:
     rendered, trained = options.compose("render"), options.compose("train").video
     assert isinstance(rendered, VideoOptions) and (rendered.frames, trained.frames) == (120, 60)

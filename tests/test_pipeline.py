@@ -170,7 +170,7 @@ def test_a_finished_run_can_go_on(run_folder: Path) -> None:
 
 
 def test_later_stages_see_the_refined_cameras(views: Path, tmp_path: Path) -> None:
-    words = [*TINY, "trainer.poses=on", "trainer.max_steps=30", "stages=[field]"]
+    words = [*TINY, "trainer.poses=on", "trainer.max_steps=30", "trainer.preview_every=1", "stages=[field]"]
     folder = pipeline.run(options.compose("train", [*words, f"scene.root={views}", f"output={tmp_path}"]))
     kept, given = recorded(folder), load_scene(resume.load(folder))
     assert kept is not None

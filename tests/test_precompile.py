@@ -12,16 +12,23 @@ from nerfkit import doctor, precompile
 @pytest.mark.slow
 @pytest.mark.parametrize("job", precompile.JOBS)
 def test_a_job_done_once_compiles_nothing_more(job: str) -> None:
+    """Where other tests have compiled it all, the first process says so: each takes some ten seconds."""
     command = [sys.executable, "-m", "nerfkit.precompile", job]
-    said = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)]
-    assert said[0].startswith(f"{job}: ") and said[1] == f"{job}: 0 s of compiling"
+    for _ in range(2):
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        assert said.startswith(f"{job}: ")
+        if said == f"{job}: 0 s of compiling":
+            return
+    pytest.fail(f"{said} in a second process")
 
 
 def test_a_job_that_fails_is_named_and_the_others_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precompile, "JOBS", {"nothing": lambda folder, words: None})  # the process knows no such job
     photos = ["scene=auto", "scene.root=/photos", "scene.points=/photos/points.ply"]  # never read
-    for words in ([], photos, [*photos, "mesh=/photos/model.glb"]):
-        assert precompile.precompile(words) == ([], ["nothing"])
+    assert precompile.precompile([*photos, "mesh=/photos/model.glb"]) == ([], ["nothing"])
+    monkeypatch.setattr(precompile, "JOBS", {})
+    for words in ([], photos):
+        assert precompile.precompile(words) == ([], [])
 
 
 @pytest.mark.parametrize(("failed", "code", "says"), [([], "0", ""), (["mesh"], "1", "mesh: failed; the first run")])

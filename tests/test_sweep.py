@@ -14,7 +14,7 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.singleton import Singleton
 
 from nerfkit.cli import _Files
-from nerfkit.runs.configs import checked_files
+from nerfkit.runs.configs import configs_through
 from nerfkit.sweep import Sweep
 from tests.scenes.builders import ring, write_kaolin
 from tests.torture import ROOT, SMALL
@@ -47,7 +47,7 @@ def test_jobs_beside_each_other_have_a_folder_each_and_a_bad_one_stops_none(laun
 def test_a_launcher_s_process_reads_configs_through_our_checks() -> None:
     before = Singleton.get_state()
     try:
-        with checked_files(_Files):
+        with configs_through(_Files):
             handed_over = Singleton.get_state()  # as launchers do it to their jobs
         Singleton.set_state(handed_over)
         assert SourcesRegistry.instance().types["file"] is _Files

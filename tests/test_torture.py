@@ -19,9 +19,9 @@ pytestmark = [
 
 
 def test_a_run_that_is_killed_and_resumed_is_the_run_that_nobody_killed(tmp_path: Path) -> None:
-    report = torture(tmp_path, kills=4, seed=5)
+    report = torture(tmp_path, kills=3, seed=6)  # two kinds of Ctrl-C, SIGKILL; SIGTERM below
     assert report.wrong == []
-    assert report.kills == 4
+    assert report.kills == 3
 
 
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
@@ -108,16 +108,16 @@ class CheckedFiles(FileConfigSource):
 
 
 @contextlib.contextmanager
-def checked_files(source: type[CheckedFiles] = CheckedFiles) -> Iterator[None]:
-    """A block in which Hydra reads folders of configs through ``source``."""
+def configs_through(*sources: type[ConfigSource]) -> Iterator[None]:
+    """A block in which Hydra reads configs through ``sources``, each in the place of Hydra's own of its scheme."""
     Plugins.instance()  # which registers Hydra's own
-    sources = SourcesRegistry.instance().types
-    before = sources[source.scheme()]
-    sources[source.scheme()] = source
+    types = SourcesRegistry.instance().types
+    before = dict(types)
+    types.update({source.scheme(): source for source in sources})
     try:
         yield
     finally:
-        sources[source.scheme()] = before
+        types.update({source.scheme(): before[source.scheme()] for source in sources})
 
 
 def check_config(path: Path, group: str) -> None:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from nerfkit.errors import CheckpointError, ConfigError, SceneError, escaped
 from nerfkit.runs import archives
 from nerfkit.runs.archives import Archive
-from nerfkit.runs.configs import CheckedFiles, check_config, checked_files, load_config
+from nerfkit.runs.configs import CheckedFiles, check_config, configs_through, load_config
 from nerfkit.runs.untrusted import RefusedError, inside, one_name, read_file, within_words
 
 
@@ -148,6 +148,6 @@ def test_configs_of_ones_own(tmp_path: Path) -> None:
 def test_hydra_reads_folders_as_before_outside_the_block() -> None:
     Plugins.instance()  # registers Hydra's own
     before = SourcesRegistry.instance().resolve("file")
-    with checked_files():
+    with configs_through(CheckedFiles):
         assert SourcesRegistry.instance().resolve("file") is CheckedFiles
     assert SourcesRegistry.instance().resolve("file") is before is not CheckedFiles
