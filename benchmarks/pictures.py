@@ -71,7 +71,8 @@ def six_sides(folder: Path, path: Path) -> Path:
     for elevation, count in SIX:
         cameras = orbit(lens, count, elevation, up=scene.up, points=source.points())
         for view in range(count):
-            columns.append(np.concatenate([rendered(source, cameras, view, channel) for channel in ("rgb", "normal")]))
+            seen, normals, solid = (rendered(source, cameras, view, channel) for channel in ("rgb", "normal", "alpha"))
+            columns.append(np.concatenate([seen, normals + (255 - solid)]))
     iio.imwrite(path, np.concatenate(columns, 1))
     return path
 

@@ -20,7 +20,7 @@ USAGE = """usage: python -m nerfkit COMMAND
   runs [FOLDER] [--json]  the runs below a folder: how far each has come, and how good it is
   view RUN                a run in a browser: its field and mesh from wherever one looks, crop, camera path
   options [GROUP ...]     every key, as docs/options.md; or those of groups, as train.py --help GROUP
-  completion bash         a script for bash or zsh, which completes keys and values at Tab: docs/configs.md
+  completion bash         a script for bash, zsh or fish, which completes keys and values at Tab: docs/configs.md
   --version               of nerfkit
   doctor [--compile]      what this machine has, and which backend will run; compile the CPU kernels of a run now
 """

@@ -1,4 +1,4 @@
-"""``python -m nerfkit completion bash`` (or ``zsh``): a script by which a shell completes the words of the commands.
+"""``python -m nerfkit completion bash`` (``zsh``, ``fish``): a script by which a shell completes a command's words.
 
 Keys, what groups offer and the values that there are few of stand in the script itself. Hydra's own
 (``train.py -sc install=bash``) starts Python, and PyTorch, at every Tab.
@@ -12,11 +12,9 @@ from nerfkit.describe import GROUPS
 from nerfkit.errors import ConfigError, did_you_mean
 from nerfkit.schema import type_of
 
-SHELLS = ("bash", "zsh")
-HEAD = {"bash": "", "zsh": "autoload -U +X compinit bashcompinit && compinit -u && bashcompinit\n"}
 # bash cuts words at "=", and wants what stands behind it alone; zsh, and a bash told otherwise, want all of it.
 # A key is offered by its group's name first; what has no known values is a path, or for the user to say.
-SCRIPT = """\
+FUNCTION = """\
 _nerfkit() {{
     local line="${{COMP_LINE:0:$COMP_POINT}}" words="" prefix="" IFS=$' \\t\\n'
     local word="${{line##* }}"
@@ -36,8 +34,51 @@ _nerfkit() {{
     COMPREPLY=("${{COMPREPLY[@]#$prefix}}")
     [[ "${{COMPREPLY[*]}}" == *[.=] ]] || compopt +o nospace 2>/dev/null
 }}
-complete -o default -o nospace -F _nerfkit {programs}
 """
+BASH = FUNCTION + "complete -o default -o nospace -F _nerfkit {programs}\n"
+# Where nothing is offered, zsh's own way to complete what stands behind "=" as a path.
+ZSH = (
+    "autoload -U +X compinit bashcompinit && compinit -u && bashcompinit\n"
+    + FUNCTION
+    + """\
+_nerfkit_or_path() {{
+    _bash_complete -o nospace -F _nerfkit && return
+    compset -P '*='
+    _default
+}}
+compdef _nerfkit_or_path {programs}
+"""
+)
+# The same for fish, which leaves out the space behind "=" and "." by itself; files where nothing is offered.
+FISH = """\
+function __nerfkit
+    set -l words
+    set -l word (commandline -ct)
+    switch (string join ' ' -- (commandline -opc) '')
+        case '*train.py *' '*nerfkit-train *' '*nerfkit train *'
+            set words (string split ' ' '{train}')
+        case '*render.py *' '*nerfkit-render *' '*nerfkit render *'
+            set words (string split ' ' '{render}')
+        case '*nerfkit * *'
+        case '*nerfkit *'
+            set words (string split ' ' '{commands}')
+    end
+    switch "$word"
+        case '*=*'
+            set words (string match -r '.*=.+' -- $words)
+        case '*.*'
+            set words (string match -r '.*\\.[^=]*=$' -- $words)
+        case '*'
+            set words (string replace -r '^([^.=]*\\.).*' '$1' -- $words | string replace -r '=.*' '=' | sort -u)
+    end
+    set -l begin (string escape --style=regex -- "$word")
+    string match -r -- "^$begin.*" $words
+end
+for program in {programs}
+    complete -c $program -n '__nerfkit >/dev/null' -f -a '(__nerfkit)'
+end
+"""
+SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 PROGRAMS = ("nerfkit", "nerfkit-train", "nerfkit-render", "python", "python3", "train.py", "render.py")
 
 
@@ -47,14 +88,12 @@ def script(shell: str, commands: Sequence[str]) -> str:
     Raises:
         ConfigError: a shell that there is no script for.
     """
-    if shell not in SHELLS:
-        raise ConfigError(
-            f"{shell}: no such script{did_you_mean(shell, SHELLS)}; Hydra has one: train.py -sc install=fish"
-        )
+    if shell not in SCRIPTS:
+        raise ConfigError(f"{shell}: no such script{did_you_mean(shell, SCRIPTS)}")
     store.register()
     with options.hydra_here():
         groups = [f"{group}={name}" for group in GROUPS for name in options.group_options(group)]
-    return HEAD[shell] + SCRIPT.format(
+    return SCRIPTS[shell].format(
         train=" ".join([*groups, *_keys("train")]),
         render=" ".join(_keys("render")),
         commands=" ".join(commands),

@@ -251,8 +251,8 @@ def _check_group_option(override: Override) -> None:
     launchers = group_options(LAUNCHER) if override.key_or_group == LAUNCHER else []
     if launchers and override.value() not in launchers:
         raise ConfigError(
-            f"{override.input_line}: no such launcher here; joblib and submitit come with pip install nerfkit[sweep]. "
-            f"Known: {', '.join(launchers)}"
+            f"{override.input_line}: no such launcher here; joblib and submitit come with pip install "
+            f"'nerfkit[sweep]'. Known: {', '.join(launchers)}"
         )
     if not is_group(override):
         return

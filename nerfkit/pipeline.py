@@ -249,7 +249,7 @@ def _run_recipe(config: TrainOptions, words: Sequence[str] | None) -> Path:
         try:
             with record.stage(config.recipe.name):
                 config.recipe.run(config, record, device)
-            record.chart_losses()
+            record.sum_up()
             record.log(f"wrote {write_report(record)}, to open in a browser")
         except UserError:  # bad input leaves nothing behind
             record.discard()

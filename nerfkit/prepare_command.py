@@ -10,7 +10,7 @@ from nerfkit.words import parse, table, wants_help
 USAGE = """usage: python -m nerfkit prepare PHOTOS_OR_VIDEO OUT KEY=VALUE ...
 
 Finds where the photos of a folder, or of a video, were taken from: OUT has the photos, a COLMAP model and a report
-(report.md, report.json, coverage.png) that says what to take again. Needs pycolmap: pip install nerfkit[photos].
+(report.md, report.json, coverage.png) that says what to take again. Needs pycolmap: pip install 'nerfkit[photos]'.
 """
 
 

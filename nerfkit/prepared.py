@@ -31,7 +31,8 @@ def with_points(config: TrainOptions, scene: Scene) -> Scene:
         points = find_points(scene, prepared_folder(config).parent / "points")
     except ConfigError:
         missing = (
-            "no points came with the photos, so the region is a guess: pip install nerfkit[photos], and some are found"
+            "no points came with the photos, so the region is a guess: pip install 'nerfkit[photos]', and some are "
+            "found"
         )
         return replace(scene, notes=[*scene.notes, missing])
     if points is None:

@@ -118,7 +118,7 @@ class Stages:
         if "refine" in stages:  # not before: a run that is killed in a later stage goes through this one again
             for kind in (REFINEMENT, HIGHLIGHTS):
                 checkpoints.drop(record.folder, kind)
-        record.chart_losses()
+        record.sum_up()
         record.log(f"wrote {write_report(record)}, to open in a browser")
         return record.folder
 

@@ -19,9 +19,9 @@ from typing import Any
 
 from nerfkit.errors import told
 from nerfkit.runs.files import write_text
+from nerfkit.runs.outcome import figures
 from nerfkit.runs.table import table
 
-OTHERS = ("scene", "stages", "export")  # parts of metrics.json that are no results
 MEASURES = {"psnr": "PSNR", "psnr_specular": "PSNR with highlights", "mask_iou": "mask IoU", "chamfer": "chamfer"}
 BEST_BY = ("mesh PSNR", "field PSNR")
 WORDS = 80  # characters of an error in the table
@@ -109,11 +109,10 @@ def _measured(folder: Path) -> dict[str, Any]:
     """The figures of a run by their names in the table."""
     path = folder / "metrics.json"
     metrics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    found = {}
-    for section, values in metrics.items():
-        known = MEASURES if section in ("field", "mesh") else None
-        for key, value in values.items() if isinstance(values, dict) and section not in OTHERS else ():
-            if isinstance(value, float) and (known is None or key in known):
-                found[f"{section} {key if known is None else known[key]}"] = value
+    found: dict[str, Any] = {}
+    for section, key, value in figures(metrics):
+        known = MEASURES if section in ("field", "mesh") else {key: key}
+        if key in known:
+            found[f"{section} {known[key]}"] = value
     seconds = sum(stage.get("seconds", 0.0) for stage in metrics.get("stages", {}).values())
     return found | {"seconds": round(seconds)}

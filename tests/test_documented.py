@@ -61,6 +61,27 @@ def test_a_command_composes(name: str, words: str, tmp_path: Path) -> None:
         options.checked(name, job, place)
 
 
+TYPED = re.compile(r"^ {4}(?:[A-Z_]+=\w+ )?((?:python|pip|srun|torchrun) .*?)(?: {2}.*)?$", re.MULTILINE)
+
+
+def test_brackets_of_commands_are_quoted() -> None:
+    """zsh, the Mac's shell, takes a word with [...] for a pattern, and refuses it where no file is so named."""
+    lines = [line for page in PAGES for line in TYPED.findall(page.read_text("utf-8")) if "[KEY=VALUE ...]" not in line]
+    assert len(lines) > 100
+    for line in lines:
+        for word in shlex.shlex(line, posix=False, punctuation_chars=True):
+            assert "[" not in word or word[0] in "'\"" or word[-1] in "'\"", line
+    for code in (ROOT / "nerfkit").rglob("*.py"):
+        assert "pip install nerfkit[" not in code.read_text("utf-8"), code
+
+
+def test_code_in_lists_is_code_on_the_site_too() -> None:
+    """Python-Markdown takes code that is indented by six spaces for text; fenced code by four is code there and on
+    GitHub."""
+    for page in PAGES:
+        assert not re.search(r"^(?:- |\d\. ).*\n(?: +\S.*\n)*\n {5,7}\S", page.read_text("utf-8"), re.MULTILINE), page
+
+
 class ParsedError(Exception):
     """A command has understood its words, and would begin to work."""
 

@@ -19,6 +19,7 @@ from nerfkit.fit.build import build_model, load_scene
 from nerfkit.mesh.files.io import load_mesh
 from nerfkit.results import load_fit
 from nerfkit.runs import checkpoints
+from nerfkit.runs.curves import scalars
 from nerfkit.runs.folder import Run, find
 from nerfkit.runs.tensors import DTYPES
 from nerfkit.scenes import open_scene
@@ -71,6 +72,7 @@ def test_a_run_leaves_what_the_contract_promises(run_folder: Path) -> None:
     assert set(metrics["stages"]) == set(STAGES)
     assert all(stage["peak_memory_bytes"] < 4e9 for stage in metrics["stages"].values())
     assert "held-out views" in (run_folder / "log.txt").read_text()
+    assert scalars(run_folder)["Final/mesh_psnr"] == [(0, pytest.approx(metrics["mesh"]["psnr"]))]
 
 
 def test_the_weights_make_the_same_model_elsewhere(run_folder: Path, views: Path) -> None:

@@ -36,7 +36,7 @@ def pycolmap() -> Any:
         import pycolmap as module
     except ImportError:
         raise ConfigError(
-            "pycolmap finds the poses of photos, and it is not installed: pip install nerfkit[photos]"
+            "pycolmap finds the poses of photos, and it is not installed: pip install 'nerfkit[photos]'"
         ) from None
     module.logging.minloglevel = int(module.logging.ERROR)
     return module

@@ -1,7 +1,7 @@
 """TensorBoard: one event file for each start of a run, in the run folder itself, opened at the first value."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 EVENTS = "events.out.tfevents."
 BY_SECOND = "_by_second"
+FINAL = "Final/"  # a capital: TensorBoard sorts by it, and its HPARAMS begin with the first tags
 
 
 class Board:
@@ -79,6 +80,20 @@ class Board:
     def text(self, tag: str, markdown: str, step: int = 0) -> None:
         """One page of the text tab."""
         self.writer.add_text(tag, markdown, step)
+
+    def outcome(self, asked: dict[str, bool | float | str], figures: Mapping[str, float]) -> None:
+        """The run's line in the tab HPARAMS, and its figures as points ``Final/NAME``, in the place of earlier ones.
+
+        There is no ``Experiment`` among it: TensorBoard would take the options of one run for those of all.
+        """
+        from torch.utils.tensorboard.summary import hparams
+
+        self.forget((FINAL, "_hparams_/"))
+        _, start, end = hparams(asked, {})
+        for summary in (start, end):
+            self.writer._get_file_writer().add_summary(summary, 0)
+        for name, value in figures.items():
+            self.scalar(FINAL + name, value, 0)
 
     def flush(self) -> None:
         """Writes what is still in memory."""

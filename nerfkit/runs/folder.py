@@ -32,6 +32,7 @@ from nerfkit.runs.curves import write_losses
 from nerfkit.runs.files import followed, remove_halves, write_text
 from nerfkit.runs.fingerprint import FILES, SECTION, finished
 from nerfkit.runs.lock import is_locked, locked
+from nerfkit.runs.outcome import asked, figures
 from nerfkit.runs.output import check_output, new_folder, point_latest, remove_folder
 from nerfkit.runs.plain import changes, measured, newer, plain
 from nerfkit.runs.untrusted import RefusedError, parse_json, read_file
@@ -214,11 +215,14 @@ class Run:
             found = {name: {"seconds": seconds, **environment.peak_memory()}}
             self.update_metrics({"stages": self.metrics().get("stages", {}) | found})
 
-    def chart_losses(self) -> None:
-        """Writes and logs a chart of every fit's loss."""
+    def sum_up(self) -> None:
+        """Writes and logs a chart of every fit's loss; what was asked and what came of it goes to TensorBoard."""
         self.board.flush()
         for path in write_losses(self.folder):
             self.log(f"wrote {path}")
+        config, words = (plain(load_config(self.folder / name)) for name in ("config.yaml", "overrides.yaml"))
+        found = {f"{section}_{key}": value for section, key, value in figures(self.metrics())}
+        self.board.outcome(asked(list(map(str, words)), config), found)
 
     def discard(self) -> None:
         """Removes the run's folder, as ``remove_folder``."""

@@ -15,7 +15,7 @@ from nerfkit.runs.untrusted import RefusedError
 HEIF = (".heic", ".heif")
 RAW = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw")
 EXTRAS = {"HEIC": (HEIF, "pillow_heif"), "raw": (RAW, "rawpy")}  # what the extra "raw" decodes
-WITHOUT = "JPEG or PNG without it", "pip install nerfkit[raw], or export them as JPEG."  # expected, remedy
+WITHOUT = "JPEG or PNG without it", "pip install 'nerfkit[raw]', or export them as JPEG."  # expected, remedy
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # ISO/IEC 23008-12
 PROGRAMS = ("EPS", "WMF")  # Pillow hands these to Ghostscript and to Windows
 ORIENTATION = 274  # EXIF's tag

@@ -130,7 +130,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     photos = str(some_photos(tmp_path / "in"))
     assert call(photos, str(tmp_path / "out")) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and error.startswith("error: pycolmap") and "pip install nerfkit[photos]" in error
+    assert error.count("\n") == 1 and error.startswith("error: pycolmap") and "pip install 'nerfkit[photos]'" in error
 
 
 def test_a_finished_folder_is_left(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_without_pycolmap_a_note_says_what_is_missing(
 
     monkeypatch.setattr(prepared, "find_points", missing)
     config, notes, count = taken(hills, tmp_path)
-    assert config.scene.points is None and count == 0 and any("pip install nerfkit[photos]" in note for note in notes)
+    assert config.scene.points is None and count == 0 and any("pip install 'nerfkit[photos]'" in note for note in notes)
 
 
 @pytest.mark.parametrize(

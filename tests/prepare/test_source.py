@@ -77,7 +77,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_without_pycolmap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycolmap", None)
-    with pytest.raises(ConfigError, match=r"pip install nerfkit\[photos\]"):
+    with pytest.raises(ConfigError, match=r"pip install 'nerfkit\[photos\]'"):
         prepare(some_photos(tmp_path / "in"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
 
 from nerfkit.runs.board import Board
 from nerfkit.runs.table import table
@@ -30,6 +31,13 @@ def test_everything_is_in_one_event_file(tmp_path: Path) -> None:
     images = [events.Images(tag)[0] for tag in ("test/3", "depth")]
     assert [(image.width, image.height) for image in images] == [(6, 4), (6, 4)]
     assert "config/text_summary" in events.Tags()["tensors"]
+
+
+def hparams(folder: Path) -> dict[str, Any]:
+    """The options that TensorBoard's tab HPARAMS shows of a run."""
+    content = read(folder).PluginTagToContent("hparams")[metadata.SESSION_START_INFO_TAG]
+    values = metadata.parse_session_start_info_plugin_data(content).hparams
+    return {key: getattr(value, value.WhichOneof("kind")) for key, value in values.items()}
 
 
 def points(folder: Path, tag: str) -> list[tuple[int, float]]:
@@ -62,6 +70,23 @@ def test_steps_that_are_done_again_are_there_once(tmp_path: Path) -> None:
     Board(tmp_path).forget(("refine/",))
     assert read(tmp_path).Tags()["scalars"] == ["field/loss"]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_hparams_are_those_of_the_last_start(tmp_path: Path) -> None:
+    asked = {"field.width": 32, "trainer.poses": "on", "fused": True}
+    for figures in ({"field_psnr": 20.0, "mesh_psnr": 19.0}, {"field_psnr": 30.0}):
+        board = Board(tmp_path)
+        board.scalar("loss", 0.5, 0)
+        board.outcome(asked, figures)
+        board.close()
+        asked = {"field.width": 64, "seed": 1}
+    found = hparams(tmp_path)
+    assert found == {"field.width": 64, "seed": 1}
+    events = read(tmp_path)
+    assert events.PluginTagToContent("hparams").keys() == {"_hparams_/session_start_info", "_hparams_/session_end_info"}
+    assert sorted(events.Tags()["scalars"]) == ["Final/field_psnr", "loss"]
+    assert points(tmp_path, "Final/field_psnr") == [(0, 30)]
+    assert points(tmp_path, "loss") == [(0, 0.5), (0, 0.5)]
 
 
 def test_a_clock_that_was_set_back_does_not_mix_up_what_came_first(
