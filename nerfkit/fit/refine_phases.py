@@ -45,7 +45,8 @@ class Phase:
         self.start, self.targets, self.options, self.visibility = mesh, targets, options, visibility
         self.windows = Windows(targets.scene, whole=not pick_visibility(visibility).local)
         self.faces = mesh.faces
-        self.vertices = mesh.vertices.clone().requires_grad_()
+        self.moves = options.vertex_rate > 0
+        self.vertices = mesh.vertices.clone().requires_grad_(self.moves)
         self.colors = colors.clone().requires_grad_()
         self.base = mesh.vertices
         self.shape = Shape(self.base, mesh.faces)
@@ -72,7 +73,8 @@ class Phase:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a saved state of a phase with the same first mesh."""
         self.faces, self.base, self.unit = state["faces"], state["base"], state["unit"]
-        self.vertices, self.colors = (state[key].clone().requires_grad_() for key in ("vertices", "colors"))
+        self.vertices = state["vertices"].clone().requires_grad_(self.moves)
+        self.colors = state["colors"].clone().requires_grad_()
         self.shape = Shape(self.base, self.faces)
         self.vertex_optimizer = LargeSteps(self.vertices, self.shape.topology.edges, self.options.smoothness)
         self.vertex_optimizer.load_state_dict(state["vertex_optimizer"])
@@ -93,7 +95,8 @@ class Phase:
         if torch.isfinite(total):
             self.vertices.grad = self.colors.grad = None
             total.backward()
-            self.vertex_optimizer.step(self.options.vertex_rate * rate)
+            if self.moves:
+                self.vertex_optimizer.step(self.options.vertex_rate * rate)
             self.color_optimizer.param_groups[0]["lr"] = self.options.texture_rate * rate
             self.color_optimizer.step()
             with torch.no_grad():
@@ -105,7 +108,8 @@ class Phase:
         window = self.windows.around(self.vertices, views)
         rendering = self.render(window.cameras(self.targets.scene.cameras[views]))
         terms = self.targets.terms(rendering, views, self.unit, window)
-        terms |= self.shape.terms(self.vertices, self.options)
+        if self.moves:
+            terms |= self.shape.terms(self.vertices, self.options)
         return terms | self.color_terms(len(views), rendering.alpha.detach().sum())
 
     def color_terms(self, views: int, pixels: Tensor) -> dict[str, Tensor]:
@@ -145,7 +149,7 @@ class Colored(Phase):
         result = adapt(vertices, self.faces, faces, density, torch.cat([self.colors.detach(), *moments], 1))
         assert result.attributes is not None
         colors, mean, square, moved = result.attributes.split([3, 3, 3, 6], 1)
-        self.vertices = result.vertices.clone().requires_grad_()
+        self.vertices = result.vertices.clone().requires_grad_(self.moves)
         self.colors = colors.to(none).contiguous().requires_grad_()
         self.faces, self.base = result.faces, result.vertices
         self.shape = Shape(self.base, self.faces)

@@ -96,10 +96,11 @@ class Targets:
     ) -> dict[str, Tensor]:
         """The weighted terms of a rendering of some views, or of the part of them that ``window`` says.
 
-        ``image`` and ``mask`` are absolute errors per covered pixel. ``depth`` is the mean absolute error of depth in
-        units of length ``unit``, up to the median of each view: light goes some way into a field's surface, about as
-        far everywhere, so that its depth is the shape's but not the place. Errors beyond one unit count as one: the
-        field's depth is wrong where it blurs one surface into another.
+        ``image`` and ``mask`` are absolute errors per covered pixel; where no vertex moves, or there are no masks,
+        those pixels count that mesh and photo both show whole. ``depth`` is the mean absolute error of depth in units
+        of length ``unit``, up to the median of each view: light goes some way into a field's surface, about as far
+        everywhere, so that its depth is the shape's but not the place. Errors beyond one unit count as one: the field's
+        depth is wrong where it blurs one surface into another.
         """
         o, scene = self.options, self.scene
         rgb, alpha, fragments = rendering
@@ -109,10 +110,11 @@ class Targets:
         if scene.images.ignored is not None:
             known = window.cut([scene.images.known(view) for view in views]).to(rgb)  # (N, h, w)
             true, rgb, alpha = true * known[..., None], rgb * known[..., None], alpha * known
-        covered = true[..., 3].mean() if scene.has_masks else alpha.detach().mean()
+        shaped = scene.has_masks and o.vertex_rate > 0  # the masks' outlines have a say
+        covered = true[..., 3].mean() if shaped else alpha.detach().mean()
         covered = covered.clamp(min=1e-4)
         terms = {}
-        if scene.has_masks:
+        if shaped:
             # over a random color, so that darkness cannot pass for emptiness
             behind = torch.rand(len(views), 1, 1, 3, generator=self.generator).to(rgb)
             flat = (rgb.reshape(-1, 3), alpha.reshape(-1), true.view(-1, 4), behind.expand_as(rgb).reshape(-1, 3))
@@ -121,8 +123,8 @@ class Targets:
             if loss.silhouette is not None:
                 terms["mask"] = loss.silhouette / covered
         else:
-            # pixels on the outline show some of the backdrop: pulling them toward the photo would shrink the mesh
-            inside = alpha.detach() > 0.99  # (N, h, w)
+            # pixels on an outline show some of the backdrop, which would shrink the mesh, or end up in its texture
+            inside = (alpha.detach() > 0.99) & (true[..., 3] > 0.99)  # (N, h, w)
             terms["image"] = ((rgb - true[..., :3]) * inside[..., None]).abs().mean() / covered
         if self.depth is not None and o.depth_weight:
             errors = []
