@@ -124,7 +124,9 @@ class Targets:
                 terms["mask"] = loss.silhouette / covered
         else:
             # pixels on an outline show some of the backdrop, which would shrink the mesh, or end up in its texture
-            inside = (alpha.detach() > 0.99) & (true[..., 3] > 0.99)  # (N, h, w)
+            inside = alpha.detach() > 0.99  # (N, h, w)
+            if scene.has_masks:
+                inside &= true[..., 3] > 0.99
             terms["image"] = ((rgb - true[..., :3]) * inside[..., None]).abs().mean() / covered
         if self.depth is not None and o.depth_weight:
             errors = []
