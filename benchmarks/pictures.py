@@ -13,10 +13,10 @@ import torch
 from omegaconf import OmegaConf
 
 from nerfkit.cameras import Cameras
+from nerfkit.export_record import exported_place
 from nerfkit.fit.build import load_scene
 from nerfkit.mesh.files.io import load_mesh
 from nerfkit.raster.shade import MeshSource
-from nerfkit.results import exported_units
 from nerfkit.resume import load
 from nerfkit.runs.folder import Run, find
 from nerfkit.scenes.record import recorded
@@ -62,8 +62,8 @@ def six_sides(folder: Path, path: Path) -> Path:
     """A run's mesh from four sides, from above and from below; under each view the normals."""
     scene = recorded(folder)
     assert scene is not None
-    units = exported_units(Run.open(folder), scene)
-    source = MeshSource(load_mesh(folder / "mesh" / "mesh.glb").transformed(units.apply), (1.0, 1.0, 1.0))
+    place = exported_place("glb", Run.open(folder), scene)
+    source = MeshSource(load_mesh(folder / "mesh" / "mesh.glb").transformed(place.apply), (1.0, 1.0, 1.0))
     first = scene.cameras.most_alike()[:1]
     focal = float(first.intrinsics[0, 0]) * SIZE / first.width
     lens = Cameras(first.camera_to_world, torch.tensor([[focal, focal, SIZE / 2, SIZE / 2]]), SIZE, SIZE)

@@ -36,6 +36,7 @@ from nerfkit.runs.output import check_output
 from nerfkit.schema import literal
 from nerfkit.start import imported
 from nerfkit.sweep import Sweep
+from nerfkit.word_checks import said_twice
 
 ALONE = ("run", "multirun", "cfg", "info", "shell_completion")  # flags of which Hydra takes one
 SHELLS = ("bash", "zsh", "fish")  # that Hydra completes words in
@@ -127,6 +128,8 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
             return
         if arguments.multirun and (is_torchelastic_launched() or int(os.environ.get("WORLD_SIZE", "1")) > 1):
             raise ConfigError("--multirun: a sweep is for one process; start it without torchrun")
+        for note in said_twice(words):
+            print(note, file=sys.stderr)
         again = elastic.begun() if name == "train" and not look and arguments.cfg is None else None
         if again is not None and elastic.goes_on(again):
             return _resume(again, [], show=False)  # with the words that it has recorded

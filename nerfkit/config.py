@@ -17,7 +17,8 @@ from nerfkit.scenes.writers import WRITERS
 from nerfkit.schema import Options, nested, option
 from nerfkit.view.options import TimelapseOptions, VideoOptions
 
-STAGES = ("field", "extract", "refine", "export", "video")
+STAGES = ("field", "extract", "refine", "texture", "export", "video")
+FINISHING = ("refine", "texture")  # stages that make the run's finished mesh: one of them
 DEVICES = ("auto", "cpu", "cuda")
 VIEWERS = ("off", "on", "stay")
 MOST_SEED = 2**63 - 1
@@ -89,7 +90,11 @@ class TrainOptions(Options):
     recipe: Any = option(None, "an experiment that fits meshes in a way of its own chooses one; null: none")
     budget: float = option(1.0, "share of a recipe's steps to do", above=0)
     timelapse: TimelapseOptions = nested(TimelapseOptions)
-    stages: list[str] = option(list(STAGES), "to run, in this order", choices=STAGES)
+    stages: list[str] = option(
+        [name for name in STAGES if name != "texture"],
+        "to run, in this order; texture, in the place of refine: the photos' texture on a mesh whose shape stays",
+        choices=STAGES,
+    )
     seed: int = option(0, "of everything random", least=0, most=MOST_SEED)
     threads: int | None = option(
         None, "CPU threads; null: as many as a short measurement finds worth having (kept for resume)", least=1
@@ -127,6 +132,8 @@ class TrainOptions(Options):
 
     def check(self) -> None:
         super().check()
+        one = not {*FINISHING} <= {*self.stages}
+        self.expect("stages", one, "refine, which moves the mesh, or texture, which leaves its shape as it is")
         written = self.recipe is not None or "export" not in self.stages or self.export.formats or self.export.cameras
         self.export.expect("formats", bool(written), "some of glb, obj, ply, stl, or export.cameras to be written")
         known = self.export.units is None or self.scene.length is not None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerfkit.config import TrainOptions
+from nerfkit.config import FINISHING, TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.fit.build import load_scene
 from nerfkit.fit.dtu_scan import REMEDY, open_scan, scan_distance
@@ -159,7 +159,9 @@ def evaluated(
 def _fingerprints(record: Run, names: Sequence[str]) -> dict[str, dict[str, str]]:
     """metrics.json's fingerprints of the stages that have made what is measured, by stage."""
     path, known = finished_file(record), record.metrics().get(SECTION, {})
-    of_mesh = "refine" if path is not None and path.name == REFINED else "export"
+    of_mesh = "export"
+    if path is not None and path.name == REFINED:
+        of_mesh = next((name for name in FINISHING if name in known), FINISHING[0])
     stages = [FIELD if name == "field" else of_mesh for name in names]
     return {stage: known.get(stage, {}) for stage in stages}
 

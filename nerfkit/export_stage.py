@@ -1,20 +1,22 @@
 """The export stage of a run: the mesh and the cameras as files for other programs."""
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import torch
 from torch import Tensor
 
 from nerfkit.config import ExportOptions
 from nerfkit.errors import CheckpointError
+from nerfkit.export_record import PLACED, SUFFIXES, begin, end, exported_place, told, unfinished
 from nerfkit.fit.extract import ExtractOptions, finished
 from nerfkit.fit.metrics import psnr
 from nerfkit.fit.specular import Specular
 from nerfkit.mesh.files.gltf_cameras import Shots
-from nerfkit.mesh.files.io import WRITTEN, described, save_mesh
+from nerfkit.mesh.files.io import WRITTEN, described, load_mesh, save_mesh
 from nerfkit.mesh.files.pictures import ENDINGS
 from nerfkit.mesh.files.ply_write import points_to_ply
 from nerfkit.mesh.files.usd import ROUGHNESS
@@ -22,7 +24,7 @@ from nerfkit.mesh.levels import coarser
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.topology import is_watertight
 from nerfkit.raster.shade import MeshSource
-from nerfkit.results import PLACED, SPECULAR, coarse_file, exported_place, finished_file, load_coarse, load_finished
+from nerfkit.results import SPECULAR, coarse_file, finished_file, load_coarse, load_own
 from nerfkit.runs.files import replacing_folder, write_bytes
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.frame import AXES
@@ -34,8 +36,6 @@ from nerfkit.view.route import camera_path
 from nerfkit.view.show import REFINED
 
 POINTS = "points.ply"
-SUFFIXES = {"usd": "usdc"}
-"""Format -> how its files' names end, where that is another word."""
 OURS = re.compile(
     rf"mesh(_\d+)?(\.(glb|obj|mtl|ply|stl|usdc|usdz|{'|'.join(ENDINGS.values())})|{ROUGHNESS}\.png)|{re.escape(POINTS)}"
 )
@@ -54,7 +54,7 @@ def export(
     """Writes the mesh, where one is asked for and there, and the cameras that are asked for.
 
     Args:
-        new: made by this run's stages, in normalized units; None: the run's refined mesh, else what was exported
+        new: made by this run's stages, in the scene's own units; None: the run's refined mesh, else what was exported
             before, else its coarse one.
         specular: the highlights of ``new``.
         extract: whether the run's coarse mesh, where that is written, stays closed; None: it does.
@@ -63,15 +63,17 @@ def export(
     Raises:
         CheckpointError: the run has no mesh, and no cameras are asked for.
     """
-    place = placement("cameras", options, scene)
-    moved = place != exported_place("cameras", record, scene)
+    moved = moved_formats(options, scene, record)
+    there = [name for name in WRITERS if (record.folder / "cameras" / name).exists()] if "cameras" in moved else []
+    cameras = dict.fromkeys([*options.cameras, *there])
     if options.formats and (new is not None or has_mesh(options, record)):
-        export_mesh(new, specular, options, scene, record, extract, video)
+        with moving(options, scene, record):
+            export_mesh(new, specular, options, scene, record, moved, extract, video)
+            export_cameras(cameras, options, scene, record)
     else:
         reason = "add extract to stages for a mesh" if options.formats else "export.formats=null"
         record.log(f"no mesh is written: {reason}")
-    there = [name for name in WRITERS if (record.folder / "cameras" / name).exists()] if moved else []
-    export_cameras(dict.fromkeys([*options.cameras, *there]), scene, record, place)
+        export_cameras(cameras, options, scene, record)
 
 
 def has_mesh(options: ExportOptions, record: Run) -> bool:
@@ -91,16 +93,38 @@ def has_mesh(options: ExportOptions, record: Run) -> bool:
     return True
 
 
+def factor(format: str, options: ExportOptions, scene: Scene) -> float:
+    """What the scene's own coordinates are multiplied by in a format: see ``placement``."""
+    own = options.scale * (scene.meters or 1)
+    return own if format in PLACED else own * UNITS.get(options.units or "", 1.0)
+
+
 def placement(format: str, options: ExportOptions, scene: Scene) -> Placement:
     """Where a format's coordinates lie: in meters, or else the scene's own units, times ``options.scale``.
 
     What says neither its unit nor what is up, all but glb and usd, also follows ``options.units`` and ``options.up``.
     """
-    factor = options.scale * (scene.meters or 1)
-    if format in PLACED:
-        return Placement(scene.normalization.enlarged(factor))
-    place = Placement(scene.normalization.enlarged(factor * UNITS.get(options.units or "", 1.0)))
-    return place if options.up == "scene" else place.turned_up(scene.up, AXES[options.up])
+    place = Placement(scene.normalization.enlarged(factor(format, options, scene)))
+    turns = format not in PLACED and options.up != "scene"
+    return place.turned_up(scene.up, AXES[options.up]) if turns else place
+
+
+def moved_formats(options: ExportOptions, scene: Scene, record: Run) -> set[str]:
+    """The formats, and ``cameras``, whose files of before lie elsewhere than these options say, or may do so."""
+    names = {*WRITTEN, "cameras"}
+    if unfinished(record):
+        return names
+    return {name for name in names if placement(name, options, scene) != exported_place(name, record, scene)}
+
+
+@contextlib.contextmanager
+def moving(options: ExportOptions, scene: Scene, record: Run) -> Iterator[None]:
+    """A block that writes all files of a mesh; metrics.json says at every moment where each of them lies."""
+    turn = placement("ply", options, scene).turn
+    about = told(factor("glb", options, scene), factor("ply", options, scene), turn, scene)
+    begin(about, [path for path in record.folder.glob("mesh/*") if OURS.fullmatch(path.name)], record)
+    yield
+    end(about, record)
 
 
 def export_mesh(
@@ -109,61 +133,67 @@ def export_mesh(
     options: ExportOptions,
     scene: Scene,
     record: Run,
+    moved: Set[str] = frozenset(),
     extract: ExtractOptions | None = None,
     video: VideoOptions | None = None,
+    name: str = "mesh",
 ) -> None:
-    """Writes ``mesh/mesh.*``, its coarser copies ``mesh/mesh_FACES.*`` and its points, each where ``placement`` says.
+    """Writes ``mesh/NAME.*``, its coarser copies ``mesh/NAME_FACES.*`` and its points, each where ``placement`` says.
 
     Args:
         new, specular, extract, video: as ``export``.
+        moved: the formats whose files of before lie elsewhere.
+        name: of the files; another one than ``mesh`` also begins that of the points.
     """
-    mesh, formats, folder = new, tuple(options.formats or ()), record.folder / "mesh"
-    places = {format: placement(format, options, scene) for format in WRITTEN}
-    moved = {format for format, place in places.items() if place != exported_place(format, record, scene)}
-    if mesh is None:
+    own, formats, folder = new, tuple(options.formats or ()), record.folder / "mesh"
+    if own is None:
         path = _finished_with_colors(record)
         if path is not None:
-            mesh, specular = load_finished(path, record, scene)
+            own, specular = load_own(path, record, scene)
         else:
-            path, mesh = coarse_file(record), load_coarse(record, scene)
-            mesh = mesh if extract is None else finished(mesh, scene, extract)
-        if mesh.texture is None and {"glb", "obj", "usd", "usdz"} & set(formats):
+            path = coarse_file(record)
+            own = load_mesh(path)
+            if extract is not None and not extract.stays_closed(scene):
+                own = finished(load_coarse(record, scene), scene, extract).transformed(scene.normalization.invert)
+        if own.texture is None and {"glb", "obj", "usd", "usdz"} & set(formats):
             record.log(
                 f"note: no texture is written: {path}, which has none, is what there is of the mesh; "
                 f"resume={record.folder} stages=[refine,export] makes one"
             )
         there = [end for end in WRITTEN if (folder / f"mesh.{SUFFIXES.get(end, end)}").exists()]
         formats = tuple(dict.fromkeys([*formats, *(end for end in there if end in moved)]))  # all have one scale
-    mesh, specular = mesh.to("cpu"), specular and specular.to("cpu")
-    looks = [(mesh, formats)]
+    own, specular = own.to("cpu"), specular and specular.to("cpu")
+    mesh = own.transformed(scene.normalization.apply)
+    looks = [(own.texture, formats)]
     if options.material == "pbr" and specular is not None and "glb" in formats:  # its viewers add highlights
-        looks = [(replace(mesh, texture=specular.diffuse), ("glb",)), (mesh, tuple({*formats} - {"glb"}))]
+        looks = [(specular.diffuse, ("glb",)), (own.texture, tuple({*formats} - {"glb"}))]
     roughness = None if specular is None else specular.roughness()
-    shots = _shots(options, scene, video or VideoOptions(), places["glb"], mesh) if "glb" in formats else []
+    shots = _shots(options, scene, video or VideoOptions(), mesh) if "glb" in formats else []
     written = []
-    for look, some in looks:
-        written += _save(look, folder / "mesh", some, roughness, options, scene, shots)
-    about: dict[str, Any] = {"scale": options.scale * (scene.meters or 1), "meters_per_unit": scene.meters}
-    plain = places["ply"]
-    same = plain == places["glb"]
-    scale = scene.normalization.scale / plain.units.scale
-    record.update_metrics({"export": about | {"others": None if same else {"scale": scale, "turn": plain.turn}}})
+    for texture, some in looks:
+        written += _save(replace(own, texture=texture), folder / name, some, roughness, options, scene, shots)
     for path in dict.fromkeys(written):
         record.log(f"wrote {described(path)}")
     if "stl" in formats and extract is not None and not (is_watertight(mesh) or extract.stays_closed(scene)):
         asked = f"resume={record.folder} stages=[refine,export] extract.closed=true"
         record.log(f"note: the mesh is open where it is cut off; with a floor there, to print it: {asked}")
     if options.points:
-        written.append(folder / POINTS)
-        write_bytes(written[-1], points_to_ply(mesh.transformed(plain.invert), options.points))
+        written.append(folder / (POINTS if name == "mesh" else f"{name}_{POINTS}"))
+        write_bytes(written[-1], points_to_ply(placed(own, placement("ply", options, scene), scene), options.points))
         record.log(f"wrote {written[-1]}, {options.points:,} points of the surface")
     for faces in options.faces:
-        written += _level(looks, faces, roughness, options, scene, record)
+        levels = [(replace(mesh, texture=texture), some) for texture, some in looks]
+        written += _level(levels, folder / f"{name}_{faces}", faces, roughness, options, scene, record)
     _drop_stale(new is not None, moved, written, record)
 
 
+def placed(own: Mesh, place: Placement, scene: Scene) -> Mesh:
+    """A mesh in the scene's own units at another place; bit by bit the same where that is no other."""
+    return own.transformed(lambda points: torch.from_numpy(place.of_scene(points.numpy(), scene)))
+
+
 def _save(
-    mesh: Mesh,
+    own: Mesh,
     stem: Path,
     formats: Iterable[str],
     roughness: Tensor | None,
@@ -171,33 +201,39 @@ def _save(
     scene: Scene,
     shots: list[Shots],
 ) -> list[Path]:
-    """One mesh in normalized units in every format, each where it belongs; the files."""
+    """One mesh in the scene's own units in every format, each where it belongs; the files."""
     written = []
     for places in (PLACED, [format for format in WRITTEN if format not in PLACED]):
         wanted = [format for format in places if format in formats]
         if wanted:
-            own, unlit = mesh.transformed(placement(wanted[0], options, scene).invert), options.material == "unlit"
-            written += save_mesh(own, stem, wanted, roughness, scene.up, options.encoding, unlit, shots)
+            there, unlit = placed(own, placement(wanted[0], options, scene), scene), options.material == "unlit"
+            written += save_mesh(there, stem, wanted, roughness, scene.up, options.encoding, unlit, shots)
     return written
 
 
 def _level(
     looks: list[tuple[Mesh, tuple[str, ...]]],
+    stem: Path,
     faces: int,
     roughness: Tensor | None,
     options: ExportOptions,
     scene: Scene,
     record: Run,
 ) -> list[Path]:
-    """A coarser copy in every format, and in the log how much like the mesh it looks; the files."""
-    fine, stem = looks[-1][0], record.folder / "mesh" / f"mesh_{faces}"
+    """A coarser copy in every format, and in the log how much like the mesh it looks; the files.
+
+    Args:
+        looks: the mesh in normalized units, as some formats show it.
+    """
+    fine = looks[-1][0]
     if faces >= len(fine.faces):
         record.log(f"note: no {stem}.*: the mesh itself has {len(fine.faces):,} faces")
         return []
     written = []
     for look, formats in looks:
         level, rough = coarser(look, faces, roughness if look.texture is not None else None)
-        written += _save(level, stem, formats, rough, options, scene, [])
+        own = level.transformed(scene.normalization.invert)
+        written += _save(own, stem, formats, rough, options, scene, [])
     likeness = alike(level, fine, scene)
     record.log(f"wrote {stem}.*, {len(level.faces):,} faces, PSNR {likeness:.2f} dB to the mesh's own pictures")
     for path in written:
@@ -222,9 +258,9 @@ def alike(mesh: Mesh, other: Mesh, scene: Scene) -> float:
     return sum(found) / len(found)
 
 
-def _shots(options: ExportOptions, scene: Scene, video: VideoOptions, place: Placement, mesh: Mesh) -> list[Shots]:
-    """The cameras that a GLB is to hold, which lies at ``place``."""
-    shots = []
+def _shots(options: ExportOptions, scene: Scene, video: VideoOptions, mesh: Mesh) -> list[Shots]:
+    """The cameras that a GLB is to hold; the mesh in normalized units is what the path goes around."""
+    shots, place = [], placement("glb", options, scene)
     for kind in options.glb_cameras:
         moves = kind == "path"
         cameras = camera_path(video, scene, mesh.vertices) if moves else scene.cameras
@@ -234,7 +270,7 @@ def _shots(options: ExportOptions, scene: Scene, video: VideoOptions, place: Pla
     return shots
 
 
-def _drop_stale(new: bool, moved: set[str], written: Iterable[Path], record: Run) -> None:
+def _drop_stale(new: bool, moved: Set[str], written: Iterable[Path], record: Run) -> None:
     """Removes what would pass for files of the mesh: those of an earlier one, or of other units and axes."""
     folder = record.folder / "mesh"
     for path in sorted(set(folder.iterdir()) - set(written)):
@@ -258,8 +294,9 @@ def _finished_with_colors(record: Run) -> Path | None:
     return None
 
 
-def export_cameras(names: Iterable[str], scene: Scene, record: Run, place: Placement) -> None:
+def export_cameras(names: Iterable[str], options: ExportOptions, scene: Scene, record: Run) -> None:
     """Writes the undistorted photos with their cameras, as ``cameras/NAME``, where ``mesh.obj`` is."""
+    place = placement("cameras", options, scene)
     for name in names:
         path = record.folder / "cameras" / name
         with replacing_folder(path) as folder:

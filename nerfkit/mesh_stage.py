@@ -50,7 +50,13 @@ FIELD, OUTLINE = "field", "outline"  # where the masks of unmasked photos are fr
 
 
 def refine_stage(
-    coarse: Mesh, model: RadianceModel | None, config: TrainOptions, scene: Scene, record: Run, ranks: Ranks = ALONE
+    coarse: Mesh,
+    model: RadianceModel | None,
+    config: TrainOptions,
+    scene: Scene,
+    record: Run,
+    ranks: Ranks = ALONE,
+    keep_shape: bool = False,
 ) -> tuple[Mesh, Specular | None]:
     """The refined mesh and its highlights, None where it does without; metrics, curves and pictures go to ``record``.
 
@@ -62,10 +68,11 @@ def refine_stage(
         coarse: with vertex colors, in normalized units; a field's is closed.
         model: the field; None for a mesh of the user's, ``config.mesh``.
         ranks: the processes that share what is done for each photo, and the texture's points; the rest is one's work.
+        keep_shape: only the texture is made: vertices and faces are those of ``coarse``, which is not cut open either.
     """
     o, seed = config.refine, config.seed
     masks: str | None = None
-    if model is not None:
+    if model is not None and not keep_shape:
         coarse = coarse.to(model.device)
         ends, closed = walls(scene, config.extract), coarse
         coarse = finished(coarse, scene, config.extract)
@@ -75,9 +82,10 @@ def refine_stage(
             around = partial(light_around, whole, model, scene)
             scene, masks = _with_masks(scene, model, around, coarse, config, record, ranks)
     elif scene.unbounded:
-        record.log("note: the photos have no masks: the mesh's outline masks them, and it keeps its shape")
+        kept = "" if keep_shape else ", and it keeps its shape"
+        record.log(f"note: the photos have no masks: the mesh's outline masks them{kept}")
         scene, masks = _outlined(scene, coarse, config, ranks), OUTLINE
-    if masks == OUTLINE:
+    if masks == OUTLINE or keep_shape:
         o = replace(o, vertex_rate=0.0, geometry=0.0, depth_weight=0.0)
     before = evaluate_mesh(coarse, scene, scene.test, ranks=ranks)
     start = time.perf_counter()
@@ -121,7 +129,7 @@ def refine_stage(
         for row in (found, found["coarse"], *found["views"]):
             row.pop("mask_iou")  # the mesh's with itself
     record.update_metrics({"mesh": found})
-    record.log(_table(found))
+    record.log(_table(found, ("before", "textured") if keep_shape else ("coarse", "refined")))
     if unseen > 0:
         record.log(f"texture: {100 * unseen:.2f} % of its texels are in no training photo; they are filled from around")
     return refined.to("cpu"), None if specular is None else specular.to("cpu")
@@ -202,8 +210,8 @@ def surface_facts(mesh: Mesh, scene: Scene) -> dict[str, Any]:
     return found
 
 
-def _table(found: dict[str, Any]) -> str:
-    """Coarse and refined mesh on the held-out views, side by side."""
+def _table(found: dict[str, Any], names: tuple[str, str]) -> str:
+    """The mesh before and after on the held-out views, side by side."""
     coarse = found["coarse"]
     rows = [
         (label, coarse[key] * UNITS.get(key, 1), found[key] * UNITS.get(key, 1))
@@ -212,4 +220,4 @@ def _table(found: dict[str, Any]) -> str:
     ]
     if "psnr_specular" in found:
         rows.append(("PSNR with highlights, dB", coarse["psnr"], found["psnr_specular"]))
-    return table(("held-out views", "coarse", "refined"), rows)
+    return table(("held-out views", *names), rows)

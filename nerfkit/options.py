@@ -29,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nerfkit.errors import ConfigError, did_you_mean
+from nerfkit.recipes import RecipeOptions
 from nerfkit.runs.configs import CheckedFiles, configs_through
 from nerfkit.schema import Options, check_value, literal, shown, type_of
 from nerfkit.store import (
@@ -44,6 +45,7 @@ from nerfkit.store import (
     typed,
     unknown_key,
 )
+from nerfkit.word_checks import check_commas, expectation
 
 LAUNCHER = "hydra/launcher"  # of a sweep's jobs
 # Keys of Hydra's own that nerfkit has another way for.
@@ -75,6 +77,7 @@ def checked(name: str, words: Sequence[str], config_dir: str | None = None) -> A
     """``compose`` for words that are ``prepared``."""
     with hydra_here(config_dir):
         overrides = parse(words)
+        _check_chosen_once(overrides)
         for override in overrides:
             for key in ELSEWHERE:
                 if f"{override.key_or_group}.".startswith(f"{key}."):
@@ -89,6 +92,8 @@ def checked(name: str, words: Sequence[str], config_dir: str | None = None) -> A
         for override in overrides:
             if not (is_group(override) or override.is_hydra_override()):
                 check_override(override, schema)
+        for override in sorted(overrides, key=is_group):  # what ``prepared`` has added last
+            _check_used(override, schema)
         config = _composed(name, words) if len(chosen) < len(words) else schema
     return typed(COMMANDS[name], config)
 
@@ -123,8 +128,11 @@ def quoted(name: str, words: Sequence[str], sweep: bool = False) -> list[str]:
         key, equals, value = word.partition("=")
         bare = key.lstrip("+")
         present = RENAMED.get(bare, bare)
+        as_it_is = present in paths and (not sweep or os.path.exists(os.path.expanduser(value)))
+        if not as_it_is:
+            check_commas(word)
         if equals and present in paths:
-            parts = value.split(",") if sweep and not os.path.exists(os.path.expanduser(value)) else [value]
+            parts = [value] if as_it_is else value.split(",")
             value = ",".join(_quoted(_bare(part)) for part in parts)
         elif present in lists and value and value[0] not in "$'\"" and not (sweep and SWEEP.match(value)):
             parts = BETWEEN.split(value) if sweep else [value]
@@ -148,7 +156,9 @@ def with_preset(words: Sequence[str]) -> list[str]:
 def expand(words: Sequence[str], config_dir: str | None = None) -> list[list[str]]:
     """The words of every job of a sweep, as Hydra's sweeper makes them: ``seed=1,2`` stands for two jobs."""
     with hydra_here(config_dir):
-        jobs: list[list[str]] = BasicSweeper.split_arguments(parse(words, sweeps=True), None)[0]
+        overrides = parse(words, sweeps=True)
+        _check_chosen_once(overrides)
+        jobs: list[list[str]] = BasicSweeper.split_arguments(overrides, None)[0]
     return jobs
 
 
@@ -164,7 +174,9 @@ def parse(words: Sequence[str], sweeps: bool = False) -> list[Override]:
         try:
             override = parser.parse_overrides([word])[0]  # which knows of the groups
         except HydraException as error:
-            reason = str(error).splitlines()[0].split(" expecting {")[0]  # of which there are dozens
+            reason = (
+                expectation(word) or str(error).splitlines()[0].split(" expecting {")[0]
+            )  # of which there are dozens
             if any(word.count(left) != word.count(right) for left, right in ("[]", "()", "{}")):
                 reason = "a bracket has no other half; a shell wants quotes around words with brackets or spaces"
             raise ConfigError(f"{word!r} is not a valid override: {reason}") from None
@@ -176,6 +188,17 @@ def parse(words: Sequence[str], sweeps: bool = False) -> list[Override]:
             raise ConfigError(f"{word}: glob picks among the options of a group, as in preset=glob(m*)")
         parsed.append(override)
     return parsed
+
+
+def _check_chosen_once(overrides: Sequence[Override]) -> None:
+    """Raises ConfigError where words choose two options of one group; of a key's values the last one counts."""
+    chosen: dict[str, Override] = {}
+    for override in overrides:
+        if is_group(override):
+            before = chosen.setdefault(override.key_or_group, override)
+            if before.input_line != override.input_line:
+                lines = f"{before.input_line} {override.input_line}"
+                raise ConfigError(f"{lines}: {override.key_or_group} is chosen twice; expected one of the two")
 
 
 def _hint(word: str, words: Sequence[str]) -> str:
@@ -265,6 +288,13 @@ def _check_group_option(override: Override) -> None:
 def _schema(name: str, chosen: tuple[str, ...], known: Registered) -> DictConfig:
     """What Hydra makes of the groups alone, without other folders, for what is registered. To be read only."""
     return _composed(name, chosen)
+
+
+def _check_used(override: Override, schema: DictConfig) -> None:
+    """Raises ConfigError where a recipe is chosen that does not look at the key."""
+    made = OmegaConf.get_type(schema, "recipe") if schema.get("recipe") is not None else None
+    if isinstance(made, type) and issubclass(made, RecipeOptions) and not override.is_hydra_override():
+        made.check_used(override.key_or_group, override.input_line)
 
 
 def _composed(name: str, words: Sequence[str]) -> DictConfig:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from nerfkit.config import RenderOptions, TrainOptions
+from nerfkit.config import FINISHING, STAGES, RenderOptions, TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError, UserError, command
 from nerfkit.fit.build import load_scene, settled
 from nerfkit.fit.depth_hints import hints_of
@@ -51,8 +51,7 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
     """
     if config.recipe is not None:
         return _run_recipe(config, words)
-    if config.mesh is not None:
-        config.stages = [stage for stage in config.stages if stage not in ("field", "extract")]
+    config.stages = _meant(config)
     if config.resume is None:
         _check_stages(config)
     ranks = _joined(config)
@@ -100,6 +99,14 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
         if error.errno and not error.filename:  # the log's and TensorBoard's writes do not say where
             error.filename = str(record.folder)
         raise
+
+
+def _meant(config: TrainOptions) -> list[str]:
+    """The stages in their order: with a mesh of the user's without those that would make one, and where a texture is
+    made with the one that writes it."""
+    left_out = ("field", "extract") if config.mesh is not None else ()
+    asked = {*config.stages, *(("export",) if "texture" in config.stages else ())}
+    return [name for name in STAGES if name in asked and name not in left_out]
 
 
 def _go_on(stages: Stages) -> None:
@@ -184,16 +191,21 @@ def _check_stages(config: TrainOptions) -> None:
     """
     stages = config.stages
     if config.mesh is not None:
-        if "refine" not in stages:
-            raise ConfigError("mesh: add refine to stages, which gives it the photos' texture")
+        if not {*FINISHING} & {*stages}:
+            raise ConfigError(
+                "mesh: add refine to stages, which fits shape and texture to the photos, or texture, which leaves its "
+                "shape as it is"
+            )
         if "video" in stages and config.video.source in ("field", "both"):
             raise ConfigError(f"video.source={config.video.source}: with mesh=... there is no field; expected mesh")
         return
     if "field" not in stages:
+        alone = ", or a mesh to texture: mesh=FILE" if {*FINISHING} & {*stages} else ""
         raise ConfigError(
-            "stages: without the field stage there must be a run to go on with: resume=OUTPUT/SCENE/DATE_TIME"
+            f"stages: without the field stage there must be a run to go on with: resume=OUTPUT/SCENE/DATE_TIME{alone}"
         )
-    needs = {"refine": "refine" in stages, "export": "export" in stages and not config.export.cameras}
+    needs = {name: name in stages for name in FINISHING}
+    needs["export"] = "export" in stages and not config.export.cameras
     for name, needed in needs.items():
         if needed and "extract" not in stages:
             raise ConfigError(f"stages: {name} needs the mesh that extract makes; add extract to stages")

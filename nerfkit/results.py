@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from nerfkit.config import TrainOptions
 from nerfkit.errors import CheckpointError
+from nerfkit.export_record import exported_place
 from nerfkit.fit.build import model_of
 from nerfkit.fit.field import FieldFit
 from nerfkit.fit.specular import Specular, SpecularSource
@@ -21,15 +22,13 @@ from nerfkit.runs.fingerprint import of_files, of_state
 from nerfkit.runs.folder import Run
 from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.runs.tensors import save_tensors
-from nerfkit.scenes.placement import Placement, own_units
-from nerfkit.scenes.scene import Scene, Similarity
+from nerfkit.scenes.placement import own_units
+from nerfkit.scenes.scene import Scene
 from nerfkit.view.show import REFINED, SideBySide, Source
 from nerfkit.volume.model import FieldSource
 
 SPECULAR, WEIGHTS = "specular.npz", "field.safetensors"
 LAYOUT = "1"  # of the weights' texts
-PLACED = ("glb", "usd", "usdz")
-"""Formats of meshes that say themselves what is up, and are in meters for whoever reads them."""
 
 
 def new_fit(
@@ -97,15 +96,15 @@ def load_coarse(record: Run, scene: Scene) -> Mesh:
 
 
 def keep_refined(mesh: Mesh, specular: Specular | None, record: Run, scene: Scene) -> None:
-    """Leaves a refined mesh whole, whatever formats are exported: ``mesh/refined.glb``, and ``specular.npz`` beside it.
+    """Leaves a finished mesh whole, whatever is exported: ``mesh/refined.glb``, and ``specular.npz`` beside it.
 
     Args:
-        mesh: in normalized units; the file is in the scene's own.
+        mesh: in the scene's own units, as the file.
         specular: its highlights, where it has some.
     """
     folder = record.folder / "mesh"
     (folder / SPECULAR).unlink(missing_ok=True)  # it would be taken for this mesh's
-    save_mesh(mesh.transformed(scene.normalization.invert), folder / Path(REFINED).stem, ("glb",), up=scene.up)
+    save_mesh(mesh, folder / Path(REFINED).stem, ("glb",), up=scene.up)
     if specular is not None:
         specular.save(folder / SPECULAR)
 
@@ -124,23 +123,17 @@ def finished_file(record: Run) -> Path | None:
 
 def load_finished(path: Path, record: Run, scene: Scene) -> tuple[Mesh, Specular | None]:
     """The mesh of ``finished_file`` in normalized units, and its highlights where it has some and a texture."""
-    place = own_units(scene) if path.name == REFINED else exported_place(path.suffix[1:], record, scene)
-    mesh, highlights = load_mesh(path).transformed(place.apply), path.with_name(SPECULAR)
+    mesh, specular = load_own(path, record, scene)
+    return mesh.transformed(scene.normalization.apply), specular
+
+
+def load_own(path: Path, record: Run, scene: Scene) -> tuple[Mesh, Specular | None]:
+    """The same in the scene's own units, bit by bit where the file is in these."""
+    own, mesh, highlights = own_units(scene), load_mesh(path), path.with_name(SPECULAR)
+    place = own if path.name == REFINED else exported_place(path.suffix[1:], record, scene)
+    if place != own:
+        mesh = mesh.transformed(lambda points: own.invert(place.apply(points)))
     return mesh, Specular.load(highlights) if mesh.texture is not None and highlights.exists() else None
-
-
-def exported_place(format: str, record: Run, scene: Scene) -> Placement:
-    """Where the run's exported mesh of that format lies."""
-    others = None if format in PLACED else record.metrics().get("export", {}).get("others")
-    if others is None:
-        return Placement(exported_units(record, scene))
-    first, second, third = (tuple(row) for row in others["turn"])
-    return Placement(scene.normalization.enlarged(others["scale"]), (first, second, third))
-
-
-def exported_units(record: Run, scene: Scene) -> Similarity:
-    """From the units of the run's ``mesh.glb``, as large as ``export.scale`` was then, to normalized ones."""
-    return scene.normalization.enlarged(record.metrics().get("export", {}).get("scale", 1.0))
 
 
 def source_of(

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from nerfkit.config import STAGES, TrainOptions
+from nerfkit.config import FINISHING, STAGES, TrainOptions
 from nerfkit.errors import CheckpointError
 from nerfkit.export_stage import export, has_mesh
 from nerfkit.fit.evaluate import evaluate_field
@@ -16,8 +16,9 @@ from nerfkit.fit.refine import KIND as REFINEMENT
 from nerfkit.fit.residuals import photo_psnr
 from nerfkit.fit.specular import Specular
 from nerfkit.fit.specular_fit import KIND as HIGHLIGHTS
-from nerfkit.mesh.files.io import save_mesh
+from nerfkit.mesh.files.io import load_mesh, save_mesh
 from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.repair import drop_unused, merge_vertices, repair
 from nerfkit.mesh_stage import refine_stage
 from nerfkit.prepare.residuals import MARKDOWN as CAPTURE, write_capture
 from nerfkit.report.page import write_report
@@ -50,13 +51,13 @@ class Stages:
         record: Run,
         device: torch.device,
         ranks: Ranks = ALONE,
-        given: tuple[Mesh, list[str]] | None = None,
+        given: Mesh | None = None,
     ) -> None:
-        self.given = given  # a mesh of the user's, and what was repaired
+        self.given = given  # a mesh of the user's, in the scene's own units
         self.config, self.scene, self.record, self.device, self.ranks = config, scene, record, device, ranks
         self.fit: FieldFit | None = None
         self.coarse: Mesh | None = None
-        self.refined: Mesh | None = None
+        self.refined: Mesh | None = None  # in the scene's own units, unlike the coarse one
         self.specular: Specular | None = None
 
     def check_resumed(self) -> None:
@@ -78,7 +79,7 @@ class Stages:
             self._have_fit()
         exports = "export" in stages and bool(self.config.export.formats)
         if "extract" not in stages:
-            if "refine" in stages:
+            if {*FINISHING} & {*stages}:
                 coarse_file(self.record)
             elif "export" in stages:
                 exports = has_mesh(self.config.export, self.record)
@@ -99,7 +100,8 @@ class Stages:
         }
         # From now on it says which stages are done; training goes on, and its first steps stay what they were.
         before: dict[str, dict[str, str]] = record.metrics().get(SECTION, {})
-        known = {stage: names for stage, names in before.items() if stage not in stages}
+        replaced = {*stages, *(FINISHING if {*FINISHING} & {*stages} else ())}
+        known = {stage: names for stage, names in before.items() if stage not in replaced}
         if marks := {name: found for name, found in before.get(FIELD, {}).items() if name in map(mark, MARKS)}:
             known[FIELD] = known.get(FIELD, marks)
         record.update_metrics(
@@ -109,13 +111,13 @@ class Stages:
             if self.config.mesh is None:
                 self._take_cameras(self._have_fit())
             if self.given is not None:
-                self._take_mesh(*self.given)
+                self._take_mesh(self.given)
         for name in STAGES:
             if name in stages:
                 with record.stage(name, continued=name == "field" and self.config.resume is not None):
                     getattr(self, f"_{name}")()
                 record.add_fingerprints(name, of_stage(record.folder, name))
-        if "refine" in stages:  # not before: a run that is killed in a later stage goes through this one again
+        if {*FINISHING} & {*stages}:  # not before: a run that is killed in a later stage goes through this one again
             for kind in (REFINEMENT, HIGHLIGHTS):
                 checkpoints.drop(record.folder, kind)
         record.sum_up()
@@ -193,29 +195,48 @@ class Stages:
         self.coarse = load_coarse(self.record, self.scene)  # as a run that is resumed after this stage finds it
         self.record.log(f"coarse mesh: {len(self.coarse.vertices)} vertices, {len(self.coarse.faces)} faces")
 
-    def _take_mesh(self, mesh: Mesh, lines: list[str]) -> None:
+    def _take_mesh(self, mesh: Mesh) -> None:
         """The user's mesh becomes the run's coarse one."""
-        for line in lines:
-            self.record.log(f"{self.config.mesh}: {line}")
-        own = mesh.transformed(self.scene.normalization.invert)
-        save_mesh(own, self.record.folder / "mesh" / "coarse", ("ply",))
+        save_mesh(mesh, self.record.folder / "mesh" / "coarse", ("ply",))
         self.record.log(f"mesh: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces from {self.config.mesh}")
 
     def _refine(self) -> None:
-        if self.coarse is None:
-            self.coarse = load_coarse(self.record, self.scene)
+        coarse = load_coarse(self.record, self.scene) if self.coarse is None else self.coarse
+        if self.config.mesh is not None:
+            coarse, lines = repair(coarse)
+            for line in lines:
+                self.record.log(f"{self.config.mesh}: {line}")
+        refined = self._looking_like_photos(coarse, keep_shape=False)
+        self._keep(refined.transformed(self.scene.normalization.invert))
+
+    def _texture(self) -> None:
+        """A texture for the coarse mesh, or the user's: no vertex moves, no face changes."""
+        units, own = self.scene.normalization, load_mesh(coarse_file(self.record))
+        if self.config.mesh is None and not self.config.extract.stays_closed(self.scene):
+            own = finished(own.transformed(units.apply), self.scene, self.config.extract).transformed(units.invert)
+        joined = merge_vertices(drop_unused(own.transformed(units.apply)))  # its faces are the same, in the same order
+        made = self._looking_like_photos(joined, keep_shape=True)
+        self._keep(replace(own, colors=None, corner_uvs=made.corner_uvs, texture=made.texture))
+
+    def _looking_like_photos(self, mesh: Mesh, keep_shape: bool) -> Mesh:
+        """What the photos make of a mesh in normalized units, and its highlights."""
         model = None
         if self.config.mesh is None:
             model = self._have_fit().average
             self._show(self._have_fit())
-        coarse = self.coarse.to(self.device)
-        self.refined, self.specular = refine_stage(coarse, model, self.config, self.scene, self.record, self.ranks)
-        keep_refined(self.refined, self.specular, self.record, self.scene)
+        shared = model, self.config, self.scene, self.record, self.ranks
+        made, self.specular = refine_stage(mesh.to(self.device), *shared, keep_shape=keep_shape)
+        return made
+
+    def _keep(self, mesh: Mesh) -> None:
+        """Leaves the finished mesh, in the scene's own units, for later stages and runs."""
+        self.refined = mesh
+        keep_refined(mesh, self.specular, self.record, self.scene)
 
     def _export(self) -> None:
         o, new = self.config, self.refined
         if new is None and self.coarse is not None:
-            new = finished(self.coarse, self.scene, o.extract)
+            new = finished(self.coarse, self.scene, o.extract).transformed(self.scene.normalization.invert)
         export(new, self.specular, o.export, self.scene, self.record, o.extract, o.video)
 
     def _video(self) -> None:

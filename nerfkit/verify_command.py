@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from nerfkit import pipeline
-from nerfkit.config import STAGES, TrainOptions
+from nerfkit.config import FINISHING, STAGES, TrainOptions
 from nerfkit.errors import CheckpointError
 from nerfkit.results import new_fit
 from nerfkit.resume import load
@@ -108,7 +108,7 @@ def reasons(folder: Path) -> list[str]:
 def _check_budget(folder: Path, config: TrainOptions, whole: bool) -> None:
     """Refuses a run whose rates have followed the clock."""
     bounds = {"trainer.max_seconds": config.trainer.max_seconds}
-    if whole and "refine" in config.stages:
+    if whole and {*FINISHING} & {*config.stages}:
         bounds["refine.max_seconds"] = config.refine.max_seconds
     for key, seconds in bounds.items():
         if seconds is not None:

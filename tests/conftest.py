@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numba
@@ -17,6 +18,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
+import nerfkit
 from nerfkit.runs.threads import MOST  # before torch is told to use one
 from tests.dry_run import dry_run
 
@@ -62,6 +64,43 @@ def command_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     signal.signal(signal.SIGTERM, before)
     GlobalHydra.instance().clear()
+
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """An empty room in place of the pipeline, whose own tests are elsewhere."""
+    module = ModuleType("nerfkit.pipeline")
+    monkeypatch.setitem(sys.modules, "nerfkit.pipeline", module)
+    monkeypatch.setattr(nerfkit, "pipeline", module, raising=False)
+    return module
+
+
+@pytest.fixture
+def runs(pipeline: ModuleType) -> list[Any]:
+    """What the commands hand to the pipeline."""
+    configs: list[Any] = []
+    pipeline.render = configs.append
+    pipeline.run = lambda config, words=None: configs.append(config)
+    return configs
+
+
+@pytest.fixture
+def command(command_leaves_nothing: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Runs a command in an empty folder and returns its exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(entry: Callable[[], None], *words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["command", *words])
+        try:
+            entry()
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        return 0
+
+    return call
 
 
 class InterpretedTests(pytest.Item):

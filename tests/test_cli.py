@@ -1,93 +1,37 @@
-import csv
 import errno
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import hydra
 import pytest
 from omegaconf import OmegaConf
 
-import nerfkit
-from nerfkit import cli, options, store
-from nerfkit.__main__ import main
+from nerfkit import cli, options
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import SceneError
 from nerfkit.runs import checkpoints
 from nerfkit.runs.folder import Run, find
+from tests.conftest import Command
 
 pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
 
 ROOT = Path(__file__).parent.parent
-Command = Callable[..., int]
-
-
-@pytest.fixture
-def pipeline(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """An empty room in place of the pipeline, whose own tests are elsewhere."""
-    module = ModuleType("nerfkit.pipeline")
-    monkeypatch.setitem(sys.modules, "nerfkit.pipeline", module)
-    monkeypatch.setattr(nerfkit, "pipeline", module, raising=False)
-    return module
-
-
-@pytest.fixture
-def runs(pipeline: ModuleType) -> list[Any]:
-    """What the commands hand to the pipeline."""
-    configs: list[Any] = []
-    pipeline.render = configs.append
-    pipeline.run = lambda config, words=None: configs.append(config)
-    return configs
-
-
-@pytest.fixture
-def command(command_leaves_nothing: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs a command in an empty folder and returns its exit code."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(entry: Callable[[], None], *words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["command", *words])
-        try:
-            entry()
-        except SystemExit as stop:
-            return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        return 0
-
-    return call
 
 
 def test_train_hands_the_config_over_and_hydra_writes_nothing(
-    command: Command, runs: list[Any], tmp_path: Path
+    command: Command, runs: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(cli.train, "scene=clock", "preset=smoke", "trainer.max_steps=3", "stages=[field]") == 0
+    twice = ("trainer.max_steps=2", "trainer.max_steps=3")
+    assert command(cli.train, "scene=clock", "preset=smoke", "preset=smoke", *twice, "stages=[field]") == 0
+    note = "note: trainer.max_steps is given 2 values, 2 and 3; the last one counts\n"
+    assert capsys.readouterr().err.endswith(note)
     assert len(runs) == 1
     assert (runs[0].scene.name, runs[0].trainer.max_steps, runs[0].stages) == ("clock", 3, ["field"])
     assert isinstance(runs[0], TrainOptions)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_hydra_explains_itself_and_nerfkit_its_version(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(cli.train, "--hydra-help") == 0
-    assert "Hydra" in capsys.readouterr().out
-    assert command(main, "--version") == 0
-    assert capsys.readouterr().out == f"nerfkit {nerfkit.__version__}\n"
-    assert command(cli.train, "--version") == 0
-    assert capsys.readouterr().out == f"nerfkit {nerfkit.__version__}, with Hydra {hydra.__version__}\n"
-
-
-@pytest.mark.parametrize("words", ["train --help", "doctor"])
-def test_a_reader_that_leaves_is_no_error(words: str) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "nerfkit", *words.split()], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert child.stdout is not None and child.stderr is not None
-    child.stdout.close()
-    assert child.stderr.read() == b"" and child.wait() == 141
 
 
 def test_the_preset_is_put_in(command: Command, pipeline: ModuleType, tmp_path: Path) -> None:
@@ -102,35 +46,6 @@ def test_the_preset_is_put_in(command: Command, pipeline: ModuleType, tmp_path: 
         recorded = OmegaConf.load(folders[-1] / "overrides.yaml")
         assert "preset=cpu" in recorded and "device=cpu" in recorded
     assert find(tmp_path / "outputs" / "clock" / "latest") == folders[-1].resolve()
-
-
-def test_a_sweep_says_what_each_run_has_and_ends_with_a_table(
-    command: Command, pipeline: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def run(config: Any, words: list[str] | None = None) -> Path:
-        record = Run.create(config.output, "clock", config, words)
-        record.update_metrics({"scene": {"size": 2.5}, "field": {"psnr": 30.0 + config.seed, "steps": 9}})
-        return record.folder
-
-    pipeline.run = run
-    assert command(cli.train, "-m", "output=out", "seed=1,2", "field.width=32,64") == 0
-    text = capsys.readouterr().out
-    assert "run 3 of 4: seed=2 field.width=32\n" in text
-    (kept,) = (tmp_path / "out").glob("sweep_*.txt")
-    table = kept.read_text().splitlines()
-    assert table[0].split() == ["seed", "field.width", "field", "PSNR", "seconds", "run"] and len(table) == 6
-    assert [row.split()[:3] for row in table[3:5]] == [["2", "64", "32.000"], ["1", "32", "31.000"]]  # best first
-    assert table[3] in text
-    rows = list(csv.DictReader(kept.with_suffix(".csv").open()))
-    assert [(row["seed"], row["field.width"], float(row["field PSNR"])) for row in rows][1] == ("2", "64", 32.0)
-
-
-def test_a_sweep_runs_once_for_each_value(command: Command, runs: list[Any]) -> None:
-    assert command(cli.train, "-m", "seed=3,4", "preset=smoke") == 0
-    assert [config.seed for config in runs] == [3, 4]
-    runs.clear()
-    assert command(cli.train, "-m", "seed=3,x", "preset=smoke") == 2
-    assert runs == []  # the second job's mistake is found before the first job starts
 
 
 @pytest.mark.parametrize(
@@ -280,51 +195,6 @@ def test_render_explains_bad_words(
     assert runs == []
 
 
-def test_help_lists_groups_and_keys(command: Command, capsys: pytest.CaptureFixture) -> None:
-    assert command(cli.train, "--help") == 0
-    text = capsys.readouterr().out
-    assert max(map(len, text.splitlines())) <= 100
-    keys = re.findall(r"^  ([a-z_.0-9]+)=", text, re.MULTILINE)
-    every = {leaf.key for leaf in store.leaves(OmegaConf.structured(options.compose("train")))}
-    assert every - set(keys) == {"scene.name", "field.name", "sampler.name"}  # chosen by scene=NAME
-    assert re.search(r"preset=fast +A mesh in half a minute on two cores", text)
-    assert re.search(r"experiment=nmr_draw +Neural 3D Mesh Renderer, example 1", text)
-    assert text.index("\nscene: ") < text.index("\nfield: ") < text.index("\nrefine: ") < text.index("\nvideo: ")
-    assert command(cli.train, "--help", "sampler=stratified", "seed=7") == 0
-    text = capsys.readouterr().out
-    assert "sampler.count=128" in text and "sampler.hull" not in text and "  seed=7 " in text
-    assert command(cli.train, "--help", "sampler=stratifed") == 2
-    assert command(cli.render, "--help") == 0
-    assert "elevation=20.0" in capsys.readouterr().out
-
-
-def test_help_of_a_group_or_a_key_leaves_nothing_out(command: Command, capsys: pytest.CaptureFixture) -> None:
-    assert command(cli.train, "--help", "trainer", "preset=smoke") == 0
-    text = capsys.readouterr().out
-    assert "extract." not in text and re.search(r"trainer.max_steps=200 ", text)
-    assert re.search(r"trainer.max_seconds=null .*\n.*\n? .*\(a number above 0, or\s+null\)\n", text)
-    assert command(main, "options", "field", "rasterizer.dibr") == 0
-    text = capsys.readouterr().out
-    assert re.search(r"field=planes +Features as products", text) and "rasterizer.dibr.knum" in text
-    assert "rasterizer.nmr" not in text
-    capsys.readouterr()
-    assert command(cli.train, "--help", "trainr") == 2
-    assert capsys.readouterr().err.startswith("error: --help trainr: no such group or key; did you mean trainer?")
-
-
-def test_nerfkit_names_its_commands(command: Command, runs: list[Any], capsys: pytest.CaptureFixture) -> None:
-    assert command(main) == 0
-    assert "doctor" in capsys.readouterr().out
-    assert command(main, "docter") == 2
-    assert (
-        capsys.readouterr().err == "error: docter: unknown command; did you mean doctor? "
-        "Known: train, render, prepare, synthesize, eval, verify, report, compare, runs, view, options, doctor, "
-        "completion\n"
-    )
-    assert command(main, "train", "seed=6", "preset=smoke") == 0
-    assert runs[0].seed == 6
-
-
 def python(*arguments: str, cwd: Path) -> Any:
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "cp1252"}
     command = [sys.executable, *arguments]
@@ -339,59 +209,3 @@ def test_the_scripts_set_the_exit_code_and_a_console_is_shown_what_it_can_show(t
     assert (render.returncode, render.stdout) == (2, b"")
     assert render.stderr.startswith(b"error: nowhere: no such run folder")
     assert list(tmp_path.iterdir()) == []
-
-
-# ---- paths, letter for letter
-
-
-PATHS = ["素材", "it's ${x}", "a,b = [c] {d: e}"]  # more in test_options.py
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_paths_of_every_command(
-    command: Command, runs: list[Any], capsys: pytest.CaptureFixture, tmp_path: Path, path: str
-) -> None:
-    assert command(cli.train, "scene=kaolin", f"scene.root={path}", f"output={path}/out") == 0
-    assert (runs[-1].scene.root, runs[-1].output) == (path, f"{path}/out")
-    capsys.readouterr()
-    assert command(cli.train, "scene=kaolin", f"scene.root={path}", f"output={path}/out", "--cfg", "job") == 0
-    assert OmegaConf.create(capsys.readouterr().out).scene.root == path
-
-    run = Run.create(runs[-1].output, "kaolin", runs[-1])
-    run.close()
-    assert command(cli.train, f"resume={path}/out/kaolin/latest", "trainer.max_steps=77") == 0
-    assert (runs[-1].scene.root, runs[-1].resume) == (path, str(run.folder.resolve()))
-    assert command(cli.train, f"resume={path}/out/kaolin/latest", "--cfg", "job") == 0
-    assert OmegaConf.create(capsys.readouterr().out).resume == str(run.folder.resolve())
-    assert command(cli.render, f"run={path}/out/kaolin/latest", f"output={path}/video") == 0
-    assert (runs[-1].run, runs[-1].output) == (f"{path}/out/kaolin/latest", f"{path}/video")
-
-    (tmp_path / path / "preset").mkdir(parents=True)
-    (tmp_path / path / "preset" / "mine.yaml").write_text("# @package _global_\nseed: 9\n")
-    for words in (["--config-dir", path], [f"--config-dir={path}"]):
-        assert command(cli.train, *words, "preset=mine", "trainer.max_steps=1") == 0
-        assert (runs[-1].seed, runs[-1].trainer.max_steps) == (9, 1)
-
-
-def test_paths_in_a_sweep(command: Command, runs: list[Any], tmp_path: Path) -> None:
-    assert command(cli.train, "-m", "scene=kaolin", "scene.root=it's,${x} (1)", "output=a b") == 0
-    assert [(config.scene.root, config.output) for config in runs] == [("it's", "a b"), ("${x} (1)", "a b")]
-    (tmp_path / "it's,${x} (1)").mkdir()
-    assert command(cli.train, "-m", "scene=kaolin", "scene.root=it's,${x} (1)", "seed=1,2") == 0
-    assert [(config.scene.root, config.seed) for config in runs[2:]] == [("it's,${x} (1)", 1), ("it's,${x} (1)", 2)]
-
-
-def test_a_tilde_is_the_home_folder(
-    command: Command, runs: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert command(cli.train, "output=~/runs", "preset=cpu") == 0
-    run = Run.create(runs[-1].output, "clock", runs[-1])
-    assert run.folder.parent == tmp_path / "runs" / "clock"
-    assert command(cli.render, "run=~/runs/clock/latest") == 0
-    (tmp_path / "more" / "preset").mkdir(parents=True)
-    (tmp_path / "more" / "preset" / "mine.yaml").write_text("# @package _global_\nseed: 9\n")
-    assert command(cli.train, "--config-dir=~/more", "preset=mine") == 0
-    assert runs[-1].seed == 9
-    assert command(cli.train, "-m", "output=~/sweep", "seed=1,2") == 0
-    assert (tmp_path / "sweep" / "multirun.yaml").exists() and not (tmp_path / "~").exists()

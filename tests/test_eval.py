@@ -60,7 +60,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = Run.create(folder, "ball", config, words)
     record_scene(scene, run.folder)
     new_fit(config, scene, run, torch.device("cpu")).save()
-    keep_refined(ball().transformed(scene.normalization.apply), None, run, scene)
+    keep_refined(ball(), None, run, scene)
     run.add_fingerprints("refine", {"mesh/refined.glb": "aa"})
     return run
 

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from nerfkit import options
+from nerfkit import export_stage, options, results
 from nerfkit.config import ExportOptions
 from nerfkit.errors import CheckpointError, ConfigError
-from nerfkit.export_stage import export
 from nerfkit.fit.extract import ExtractOptions
 from nerfkit.fit.specular import Specular, SpecularSource
 from nerfkit.mesh.files.io import FORMATS, load_mesh, save_mesh
@@ -19,7 +18,7 @@ from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.mesh.topology import is_watertight
 from nerfkit.pipeline import run
-from nerfkit.results import SPECULAR, drop_refined, finished_file, keep_refined, load_finished, source_of
+from nerfkit.results import SPECULAR, drop_refined, finished_file, load_finished, source_of
 from nerfkit.runs.folder import Run
 from nerfkit.scenes import Scene, open_scene
 from nerfkit.scenes.scene import Similarity
@@ -46,6 +45,28 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 @pytest.fixture
 def record(tmp_path: Path) -> Run:
     return Run(tmp_path)
+
+
+def export(
+    new: Mesh | None, specular: Specular | None, asked: ExportOptions, scene: Scene, *more: Any, **other: Any
+) -> None:
+    """``export_stage.export`` of a mesh in normalized units."""
+    own = None if new is None else new.transformed(scene.normalization.invert)
+    export_stage.export(own, specular, asked, scene, *more, **other)
+
+
+def keep_refined(mesh: Mesh, specular: Specular | None, record: Run, scene: Scene) -> None:
+    """``results.keep_refined`` of a mesh in normalized units."""
+    results.keep_refined(mesh.transformed(scene.normalization.invert), specular, record, scene)
+
+
+def cameras_see(mesh: Mesh, scene: Scene, record: Run) -> None:
+    """The exported cameras see the exported OBJ where the scene's see the mesh, which is in normalized units."""
+    seen = open_scene("auto", record.folder / "cameras" / "transforms")
+    found = load_mesh(record.folder / "mesh" / "mesh.obj")
+    points = seen.normalization.apply(found.positions[found.faces]).flatten(0, 1)
+    expected = scene.cameras.project(mesh.vertices[mesh.faces].flatten(0, 1))[0]
+    assert (seen.cameras.project(points.to(expected))[0] - expected).abs().max() < 0.01
 
 
 def files(record: Run) -> set[str]:
@@ -95,6 +116,50 @@ def test_any_scale_and_place_come_back(scene: Scene, record: Run, place: float) 
             assert (mesh.positions[mesh.faces] - expected[ball.faces]).abs().max() < 1e-6 * scale, end
         shown, _ = source_of("mesh", record, there, lambda: pytest.fail("no field is asked for"), CPU)
         assert (shown.mesh.vertices - ball.vertices).abs().max() < 1e-5
+
+
+def test_an_export_that_is_killed_leaves_no_file_in_doubt(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each of its files, and once more at the next try: whatever is there is where metrics.json says."""
+    first = ExportOptions(formats=["glb", "obj", "stl"], scale=3.0, faces=[40], points=9, cameras=["transforms"])
+    second = ExportOptions(formats=["glb", "obj"], up="z", texture="jpeg")
+    third = replace(second, scale=5.0, up="scene")
+    plain, ball = Path.replace, painted()
+    for kept in range(0, 60, 3):  # files that are written before
+        (tmp_path / str(kept)).mkdir()
+        record, left = Run(tmp_path / str(kept)), [kept]
+        export(ball, None, first, scene, record)
+
+        def dies(path: Path, target: Path, left: list[int] = left) -> Path:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return plain(path, target)
+
+        monkeypatch.setattr(Path, "replace", dies)
+        killed = 0
+        for wanted in (second, third):
+            try:
+                left[0] = kept
+                export(None, None, wanted, scene, record)
+            except KeyboardInterrupt:
+                killed += 1
+            for path in (record.folder / "mesh").glob("mesh.[gos][lbt][bjl]"):
+                found = load_finished(path, record, scene)[0]
+                assert (found.vertices[found.faces] - ball.vertices[ball.faces]).abs().max() < 1e-5, (kept, path)
+        monkeypatch.setattr(Path, "replace", plain)
+        export(None, None, third, scene, record)
+        assert not {"mesh_40.obj", "points.ply"} & {path.name for path in (record.folder / "mesh").iterdir()}
+        for end in ("glb", "obj", "stl"):
+            mesh = load_mesh(record.folder / "mesh" / f"mesh.{end}")
+            expected = 5 * UNITS.invert(ball.positions)[ball.faces]
+            assert (mesh.positions[mesh.faces] - expected).abs().max() < 1e-4, (kept, end)
+        cameras_see(BALL, scene, record)
+        if not killed:
+            break
+    else:
+        pytest.fail("it was killed at every file")
 
 
 def test_a_length_that_is_taken_back_is_no_longer_stated(scene: Scene, record: Run) -> None:
@@ -322,10 +387,7 @@ def test_cameras_alone(scene: Scene, record: Run, formats: list[str] | None) -> 
 def test_cameras_of_before_follow_the_mesh(scene: Scene, record: Run) -> None:
     export(BALL, None, ExportOptions(formats=["obj"], cameras=["transforms"]), scene, record)
     export(BALL, None, ExportOptions(formats=["obj"], scale=10.0), scene, record)
-    seen = open_scene("auto", record.folder / "cameras" / "transforms")
-    points = seen.normalization.apply(load_mesh(record.folder / "mesh" / "mesh.obj").positions)
-    expected = scene.cameras.project(BALL.vertices)[0]
-    assert (seen.cameras.project(points.to(expected))[0] - expected).abs().max() < 0.01
+    cameras_see(BALL, scene, record)
 
 
 def test_nothing_to_write_is_refused(scene: Scene, record: Run) -> None:

@@ -1,6 +1,7 @@
 """Options: declarations and their checks, composing, presets, sweeps, words that are explained."""
 
 import math
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -113,7 +114,8 @@ def test_every_option_of_every_group_composes(group: str) -> None:
         names = options.group_options(group)
     assert names
     for name in names:
-        options.compose("train", [f"{group}={name}", "experiment=nmr_draw"][: 1 + (group != "experiment")])
+        further = ["experiment=nmr_draw"] if group in ("recipe", "preset") else []
+        options.compose("train", [f"{group}={name}", *further])
 
 
 def test_no_config_names_code_to_run() -> None:
@@ -150,6 +152,36 @@ def test_values_take_their_place() -> None:
     assert (config.trainer.max_seconds, config.stages, config.video.path) == (2.5, ["field", "video"], "wave")
     assert config.video.fps == 12
     assert options.compose("train", ["trainer.max_seconds=5", "trainer.max_steps=null"]).trainer.max_steps is None
+
+
+EMPTY = [
+    (word, f"^{re.escape(word)}: there is nothing on one side of a comma; expected {re.escape(meant)}$")
+    for word, meant in {
+        "stages=field,": "stages=field",
+        "stages=field,,video": "stages=field,video",
+        "stages=[field],": "stages=[field]",
+        "stages=[,field]": "stages=[field]",
+        "export.faces=9,": "export.faces=9",
+        "seed=,1": "seed=1",
+        "preset=fast,": "preset=fast",
+        "field=,": "a value on both sides",
+    }.items()
+]
+TWICE = [
+    (f"{group}={one} {group}={other}", f"{group}={one} {group}={other}: {group} is chosen twice; expected one of the")
+    for group, one, other in (
+        ("preset", "fast", "minute"),
+        ("field", "planes", "hash_grid"),
+        ("scene", "clock", "kaolin"),
+        ("experiment", "refine", "nerf_tutorial"),
+    )
+]
+
+
+@pytest.mark.parametrize(("words", "message"), EMPTY + TWICE)
+def test_a_sweep_s_slips_are_explained(words: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        options.expand(options.prepared("train", words.split(), sweep=True))
 
 
 @pytest.mark.parametrize(
@@ -211,6 +243,9 @@ def test_values_take_their_place() -> None:
         ("hydra.searchpath=[file://x]", r"hydra.searchpath=.*: not used here; --config-dir FOLDER adds"),
         ("scene.root=x scene=clock", r"scene.root=x: expected null with scene=clock"),
         ("preset=gup", r"preset=gup: unknown preset; did you mean gpu\?"),
+        ("stages=field;video", r"not a valid override: expected some of field, .*, such as \[field,extract"),
+        *EMPTY,
+        *TWICE,
     ],
 )
 def test_bad_words_are_explained(word: str, message: str) -> None:

@@ -14,28 +14,28 @@ from nerfkit.scenes.scene import Scene
 LEAST = 0.01  # of the vertices in some photo, or the mesh is somewhere else
 
 
-def given_mesh(path: Path, scene: Scene) -> tuple[Mesh, list[str]]:
-    """The mesh of a file in the scene's own units, in normalized ones, repaired; and a line for each repair.
+def given_mesh(path: Path, scene: Scene) -> Mesh:
+    """The mesh of a file in the scene's own units: its vertices and faces as they are, bit by bit.
 
-    Its colors become those of the vertices, which the texture starts from; its UVs are left behind, as refining makes
-    an unwrap of its own.
+    Its colors become those of the vertices, which the texture starts from; its UVs are left behind, as the stages that
+    make a texture make an unwrap of their own.
 
     Raises:
         SceneError: the file is no mesh, it has no faces, or the training photos do not show it.
     """
     mesh = load_mesh(path)
     colors = mesh.colors if mesh.texture is None else texture_colors(mesh)
-    plain = replace(mesh.without_appearance(), colors=colors).transformed(scene.normalization.apply)
-    mesh, lines = repair(plain)
-    if not len(mesh.faces):
+    mesh = replace(mesh.without_appearance(), colors=colors)
+    usable = repair(mesh.transformed(scene.normalization.apply))[0]
+    if not len(usable.faces):
         raise SceneError(f"mesh={path}: it has no faces that enclose anything; expected the surface of the object")
-    share = seen_share(mesh, scene)
+    share = seen_share(usable, scene)
     if share < LEAST:
         raise SceneError(
             f"mesh={path}: {share:.0%} of its vertices are in a photo; expected a mesh in the units and axes of the "
             "scene's cameras. Move it there, or look whether scene.root is the right one"
         )
-    return mesh, lines
+    return mesh
 
 
 def seen_share(mesh: Mesh, scene: Scene) -> float:

@@ -63,6 +63,8 @@ class Guard:
             return f"its area has become {area / self.area:.2g} times what it was"
         if abs(volume - self.volume) > SWOLLEN * (abs(self.volume) + self.area**1.5 / (60 * math.sqrt(math.pi))):
             return f"its volume has changed from {self.volume:.2g} to {volume:.2g}"
+        if torch.equal(vertices, base):
+            return self._worse()
         turned = (face_normals(vertices, faces) * face_normals(base, faces)).sum(-1) < 0
         share = (face_areas(vertices, faces) * turned).sum().item() / max(area, 1e-30)
         if share > TURNED:
@@ -70,6 +72,9 @@ class Guard:
         pairs = len(self_intersections(Mesh(vertices, faces)))
         if pairs > self.allowed + TANGLED * len(faces):
             return f"{pairs} pairs of its faces run through each other"
+        return self._worse()
+
+    def _worse(self) -> str | None:
         if len(self.recent) == WINDOW:
             before, now = sum(self.first) / WINDOW, sum(self.recent) / WINDOW
             if now > WORSE * before + MARGIN:

@@ -49,7 +49,8 @@ class Phase:
         self.start, self.targets, self.options, self.visibility = mesh, targets, options, visibility
         self.ranks, self.corner_uvs = ranks if options.views_per_step > 1 else ALONE, corner_uvs
         self.windows = Windows(targets.scene, whole=not pick_visibility(visibility).local)
-        self.vertices = mesh.vertices.clone().requires_grad_()
+        self.moves = options.vertex_rate > 0
+        self.vertices = mesh.vertices.clone().requires_grad_(self.moves)
         self.colors = colors.clone().requires_grad_()
         self._take(mesh.faces, mesh.vertices, unit)
         edges = self.shape.topology.edges
@@ -80,7 +81,8 @@ class Phase:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a saved state of a phase with the same first mesh."""
         self._take(state["faces"], state["base"], state["unit"])
-        self.vertices, self.colors = (state[key].clone().requires_grad_() for key in ("vertices", "colors"))
+        self.vertices = state["vertices"].clone().requires_grad_(self.moves)
+        self.colors = state["colors"].clone().requires_grad_()
         self.vertex_optimizer = LargeSteps(self.vertices, self.shape.topology.edges, self.options.smoothness)
         self.vertex_optimizer.load_state_dict(state["vertex_optimizer"])
         self.color_optimizer = Adam([self.colors], betas=BETAS)
@@ -93,7 +95,8 @@ class Phase:
         """
         terms = self.losses(self.targets.next_views())
         if torch.isfinite(torch.stack(list(terms.values())).sum()):
-            self.vertex_optimizer.step(self.options.vertex_rate * rate)
+            if self.moves:
+                self.vertex_optimizer.step(self.options.vertex_rate * rate)
             self.color_optimizer.param_groups[0]["lr"] = self.options.texture_rate * rate
             self.color_optimizer.step()
             with torch.no_grad():
@@ -110,7 +113,7 @@ class Phase:
 
     def held(self) -> dict[str, Tensor]:
         """What the mesh is held to besides its pictures, see ``gradients``."""
-        return self.shape.terms(self.vertices, self.options)
+        return self.shape.terms(self.vertices, self.options) if self.moves else {}
 
 
 class Colored(Phase):
@@ -144,7 +147,7 @@ class Colored(Phase):
         result = adapt(vertices, self.faces, faces, density, torch.cat([self.colors.detach(), *moments], 1))
         assert result.attributes is not None
         colors, mean, square, moved = result.attributes.split([3, 3, 3, 6], 1)
-        self.vertices = result.vertices.clone().requires_grad_()
+        self.vertices = result.vertices.clone().requires_grad_(self.moves)
         self.colors = colors.to(none).contiguous().requires_grad_()
         self._take(result.faces, result.vertices, self.unit)
         self.vertex_optimizer = self.vertex_optimizer.remeshed(self.vertices, self.shape.topology.edges, moved)

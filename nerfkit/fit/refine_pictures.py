@@ -82,7 +82,8 @@ def gradients(
 
 def help_with(ranks: Ranks, vertices: Tensor, colors: Tensor, surface: Surface, look: Look, wanted: Wanted) -> None:
     """The others' part of ``gradients``, with copies of what the first process has."""
-    gradients(vertices.requires_grad_(), colors.requires_grad_(), surface, look, wanted, ranks)
+    moves = wanted.options.vertex_rate > 0
+    gradients(vertices.requires_grad_(moves), colors.requires_grad_(), surface, look, wanted, ranks)
 
 
 def _of_views(

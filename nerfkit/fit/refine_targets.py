@@ -84,7 +84,7 @@ class Look:
     Attributes:
         views: N training views, of one size.
         window: the part of their pictures.
-        behind: (N,1,1,3), the color behind mesh and photo, where there are masks.
+        behind: (N,1,1,3), the color behind mesh and photo, where outlines are compared.
     """
 
     views: list[int]
@@ -107,13 +107,19 @@ class Wanted:
     options: RefineOptions
     depth: DepthTargets | None = None
 
+    @property
+    def outlined(self) -> bool:
+        """Whether the masks' outlines have a say."""
+        return self.scene.has_masks and self.options.vertex_rate > 0
+
     def terms(self, rendering: Rendering, look: Look, unit: float, share: float = 1.0) -> dict[str, Ratio]:
         """The weighted terms of a rendering of what a step looks at, or of its ``share`` of a step's views.
 
-        ``image`` and ``mask`` are absolute errors per covered pixel. ``depth`` is the mean absolute error of depth in
-        units of length ``unit``, up to the median of each view: light goes some way into a field's surface, about as
-        far everywhere, so that its depth is the shape's but not the place. Errors beyond one unit count as one: the
-        field's depth is wrong where it blurs one surface into another.
+        ``image`` and ``mask`` are absolute errors per covered pixel; where no vertex moves, or there are no masks,
+        those pixels count that mesh and photo both show whole. ``depth`` is the mean absolute error of depth in units
+        of length ``unit``, up to the median of each view: light goes some way into a field's surface, about as far
+        everywhere, so that its depth is the shape's but not the place. Errors beyond one unit count as one: the field's
+        depth is wrong where it blurs one surface into another.
         """
         o, scene, window = self.options, self.scene, look.window
         rgb, alpha, fragments = rendering
@@ -121,7 +127,7 @@ class Wanted:
         if scene.images.ignored is not None:
             known = window.cut([scene.images.known(view) for view in look.views]).to(rgb)  # (N, h, w)
             true, rgb, alpha = true * known[..., None], rgb * known[..., None], alpha * known
-        covered = share * (true[..., 3].mean() if scene.has_masks else alpha.detach().mean())
+        covered = share * (true[..., 3].mean() if self.outlined else alpha.detach().mean())
         terms = {}
         if look.behind is not None:
             behind = look.behind.to(rgb).expand_as(rgb)
@@ -131,8 +137,10 @@ class Wanted:
             if loss.silhouette is not None:
                 terms["mask"] = Ratio(share * loss.silhouette, covered, LEAST)
         else:
-            # pixels on the outline show some of the backdrop: pulling them toward the photo would shrink the mesh
+            # pixels on an outline show some of the backdrop, which would shrink the mesh, or end up in its texture
             inside = alpha.detach() > 0.99  # (N, h, w)
+            if scene.has_masks:
+                inside &= true[..., 3] > 0.99
             error = ((rgb - true[..., :3]) * inside[..., None]).abs().mean()
             terms["image"] = Ratio(share * error, covered, LEAST)
         if self.depth is not None and o.depth_weight:
@@ -167,9 +175,9 @@ class Targets:
         return self.views.next(self.options.views_per_step)
 
     def look(self, views: list[int], window: Window | None = None) -> Look:
-        """At some views, or a part of them, over random colors, so that darkness cannot pass for emptiness."""
+        """At some views, or a part of them; over random colors, where darkness could pass for emptiness."""
         count = len(views)
-        behind = torch.rand(count, 1, 1, 3, generator=self.generator) if self.scene.has_masks else None
+        behind = torch.rand(count, 1, 1, 3, generator=self.generator) if self.wanted.outlined else None
         if window is None:
             window = Window([0] * count, [0] * count, *self.scene.cameras.sizes[views[0]])
         return Look(views, window, behind)

@@ -12,16 +12,17 @@ from nerfkit.cameras import Cameras
 from nerfkit.cameras.delta import orbit_cameras
 from nerfkit.config import TrainOptions
 from nerfkit.errors import SceneError
+from nerfkit.export_stage import export_cameras, export_mesh, moving
 from nerfkit.fit.build import load_scene
 from nerfkit.fit.loop import Callback, optimize
 from nerfkit.fit.metrics import mask_iou
 from nerfkit.fit.refine_measure import evaluate_mesh, picture
-from nerfkit.mesh.files.io import described, save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.runs.files import to_bytes, write_png
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.epochs import Epochs
-from nerfkit.scenes.scene import Scene, Similarity
+from nerfkit.scenes.photos import Photos
+from nerfkit.scenes.scene import Scene
 from nerfkit.view.timelapse import turntable
 
 
@@ -118,17 +119,25 @@ def fit_mesh(
 
 
 def save(mesh: Mesh, config: TrainOptions, record: Run, scene: Scene | None = None, stem: str = "mesh") -> None:
-    """The mesh in every format of ``export.formats``, in meters or the scene's own units, times ``export.scale``."""
-    units, up = (Similarity(), (0.0, 1.0, 0.0)) if scene is None else (scene.exported, scene.up)
-    own = mesh.transformed(units.enlarged(config.export.scale).invert)
-    formats, look = tuple(config.export.formats or ()), config.export
-    files = save_mesh(
-        own, record.folder / "mesh" / stem, formats, None, up, look.encoding, unlit=look.material == "unlit"
-    )
-    for path in files:
-        record.log(f"wrote {described(path)}")
-    meters = None if scene is None else scene.meters
-    record.update_metrics({"export": {"scale": config.export.scale * (meters or 1), "meters_per_unit": meters}})
+    """All that ``export`` asks for of a mesh in normalized units, as the export stage writes it.
+
+    Args:
+        scene: its photos; None: it has none, and its units and axes are its own.
+        stem: the name of its files.
+    """
+    options, there = config.export, alone() if scene is None else scene
+    if not options.formats:
+        record.log("no mesh is written: export.formats=null")
+        return
+    with moving(options, there, record):
+        export_mesh(mesh.transformed(there.normalization.invert), None, options, there, record, name=stem)
+        missing = [name for name in options.cameras if not (record.folder / "cameras" / name).exists()]
+        export_cameras(missing, options, there, record)
+
+
+def alone() -> Scene:
+    """A scene without photos, for a mesh about 2 wide: eight cameras around it, which only comparisons look through."""
+    return Scene("", Photos.of([]), ring(8, 256, 3.2, 20.0), [], [], background=(1.0, 1.0, 1.0))
 
 
 def write_strip(path: Path, pictures: Sequence[Tensor]) -> None:

@@ -101,7 +101,7 @@ class Sphere:
         return common.descend([self.vertex_optimizer, self.color_optimizer], terms)
 
 
-@recipe(DibrSphereOptions)
+@recipe(DibrSphereOptions, uses=("scene", "seed", "rasterizer", "timelapse", "export"))
 def run(o: DibrSphereOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures: ``dibr_sphere.{psnr, ssim, mask_iou, image_l1}`` on held-out views."""
     scene = common.masked_scene(config)

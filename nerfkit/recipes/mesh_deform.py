@@ -45,7 +45,7 @@ class MeshDeformOptions(RecipeOptions):
     laplacian: float = weight(0.1, "of the uniform Laplacian's mean length")
 
 
-@recipe(MeshDeformOptions)
+@recipe(MeshDeformOptions, uses=("seed", "timelapse", "export"))
 def run(o: MeshDeformOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures: chamfer distance, F-score at 1 % of the diagonal, whether it is closed."""
     target = target_mesh(o.mesh).to(device)

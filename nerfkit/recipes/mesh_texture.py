@@ -46,7 +46,7 @@ class MeshTextureOptions(RecipeOptions):
     laplacian: float = weight(1.0, "of the uniform Laplacian's mean length")
 
 
-@recipe(MeshTextureOptions)
+@recipe(MeshTextureOptions, uses=("scene", "seed", "rasterizer", "timelapse", "export"))
 def run(o: MeshTextureOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures: ``mesh_texture.{psnr, ssim, mask_iou, image_l1}`` on held-out views."""
     scene = common.masked_scene(config)

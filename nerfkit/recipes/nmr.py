@@ -49,7 +49,7 @@ class DrawOptions(RecipeOptions):
     elevation: float = option(30.0, "degrees", least=-90, most=90)
 
 
-@recipe(DrawOptions)
+@recipe(DrawOptions, uses=())
 def draw(o: DrawOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """The mesh from all around, 4 degrees apart at ``elevation`` 30, each face lit as a flat one."""
     mesh = _mesh(o.mesh, device)
@@ -81,7 +81,7 @@ class VerticesOptions(RecipeOptions):
     area: float = weight(0.0, "of the variance of the triangles' areas")
 
 
-@recipe(VerticesOptions)
+@recipe(VerticesOptions, uses=("rasterizer", "timelapse", "export"))
 def vertices(o: VerticesOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """One silhouette is given; the vertices move until the mesh has it. Sum of squares, Adam 0.001.
 
@@ -134,7 +134,7 @@ class TexturesOptions(RecipeOptions):
     rate: float = option(0.1, "of Adam", above=0)
 
 
-@recipe(TexturesOptions)
+@recipe(TexturesOptions, uses=("seed", "timelapse", "export"))
 def textures(o: TexturesOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """One picture is given; the texture is learned that shows it from every side. Sum of squares, Adam 0.1, 0.5.
 
@@ -195,7 +195,7 @@ class CameraOptions(RecipeOptions):
         self.expect("start", len(self.start) == 3 and any(self.start), "three numbers, not all 0, as in [6,10,14]")
 
 
-@recipe(CameraOptions)
+@recipe(CameraOptions, uses=("rasterizer",))
 def camera(o: CameraOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """One silhouette of a known mesh is given; the camera's position is found, looking at the origin. Adam 0.1.
 

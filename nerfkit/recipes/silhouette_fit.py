@@ -52,7 +52,7 @@ class SilhouetteFitOptions(RecipeOptions):
     area: float = weight(0.01, "of the variance of the triangles' areas (area, both)")
 
 
-@recipe(SilhouetteFitOptions)
+@recipe(SilhouetteFitOptions, uses=("scene", "seed", "rasterizer", "timelapse", "export"))
 def run(o: SilhouetteFitOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures of each variant: mask IoU on held-out views, self-intersections, the variance of
     areas, the roughness of normals and, where the truth is known, the chamfer distance.

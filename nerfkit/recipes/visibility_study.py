@@ -72,7 +72,7 @@ class Photos(NamedTuple):
     true_held_out: Tensor
 
 
-@recipe(VisibilityStudyOptions)
+@recipe(VisibilityStudyOptions, uses=("seed",))
 def run(o: VisibilityStudyOptions, config: TrainOptions, record: Run, device: torch.device) -> None:
     """See ``nerfkit.recipes``. Figures: ``visibility_study.TASK.FACES.NAME``; charts in ``images/``."""
     cameras, held_out = around(o.views, o.size, 0.0), around(HELD_OUT, o.size, 0.5)

@@ -14,10 +14,12 @@ import torch
 DIGITS = 16  # hexadecimal, of SHA-256
 MARKS = (10, 100, 1_000, 10_000, 100_000)  # steps after which training's state is looked at
 SECTION, FIELD, STATE = "fingerprints", "field", "state"
+FINISHED = ("mesh/refined.glb", "mesh/specular.npz", "images/mesh_*.png", "timelapse/*.*")
 FILES = {
     FIELD: ("images/field_*.png", "field.safetensors"),
     "extract": ("mesh/coarse.ply",),
-    "refine": ("mesh/refined.glb", "mesh/specular.npz", "images/mesh_*.png", "timelapse/*.*"),
+    "refine": FINISHED,
+    "texture": FINISHED,
     "export": ("mesh/mesh.*", "mesh/mesh_*.*", "mesh/points.ply"),
     "video": ("video/*.*",),
 }

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import equal_time
 from benchmarks.results import NOT_KNOWN, NOT_RUN
-from tests.benchmarks.test_readme import cells
+from tests.benchmarks.tables import cells
 
 
 def test_the_table_has_means_and_spread(tmp_path: Path) -> None:

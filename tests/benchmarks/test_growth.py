@@ -10,7 +10,7 @@ import torch
 from benchmarks import growth, measure, readme_performance
 from benchmarks.growth_series import SERIES, Series
 from nerfkit.runs.plot import COLORS
-from tests.benchmarks.test_readme import cells, write
+from tests.benchmarks.tables import cells, write
 
 SIZES = [2.0, 4.0, 8.0, 16.0, 32.0]
 

@@ -9,7 +9,7 @@ import torch
 from benchmarks import peers, peers_silhouette as silhouette, readme_performance
 from benchmarks.raster_gradients import gradient
 from nerfkit.raster.visibility import Contour
-from tests.benchmarks.test_readme import cells, write
+from tests.benchmarks.tables import cells, write
 
 
 def test_tables_of_what_was_not_run(tmp_path: Path) -> None:

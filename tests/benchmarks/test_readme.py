@@ -6,18 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import (
-    exports,
-    gpu,
-    gpu_features,
-    gpu_mesh,
-    readme,
-    readme_gpu,
-    readme_mesh,
-    readme_performance,
-    readme_reliability,
-)
-from benchmarks.results import load
+from benchmarks import readme, readme_mesh, readme_performance, readme_reliability
+from tests.benchmarks.tables import cells, write
 
 RUN: dict[str, Any] = {
     "scene": {"size": [256, 192]},
@@ -28,15 +18,6 @@ RUN: dict[str, Any] = {
         "refine": {"seconds": 129.8, "peak_memory_bytes": 2_300_000_000},
     },
 }
-
-
-def write(folder: Path, name: str, results: dict[str, Any]) -> None:
-    machine = {"device": "Some CPU, 2 threads", "date": "2026-11-21T10:00:00+00:00", "cores": 2}
-    (folder / f"{name}.json").write_text(json.dumps({"machine": machine, "results": results}))
-
-
-def cells(lines: list[str], row: int) -> list[str]:
-    return [cell.strip() for cell in lines[row].strip("|").split("|")]
 
 
 def test_scene_table(tmp_path: Path) -> None:
@@ -122,21 +103,6 @@ def test_raster_speed_table(tmp_path: Path) -> None:
     assert cells(readme_mesh.speed_table(tmp_path), -1) == expected
 
 
-def test_gpu_mesh_table(tmp_path: Path) -> None:
-    assert [gpu_mesh.Case(*case).name for case in gpu_mesh.CASES] == list(readme_mesh.GPU_SIZES)
-    assert set(gpu_mesh.METHODS) == set(readme_mesh.METHODS)
-    step = {"median_ms": 0.987, "idle_share": 0.25, "peak_bytes": 1.5e8}
-    sizes: dict[str, Any] = {"80k_1024_1": {"hard": {"median_ms": 0.1}, "forward": {"median_ms": 0.2}, "step": step}}
-    sizes["5k_512_1"] = {"not_run": "no time left"}
-    meshes = {"sizes": sizes, "cpu": {"80k_1024_1": {"median_ms": 50}}, "visibility": {"dibr": {"median_ms": 2.0}}}
-    write(tmp_path, "gpu", {"meshes": meshes})
-    lines = readme_mesh.gpu_table(load("gpu", tmp_path))
-    assert cells(lines, 2)[1:] == ["not run"] * 6
-    assert cells(lines, 3)[1:] == ["0.10 ms", "0.20 ms", "0.99 ms", "25 %", "0.15 GB", "50.0 ms"]
-    dibr = next(number for number, line in enumerate(lines) if line.startswith("| DIB-R"))
-    assert cells(lines, dibr) == ["DIB-R", "2.00 ms", "not known"]
-
-
 def test_experiments_are_filled_between_their_marks(tmp_path: Path) -> None:
     found = {"mesh_deform": {"chamfer": 0.01234, "f_score": 0.875, "steps": 2000}}
     write(tmp_path, "recipe_mesh_deform_spot", {"seconds": 93.6, "smoke_seconds": 9.2, "metrics": found})
@@ -186,103 +152,6 @@ def test_section_names_the_machine_of_a_recorded_run(tmp_path: Path) -> None:
     assert "Measured on" not in empty and "On a GPU: not run." in empty
     write(tmp_path, "run_kaolin", RUN)
     assert readme.section(tmp_path).startswith("Measured on: Some CPU, 2 threads; 2026-11-21.")
-
-
-def timed(ms: float, share: float, times: float) -> dict[str, float]:
-    return {"median_ms": ms, "samples_per_second": 2.5e8 / ms, "share_of_floor": share, "times_our_best": times}
-
-
-GPU = {
-    "peaks": {"bf16_tflops": 788.4, "copy_gb_per_s": 4301.2},
-    "fields": {
-        "wide": {
-            "packed": {
-                "inference": {"contestants": {"one_kernel": timed(1.0, 0.345, 1.0)}},
-                "training": {
-                    "contestants": {
-                        "one_kernel": timed(2.5, 0.2, 1.25),
-                        "one_kernel_storing": timed(2.0, 0.31, 1.0),
-                        "two_kernels": timed(1.5, 0.4, 0.75),  # not the fused kernel
-                        "pytorch": timed(20.0, 0.03, 10.0),
-                        "compile": {"not_run": "stopped after 60 s"},
-                    }
-                },
-            },
-            "lockstep": {"inference": {"not_run": "no time left"}},
-        },
-        "preset": {"packed": {"inference": {"failed": "RuntimeError: an illegal memory access"}}},
-    },
-    "features": {
-        "hash_grid": {
-            "packed": {
-                "training": {
-                    "contestants": {
-                        "one_kernel": timed(1.0, 0.2, 1.0) | {"gpu_share_of_floor": 0.4},
-                        "pytorch": timed(3.5, 0.06, 3.5),
-                    }
-                }
-            }
-        },
-        "planes": {"failed": "RuntimeError: an illegal memory access"},
-    },
-    "training": {
-        "clock": {
-            "steps_per_second": 412.6,
-            "samples_per_second": 98_765_432,
-            "seconds": 40.02,
-            "psnr": 36.254,
-            "seconds_to_psnr": {"30": 1.5, "33.8": 4.26},
-            "gaps": {"idle_share": 0.0823},
-            "peak_bytes": 2_340_000_000,
-        },
-        "mic": {
-            "steps_per_second": 300.0,
-            "psnr": 32.0,
-            "seconds_to_psnr": {"30": 9.0},
-            "gaps": {"not_run": "a reason"},
-        },
-        "kaolin": {"not_run": "not found"},
-    },
-    "pictures": {"gradient": {"bytes_above_weights": 734_000_000}, "frames": {"not_run": "no trained field"}},
-}
-
-
-def test_gpu_tables(tmp_path: Path) -> None:
-    assert list(readme_gpu.SCENES) == list(gpu.SCENES) and set(readme_gpu.FEATURES) == set(gpu_features.SHAPES)
-    write(tmp_path, "gpu", GPU)
-    lines = readme_gpu.gpu_section(tmp_path)
-    assert "Some CPU" in lines[0] and "788 TFLOP/s" in lines[0] and "4301 GB/s" in lines[0]
-    found = readme.load("gpu", tmp_path)
-    fields = {
-        row[0]: row[1:]
-        for row in (cells(readme_gpu.field_table(found), 2 + at) for at in range(len(readme_gpu.FIELDS)))
-    }
-    wide = ["250 M samples/s", "34 %", "125 M samples/s", "31 %", "10.0 x", "not run"]
-    assert fields[readme_gpu.FIELDS["wide"]] == wide
-    assert fields[readme_gpu.FIELDS["tutorial"]] == fields[readme_gpu.FIELDS["preset"]] == [readme.NOT_RUN] * 6
-    trained = readme_gpu.gpu_training_table(found)
-    scenes = {name: cells(trained, 2 + at)[1:] for at, name in enumerate(readme_gpu.SCENES)}
-    clock, kaolin, mic, planes = (scenes[name] for name in ("clock", "kaolin", "mic", "clock_planes"))
-    assert clock == ["413", "98.8 M", "8.2 %", "40 s", "36.25", "4.3 s", "2.34 GB"]
-    assert kaolin == planes == [readme.NOT_RUN] * 7
-    assert mic == ["300", "not known", "not run", "not known", "32.00", "not reached", "not known"]
-    features = [cells(readme_gpu.feature_table(found), 2 + at)[1:] for at in range(2)]
-    assert features == [["not run"] * 3 + ["250 M samples/s", "20 %", "40 %", "3.5 x"], ["not run"] * 7]
-    pictures = [cells(readme_gpu.pictures_table(found), 2 + at)[1] for at in range(3)]
-    assert pictures == ["not run", "not run", "0.73 GB"]
-    assert "\n".join(lines) in readme.section(tmp_path)
-
-
-def test_gpu_tables_of_parts_that_were_not_asked_for(tmp_path: Path) -> None:
-    write(tmp_path, "gpu", {part: {"not_run": "not asked for"} for part in GPU})
-    found = readme.load("gpu", tmp_path)
-    for lines in (
-        readme_gpu.field_table(found),
-        readme_gpu.feature_table(found),
-        readme_gpu.gpu_training_table(found),
-        readme_gpu.pictures_table(found),
-    ):
-        assert all(set(cells(lines, row)[1:]) == {readme.NOT_RUN} for row in range(2, len(lines)))
 
 
 @pytest.fixture
@@ -353,56 +222,3 @@ def test_this_repository_s_page_has_the_marks() -> None:
     text = readme.README.read_text(encoding="utf-8")
     assert text.count(readme.START) == text.count(readme.END) == 1
     assert text.index(readme.START) < text.index(readme.END)
-
-
-def test_reliability_shows_what_was_tried_and_what_was_not(tmp_path: Path) -> None:
-    page = "".join(f"<!-- results: {name} -->\nold\n<!-- /results -->\n" for name in readme_reliability.SECTIONS)
-    assert readme_reliability.fill(page, tmp_path).count(readme.NOT_RUN) == len(readme_reliability.SECTIONS)
-    kills = {"kills": 7, "runs": 2, "equal": 1, "lost": 0.25, "wrong": ["one"], "faults": {"full disk": "a | b"}}
-    results = {
-        "torture": kills | {"signals": {"SIGKILL": 7}, "moments": {"video": 7}},
-        "hostile": {"glb": {"tried": 5, "refused": 3, "read": 2, "wrong": 0}},
-        "fuzz": {
-            "glb": {
-                "executions": 12345,
-                "seconds": 9,
-                "cpu_seconds": 8,
-                "findings": [{"mended": True}, {"mended": False}],
-            }
-        },
-        "ranks": {
-            **{"same_bits_twice": True, "psnr": {"1": 30.0}, "mean_weight_off": {"2": 0.01}},
-            **{
-                "as_expected": 19,
-                "kills": [{}] * 20,
-                "elastic": [{"as_expected": True, "killed": True, "stage": "field"}],
-            },
-        },
-    }
-    for name, found in results.items():
-        content = {"machine": {"commit": "abc"}, "results": found}
-        (tmp_path / f"reliability_{name}.json").write_text(json.dumps(content))
-    text = readme_reliability.fill(page, tmp_path)
-    for row in ("7: SIGKILL 7", "2; 1", "| full disk | a / b |", "| glb | 5 | 3 | 2 | 0 |", "19 of 20", "2: 1.0%"):
-        assert row in text
-    assert "| glb | 12,345 | 9 | 8 | 2 | 1 |" in text and readme.NOT_RUN not in text and "old" not in text
-
-
-def test_exports_show_what_was_read_and_what_was_not(tmp_path: Path) -> None:
-    page = "".join(f"<!-- results: {name} -->\nold\n<!-- /results -->\n" for name in exports.SECTIONS)
-    assert exports.fill(page, tmp_path).count(readme.NOT_RUN) == 4  # of checks the validator's and Blender's
-    level = {"faces": 1000, "texture": [64, 64], "bytes": 12345, "psnr": 30.04, "psnr_afar": 35.5, "stl": "watertight"}
-    results = {
-        "textures": {"png": {"texture_bytes": 1234, "texture_psnr": None, "picture_psnr": None}},
-        "levels": {"1000": level},
-        "readers": {"glb": 54.321, "usdz": None},
-        "validator": {"version": "2.0", "files": 10, "errors": 0, "warnings": 1},
-        "blender": {"version": "5.0", "psnr": 47.5, "shift": [0.25, -0.5], "photo_psnr": [32.0, 33.0]},
-    }
-    write(tmp_path, exports.NAME, results)
-    text = exports.fill(page, tmp_path)
-    for row in ("| png | 1,234 | the same | the same |", "| 1,000 | 64x64 | 12,345 | 30.0 | 35.5 | watertight |"):
-        assert row in text
-    for said in ("| 54.3 |", "| 10: 0 errors, 1 warnings |", "-0.5000 pixels to the right, +0.2500 down"):
-        assert said in text
-    assert readme.NOT_RUN not in text and "old" not in text

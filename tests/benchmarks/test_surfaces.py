@@ -13,7 +13,7 @@ from nerfkit.mesh.files.io import load_mesh
 from nerfkit.scenes import open_scene
 from nerfkit.studio.solids import Solid
 from nerfkit.studio.union import joined, outside
-from tests.benchmarks.test_readme import cells
+from tests.benchmarks.tables import cells
 
 
 def volume(solid: Solid) -> float:

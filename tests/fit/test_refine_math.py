@@ -119,6 +119,17 @@ def test_without_masks_only_what_the_mesh_covers_whole_counts() -> None:
     assert found["image"] == pytest.approx(expected.item())
 
 
+def test_where_no_vertex_moves_only_what_mesh_and_mask_cover_whole_counts() -> None:
+    """Neither the backdrop, where the mesh is too large, nor a random color ends up in the texture."""
+    images, shown = (255 * premultiplied(seed=1)).round().to(torch.uint8), premultiplied(seed=2)[:1]
+    images[3, :, :5, 3], shown[:, 3:, :, 3] = 255, 1.0
+    images[3, :, 5, 3] = 250
+    true = images[[3]].float() / 255
+    found = terms(scene(images), [3], shown, vertex_rate=0.0)
+    expected = (shown[:, 3:, :5, :3] - true[:, 3:, :5, :3]).abs().sum() / (SIDE * SIDE * 3) / shown[..., 3].mean()
+    assert found == {"image": pytest.approx(expected.item())}
+
+
 def test_depth_is_that_of_the_view_s_own_pixels_but_for_its_median() -> None:
     """Errors 0.1, 0.2, 0.4 and one beyond a unit, less the median (the lower one of four), over the unit of 0.5."""
     depth = torch.zeros(2, SIDE, SIDE)

@@ -37,6 +37,10 @@ def test_every_kind_is_read_back_from_glb_and_obj(tmp_path: Path, kind: str) -> 
     found = document(tmp_path / "mesh.glb")
     assert found["images"][0]["mimeType"] == f"image/{kind}"
     assert ("EXT_texture_webp" in found.get("extensionsRequired", [])) == (kind == "webp")
+    content, view = (tmp_path / "mesh.glb").read_bytes(), found["bufferViews"][found["images"][0]["bufferView"]]
+    start = content.index(b"BIN\0") + 4 + view["byteOffset"]
+    embedded = Image.open(io.BytesIO(content[start : start + view["byteLength"]]))
+    assert embedded.format == kind.upper() and embedded.tobytes() == image.tobytes()
     if kind != "webp":  # which trimesh passes over
         seen = trimesh.load(tmp_path / "mesh.glb", force="mesh").visual.material.baseColorTexture
         assert seen.size == (48, 48)

@@ -72,6 +72,25 @@ def test_a_wrong_value_is_named_and_nothing_is_made(name: str, word: str, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+UNUSED = {
+    "mesh_deform": ["scene=clock", "scene.root=photos", "rasterizer.visibility=nmr", "stages=[refine]", "mesh=a.glb"],
+    "mesh_texture": ["field=planes", "sampler=occupancy", "trainer.rays=9", "extract.faces=9", "refine.steps=9"],
+    "silhouette_fit": ["video=orbit", "video.frames=9", "stages=[export]", "mesh=a.glb"],
+    "nmr_textures": ["export.units=mm", "export.cameras=[colmap]", "export.glb_cameras=[path]", "scene.length=null"],
+    "nmr_draw": ["seed=1", "timelapse.snapshots=3", "export.faces=[9]", "export.formats=[glb]", "mesh=a.glb"],
+    "visibility_study": ["rasterizer.visibility=nmr", "export.up=z", "timelapse.snapshots=3"],
+}
+
+
+@pytest.mark.parametrize(("name", "word"), [(name, word) for name, words in UNUSED.items() for word in words])
+def test_a_word_that_a_recipe_does_not_look_at_is_refused(name: str, word: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        options.compose("train", [f"experiment={name}", word])
+    said = str(caught.value).replace("'", "")  # around paths
+    assert said.startswith(f"{word}: the recipe {name} does not use ") and "It uses recipe, " in said
+    assert ("did you mean recipe.mesh?" in said) == (word == "mesh=a.glb" and name in ("mesh_deform", "nmr_draw"))
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from nerfkit import options, pipeline, recipes
+from nerfkit.config import TrainOptions
 from nerfkit.errors import ConfigError, SceneError
 from nerfkit.mesh.files.io import load_mesh
 from nerfkit.recipes import nmr
 from nerfkit.runs.audience import Audience
 from nerfkit.runs.files import write_png
 from nerfkit.runs.folder import find
+from tests.mesh.test_gltf import document
 from tests.scenes.builders import ring, write_kaolin
 
 pytestmark = pytest.mark.slow  # a second or more a test: whole commands, training steps
@@ -55,23 +57,59 @@ def run(name: str, output: Path, *words: str) -> tuple[Path, dict]:
     return folder, json.loads((folder / "metrics.json").read_text())
 
 
+class Watched:
+    """A config that remembers which of its keys were looked at."""
+
+    def __init__(self, config: TrainOptions) -> None:
+        self.config, self.seen = config, set[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        self.seen.add(name)
+        return getattr(self.config, name)
+
+
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_a_recipe_runs(name: str, tmp_path: Path, views: Path, shape: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks at what it says that it uses, no more and no less, and exports as the export stage does."""
     shown: dict[str, Any] = {}
     monkeypatch.setattr(Audience, "shows", lambda _, what, made, seen_from=None: shown.update({what: made}))
-    words = ["scene=kaolin", f"scene.root={views}", "scene.holdout=4", *SMALL[name]]
-    config = options.compose("train", [f"experiment={name}"])
-    if hasattr(config.recipe, "mesh"):
-        words.append(f"recipe.mesh={shape}")
-    folder, metrics = run(name, tmp_path, *words, "timelapse.snapshots=2", "timelapse.formats=[ply,video]")
+    made = recipes.load().find(name)
+    assert issubclass(made, recipes.RecipeOptions) and made.uses is not None
+    plain, looks = made.run, []
+
+    def watched(o: Any, config: TrainOptions, record: Any, device: Any) -> None:
+        looks.append(Watched(config))
+        plain(o, looks[0], record, device)
+
+    monkeypatch.setattr(made, "run", watched)
+    words = [*SMALL[name], *([f"recipe.mesh={shape}"] if hasattr(made, "mesh") else [])]
+    words += ["timelapse.snapshots=2", "timelapse.formats=[ply,video]"] if "timelapse" in made.uses else []
+    exports, photographed = "export" in made.uses, "scene" in made.uses
+    if photographed:
+        words += ["scene=kaolin", f"scene.root={views}", "scene.holdout=4", "scene.length=[[0,0,0],[0,0,2],1]"]
+        words += ["export.units=mm", "export.cameras=[transforms]", "export.glb_cameras=[photos,path]"]
+    words += ["export.up=z", "export.faces=[12]", "export.points=9", "export.formats=[glb,ply]"] if exports else []
+    folder, metrics = run(name, tmp_path, *words)
+    assert looks[0].seen - {*recipes.ALWAYS, "recipe"} == {*made.uses}
     assert folder.parent.name == name
     assert name in metrics
     assert metrics["stages"][name]["seconds"] > 0
     assert name == "nmr_draw" or len(shown["mesh"]().faces)  # to those who look
-    if name not in ("nmr_draw", "nmr_camera", "visibility_study"):
-        meshes = list((folder / "mesh").glob("*.ply"))
-        assert meshes
-        assert all(len(load_mesh(path).faces) for path in meshes)
+    assert ("export" in metrics) == exports
+    if exports:
+        stems = ["none", "large_steps"] if name == "silhouette_fit" else ["mesh"]
+        points = ["points.ply"] if stems == ["mesh"] else [f"{stem}_points.ply" for stem in stems]
+        names = {f"{stem}{level}.{end}" for stem in stems for level in ("", "_12") for end in ("glb", "ply")}
+        assert {path.name for path in (folder / "mesh").iterdir()} == names | {*points}
+        for stem in stems:
+            glb, ply = (load_mesh(folder / "mesh" / f"{stem}.{end}") for end in ("glb", "ply"))
+            x, y, z = (glb.positions[glb.faces] * (1000 if photographed else 1)).unbind(-1)
+            expected = torch.stack([x, -z, y], -1)
+            assert len(ply.faces) and (ply.positions[ply.faces] - expected).abs().max() < 1e-4 * expected.abs().max()
+            assert len(load_mesh(folder / "mesh" / f"{stem}_12.ply").faces) <= 12
+            nodes = document(folder / "mesh" / f"{stem}.glb")["nodes"]
+            assert sum("camera" in node for node in nodes) == (9 if photographed else 0)
+        assert (folder / "cameras" / "transforms").exists() == photographed
         assert len(list((folder / "timelapse").rglob("mesh_*.ply"))) >= 3
         assert list((folder / "timelapse").rglob("mesh.mp4"))
 

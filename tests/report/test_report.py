@@ -99,7 +99,7 @@ def record(scene: Scene, shiny: tuple[Mesh, Specular], tmp_path: Path) -> Run:
     """A run folder with everything that a report shows."""
     run = Run.create(tmp_path, "ball", TrainOptions(), ["scene=kaolin", WORD])
     record_scene(scene, run.folder)
-    keep_refined(*shiny, run, scene)
+    keep_refined(shiny[0].transformed(scene.normalization.invert), shiny[1], run, scene)
     view = scene.test[0]
     write_comparison(
         run.folder / f"images/mesh_{view:03d}.png", torch.full((40, 48, 3), 0.5), scene.image(view), write_png

@@ -35,5 +35,5 @@ def record(scene: Scene, views: Path, tmp_path: Path) -> Run:
     record_scene(scene, run.folder)
     ball = icosphere(2, 0.7)
     red = torch.tensor([0.9, 0.1, 0.1]).expand(len(ball.vertices), 3)
-    keep_refined(replace(ball, colors=red), None, run, scene)
+    keep_refined(replace(ball, colors=red).transformed(scene.normalization.invert), None, run, scene)
     return run
