@@ -116,7 +116,7 @@ def test_cameras_that_are_off_are_found(scene: Scene, tmp_path: Path) -> None:
     twist[:, 3:] = axis * math.radians(1.5)
     twist[scene.test] = 0
     off = replace(scene, cameras=moved(scene.cameras, twist))
-    words = ("trainer.max_steps=400", "trainer.samples=4096", "sampler.hull_margin=4")
+    words = ("trainer.max_steps=400", "trainer.samples=4096", "trainer.preview_every=1", "sampler.hull_margin=4")
     loss = {}
     for poses in ("on", "off"):
         fit = new_fit(off, tmp_path / poses, *words, f"trainer.poses={poses}")
