@@ -175,10 +175,12 @@ def _repeat(runs: list[Reported]) -> str:
 
 
 def _started(run: Reported) -> str:
-    """The command that the run was started with, its folder left out."""
+    """The command that makes the run anew, its folder left out; where it was resumed, from its first stage on."""
     words = plain(run.folder / "overrides.yaml")
-    kept = [str(word) for word in words if not str(word).startswith("output=")] if isinstance(words, list) else []
-    return shlex.join([*command("train").split(), *kept])
+    said = [str(word) for word in words] if isinstance(words, list) else []
+    resumed = any(word.startswith("resume=") for word in said)
+    aside = ("output=", "resume=", "stages=") if resumed else ("output=",)
+    return shlex.join([*command("train").split(), *(word for word in said if not word.startswith(aside))])
 
 
 def _static(name: str) -> str:

@@ -18,7 +18,7 @@ from nerfkit.runs.files import write_text
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.frame import corners_of
 from nerfkit.scenes.scene import Similarity
-from nerfkit.schema import shown
+from nerfkit.schema import literal, shown
 from nerfkit.viewer.things import edges
 
 DIGITS = 4  # of a box's longest side
@@ -66,6 +66,9 @@ def write_crop(folder: Path, box: list[list[float]]) -> None:
         before = saved.get("extract", {}).get("box")  # an older run has none
         OmegaConf.update(config, "extract.box", box)
         write_text(path, OmegaConf.to_yaml(config))
+        words = record.folder / "overrides.yaml"  # of the command that makes the run anew
+        kept = [word for word in load_config(words) if not str(word).startswith("extract.box=")]
+        write_text(words, OmegaConf.to_yaml(literal([*kept, f"extract.box={shown(box)}"])))
         record.log(f"viewer: extract.box: {shown(before)} -> {shown(box)}")
 
 

@@ -239,6 +239,18 @@ def test_a_chart_has_its_points_within(line: list[tuple[float, float]], log: boo
     assert "title &amp; all" in chart and "a&lt;b" in chart
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["scene=kaolin", "output=there", "stages=[field]"], "scene=kaolin &#x27;stages=[field]&#x27;"),
+        (["scene=kaolin", "stages=[extract]", "resume=there", "refine.steps=3"], "scene=kaolin refine.steps=3"),
+    ],
+)
+def test_what_makes_a_run_anew(words: list[str], said: str, tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "ball", TrainOptions(), words)
+    assert f" {said}\n" in write_report(run).read_text(encoding="utf-8")
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 def test_a_browser_shows_the_mesh_as_we_draw_it(record: Run, scene: Scene, tmp_path: Path) -> None:
     page = write_report(record).read_text(encoding="utf-8")

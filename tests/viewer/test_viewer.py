@@ -228,6 +228,8 @@ def test_a_box_is_written_to_the_run(shown: Shown, scene: Scene) -> None:
     assert crop is not None and np.allclose(crop, [[-0.5, -0.25, 0.125], [1, 1, 1]], atol=2e-3)
     before.extract.box = OmegaConf.load(folder / "config.yaml").extract.box
     assert OmegaConf.load(folder / "config.yaml") == before  # and nothing else
+    words = list(OmegaConf.load(folder / "overrides.yaml"))
+    assert words[:-1] == ["scene=kaolin"] and json.loads(words[-1].removeprefix("extract.box=")) == before.extract.box
     assert "viewer: extract.box: null -> [[" in (folder / "log.txt").read_text()
     assert any("extract.box" not in text and "stages=[extract" in text for text in controls.texts())
     assert not any("viewer=off" in text for text in controls.texts())
