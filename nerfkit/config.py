@@ -9,6 +9,7 @@ from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.mesh.files.io import WRITTEN
 from nerfkit.mesh.files.pictures import ENDINGS, Encoding
 from nerfkit.raster.visibility import RasterizerOptions
+from nerfkit.runs.checkpoints import KINDS
 from nerfkit.scenes import SceneOptions
 from nerfkit.scenes.frame import AXES
 from nerfkit.scenes.placement import UNITS
@@ -152,4 +153,7 @@ class RenderOptions(VideoOptions):
     frames: int | None = option(120, "of the whole path; null: as many as the file's path lasts", least=1)
     run: str | None = option(None, "a run folder, or OUTPUT/SCENE/latest", path=True)
     output: str | None = option(None, "folder for the videos and their frames; null: RUN/video", path=True)
+    checkpoint: str = option(
+        "last", "of the field; best: what did best on a held-out photo (trainer.keep_best)", choices=tuple(KINDS)
+    )
     device: str = option("auto", "cuda names an AMD GPU, too", choices=DEVICES)

@@ -10,6 +10,7 @@ from typing import Any
 from nerfkit.errors import ConfigError
 from nerfkit.evaluation import BACKGROUNDS, DTU, NATIVE, SOURCES, SPLITS, SYNTHETIC, Protocol, evaluated
 from nerfkit.report.numbers import MEASURES
+from nerfkit.runs.checkpoints import KINDS
 from nerfkit.runs.files import write_text
 from nerfkit.runs.folder import EVALUATION, Run
 from nerfkit.runs.plain import measured
@@ -31,6 +32,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--size", help=f"of pictures, {NATIVE} or WIDTHxHEIGHT; as the run was trained by default")
     parser.add_argument("--background", choices=BACKGROUNDS, help="scene, the run's own, by default")
     parser.add_argument("--source", choices=(*SOURCES, "both"), default="both", help="both by default")
+    parser.add_argument("--checkpoint", choices=tuple(KINDS), default="last", help="of the field; last by default")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th of the views alone")
     parser.add_argument("--output", help=f"the numbers; RUN/{EVALUATION} by default")
     parser.add_argument("--pictures", metavar="FOLDER", help="where predicted | true | error of each view go")
@@ -67,8 +69,9 @@ def shown(found: Mapping[str, Any]) -> str:
 def _protocol(asked: argparse.Namespace) -> Protocol:
     """What the words say is to be measured."""
     stated = {key: getattr(asked, key) for key in ("split", "size", "background") if getattr(asked, key) is not None}
+    common: dict[str, Any] = {"every": asked.every, "truth": asked.truth, "checkpoint": asked.checkpoint}
     if asked.protocol != SYNTHETIC.name:
-        return Protocol(**stated, every=asked.every, name=asked.protocol, truth=asked.truth)
+        return Protocol(**stated, **common, name=asked.protocol)
     if stated:
         raise ConfigError(f"--{next(iter(stated))}: --protocol {asked.protocol} says that already; leave one out")
-    return replace(SYNTHETIC, every=asked.every, truth=asked.truth)
+    return replace(SYNTHETIC, **common)

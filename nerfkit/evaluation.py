@@ -26,6 +26,7 @@ from nerfkit.mesh_stage import surface_facts
 from nerfkit.pipeline import pick_device
 from nerfkit.results import finished_file, load_finished, load_fit
 from nerfkit.resume import load
+from nerfkit.runs.checkpoints import KINDS
 from nerfkit.runs.fingerprint import FIELD, SECTION
 from nerfkit.runs.folder import Run, has_checkpoint
 from nerfkit.scenes.assemble import COLORS
@@ -50,6 +51,7 @@ class Protocol:
         every: views 0, every, 2 every, ... of the split.
         name: how it is called, where it is that of a published benchmark.
         truth: where the files of DTU's scan are, as ``open_scan`` takes it; of the protocol dtu alone.
+        checkpoint: of the field, ``last`` or ``best``.
 
     Raises:
         ConfigError: on creation, for another size or step, or dtu without its files.
@@ -61,6 +63,7 @@ class Protocol:
     every: int = 1
     name: str | None = None
     truth: str | None = None
+    checkpoint: str = "last"
 
     def __post_init__(self) -> None:
         if (self.name == DTU) != (self.truth is not None):
@@ -70,6 +73,8 @@ class Protocol:
             )
         if self.size not in (None, NATIVE) and not re.fullmatch(r"[1-9]\d{0,5}x[1-9]\d{0,5}", str(self.size)):
             raise ConfigError(f"--size {self.size}: expected {NATIVE} or WIDTHxHEIGHT in pixels, such as 800x800")
+        if self.checkpoint not in KINDS:
+            raise ConfigError(f"--checkpoint {self.checkpoint}: expected {' or '.join(KINDS)}")
         if self.every < 1:
             raise ConfigError(f"--every {self.every}: expected a whole number, at least 1")
 
@@ -107,6 +112,8 @@ def evaluated(
         CheckpointError, ConfigError, SceneError: it cannot be measured.
     """
     config = load(record.folder)
+    if protocol.checkpoint != "last" and "field" not in sources:
+        raise ConfigError(f"--checkpoint {protocol.checkpoint} is of the field; expected --source field or both")
     if config.recipe is not None:
         raise CheckpointError(f"{record.folder}: a recipe's run has no field and no views; expected another run")
     device = pick_device(config.device)
@@ -119,8 +126,9 @@ def evaluated(
     missing: dict[str, str] = {}
     further = _further(scene, views, missing, *lpips(weights, device))
     over = "the scene's background" if protocol.background == "scene" else protocol.background
+    best = "" if protocol.checkpoint == "last" else f", checkpoint {protocol.checkpoint} of the field"
     found: dict[str, Any] = {
-        "about": f"{len(views)} views ({protocol.split}), {', '.join(_sizes(scene, views))} pixels, over {over}",
+        "about": f"{len(views)} views ({protocol.split}), {', '.join(_sizes(scene, views))} pixels, over {over}{best}",
         "protocol": asdict(protocol),
     }
     if protocol.name == SYNTHETIC.name and len(views) != VIEWS:
@@ -132,7 +140,8 @@ def evaluated(
         if reason:
             missing[name] = reason
         elif name == "field":
-            model = load_fit(config, own, record, device, rendering=True).average
+            kind = KINDS[protocol.checkpoint]
+            model = load_fit(config, own, record, device, rendering=True, kind=kind).average
             found[name] = evaluate_field(model, replace(scene, test=views), pictures, further=further)
         else:
             found[name] = _of_mesh(record, scene, views, device, pictures, further=further)

@@ -9,10 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
+from nerfkit.cameras import Cameras
 from nerfkit.config import TrainOptions
 from nerfkit.fit.extract import finished, surface_colors, walls
 from nerfkit.fit.refine import refine_mesh
 from nerfkit.fit.refine_measure import evaluate_mesh, picture
+from nerfkit.fit.refine_options import RefineOptions
 from nerfkit.fit.refine_targets import field_depth
 from nerfkit.fit.specular import Specular
 from nerfkit.fit.specular_fit import fit_specular
@@ -65,7 +67,7 @@ def refine_stage(
     Args:
         coarse: with vertex colors, in normalized units; a field's is closed.
         model: the field; None for a mesh of the user's, ``config.mesh``.
-        ranks: the processes that render what is measured; the rest is one's work.
+        ranks: the processes that share what is done for each photo, and the texture's points; the rest is one's work.
         keep_shape: only the texture is made: vertices and faces are those of ``coarse``, which is not cut open either.
     """
     o, seed = config.refine, config.seed
@@ -78,18 +80,18 @@ def refine_stage(
         if unmasked and isinstance(model.sampler, NestedSampler | OccupancySampler):
             whole, model = model, alone(model, closed, ends)
             around = partial(light_around, whole, model, scene)
-            scene, masks = _with_masks(scene, model, around, coarse, config, record)
+            scene, masks = _with_masks(scene, model, around, coarse, config, record, ranks)
     elif scene.unbounded:
         kept = "" if keep_shape else ", and it keeps its shape"
         record.log(f"note: the photos have no masks: the mesh's outline masks them{kept}")
-        scene, masks = _outlined(scene, coarse, config), OUTLINE
+        scene, masks = _outlined(scene, coarse, config, ranks), OUTLINE
     if masks == OUTLINE or keep_shape:
         o = replace(o, vertex_rate=0.0, geometry=0.0, depth_weight=0.0)
     before = evaluate_mesh(coarse, scene, scene.test, ranks=ranks)
     start = time.perf_counter()
 
+    helpers = _helpers(ranks, scene, masks is not None, o, record)
     color = None if model is None else partial(surface_colors, model)
-    depth = field_depth(model, scene) if o.depth_weight and model is not None else None
     folder, units = record.folder / "timelapse", scene.exported
     points = coarse.vertices.cpu()
     recorder = turntable(folder, config.timelapse, scene.cameras, scene.background, units, scene.up, points)
@@ -97,13 +99,16 @@ def refine_stage(
     visibility = config.rasterizer.chosen()
     found_looks: list[Tensor] = []
     lost: list[dict[str, Any]] = []
-    further: dict[str, Any] = {"depth": depth, "visibility": visibility, "callbacks": callbacks}
+    further: dict[str, Any] = {"visibility": visibility, "callbacks": callbacks, "ranks": helpers}
     further |= {"looks": found_looks.append, "taken_back": lost.extend}
-    refined = refine_mesh(coarse, scene, o, record, seed, color, **further)
+    depth = field_depth(model, scene, helpers) if o.depth_weight and model is not None else None
+    refined = refine_mesh(coarse, scene, o, record, seed, color, depth=depth, **further)
     for path in recorder.close() if recorder is not None else ():
         record.log(f"wrote {path}")
-    looks = found_looks[0]
-    specular, highlights = fit_specular(refined, scene, o, record, seed, looks) if o.specular else (None, {})
+    looks, specular, highlights = found_looks[0], None, dict[str, Any]()
+    if o.specular:
+        specular, highlights = fit_specular(refined, scene, o, record, seed, looks, helpers)
+    helpers.forget("scene")
     seconds = time.perf_counter() - start
     assert refined.corner_uvs is not None and refined.texture is not None
     inside = texel_map(refined.corner_uvs, *refined.texture.shape[:2])[0] >= 0
@@ -130,6 +135,23 @@ def refine_stage(
     return refined.to("cpu"), None if specular is None else specular.to("cpu")
 
 
+def _helpers(ranks: Ranks, scene: Scene, masked: bool, options: RefineOptions, record: Run) -> Ranks:
+    """The processes that share what is done for each photo; they have the scene from now on.
+
+    One where photos that were ``masked`` here are more than the memory that the others may take for them.
+    """
+    if ranks.count > 1 and masked and scene.images.folder is not None:
+        record.log("note: with masks the photos are more than scene.memory_gb: one process refines, the others wait")
+        return ALONE
+    if ranks.count > options.views_per_step:
+        record.log(
+            f"note: a step of the refinement looks at {options.views_per_step} photos, so that no more processes share "
+            f"it; refine.views_per_step={ranks.count} has work for all"
+        )
+    ranks.keep(scene=scene)
+    return ranks
+
+
 def _with_masks(
     photos: Scene,
     model: RadianceModel,
@@ -137,6 +159,7 @@ def _with_masks(
     coarse: Mesh,
     config: TrainOptions,
     record: Run,
+    ranks: Ranks,
 ) -> tuple[Scene, str]:
     """Photos with the masks that the field of the thing alone gives, and where these are from.
 
@@ -145,7 +168,7 @@ def _with_masks(
     why = "the mesh is cut off where the masks are not" if photos.has_masks else "the photos have no masks"
     record.log(f"{why}: the field's own opacity of the object takes their place")
     memory = config.scene.memory_gb
-    scene = masked(photos, lambda view: model.render_view(photos.cameras, view).alpha, memory, around)
+    scene = masked(photos, partial(_opacity, model, photos.cameras), memory, around, ranks)
     wrong = doubt(photos, scene, coarse)
     if wrong is None:
         return scene, FIELD
@@ -154,12 +177,20 @@ def _with_masks(
         f"note: {wrong}. So the mesh keeps its shape, its own outline masks the photos, and only the texture is "
         "refined. A longer training (trainer.max_steps) or more photos help"
     )
-    return _outlined(photos, coarse, config), OUTLINE
+    return _outlined(photos, coarse, config, ranks), OUTLINE
 
 
-def _outlined(photos: Scene, mesh: Mesh, config: TrainOptions) -> Scene:
+def _opacity(model: RadianceModel, cameras: Cameras, view: int) -> Tensor:
+    return model.render_view(cameras, view).alpha
+
+
+def _outlined(photos: Scene, mesh: Mesh, config: TrainOptions, ranks: Ranks) -> Scene:
     """Photos masked by a mesh's outline."""
-    return masked(photos, lambda view: picture(mesh, photos, view)[1], config.scene.memory_gb)
+    return masked(photos, partial(_outline, mesh, photos), config.scene.memory_gb, ranks=ranks)
+
+
+def _outline(mesh: Mesh, photos: Scene, view: int) -> Tensor:
+    return picture(mesh, photos, view)[1]
 
 
 def surface_facts(mesh: Mesh, scene: Scene) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from nerfkit.report.page import write_report
 from nerfkit.results import load_fit, new_fit, source_of
 from nerfkit.resume import load as load_config
 from nerfkit.runs import elastic
+from nerfkit.runs.checkpoints import KINDS
 from nerfkit.runs.files import followed
 from nerfkit.runs.folder import Run, find, has_checkpoint
 from nerfkit.runs.lock import alone
@@ -39,8 +40,8 @@ from nerfkit.viewer.live import check_viewer, watched
 def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None:
     """Runs the stages that ``config.stages`` names, in the order of ``STAGES``, or a recipe; returns the run folder.
 
-    Of several processes (``runs.ranks``) the first does so; the others share the training of the field and render some
-    of the pictures, return None and write nothing.
+    Of several processes (``runs.ranks``) the first does so; the others share the training of the field, the pictures
+    and their gradients, return None and write nothing.
 
     Args:
         words: of the command, for the run's records; None takes them from Hydra, where Hydra runs the program.
@@ -59,6 +60,7 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
     else:
         ranks.wait()  # for what the first finds out about the photos
     scene, device = ready(config)
+    ranks.all_have("photos", scene.images)
     if ranks.first:
         ranks.wait()
     else:
@@ -279,11 +281,13 @@ def render(config: RenderOptions) -> list[Path]:
     record = Run.open(config.run)
     trained = load_config(record.folder)
     name = pick_source(record.folder, config.source)
+    if name == "mesh" and config.checkpoint != "last":
+        raise ConfigError(f"checkpoint={config.checkpoint} is of the field, and this shows the mesh; add source=field")
     scene = seen_over(recorded(record.folder) or load_scene(trained), config)
     folder = Path(os.path.expanduser(config.output)) if config.output else record.folder / "video"
 
     def fit() -> FieldFit:
-        return load_fit(trained, scene, record, device, rendering=True)
+        return load_fit(trained, scene, record, device, rendering=True, kind=KINDS[config.checkpoint])
 
     source, identity = source_of(name, record, scene, fit, device)
     videos = show(source, name, config, scene, folder, identity, record.log, ranks)

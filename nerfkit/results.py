@@ -49,15 +49,21 @@ def new_fit(
 
 
 def load_fit(
-    config: TrainOptions, scene: Scene, record: Run, device: torch.device, rendering: bool = False, ranks: Ranks = ALONE
+    config: TrainOptions,
+    scene: Scene,
+    record: Run,
+    device: torch.device,
+    rendering: bool = False,
+    ranks: Ranks = ALONE,
+    kind: str = checkpoints.FIELD,
 ) -> FieldFit:
-    """The model of the run's newest checkpoint and what trains it.
+    """The model of the run's newest checkpoint, of one ``kind``, and what trains it.
 
     Raises:
         CheckpointError: there is none, or it does not fit the config.
     """
     fit = new_fit(config, scene, record, device, rendering, ranks)
-    fit.load_state_dict(checkpoints.load_latest(record.folder, device, tqdm.write)[1], str(record.folder))
+    fit.load_state_dict(checkpoints.load_latest(record.folder, device, tqdm.write, kind)[1], str(record.folder))
     return fit
 
 

@@ -163,7 +163,7 @@ class Stages:
         if not scene.unbounded or "views" not in scene.provenance:
             return
         names, held_out = scene.provenance["views"], set(scene.test)
-        near = photo_psnr(fit.average, scene)
+        near = photo_psnr(fit.average, scene, self.ranks)
         kinds = [view in held_out for view in range(len(names))]
         said = write_capture(self.record.folder, Path(scene.provenance["path"]), names, near, kinds)
         if said is not None:

@@ -249,6 +249,14 @@ def test_a_run_folder_without_a_checkpoint(command: Command, trained: Path) -> N
     assert files(trained) == before
 
 
+def test_the_best_checkpoint_is_of_fields_that_kept_one(command: Command, trained: Path) -> None:
+    for source, expected in (("field", "trainer.keep_best=true keeps one"), ("mesh", "add source=field")):
+        (trained / "mesh").mkdir(exist_ok=True)
+        (trained / "mesh" / "mesh.glb").touch()
+        message = command(cli.render, f"run={trained}", f"source={source}", "checkpoint=best", "frames=1").message()
+        assert expected in message
+
+
 def test_a_run_folder_with_a_damaged_config(command: Command, trained: Path) -> None:
     (trained / "config.yaml").write_text("scene: [")
     before = files(trained)

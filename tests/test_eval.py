@@ -154,6 +154,7 @@ def test_what_cannot_be_measured(record: Run, tmp_path: Path) -> None:
         "--size 800": "expected native or WIDTHxHEIGHT",
         "--every 0": "expected a whole number",
         f"--lpips {record.folder / 'config.yaml'}": "config.yaml: cannot be read",
+        "--checkpoint best --source mesh": "expected --source field or both",
         "--protocol dtu": "which needs it: the folder with DTU's Points and ObsMask",
         f"--truth {tmp_path}": "expected with --protocol dtu alone",
         "--protocol nerf-synthetic --split all": "says that already",

@@ -13,6 +13,7 @@ from nerfkit.fields.contracted import ContractedField
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.mesh_stage import refine_stage
 from nerfkit.runs.folder import Run
+from nerfkit.runs.ranks import ALONE
 from nerfkit.scenes.photos import Photos
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
@@ -45,7 +46,7 @@ def test_one_set_of_masked_photos_is_held_at_a_time(tmp_path: Path, monkeypatch:
     scene = Scene("room", photos, ring()[:1], [0], [0], has_masks=False, unbounded=True)
     made: list[weakref.ref[Scene]] = []
 
-    def masked(photos: Scene, *_: object) -> Scene:
+    def masked(photos: Scene, *_: object, **__: object) -> Scene:
         assert all(earlier() is None for earlier in made)
         found = replace(photos)
         made.append(weakref.ref(found))
@@ -54,7 +55,7 @@ def test_one_set_of_masked_photos_is_held_at_a_time(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(mesh_stage, "masked", masked)
     monkeypatch.setattr(mesh_stage, "doubt", lambda *_: "not sure")
     config = options.compose("train", ["scene=clock"])
-    found = mesh_stage._with_masks(scene, None, None, None, config, Run(tmp_path))
+    found = mesh_stage._with_masks(scene, None, None, None, config, Run(tmp_path), ALONE)
     assert found[1] == "outline" and len(made) == 2
 
 

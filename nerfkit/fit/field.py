@@ -7,6 +7,7 @@ from operator import add
 import torch
 from torch import Tensor
 
+from nerfkit.fit.best import keep_if_best
 from nerfkit.fit.depth_hints import SHARE, WEIGHT, DepthHints, hints_of
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.fit.field_rays import RAYS, SHORT, FieldRays
@@ -122,7 +123,7 @@ class FieldFit(FieldState):
             self.optimizer.step()
             self._average.update(number)
         self.corrections.after_step()
-        self.model.after_step(self.seed, number + 1)
+        self.model.after_step(self.seed, number + 1, self.ranks)
         progress.samples += samples
         # The ray count follows the sample budget, at most doubling.
         wanted_rays = progress.rays * o.samples / max(samples, 1)
@@ -215,6 +216,7 @@ class FieldFit(FieldState):
                 self.run.log(note)
             if self.hints is not None:
                 self.run.log(f"{len(self.hints):,} sightings of points are hints of depth (trainer.depth_weight)")
+            checkpoints.drop(self.run.folder, checkpoints.BEST, after=self.progress.step if o.keep_best else -1)
             callbacks = [
                 Callback(self._preview, share=o.preview_every, first=False),
                 Callback(self._mark, steps=min(MARKS), first=False),
@@ -256,7 +258,10 @@ class FieldFit(FieldState):
     def _preview(self, step: int) -> None:
         assert self.run is not None
         scene = self.refined_scene(self.scene.test[:1])
-        preview_field(self.average, scene, self.run, step, self.progress.seconds)
+        psnr = preview_field(self.average, scene, self.run, step, self.progress.seconds)
+        if self.options.keep_best:
+            self.watch.check()
+            keep_if_best(self.run, step, psnr, self.state_dict)
 
     def _mark(self, step: int) -> None:
         if step in MARKS and self.run is not None:

@@ -59,6 +59,9 @@ class TrainerOptions(Options):
     log_every: int = option(50, "steps", least=1)
     preview_every: float = option(0.1, "of the budget: a held-out view to TensorBoard", above=0)
     checkpoint_every: float = option(60.0, "seconds", least=0)
+    keep_best: bool = option(
+        False, "keep the weights that did best on that view, too, for checkpoint=best of render.py and eval"
+    )
 
     def check(self) -> None:
         super().check()

@@ -6,8 +6,9 @@ from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
 
-def preview_field(model: RadianceModel, scene: Scene, run: Run, step: int, seconds: float) -> None:
-    """The first test view: picture, truth, error, depth, normals; its PSNR by step and by second of training."""
+def preview_field(model: RadianceModel, scene: Scene, run: Run, step: int, seconds: float) -> float:
+    """The first test view: picture, truth, error, depth, normals; its PSNR by step and by second of training, and
+    returned."""
     view = (scene.test or scene.train)[0]
     image = model.render_view(scene.cameras, view, normals=True)
     true = scene.image(view)
@@ -24,3 +25,4 @@ def preview_field(model: RadianceModel, scene: Scene, run: Run, step: int, secon
     shown = ((far - depth) / (far - near).clamp_min(1e-6)).clamp(0, 1) * alpha
     run.image("held_out/depth", shown[..., None].expand(-1, -1, 3), step)
     run.image("held_out/normals", image.normal.cpu() * 0.5 + 0.5, step)
+    return value

@@ -34,6 +34,7 @@ from nerfkit.runs import checkpoints
 from nerfkit.runs.fingerprint import of_state
 from nerfkit.runs.folder import Run
 from nerfkit.runs.progress import to_stderr
+from nerfkit.runs.ranks import ALONE, RankError, Ranks
 from nerfkit.scenes.scene import Scene
 
 TEXELS_PER_PIXEL = 1.3  # along each side: fewer blur, more are never seen from close enough and learn noise
@@ -56,6 +57,7 @@ def refine_mesh(
     callbacks: Sequence[tuple[Callable[[Mesh], None], float]] = (),
     looks: Callable[[Tensor], None] | None = None,
     taken_back: Callable[[list[dict[str, Any]]], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Mesh:
     """The mesh with its vertices moved, UVs and a texture, so that it looks like the scene's training views.
 
@@ -74,6 +76,8 @@ def refine_mesh(
         looks: told the refined mesh's ``texel_looks`` (A,B).
         taken_back: told each ``step`` at which the refinement was lost and taken back to its last good state, to go on
             with steps a tenth as long, and ``why``: see ``refine_guard``.
+        ranks: the processes that share the views of a step, ``options.views_per_step``, and the texture's points; of
+            several, ``color`` is made of functions of modules.
 
     Returns:
         a mesh with ``corner_uvs`` and ``texture``, and no vertex colors. It has the same faces where
@@ -90,7 +94,7 @@ def refine_mesh(
     if mesh.colors is None:
         mesh = replace(mesh, colors=torch.ones_like(mesh.vertices))
     log = to_stderr if run is None else run.log
-    fit = _Refinement(mesh, scene, options, seed, color, depth, visibility, log)
+    fit = _Refinement(mesh, scene, options, seed, color, depth, visibility, log, ranks)
     calls = [Callback(lambda _: fit.check(), share=CHECKED)]  # first: the others see what it leaves
     calls += [Callback(lambda _, call=call: call(fit.mesh()), share=share) for call, share in callbacks]  # type: ignore[misc]
     if run is not None:
@@ -114,11 +118,16 @@ def refine_mesh(
             progress=fit.progress,
             blame=lambda: scene.photo_names(fit.targets.views.last),
         )
+    except RankError:  # in the midst of a step, before it changed anything
+        if run is not None and saves:
+            fit.save(run)
+        raise
     except NotFiniteError as error:
         kept = f"; {fit.keep_last_good(run)}" if run is not None and saves else ""
         advice = f"{kept}. A lower refine.vertex_rate or refine.texture_rate usually helps."
         raise NotFiniteError(error.step, error.what, error.where, KIND, advice) from None
     refined, seen = fit.finished()
+    ranks.forget("wanted", "surface")
     if run is not None:
         run.audience.shows("mesh", lambda: refined)
     if looks is not None:
@@ -157,7 +166,9 @@ class _Refinement:
         depth: DepthTargets | None,
         visibility: Visibility | str,
         log: Callable[[str], None],
+        ranks: Ranks,
     ) -> None:
+        self.ranks = ranks
         self.log, self.lost, self.pace, self.progress = log, list[dict[str, Any]](), 1.0, Progress()
         self.coarse, self.scene, self.options = mesh, scene, options
         felt = {key: value for key, value in asdict(options).items() if key not in NOT_FELT}
@@ -170,7 +181,7 @@ class _Refinement:
         self.phase: Colored | Textured
         self.remeshed = 0
         if options.geometry > 0:
-            self.phase = Colored(mesh, self.targets, options, visibility)
+            self.phase = Colored(mesh, self.targets, options, visibility, ranks)
         else:
             self.phase = self._textured(mesh)
         self._keep()
@@ -203,7 +214,7 @@ class _Refinement:
         return {"remeshed": self.remeshed, "first": first, "phase": self.phase.state_dict()}
 
     def _load(self, state: dict[str, Any]) -> None:
-        shared = self.targets, self.options, self.visibility
+        shared = self.targets, self.options, self.visibility, self.ranks
         if state["first"] is None and isinstance(self.phase, Textured):
             self.phase = Colored(self.coarse, *shared)
         elif state["first"] is not None and not isinstance(self.phase, Textured):
@@ -260,7 +271,12 @@ class _Refinement:
             elif self.remeshed < o.remesh and share >= o.geometry * self.remeshed / o.remesh:
                 self.remeshed += 1
                 self.phase.remesh(o.faces or len(self.coarse.faces))
-        terms = self.phase.step(self.pace * o.final_rate**share)
+        before = self.targets.state_dict()
+        try:
+            terms = self.phase.step(self.pace * o.final_rate**share)
+        except RankError:
+            self.targets.load_state_dict(before)
+            raise
         self.guard.note(terms)
         return terms
 
@@ -268,11 +284,15 @@ class _Refinement:
         """The refined mesh and its ``texel_looks``; a budget that ended in the first phase still gets its texture."""
         phase = self.phase if isinstance(self.phase, Textured) else self._textured(self.phase.mesh())
         mesh, _ = untangle(phase.mesh(), self.guard.allowed)
-        looks = texel_looks(mesh, self.scene)
+        looks = texel_looks(mesh, self.scene, self.ranks)
         return fill_unseen(mesh, looks > 0), looks
 
     def _textured(self, mesh: Mesh, before: Colored | None = None) -> Textured:
         size = self.options.texture or texture_size(mesh, self.scene)
         unwrapped = unwrap(mesh, size)
-        start = bake_vertex_colors(unwrapped, size) if self.color is None else bake(unwrapped, self.color, size)
-        return Textured(replace(start, colors=None), self.targets, self.options, self.visibility, before)
+        if self.color is None:
+            start = bake_vertex_colors(unwrapped, size)
+        else:
+            start = bake(unwrapped, self.color, size, ranks=self.ranks)
+        shared = self.targets, self.options, self.visibility, self.ranks
+        return Textured(replace(start, colors=None), *shared, before)

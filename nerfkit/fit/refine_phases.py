@@ -6,17 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerfkit.cameras import Cameras
 from nerfkit.fit.adam import Adam
 from nerfkit.fit.large_steps import LargeSteps
 from nerfkit.fit.refine_options import RefineOptions
+from nerfkit.fit.refine_pictures import Surface, gradients, help_with
 from nerfkit.fit.refine_targets import Shape, Targets
 from nerfkit.fit.refine_window import Windows
 from nerfkit.fit.texels import Ties, texel_looks
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.remeshing.adapt import adapt, curvature
-from nerfkit.raster import Rendering, render
 from nerfkit.raster.visibility import Visibility, pick_visibility
+from nerfkit.runs.ranks import ALONE, Ranks
 
 BETAS = (0.5, 0.999)  # of the colors' Adam
 EVEN_SHARE = 0.25  # of the mean curvature, added to it everywhere: flat parts need some faces, too
@@ -30,6 +30,8 @@ class Phase:
         colors: its vertex colors or its texture.
         unit: of the errors of depth; None takes the mesh's mean edge.
         optimizer: the optimizer that has moved the same vertices so far and goes on; None starts anew.
+        ranks: the processes that draw the views, where a step looks at several.
+        corner_uvs: of the texture; None for vertex colors.
     """
 
     def __init__(
@@ -41,22 +43,29 @@ class Phase:
         visibility: Visibility | str,
         unit: float | None,
         optimizer: LargeSteps | None,
+        ranks: Ranks,
+        corner_uvs: Tensor | None = None,
     ) -> None:
         self.start, self.targets, self.options, self.visibility = mesh, targets, options, visibility
+        self.ranks, self.corner_uvs = ranks if options.views_per_step > 1 else ALONE, corner_uvs
         self.windows = Windows(targets.scene, whole=not pick_visibility(visibility).local)
-        self.faces = mesh.faces
         self.moves = options.vertex_rate > 0
-        self.vertices = mesh.vertices.clone().requires_grad_(self.moves)
+        self.felt = self.moves or self.ranks.count > 1  # the others of several processes always have a gradient
+        self.vertices = mesh.vertices.clone().requires_grad_(self.felt)
         self.colors = colors.clone().requires_grad_()
-        self.base = mesh.vertices
-        self.shape = Shape(self.base, mesh.faces)
-        self.unit = self.shape.edge if unit is None else unit
+        self._take(mesh.faces, mesh.vertices, unit)
         edges = self.shape.topology.edges
         if optimizer is None:
             self.vertex_optimizer = LargeSteps(self.vertices, edges, options.smoothness)
         else:
             self.vertex_optimizer = optimizer.remeshed(self.vertices, edges, optimizer.moments())
         self.color_optimizer = Adam([self.colors], betas=BETAS)
+
+    def _take(self, faces: Tensor, base: Tensor, unit: float | None) -> None:
+        """Other faces, as they are with the vertices at ``base``."""
+        self.faces, self.base, self.shape = faces, base, Shape(base, faces)
+        self.unit = self.shape.edge if unit is None else unit
+        self.surface = Surface(faces, self.corner_uvs, self.visibility, self.unit)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, but what is made of the phase's first mesh."""
@@ -72,18 +81,13 @@ class Phase:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a saved state of a phase with the same first mesh."""
-        self.faces, self.base, self.unit = state["faces"], state["base"], state["unit"]
-        self.vertices = state["vertices"].clone().requires_grad_(self.moves)
+        self._take(state["faces"], state["base"], state["unit"])
+        self.vertices = state["vertices"].clone().requires_grad_(self.felt)
         self.colors = state["colors"].clone().requires_grad_()
-        self.shape = Shape(self.base, self.faces)
         self.vertex_optimizer = LargeSteps(self.vertices, self.shape.topology.edges, self.options.smoothness)
         self.vertex_optimizer.load_state_dict(state["vertex_optimizer"])
         self.color_optimizer = Adam([self.colors], betas=BETAS)
         self.color_optimizer.load_state_dict(state["color_optimizer"])
-
-    def render(self, cameras: Cameras) -> Rendering:
-        """Pictures of the mesh as it is now."""
-        raise NotImplementedError
 
     def step(self, rate: float) -> dict[str, float]:
         """One step of both optimizers at ``rate`` times the options' rates; returns the terms of the loss.
@@ -91,10 +95,7 @@ class Phase:
         Nothing moves where a term is NaN or infinite.
         """
         terms = self.losses(self.targets.next_views())
-        total = torch.stack(list(terms.values())).sum()
-        if torch.isfinite(total):
-            self.vertices.grad = self.colors.grad = None
-            total.backward()
+        if torch.isfinite(torch.stack(list(terms.values())).sum()):
             if self.moves:
                 self.vertex_optimizer.step(self.options.vertex_rate * rate)
             self.color_optimizer.param_groups[0]["lr"] = self.options.texture_rate * rate
@@ -104,17 +105,16 @@ class Phase:
         return {name: term.item() for name, term in terms.items()}
 
     def losses(self, views: list[int]) -> dict[str, Tensor]:
-        """The weighted terms over some views."""
-        window = self.windows.around(self.vertices, views)
-        rendering = self.render(window.cameras(self.targets.scene.cameras[views]))
-        terms = self.targets.terms(rendering, views, self.unit, window)
-        if self.moves:
-            terms |= self.shape.terms(self.vertices, self.options)
-        return terms | self.color_terms(len(views), rendering.alpha.detach().sum())
+        """The weighted terms over some views, and their gradient in ``vertices.grad`` and ``colors.grad``."""
+        look = self.targets.look(views, self.windows.around(self.vertices, views))
+        self.ranks.keep(wanted=self.targets.wanted, surface=self.surface)
+        step = self.vertices, self.colors, self.surface, look, self.targets.wanted
+        self.ranks.ask(help_with, *step)
+        return gradients(*step, self.ranks, self.held)
 
-    def color_terms(self, views: int, pixels: Tensor) -> dict[str, Tensor]:
-        """What else the colors are held to, where ``views`` photos show the mesh on ``pixels`` pixels."""
-        return {}
+    def held(self) -> dict[str, Tensor]:
+        """What the mesh is held to besides its pictures, see ``gradients``."""
+        return self.shape.terms(self.vertices, self.options) if self.moves else {}
 
 
 class Colored(Phase):
@@ -124,18 +124,17 @@ class Colored(Phase):
         mesh: with vertex colors.
     """
 
-    def __init__(self, mesh: Mesh, targets: Targets, options: RefineOptions, visibility: Visibility | str) -> None:
+    def __init__(
+        self, mesh: Mesh, targets: Targets, options: RefineOptions, visibility: Visibility | str, ranks: Ranks = ALONE
+    ) -> None:
         assert mesh.colors is not None
-        super().__init__(mesh, mesh.colors, targets, options, visibility, None, None)
+        super().__init__(mesh, mesh.colors, targets, options, visibility, None, None, ranks)
 
     def mesh(self) -> Mesh:
         """The mesh as it is now, with vertex colors."""
         plain = self.start.without_appearance()
         vertices, colors = self.vertices.detach().clone(), self.colors.detach().clone()
         return replace(plain, vertices=vertices, faces=self.faces, colors=colors)
-
-    def render(self, cameras: Cameras) -> Rendering:
-        return render(self.vertices, self.faces, cameras, colors=self.colors, visibility=self.visibility)
 
     def remesh(self, faces: int) -> None:
         """About ``faces`` faces, denser where the surface bends more; both optimizers go on with their moments."""
@@ -149,10 +148,9 @@ class Colored(Phase):
         result = adapt(vertices, self.faces, faces, density, torch.cat([self.colors.detach(), *moments], 1))
         assert result.attributes is not None
         colors, mean, square, moved = result.attributes.split([3, 3, 3, 6], 1)
-        self.vertices = result.vertices.clone().requires_grad_(self.moves)
+        self.vertices = result.vertices.clone().requires_grad_(self.felt)
         self.colors = colors.to(none).contiguous().requires_grad_()
-        self.faces, self.base = result.faces, result.vertices
-        self.shape = Shape(self.base, self.faces)
+        self._take(result.faces, result.vertices, self.unit)
         self.vertex_optimizer = self.vertex_optimizer.remeshed(self.vertices, self.shape.topology.edges, moved)
         self.color_optimizer = Adam([self.colors], betas=BETAS)
         if state:
@@ -174,29 +172,23 @@ class Textured(Phase):
         targets: Targets,
         options: RefineOptions,
         visibility: Visibility | str,
+        ranks: Ranks = ALONE,
         before: Colored | None = None,
     ) -> None:
         assert mesh.texture is not None
         unit, optimizer = (None, None) if before is None else (before.unit, before.vertex_optimizer)
-        super().__init__(mesh, mesh.texture, targets, options, visibility, unit, optimizer)
         assert mesh.corner_uvs is not None
+        super().__init__(mesh, mesh.texture, targets, options, visibility, unit, optimizer, ranks, mesh.corner_uvs)
         tied = options.texture_smoothness > 0
-        self.ties = Ties(mesh.corner_uvs, texel_looks(mesh, targets.scene)) if tied else None
+        self.ties = Ties(mesh.corner_uvs, texel_looks(mesh, targets.scene, ranks)) if tied else None
 
     def mesh(self) -> Mesh:
         """The mesh as it is now, with a texture."""
         vertices, texture = self.vertices.detach().clone(), self.colors.detach().clone()
         return replace(self.start, vertices=vertices, texture=texture, colors=None)
 
-    def render(self, cameras: Cameras) -> Rendering:
-        uvs = self.start.corner_uvs
-        return render(
-            self.vertices, self.faces, cameras, corner_uvs=uvs, texture=self.colors, visibility=self.visibility
-        )
-
-    def color_terms(self, views: int, pixels: Tensor) -> dict[str, Tensor]:
-        """The ties of ``nerfkit.fit.texels``, in the unit of ``image``: sums over all photos, per pixel of theirs."""
+    def held(self) -> dict[str, Tensor]:
+        """And the ties of ``nerfkit.fit.texels``: as ``image``, sums over all photos, per pixel of theirs."""
         if self.ties is None:
-            return {}
-        of_all = pixels.clamp(min=1) * len(self.targets.scene.train) / views
-        return {"texture": self.options.texture_smoothness * self.ties(self.colors) / of_all}
+            return super().held()
+        return super().held() | {"texture": self.options.texture_smoothness * self.ties(self.colors)}

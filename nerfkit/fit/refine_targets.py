@@ -1,7 +1,7 @@
 """What a mesh is refined toward: the training photos, their masks, and the depth that the field sees."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,12 +13,14 @@ from nerfkit.kernels.shape_terms import Lists, shape_terms
 from nerfkit.mesh.laplacian import Topology
 from nerfkit.mesh.mesh import scattered
 from nerfkit.raster import Rendering
+from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.scenes.epochs import training_views
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
 
 DEPTH_RAYS = 8192  # a view, on a lattice over the whole picture; those outside of the mask are not cast
 OPAQUE = 0.95  # opacity from which a ray has one depth
+LEAST = 1e-4  # share of the pixels that is covered, where none is
 ABSOLUTE = 1e-8  # scale of pseudo-Huber errors: below a rounding of float32, so they are absolute ones
 
 
@@ -35,36 +37,121 @@ class DepthTargets:
     depth: dict[int, Tensor]
 
 
-@torch.no_grad()
-def field_depth(model: RadianceModel, scene: Scene) -> DepthTargets:
+def field_depth(model: RadianceModel, scene: Scene, ranks: Ranks = ALONE) -> DepthTargets:
     """Expected depth of the field at a lattice of pixels of every training view, where its opacity is at least 0.95.
 
     Only pixels that the mask covers whole are asked for: a ray along the outline has no one depth.
     """
+    found = dict(zip(scene.train, ranks.spread(_view_depth, scene.train, model, scene), strict=True))
+    return DepthTargets(
+        {view: pixel for view, (pixel, _) in found.items()}, {v: depth for v, (_, depth) in found.items()}
+    )
+
+
+@torch.no_grad()
+def _view_depth(view: int, model: RadianceModel, scene: Scene) -> tuple[Tensor, Tensor]:
+    """Pixels (P,) of a view and their depths (P,)."""
     cameras = scene.cameras
-    pixels, depths = {}, {}
-    for view in scene.train:
-        height, width = cameras.sizes[view]
-        stride = max(1, round((height * width / DEPTH_RAYS) ** 0.5))
-        lattice = torch.zeros(height, width, dtype=torch.bool)
-        lattice[stride // 2 :: stride, stride // 2 :: stride] = True
-        whole = (scene.images[view][..., 3] == 255) & scene.images.known(view)
-        wanted = (lattice & whole).flatten().nonzero()[:, 0]
-        origins, directions = (rays[wanted] for rays in cameras.image_rays(view))
-        found = model.in_pieces("rays", lambda o, d: model.render_rays(o, d)[0], origins, directions)
-        if not len(wanted):
-            pixels[view], depths[view] = wanted, torch.zeros(0)
-            continue
-        opacity = torch.cat([piece.opacity for piece in found]).cpu()
-        distance = torch.cat([piece.depth for piece in found]).cpu() / opacity.clamp_min(1e-6)
-        forward = -cameras.camera_to_world[view, :, 2]
-        opaque = opacity >= OPAQUE
-        pixels[view], depths[view] = wanted[opaque], (distance * (directions @ forward))[opaque]
-    return DepthTargets(pixels, depths)
+    height, width = cameras.sizes[view]
+    stride = max(1, round((height * width / DEPTH_RAYS) ** 0.5))
+    lattice = torch.zeros(height, width, dtype=torch.bool)
+    lattice[stride // 2 :: stride, stride // 2 :: stride] = True
+    whole = (scene.images[view][..., 3] == 255) & scene.images.known(view)
+    wanted = (lattice & whole).flatten().nonzero()[:, 0]
+    if not len(wanted):
+        return wanted, torch.zeros(0)
+    origins, directions = (rays[wanted] for rays in cameras.image_rays(view))
+    found = model.in_pieces("rays", lambda o, d: model.render_rays(o, d)[0], origins, directions)
+    opacity = torch.cat([piece.opacity for piece in found]).cpu()
+    distance = torch.cat([piece.depth for piece in found]).cpu() / opacity.clamp_min(1e-6)
+    forward = -cameras.camera_to_world[view, :, 2]
+    opaque = opacity >= OPAQUE
+    return wanted[opaque], (distance * (directions @ forward))[opaque]
+
+
+class Ratio(NamedTuple):
+    """A term of the loss by what may be added up over parts of its views: ``top / max(bottom, least)``."""
+
+    top: Tensor
+    bottom: Tensor
+    least: float
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a step looks at, or a part of it.
+
+    Attributes:
+        views: N training views, of one size.
+        window: the part of their pictures.
+        behind: (N,1,1,3), the color behind mesh and photo, where masks have a say in the shape.
+    """
+
+    views: list[int]
+    window: Window
+    behind: Tensor | None
+
+    def part(self, ranks: Ranks) -> "Look":
+        """A process' views; one after the other is another's, so that the first has one."""
+        mine = slice(ranks.rank, None, ranks.count)
+        w = self.window
+        window = Window(w.top[mine], w.left[mine], w.height, w.width)
+        return Look(self.views[mine], window, None if self.behind is None else self.behind[mine])
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What pictures are compared with; the arguments are those of ``Targets``."""
+
+    scene: Scene
+    options: RefineOptions
+    depth: DepthTargets | None = None
+
+    def terms(self, rendering: Rendering, look: Look, unit: float, share: float = 1.0) -> dict[str, Ratio]:
+        """The weighted terms of a rendering of what a step looks at, or of its ``share`` of a step's views.
+
+        ``image`` and ``mask`` are absolute errors per covered pixel; where no vertex moves, or there are no masks,
+        those pixels count that mesh and photo both show whole. ``depth`` is the mean absolute error of depth in units
+        of length ``unit``, up to the median of each view: light goes some way into a field's surface, about as far
+        everywhere, so that its depth is the shape's but not the place. Errors beyond one unit count as one: the field's
+        depth is wrong where it blurs one surface into another.
+        """
+        o, scene, window = self.options, self.scene, look.window
+        rgb, alpha, fragments = rendering
+        true = window.cut([scene.images[view] for view in look.views]).to(rgb.device).float().div_(255)  # (N, h, w, 4)
+        if scene.images.ignored is not None:
+            known = window.cut([scene.images.known(view) for view in look.views]).to(rgb)  # (N, h, w)
+            true, rgb, alpha = true * known[..., None], rgb * known[..., None], alpha * known
+        covered = share * (alpha.detach().mean() if look.behind is None else true[..., 3].mean())
+        terms = {}
+        if look.behind is not None:
+            behind = look.behind.to(rgb).expand_as(rgb)
+            flat = (rgb.reshape(-1, 3), alpha.reshape(-1), true.view(-1, 4), behind.reshape(-1, 3))
+            loss = pixel_loss(*flat, ABSOLUTE, o.mask_weight)
+            terms["image"] = Ratio(share * loss.color, covered, LEAST)
+            if loss.silhouette is not None:
+                terms["mask"] = Ratio(share * loss.silhouette, covered, LEAST)
+        else:
+            # pixels on an outline show some of the backdrop, which would shrink the mesh, or end up in its texture
+            inside = alpha.detach() > 0.99  # (N, h, w)
+            if scene.has_masks:
+                inside &= true[..., 3] > 0.99
+            error = ((rgb - true[..., :3]) * inside[..., None]).abs().mean()
+            terms["image"] = Ratio(share * error, covered, LEAST)
+        if self.depth is not None and o.depth_weight:
+            errors = []
+            for k, view in enumerate(look.views):
+                place = window.places(k, self.depth.pixel[view], scene.cameras.sizes[view][1]).to(rgb.device)  # (P,)
+                seen = fragments.depth[k].flatten()[place]  # (P,)
+                error = ((seen - self.depth.depth[view].to(seen)) / unit)[(seen > 0) & (place >= 0)]
+                errors.append(error - error.detach().median() if len(error) else error)
+            error = torch.cat(errors).abs().clamp(max=1)
+            terms["depth"] = Ratio(o.depth_weight * error.sum(), covered.new_tensor(float(len(error))), 1.0)
+        return terms
 
 
 class Targets:
-    """Training views in random order, and the terms of the loss that compare a rendering with them.
+    """Training views in random order, and what a mesh is compared with in them.
 
     Args:
         scene: whose training views count.
@@ -74,13 +161,21 @@ class Targets:
     """
 
     def __init__(self, scene: Scene, options: RefineOptions, seed: int, depth: DepthTargets | None = None) -> None:
-        self.scene, self.options, self.depth = scene, options, depth
+        self.scene, self.options, self.wanted = scene, options, Wanted(scene, options, depth)
         self.generator = torch.Generator().manual_seed(seed)
         self.views = training_views(scene, self.generator)
 
     def next_views(self) -> list[int]:
         """Every training view once, in a random order, then again in another."""
         return self.views.next(self.options.views_per_step)
+
+    def look(self, views: list[int], window: Window | None = None) -> Look:
+        """At some views, or a part of them, over random colors, so that darkness cannot pass for emptiness."""
+        count, shaped = len(views), self.scene.has_masks and self.options.vertex_rate > 0
+        behind = torch.rand(count, 1, 1, 3, generator=self.generator) if shaped else None
+        if window is None:
+            window = Window([0] * count, [0] * count, *self.scene.cameras.sizes[views[0]])
+        return Look(views, window, behind)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next draw depends on."""
@@ -90,54 +185,6 @@ class Targets:
         """Goes on from a saved state."""
         self.generator.set_state(state["generator"].cpu())
         self.views.queue = list(state["queue"])
-
-    def terms(
-        self, rendering: Rendering, views: list[int], unit: float, window: Window | None = None
-    ) -> dict[str, Tensor]:
-        """The weighted terms of a rendering of some views, or of the part of them that ``window`` says.
-
-        ``image`` and ``mask`` are absolute errors per covered pixel; where no vertex moves, or there are no masks,
-        those pixels count that mesh and photo both show whole. ``depth`` is the mean absolute error of depth in units
-        of length ``unit``, up to the median of each view: light goes some way into a field's surface, about as far
-        everywhere, so that its depth is the shape's but not the place. Errors beyond one unit count as one: the field's
-        depth is wrong where it blurs one surface into another.
-        """
-        o, scene = self.options, self.scene
-        rgb, alpha, fragments = rendering
-        size = scene.cameras.sizes[views[0]]
-        window = Window([0] * len(views), [0] * len(views), *size) if window is None else window
-        true = window.cut([scene.images[view] for view in views]).to(rgb.device).float().div_(255)  # (N, h, w, 4)
-        if scene.images.ignored is not None:
-            known = window.cut([scene.images.known(view) for view in views]).to(rgb)  # (N, h, w)
-            true, rgb, alpha = true * known[..., None], rgb * known[..., None], alpha * known
-        shaped = scene.has_masks and o.vertex_rate > 0  # the masks' outlines have a say
-        covered = true[..., 3].mean() if shaped else alpha.detach().mean()
-        covered = covered.clamp(min=1e-4)
-        terms = {}
-        if shaped:
-            # over a random color, so that darkness cannot pass for emptiness
-            behind = torch.rand(len(views), 1, 1, 3, generator=self.generator).to(rgb)
-            flat = (rgb.reshape(-1, 3), alpha.reshape(-1), true.view(-1, 4), behind.expand_as(rgb).reshape(-1, 3))
-            loss = pixel_loss(*flat, ABSOLUTE, o.mask_weight)
-            terms["image"] = loss.color / covered
-            if loss.silhouette is not None:
-                terms["mask"] = loss.silhouette / covered
-        else:
-            # pixels on an outline show some of the backdrop, which would shrink the mesh, or end up in its texture
-            inside = alpha.detach() > 0.99  # (N, h, w)
-            if scene.has_masks:
-                inside &= true[..., 3] > 0.99
-            terms["image"] = ((rgb - true[..., :3]) * inside[..., None]).abs().mean() / covered
-        if self.depth is not None and o.depth_weight:
-            errors = []
-            for k, view in enumerate(views):
-                place = window.places(k, self.depth.pixel[view], size[1]).to(rgb.device)  # (P,)
-                seen = fragments.depth[k].flatten()[place]  # (P,)
-                error = ((seen - self.depth.depth[view].to(seen)) / unit)[(seen > 0) & (place >= 0)]
-                errors.append(error - error.detach().median() if len(error) else error)
-            error = torch.cat(errors).abs().clamp(max=1)
-            terms["depth"] = o.depth_weight * error.sum() / max(len(error), 1)
-        return terms
 
 
 class Shape:

@@ -10,6 +10,7 @@ from nerfkit.fit.evaluate import EXACT
 from nerfkit.fit.exposure import aligned
 from nerfkit.fit.metrics import psnr
 from nerfkit.runs.progress import track
+from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.scenes.images import Picture, shrink, working_size
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
@@ -18,24 +19,25 @@ SIDES = (32, 128)  # pixels of the longer side: a wrong pose shows in small pict
 PIXELS = 600_000  # of all pictures together, as far as ``SIDES`` allow
 
 
-@torch.no_grad()
-def photo_psnr(model: RadianceModel, scene: Scene) -> list[float]:
+def photo_psnr(model: RadianceModel, scene: Scene, ranks: Ranks = ALONE) -> list[float]:
     """PSNR in dB of the model's small picture of each view with the photo's exposure (``aligned``).
 
     Pictures have 128 pixels along the longer side, fewer where there are many photos. NaN where no pixel counts.
     """
     side = min(max(SIDES[0], round(math.sqrt(PIXELS / max(len(scene.images), 1)))), SIDES[1])
-    found = []
-    for view in track(range(len(scene.images)), len(scene.images), "photos against the field"):
-        height, width = working_size(*scene.cameras.sizes[view], side)
-        camera = scene.cameras[[view]].resized(height, width)
-        true, known = _small(scene, view, height, width)
-        if not known.any():
-            found.append(math.nan)
-            continue
-        picture = model.render_view(camera, 0).over(scene.background).cpu()
-        found.append(min(psnr(aligned(picture, true, known), true, known.float()), EXACT))
-    return found
+    views = range(len(scene.images))
+    return list(track(ranks.spread(_near, views, model, scene, side), len(views), "photos against the field"))
+
+
+@torch.no_grad()
+def _near(view: int, model: RadianceModel, scene: Scene, side: int) -> float:
+    height, width = working_size(*scene.cameras.sizes[view], side)
+    camera = scene.cameras[[view]].resized(height, width)
+    true, known = _small(scene, view, height, width)
+    if not known.any():
+        return math.nan
+    picture = model.render_view(camera, 0).over(scene.background).cpu()
+    return min(psnr(aligned(picture, true, known), true, known.float()), EXACT)
 
 
 def _small(scene: Scene, view: int, height: int, width: int) -> tuple[Tensor, Tensor]:

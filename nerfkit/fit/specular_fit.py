@@ -23,6 +23,7 @@ from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.raster import rasterize, sample_texture
 from nerfkit.runs.fingerprint import of_state
 from nerfkit.runs.folder import Run
+from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.scenes.scene import Scene
 
 HELD_OUT = 8  # every so manieth training view decides whether the highlights stay, and is not fitted
@@ -36,7 +37,13 @@ SHARPEST, SOFTEST = 400.0, 2.0  # a lobe of 3 degrees; one that is hardly a high
 
 
 def fit_specular(
-    mesh: Mesh, scene: Scene, options: RefineOptions, run: Run | None = None, seed: int = 0, looks: Tensor | None = None
+    mesh: Mesh,
+    scene: Scene,
+    options: RefineOptions,
+    run: Run | None = None,
+    seed: int = 0,
+    looks: Tensor | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[Specular | None, dict[str, Any]]:
     """Highlights that explain what the texture leaves, where they do so on training views that the fit did not see.
 
@@ -51,6 +58,7 @@ def fit_specular(
         run: where curves and checkpoints go, and where a fit that was stopped goes on; None shows the progress bar
             alone.
         looks: ``texel_looks`` of the mesh, where they are known.
+        ranks: the processes that render what decides; the fit itself is one's.
 
     Returns:
         the highlights, None where they did not help; and what to note of them in metrics.json.
@@ -59,7 +67,7 @@ def fit_specular(
     fitted = [view for view in scene.train if view not in held]
     if not held or not fitted:
         return None, {"kept": False}
-    looks = texel_looks(mesh, scene) if looks is None else looks
+    looks = texel_looks(mesh, scene, ranks) if looks is None else looks
     fit = _Fit(mesh, scene, fitted, options, looks, seed)
     progress, calls = Progress(), []
     if run is not None:
@@ -87,13 +95,13 @@ def fit_specular(
     filled = fill_unseen(replace(mesh, texture=specular.diffuse), looks > 0).texture
     assert filled is not None
     specular = replace(specular, diffuse=filled)
-    gain = sum(_gain(mesh, specular, scene, view) for view in held) / len(held)
+    gain = sum(ranks.spread(_gain, held, mesh, specular, scene)) / len(held)
     kept = gain >= options.specular_gain
     facts = {"kept": kept, "gain_on_held_out_training_views": round(gain, 4), "lobes": len(specular.color)}
     return specular if kept else None, facts
 
 
-def _gain(mesh: Mesh, specular: Specular, scene: Scene, view: int) -> float:
+def _gain(view: int, mesh: Mesh, specular: Specular, scene: Scene) -> float:
     """What the highlights add to the PSNR of a view, in dB; a view that is met to the last bit counts as ``EXACT``."""
     true, known = scene.image(view), scene.images.known(view)
     plain, shiny = (picture(mesh, scene, view, lit)[0] for lit in (None, specular))

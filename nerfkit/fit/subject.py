@@ -23,6 +23,7 @@ from nerfkit.mesh.sampling import sample_surface
 from nerfkit.mesh.topology import components
 from nerfkit.raster import rasterize
 from nerfkit.runs.progress import track
+from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.scenes.photo_store import BUDGET, PhotoStore
 from nerfkit.scenes.scene import Scene
 from nerfkit.volume.model import RadianceModel
@@ -127,6 +128,7 @@ def masked(
     opacity: Callable[[int], Tensor],
     memory_gb: float = BUDGET,
     around: Callable[[int, Tensor], Tensor] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Scene:
     """The scene with an opacity (H,W) in [0,1] of every view as its mask, as a rule that of the thing's field.
 
@@ -137,22 +139,31 @@ def masked(
 
     Args:
         around: c of those pixels of a view that (H,W) bool names, (P,3) in [0,1] (``light_around``); None: a p.
+        ranks: the processes that look at views; of several, ``opacity`` and ``around`` are functions of modules.
     """
     left = max(memory_gb - scene.images.pixels.nbytes / 1e9, 0.0) if scene.images.folder is None else 0.0
     store = PhotoStore(len(scene.images), left, f"{scene.name} with masks")
-    for view in track(range(len(scene.images)), len(scene.images), "masks"):
-        alpha = opacity(view).cpu()[..., None]  # (H, W, 1)
-        photo = scene.images[view].cpu()
-        before = photo[..., 3:] if scene.has_masks else 255
-        color, solid = photo[..., :3] * alpha, before * alpha
-        mixed = (alpha[..., 0] >= UNSURE[1]) & (alpha[..., 0] < OPAQUE)
-        if around is not None and mixed.any():
-            own = photo[mixed][:, :3] - 255 * around(view, mixed).cpu()
-            color[mixed] = own.clamp(min=0).minimum(solid[mixed])
-        picture = torch.cat([color, solid], -1).round().to(torch.uint8)
-        unsure = (alpha[..., 0] > UNSURE[0]) & (alpha[..., 0] < UNSURE[1])
-        store.add(picture.numpy(), (unsure | ~scene.images.known(view).cpu()).numpy())
+    views = range(len(scene.images))
+    for picture, ignored in track(ranks.spread(_masked_view, views, scene, opacity, around), len(views), "masks"):
+        store.add(picture.numpy(), ignored.numpy())
     return replace(scene, images=store.photos(), has_masks=True, unbounded=False)
+
+
+def _masked_view(
+    view: int, scene: Scene, opacity: Callable[[int], Tensor], around: Callable[[int, Tensor], Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    """A view's picture (H,W,4) uint8, and which of its pixels (H,W) are ignored."""
+    alpha = opacity(view).cpu()[..., None]  # (H, W, 1)
+    photo = scene.images[view].cpu()
+    before = photo[..., 3:] if scene.has_masks else 255
+    color, solid = photo[..., :3] * alpha, before * alpha
+    mixed = (alpha[..., 0] >= UNSURE[1]) & (alpha[..., 0] < OPAQUE)
+    if around is not None and mixed.any():
+        own = photo[mixed][:, :3] - 255 * around(view, mixed).cpu()
+        color[mixed] = own.clamp(min=0).minimum(solid[mixed])
+    picture = torch.cat([color, solid], -1).round().to(torch.uint8)
+    unsure = (alpha[..., 0] > UNSURE[0]) & (alpha[..., 0] < UNSURE[1])
+    return picture, unsure | ~scene.images.known(view).cpu()
 
 
 @torch.no_grad()

@@ -24,6 +24,7 @@ from nerfkit.mesh.edges import EdgeTable
 from nerfkit.mesh.mesh import Mesh, scattered
 from nerfkit.raster import interpolate_corners, rasterize, sample_texture
 from nerfkit.runs.memory import in_pieces
+from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.scenes.scene import Scene
 
 CORNER = 0.02  # D: differences that nobody sees are evened out, not cut to zero
@@ -62,15 +63,34 @@ class Ties:
         return texel_ties(texture, self.weights.to(texture.dtype), CORNER)
 
 
-@torch.no_grad()
-def texel_looks(mesh: Mesh, scene: Scene) -> Tensor:
+def texel_looks(mesh: Mesh, scene: Scene, ranks: Ranks = ALONE) -> Tensor:
     """How many pixels of the training photos look at each texel, (A,B) float32: the sum of their bilinear weights.
 
     A pixel counts if the mesh covers its center and the mask at least half of it.
 
     Args:
         mesh: in normalized units, with UVs and a texture.
+        ranks: the processes that look.
     """
+    assert mesh.corner_uvs is not None and mesh.texture is not None
+    looks = torch.zeros_like(mesh.texture[..., 0])
+    for some in ranks.spread(_looks, _together(scene), mesh, scene, ahead=1):
+        looks += some.to(looks)
+    return looks
+
+
+def _together(scene: Scene) -> list[list[int]]:
+    """Training views, of one size, whose looks are counted at a time."""
+    found: list[list[int]] = []
+    for (height, width), same in groupby(scene.train, key=lambda view: scene.cameras.sizes[view]):
+        views, at_once = list(same), max(1, min(TOGETHER, PIXELS // (height * width)))
+        found += [views[first : first + at_once] for first in range(0, len(views), at_once)]
+    return found
+
+
+@torch.no_grad()
+def _looks(views: list[int], mesh: Mesh, scene: Scene) -> Tensor:
+    """Those of some photos of one size, on the CPU."""
     assert mesh.corner_uvs is not None and mesh.texture is not None
     looks = torch.zeros(*mesh.texture.shape[:2], 1, device=mesh.texture.device, requires_grad=True)
     windows, corner_uvs = Windows(replace(scene, has_masks=False)), mesh.corner_uvs  # where the mesh is: nothing else
@@ -84,11 +104,10 @@ def texel_looks(mesh: Mesh, scene: Scene) -> Tensor:
         with torch.enable_grad():  # a look-up's derivative by a texel is its weight
             sample_texture(looks, uv, counts).sum().backward()
 
-    for (height, width), same in groupby(scene.train, key=lambda view: scene.cameras.sizes[view]):
-        views, at_once = list(same), max(1, min(TOGETHER, PIXELS // (height * width)))
-        for _ in in_pieces("photos", lambda a, b, views=views: add(views[a:b]), len(views), at_once):  # type: ignore[misc]
-            pass
-    return torch.zeros_like(looks[..., 0]) if looks.grad is None else looks.grad[..., 0]
+    for _ in in_pieces("photos", lambda a, b: add(views[a:b]), len(views), len(views)):
+        pass
+    assert looks.grad is not None
+    return looks.grad[..., 0].cpu()
 
 
 @torch.no_grad()

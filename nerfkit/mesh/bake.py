@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 
 from nerfkit.mesh.mesh import Mesh, vertex_normals
 from nerfkit.runs.memory import by_rows
+from nerfkit.runs.ranks import ALONE, Ranks
 
 _CANDIDATES = 1 << 22  # pairs of texel and face tested at a time: 200 MB
 
@@ -51,7 +52,9 @@ def texel_map(corner_uvs: Tensor, height: int, width: int) -> tuple[Tensor, Tens
     return face_of.view(height, width), barycentric.view(height, width, 3)
 
 
-def bake(mesh: Mesh, color: Callable[[Tensor, Tensor], Tensor], size: int = 1024, chunk: int = 1 << 18) -> Mesh:
+def bake(
+    mesh: Mesh, color: Callable[[Tensor, Tensor], Tensor], size: int = 1024, chunk: int = 1 << 16, ranks: Ranks = ALONE
+) -> Mesh:
     """Give an unwrapped mesh a texture: ``color`` of the surface point under every texel's center.
 
     Texels outside the charts take the color of the nearest texel inside, so that no lookup, however blurred, reaches
@@ -61,25 +64,37 @@ def bake(mesh: Mesh, color: Callable[[Tensor, Tensor], Tensor], size: int = 1024
         color: points (P,3) and unit normals (P,3) on the surface to sRGB colors (P,3) in [0,1].
         size: the texture's height and width.
         chunk: points to a call of ``color``.
+        ranks: the processes that call it; of several, it is made of functions of modules.
     """
     if mesh.corner_uvs is None:
         raise ValueError("unwrap the mesh before baking")
     face_of, barycentric = texel_map(mesh.corner_uvs, size, size)
     covered = face_of >= 0
-    face, weights = face_of[covered], barycentric[covered][..., None]  # (P,), (P, 3, 1)
-    normals = vertex_normals(mesh.vertices, mesh.faces)
-
-    def seen(face: Tensor, weights: Tensor) -> Tensor:
-        corner = mesh.faces[face]  # (S, 3)
-        points = (mesh.vertices[corner] * weights).sum(1)  # (S, 3)
-        return color(points, normalize((normals[corner] * weights).sum(1), dim=-1)).to(points)
-
+    parts = list(zip(face_of[covered].split(chunk), barycentric[covered].split(chunk), strict=True))
     texture = mesh.vertices.new_zeros(size, size, 3)
-    if len(face):
-        with torch.no_grad():
-            values = [value for _, value in by_rows("texels", seen, face, weights, at_once=chunk)]
-        texture[covered] = torch.cat(values).clamp(0, 1)
+    if covered.any():
+        normals = vertex_normals(mesh.vertices, mesh.faces)
+        values = list(ranks.spread(_seen, parts, mesh.vertices, mesh.faces, normals, color))
+        texture[covered] = torch.cat(values).to(texture).clamp(0, 1)
     return replace(mesh, texture=fill_outside(texture, covered))
+
+
+@torch.no_grad()
+def _seen(
+    part: tuple[Tensor, Tensor],
+    vertices: Tensor,
+    faces: Tensor,
+    normals: Tensor,
+    color: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Colors (P,3), on the CPU, of surface points, given by their faces (P,) and barycentrics (P,3)."""
+
+    def of(face: Tensor, weights: Tensor) -> Tensor:
+        corner, weights = faces[face], weights[..., None]  # (S, 3), (S, 3, 1)
+        points = (vertices[corner] * weights).sum(1)  # (S, 3)
+        return color(points, normalize((normals[corner] * weights).sum(1), dim=-1)).cpu()
+
+    return torch.cat([value for _, value in by_rows("texels", of, *part, at_once=max(len(part[0]), 1))])
 
 
 def bake_vertex_colors(mesh: Mesh, size: int = 1024) -> Mesh:

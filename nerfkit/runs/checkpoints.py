@@ -1,7 +1,7 @@
 """Checkpoints: ``RUN/checkpoints/step_00001500.pt``, written whole or not at all, the newest two kept.
 
-Those of the field are ``step_*.pt``, those of another ``kind`` of fit ``KIND_*.pt``. They are zip files, as PyTorch
-writes them, with a checksum of every part.
+Those of the field are ``step_*.pt``, the one that did best on a held-out photo ``best_*.pt``, those of another ``kind``
+of fit ``KIND_*.pt``. They are zip files, as PyTorch writes them, with a checksum of every part.
 """
 
 import io
@@ -19,13 +19,14 @@ from nerfkit.runs.untrusted import RefusedError
 
 FORMAT = 1
 """Of checkpoints and run folders, raised where an older nerfkit could not go on with a new one; 0.1.0 wrote none."""
-FIELD = "step"
+FIELD, BEST = "step", "best"
+KINDS = {"last": FIELD, "best": BEST}  # what a user calls those of the field
 MADE_UP = 1 << 24  # elements
 KEEP = 2  # the second newest is the way back when the newest cannot be read
 
 
-def save(run_folder: Path, step: int, state: dict[str, Any], kind: str = FIELD) -> Path:
-    """Writes ``state`` and removes all but the newest ``KEEP`` checkpoints.
+def save(run_folder: Path, step: int, state: dict[str, Any], kind: str = FIELD, keep: int = KEEP) -> Path:
+    """Writes ``state`` and removes all but the newest ``keep`` checkpoints of its kind.
 
     Args:
         run_folder: the run's folder.
@@ -41,9 +42,9 @@ def save(run_folder: Path, step: int, state: dict[str, Any], kind: str = FIELD) 
     write_bytes(path, buffer.getbuffer())
     newest_first = steps(run_folder, kind)
     # A run that went back to an older step must not lose what it has just saved to the newer files of before.
-    keep = {step, *[s for s in newest_first if s != step][: KEEP - 1]}
+    stay = {step, *[s for s in newest_first if s != step][: keep - 1]}
     for old in newest_first:
-        if old not in keep:
+        if old not in stay:
             _path(run_folder, old, kind).unlink()
     return path
 
@@ -71,7 +72,9 @@ def load_latest(
     """
     found = steps(run_folder, kind)
     if not found:
-        raise CheckpointError(f"{run_folder}: no checkpoint; expected checkpoints/{kind}_*.pt. {_contents(run_folder)}")
+        advice = " trainer.keep_best=true keeps one in training." if kind == BEST else ""
+        where = f"{run_folder}: no checkpoint; expected checkpoints/{kind}_*.pt."
+        raise CheckpointError(f"{where}{advice} {_contents(run_folder)}")
     for step in found:
         path = _path(run_folder, step, kind)
         try:

@@ -18,6 +18,7 @@ from nerfkit.kernels.composite import Rendered, composite
 from nerfkit.kernels.march import Samples, positions
 from nerfkit.kernels.philox import Draw
 from nerfkit.runs.memory import by_rows, in_pieces
+from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.volume.recompute import Recomputed
 from nerfkit.volume.samplers import Sampler
 from nerfkit.volume.wavefront import WAVES, parts, render_waves
@@ -181,9 +182,12 @@ class RadianceModel(nn.Module):
         """Terms of the loss that the field itself asks for."""
         return self.field.penalties(step)
 
-    def after_step(self, seed: int, step: int) -> None:
-        """What follows the optimizer's step number ``step``, counted from 1: the grid follows the field."""
-        self.sampler.after_step(self.field, seed, step)
+    def after_step(self, seed: int, step: int, ranks: Ranks = ALONE) -> None:
+        """What follows the optimizer's step number ``step``, counted from 1: the grid follows the field.
+
+        ``ranks`` are the processes that ask it for density.
+        """
+        self.sampler.after_step(self.field if ranks.count == 1 else _Asked(self.field, ranks), seed, step)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The trained parameters as ``fit.adam.Adam`` takes them; all have the trainer's learning rate."""
@@ -195,6 +199,20 @@ class RadianceModel(nn.Module):
         memory is short (``runs.memory``); ``what`` they are of is said then."""
         rows = tuple(t.to(self.device) for t in rows)
         return [made for _, made in by_rows(what, call, *rows, at_once=at_once)]
+
+
+class _Asked(Field):
+    """A field whose density several processes ask for together, each for a part of the points."""
+
+    def __init__(self, field: Field, ranks: Ranks) -> None:
+        super().__init__()
+        self.field, self.ranks = field, ranks
+
+    def density(self, positions: Tensor) -> Tensor:
+        return self.ranks.rows(self.field.density, positions)
+
+    def density_bounds(self, resolution: int) -> tuple[Tensor, Tensor] | None:
+        return self.field.density_bounds(resolution)
 
 
 class FieldSource:

@@ -77,6 +77,25 @@ def test_resume_is_exact(scene: Scene, tmp_path: Path) -> None:
     assert second.progress.rays == whole.progress.rays
 
 
+def test_the_state_that_did_best_is_kept_apart(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of previews at 2, 4, ... steps the third is best; a start that goes on from there forgets what was kept later."""
+    seen = {2: 20.0, 4: 21.0, 6: 23.0, 8: 22.0, 10: 22.5}
+    monkeypatch.setattr("nerfkit.fit.field.preview_field", lambda *words: seen.get(words[3], 0.0))
+    words = ["trainer.keep_best=true", "trainer.preview_every=0.2"]
+    new_fit(scene, tmp_path, *words, steps=10).train()
+    assert checkpoints.steps(tmp_path, "best") == [6] and checkpoints.steps(tmp_path)[0] == 10
+    best = checkpoints.load_latest(tmp_path, kind="best")[1]
+    for later, kept in ((24.0, 8), (22.0, 10)):
+        monkeypatch.setitem(seen, 8, later)
+        again = new_fit(scene, tmp_path, *words, steps=10)
+        again.load_state_dict(best)
+        again.train()
+        assert checkpoints.steps(tmp_path, "best") == [kept]
+    new_fit(scene, tmp_path, steps=2).train()
+    with pytest.raises(CheckpointError, match=r"best_\*\.pt\. trainer\.keep_best=true keeps one in training"):
+        checkpoints.load_latest(tmp_path, kind="best")
+
+
 def test_the_ray_count_follows_the_sample_budget(scene: Scene, tmp_path: Path) -> None:
     fit = new_fit(scene, tmp_path)
     taken = [fit.step().samples for _ in range(12)]

@@ -56,8 +56,9 @@ def terms(
     depth = torch.zeros(rgba.shape[:3]) if depth is None else depth
     face, nowhere = torch.where(depth > 0, 0, -1).int(), torch.zeros(*rgba.shape[:3], 3)
     rendering = Rendering(rgba[..., :3], rgba[..., 3], Fragments(face, nowhere, depth, nowhere))
-    found = Targets(photos, options(**changes), SEED, wanted).terms(rendering, views, unit)
-    return {name: term.item() for name, term in found.items()}
+    targets = Targets(photos, options(**changes), SEED, wanted)
+    found = targets.wanted.terms(rendering, targets.look(views), unit)
+    return {name: (term.top / term.bottom.clamp(min=term.least)).item() for name, term in found.items()}
 
 
 class Wall(Field):

@@ -83,7 +83,8 @@ def test_depth_counts_but_for_its_median(scene: Scene) -> None:
 
     def term(wanted: Tensor) -> float:
         targets = Targets(scene, options(depth_weight=2.0), 0, DepthTargets({view: pixel}, {view: wanted}))
-        return targets.terms(rendering, [view], 0.1)["depth"].item()
+        term = targets.wanted.terms(rendering, targets.look([view]), 0.1)["depth"]
+        return (term.top / term.bottom).item()
 
     assert term(depth + 0.07) == pytest.approx(0, abs=1e-4), "light goes some way into a field"
     some = torch.zeros(len(depth))

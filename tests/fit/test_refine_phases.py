@@ -12,7 +12,7 @@ from nerfkit.fit import refine, refine_phases
 from nerfkit.fit.adam import Adam
 from nerfkit.fit.large_steps import LargeSteps
 from nerfkit.fit.refine_phases import Colored
-from nerfkit.fit.refine_targets import Targets
+from nerfkit.fit.refine_targets import Look, Ratio, Targets, Wanted
 from nerfkit.mesh.intersections import self_intersections
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.remeshing.remesh import Remeshed
@@ -49,7 +49,7 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Followed]:
 
     def followed(shares: list[float], **changes: float) -> Followed:
         found = Followed()
-        step, color_step, terms = LargeSteps.step, Adam.step, Targets.terms
+        step, color_step, terms = LargeSteps.step, Adam.step, Wanted.terms
 
         def watched_step(optimizer: LargeSteps, rate: float) -> None:
             found.vertex_rates.append(rate)
@@ -61,11 +61,9 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Followed]:
             found.color_rates.append(optimizer.param_groups[0]["lr"])
             color_step(optimizer)
 
-        def watched_terms(
-            targets: Targets, rendering: Any, views: list[int], unit: float, *rest: Any
-        ) -> dict[str, Tensor]:
+        def watched_terms(wanted: Wanted, rendering: Any, look: Look, unit: float, share: float) -> dict[str, Ratio]:
             found.units.append(unit)
-            return terms(targets, rendering, views, unit, *rest)
+            return terms(wanted, rendering, look, unit, share)
 
         def loop(title: str, step: Callable[[float], Any], *, callbacks: list[Any], **rest: Any) -> None:
             for number, share in enumerate(shares):
@@ -74,7 +72,7 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Followed]:
 
         monkeypatch.setattr(LargeSteps, "step", watched_step)
         monkeypatch.setattr(Adam, "step", watched_color_step)
-        monkeypatch.setattr(Targets, "terms", watched_terms)
+        monkeypatch.setattr(Wanted, "terms", watched_terms)
         monkeypatch.setattr(refine, "optimize", loop)
         callbacks = [(found.meshes.append, 1.0)]
         found.refined = refine.refine_mesh(START, scene(), options(texture=32, **changes), callbacks=callbacks)

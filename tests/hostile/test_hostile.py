@@ -97,7 +97,7 @@ def faults(tree: ast.AST) -> list[str]:
 def test_nothing_in_the_sources_runs_what_a_file_holds() -> None:
     allowed = {
         "nerfkit/runs/configs.py": ["calls OmegaConf.load"],  # behind its checks
-        "nerfkit/runs/ranks.py": ["torch.load without weights_only=True"],  # what this run's own first process sends
+        "nerfkit/runs/parcels.py": ["imports pickle"],  # of what this run's own first process sends
     }
     found = {str(path.relative_to(ROOT)): faults(ast.parse(path.read_text())) for path in sources()}
     assert len(found) > 300

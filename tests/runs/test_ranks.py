@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from nerfkit.runs import checkpoints, elastic
 from nerfkit.runs.configs import load_config
 from nerfkit.runs.folder import Run, newest_unfinished
 from nerfkit.runs.ranks import ALONE, Ranks
-from tests.runs.together import FIELDS, STEPS, WORDS, look, show, train
+from tests.runs.together import FIELDS, STEPS, WORDS, look, refine, show, train
 from tests.scenes.builders import ring, write_kaolin
 from tests.torture import ROOT, log_of, outcome, run_in
 
@@ -86,6 +87,7 @@ def test_two_processes_train_as_one_does_and_the_same_twice(made: Path, field: s
     (one, weights), (two, shared), (again, _) = (found_in(made / field / name) for name in ("one", "two", "again"))
     assert two["fingerprints"] == again["fingerprints"] != one["fingerprints"]
     assert two["field"]["psnr"] == pytest.approx(one["field"]["psnr"], abs=0.3)
+    assert ("mesh" in two) == ("refine" in two["fingerprints"]) == (field == "harmonic")
     assert two["field"]["samples"] == pytest.approx(one["field"]["samples"], rel=0.02)
     for name, weight in weights.items():
         if weight.is_floating_point():
@@ -107,9 +109,22 @@ def test_pictures_of_two_processes_are_those_of_one(made: Path, views: Path) -> 
 
 
 @pytest.mark.slow
+def test_gradients_of_two_processes_are_those_of_one(made: Path, views: Path) -> None:
+    alone, (two, again) = refine(views, ALONE), torch.load(made / "refined.pt")
+    assert set(alone) == set(two) and len(alone) == 2 * (8 + 9) + 3 - 2  # no masks, no term of theirs
+    for name, value in alone.items():
+        assert torch.equal(two[name], again[name]), name
+        rtol, atol = (0.01, 1e-3) if name in ("vertices", "texture") else (1e-4, 1e-7)  # Adam's first steps are signs
+        torch.testing.assert_close(
+            two[name], value, rtol=rtol, atol=atol, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.slow
 def test_a_run_whose_process_is_gone_says_so_and_goes_on_with_another_number(views: Path, tmp_path: Path) -> None:
-    run, code, said = killed(tmp_path, views, "0", 400)
-    assert code != 0 and "error: another process of this run is gone" in said
+    run, code, said = stopped(tmp_path, views, "0", 400, ["stages=[field]"])
+    missed = "error: another process of this run is gone" in said
+    assert code != 0 and (missed or "stopped; go on with:" in log_of(run))  # torchrun ends the first, too
     before = checkpoints.steps(run)[0]
     assert before < 400
     steps = before + 5
@@ -121,12 +136,24 @@ def test_a_run_whose_process_is_gone_says_so_and_goes_on_with_another_number(vie
 def test_processes_that_torchrun_starts_again_end_as_if_none_had_been_killed(
     made: Path, views: Path, tmp_path: Path
 ) -> None:
-    run, code, said = killed(tmp_path, views, "1", STEPS)
+    run, code, said = stopped(tmp_path, views, "1", STEPS, kind="refine")
     assert code == 0, said
-    assert len(list(tmp_path.glob("*/*/config.yaml"))) == 1 and "going on from step" in log_of(run)
+    assert len(list(tmp_path.glob("*/*/config.yaml"))) == 1 and "refine: going on from step" in log_of(run)
     (found, weights), (whole, expected) = found_in(tmp_path), found_in(made / "harmonic" / "two")
     assert found["fingerprints"] == whole["fingerprints"] and found["field"]["psnr"] == whole["field"]["psnr"]
     assert all(torch.equal(weights[name], weight) for name, weight in expected.items())
+
+
+@pytest.mark.slow
+def test_processes_that_are_told_to_stop_in_refinement_save_it(views: Path, tmp_path: Path) -> None:
+    more = ["refine.steps=200", "refine.checkpoint_every=0.3"]
+    run, code, said = stopped(tmp_path, views, "0", STEPS, more, "refine", of_all=True)
+    assert code != 0 and "another process" not in said and "stopped; go on with:" in log_of(run)
+    (step, *_) = checkpoints.steps(run, "refine")
+    pipeline.run(resume.resumed(run, []))
+    assert f"refine: going on from step {step}" in log_of(run) and "mesh" in json.loads(
+        (run / "metrics.json").read_text()
+    )
 
 
 def test_a_restart_finds_the_run_of_its_torchrun_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,17 +190,29 @@ def test_a_run_that_saved_nothing_begins_anew_in_its_folder(tmp_path: Path) -> N
     assert "first" in log_of(run.folder) and load_config(run.folder / "overrides.yaml") == ["a=1"]
 
 
-def killed(output: Path, views: Path, restarts: str, steps: int) -> tuple[Path, int, str]:
-    """A run of two processes, the second of which is killed after the first checkpoint; its end, and what it said."""
+def stopped(
+    output: Path,
+    views: Path,
+    restarts: str,
+    steps: int,
+    more: Sequence[str] = (),
+    kind: str = "step",
+    of_all: bool = False,
+) -> tuple[Path, int, str]:
+    """A run of two processes, the second of which is killed after the first checkpoint of its ``kind``, or ``of_all``
+    of which are told to stop; its end, and what it said."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     place = [f"scene.root={views}", f"output={output}", f"trainer.max_steps={steps}"]
-    command = [*torchrun, f"--max-restarts={restarts}", "train.py", *WORDS, *place, *FIELDS["harmonic"]]
+    command = [*torchrun, f"--max-restarts={restarts}", "train.py", *WORDS, *place, *FIELDS["harmonic"], *more]
     pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
-    while (run := run_in(output)) is None or not checkpoints.steps(run):
+    while (run := run_in(output)) is None or not checkpoints.steps(run, kind):
         assert process.poll() is None
         time.sleep(0.02)
-    os.kill(second_of(process.pid), signal.SIGKILL)
+    if of_all:
+        process.terminate()
+    else:
+        os.kill(second_of(process.pid), signal.SIGKILL)
     _, said = process.communicate(timeout=120)
     return run, process.returncode, said
 

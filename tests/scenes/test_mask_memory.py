@@ -84,8 +84,9 @@ def test_nothing_in_training_and_refinement_copies_all_photos(scene: Scene, monk
         sampler = OccupancyOptions(resolution=16).build(scene)
         assert TrainingPixels(scene, sampler, torch.device("cpu")).chosen.size > 0
         targets = Targets(scene, RefineOptions(), 0)
-        views = targets.next_views()
-        targets.terms(render(mesh.vertices, mesh.faces, scene.cameras[views], colors=mesh.colors), views, 0.1)
+        look = targets.look(targets.next_views())
+        rendering = render(mesh.vertices, mesh.faces, scene.cameras[look.views], colors=mesh.colors)
+        targets.wanted.terms(rendering, look, 0.1)
         texel_looks(textured, scene)
         opacities = masked(replace(scene, **still), lambda view: torch.full(SIZE, 0.9))
         assert doubt(scene, opacities, mesh) is None
