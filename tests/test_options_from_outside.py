@@ -163,10 +163,10 @@ PATHS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 def test_a_path_is_taken_letter_for_letter(path: str) -> None:
-    words = [f"{key}={path}" for key in ("scene.root", "output", "resume", "recipe.mesh", "recipe.target")]
-    config = options.compose("train", ["experiment=nmr_camera", *words])
-    found = (config.scene.root, config.output, config.resume, config.recipe.mesh, config.recipe.target)
-    assert found == (path,) * 5
+    config = options.compose("train", [f"{key}={path}" for key in ("scene.root", "output", "resume", "mesh")])
+    assert (config.scene.root, config.output, config.resume, config.mesh) == (path,) * 4
+    config = options.compose("train", ["experiment=nmr_camera", f"recipe.mesh={path}", f"recipe.target={path}"])
+    assert (config.recipe.mesh, config.recipe.target) == (path,) * 2
     rendered = options.compose("render", [f"run={path}", f"output={path}"])
     assert (rendered.run, rendered.output) == (path, path)
     assert OmegaConf.create({"x": literal(path)}).x == path

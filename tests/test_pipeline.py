@@ -69,7 +69,7 @@ def test_a_run_leaves_what_the_contract_promises(run_folder: Path) -> None:
     assert metrics["mesh"]["genus"] == metrics["mesh"]["coarse"]["genus"] == 0
     assert metrics["mesh"]["self_intersections"] <= metrics["mesh"]["coarse"]["self_intersections"]
     assert (run_folder / "mesh" / "specular.npz").exists() == metrics["mesh"]["specular"]["kept"]
-    assert set(metrics["stages"]) == set(STAGES)
+    assert set(metrics["stages"]) == set(STAGES) - {"texture"}
     assert all(stage["peak_memory_bytes"] < 4e9 for stage in metrics["stages"].values())
     assert "held-out views" in (run_folder / "log.txt").read_text()
     assert scalars(run_folder)["Final/mesh_psnr"] == [(0, pytest.approx(metrics["mesh"]["psnr"]))]
@@ -283,6 +283,16 @@ def test_a_finished_run_is_cropped_without_new_training(run_folder: Path, tmp_pa
     assert found["mesh"]["masks"] == "field"  # those of the photos show the lower half, too
     assert found["mesh"]["watertight"]
     assert "cut off where the masks are not" in (folder / "log.txt").read_text()
+
+
+def test_a_finished_run_s_coarse_mesh_gets_a_texture(run_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run_folder, tmp_path / "sphere" / "run"))
+    pipeline.run(resume.resumed(folder, [f"resume={folder}", "stages=[texture]", "export.formats=[glb]"]))
+    coarse, found = (load_mesh(folder / "mesh" / name) for name in ("coarse.ply", "mesh.glb"))
+    assert torch.equal(found.vertices[found.faces], coarse.vertices[coarse.faces]) and found.texture is not None
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert {"field", "texture", "export"} <= {*metrics["fingerprints"]} and "refine" not in metrics["fingerprints"]
+    assert metrics["mesh"]["psnr"] > metrics["mesh"]["coarse"]["psnr"]
 
 
 def test_cameras_of_a_run_without_a_mesh(run_folder: Path, tmp_path: Path) -> None:

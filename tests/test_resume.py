@@ -83,7 +83,7 @@ def test_a_run_of_another_sampler_and_of_a_recipe(tmp_path: Path) -> None:
     save(tmp_path, "experiment=nerf_tutorial", "sampler.count=32")
     config = resume.load(tmp_path)
     assert asdict(config.sampler) == {"name": "stratified", "near": 0.1, "far": 3.0, "count": 32}
-    save(tmp_path, "experiment=visibility_study")
+    OmegaConf.save(options.compose("train", ["experiment=visibility_study"]), tmp_path / "config.yaml")
 
     def british(saved: DictConfig) -> None:
         del saved.recipe.color_rate
