@@ -50,12 +50,7 @@ class Phase:
         self.ranks, self.corner_uvs = ranks if options.views_per_step > 1 else ALONE, corner_uvs
         self.windows = Windows(targets.scene, whole=not pick_visibility(visibility).local)
         self.moves = options.vertex_rate > 0
-<<<<<<< HEAD
         self.vertices = mesh.vertices.clone().requires_grad_(self.moves)
-=======
-        self.moves = self.moves or self.ranks.count > 1  # the others of several processes always have a gradient
-        self.vertices = mesh.vertices.clone().requires_grad_(self.moves)
->>>>>>> exports
         self.colors = colors.clone().requires_grad_()
         self._take(mesh.faces, mesh.vertices, unit)
         edges = self.shape.topology.edges
@@ -86,11 +81,7 @@ class Phase:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a saved state of a phase with the same first mesh."""
         self._take(state["faces"], state["base"], state["unit"])
-<<<<<<< HEAD
         self.vertices = state["vertices"].clone().requires_grad_(self.moves)
-=======
-        self.vertices = state["vertices"].clone().requires_grad_(self.moves)
->>>>>>> exports
         self.colors = state["colors"].clone().requires_grad_()
         self.vertex_optimizer = LargeSteps(self.vertices, self.shape.topology.edges, self.options.smoothness)
         self.vertex_optimizer.load_state_dict(state["vertex_optimizer"])

@@ -84,11 +84,7 @@ class Look:
     Attributes:
         views: N training views, of one size.
         window: the part of their pictures.
-<<<<<<< HEAD
-        behind: (N,1,1,3), the color behind mesh and photo, where outlines are compared.
-=======
         behind: (N,1,1,3), the color behind mesh and photo, where masks have a say in the shape.
->>>>>>> exports
     """
 
     views: list[int]
@@ -111,11 +107,6 @@ class Wanted:
     options: RefineOptions
     depth: DepthTargets | None = None
 
-    @property
-    def outlined(self) -> bool:
-        """Whether the masks' outlines have a say."""
-        return self.scene.has_masks and self.options.vertex_rate > 0
-
     def terms(self, rendering: Rendering, look: Look, unit: float, share: float = 1.0) -> dict[str, Ratio]:
         """The weighted terms of a rendering of what a step looks at, or of its ``share`` of a step's views.
 
@@ -131,11 +122,7 @@ class Wanted:
         if scene.images.ignored is not None:
             known = window.cut([scene.images.known(view) for view in look.views]).to(rgb)  # (N, h, w)
             true, rgb, alpha = true * known[..., None], rgb * known[..., None], alpha * known
-<<<<<<< HEAD
-        covered = share * (true[..., 3].mean() if self.outlined else alpha.detach().mean())
-=======
         covered = share * (alpha.detach().mean() if look.behind is None else true[..., 3].mean())
->>>>>>> exports
         terms = {}
         if look.behind is not None:
             behind = look.behind.to(rgb).expand_as(rgb)
@@ -183,15 +170,9 @@ class Targets:
         return self.views.next(self.options.views_per_step)
 
     def look(self, views: list[int], window: Window | None = None) -> Look:
-<<<<<<< HEAD
-        """At some views, or a part of them; over random colors, where darkness could pass for emptiness."""
-        count = len(views)
-        behind = torch.rand(count, 1, 1, 3, generator=self.generator) if self.wanted.outlined else None
-=======
         """At some views, or a part of them, over random colors, so that darkness cannot pass for emptiness."""
         count, shaped = len(views), self.scene.has_masks and self.options.vertex_rate > 0
         behind = torch.rand(count, 1, 1, 3, generator=self.generator) if shaped else None
->>>>>>> exports
         if window is None:
             window = Window([0] * count, [0] * count, *self.scene.cameras.sizes[views[0]])
         return Look(views, window, behind)
