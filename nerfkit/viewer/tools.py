@@ -58,7 +58,7 @@ class CropTool:
         except UserError as error:
             self._say(self._command, f"not written: {error}")
             return
-        self._say(crop_command(self.folder, watched=self._watched), "written to config.yaml; the mesh again:")
+        self._say(crop_command(self.folder, watched=self._watched), "written to config.yaml; run this next:")
 
     def _say(self, command: str, said: str = "") -> None:
         """Shows the command below a line."""
