@@ -20,6 +20,7 @@ from nerfkit.runs.folder import Run
 from nerfkit.scenes.scene import Scene
 from nerfkit.viewer import live
 from nerfkit.viewer.live import Onlookers
+from nerfkit.viewer.serving import free_port
 from tests.viewer.fakes import Controls, client_of, drawn
 
 TINY = [
@@ -28,7 +29,7 @@ TINY = [
     *("trainer.max_steps=100", "extract.resolution=40", "extract.faces=600", "refine.steps=4"),
     *("refine.views_per_step=2", "refine.texture=64", "refine.specular_steps=2"),
 ]
-PORT = 8765
+PORT = free_port()  # another program may listen at the usual one
 
 
 def serves(monkeypatch: pytest.MonkeyPatch, controls: Controls) -> None:
@@ -135,7 +136,7 @@ def test_a_port_that_was_taken_meanwhile_does_not_end_the_run(
         looking.shows("mesh", lambda: icosphere(1, 0.7), scene)
     assert not looking.turn("fit", 1)
     log = (record.folder / "log.txt").read_text()
-    assert log.count("the viewer has failed and is off: viewer_port=8765: another program listens there") == 1
+    assert log.count(f"the viewer has failed and is off: viewer_port={PORT}: another program listens there") == 1
 
 
 def test_a_mesh_without_photos(record: Run, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
