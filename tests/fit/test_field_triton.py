@@ -21,6 +21,7 @@ from tests.scenes.builders import ring, write_kaolin
 
 STEPS = 8
 MARCH = "nerfkit/kernels/march/triton.py"
+COUNTED = ("sampler.resolution=8", "sampler.step_size=0.15", "trainer.rays=4")  # launches do not go by the samples
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +67,13 @@ def test_some_steps_equal_the_cpu(scene: Scene, tmp_path: Path) -> None:
 @pytest.mark.interpreted
 def test_with_a_capacity_no_step_waits_and_none_has_other_shapes(scene: Scene, tmp_path: Path) -> None:
     """What a CUDA graph needs, between two updates of the grid."""
-    words = ("field.width=32", "field.precision=bf16", "sampler.resolution=8", "trainer.rays=16")
+    words = (*COUNTED, "field.width=32", "field.precision=bf16")
     with dry_run() as counts:
-        fit = new_fit(scene, tmp_path, *words, "trainer.capacity=512", "sampler.update_every=16", device="cuda")
+        fit = new_fit(scene, tmp_path, *words, "trainer.capacity=48", "sampler.update_every=16", device="cuda")
         fit.step()
         for _ in range(2):
             counts.clear()
-            assert fit.step().samples == 512
+            assert fit.step().samples == 48
             assert not counts.waits
             assert sum(counts.aten.values()) <= 51, counts.aten
 
@@ -97,7 +98,7 @@ def test_a_step_asks_little_of_a_gpu_and_waits_once(scene: Scene, tmp_path: Path
     The wait is for the number of samples, by which the rest of a step is sized. Steps that update the grid are not
     counted: one of 16.
     """
-    words = ("field.width=32", "field.precision=bf16", "sampler.resolution=8", "trainer.rays=16")
+    words = (*COUNTED, "field.width=32", "field.precision=bf16")
     with dry_run() as counts:
         fit = new_fit(scene, tmp_path, *words, "sampler.update_every=16", device="cuda")
         fit.step()

@@ -10,8 +10,8 @@
            with use("triton"):
                ...                                   # CPU tensors
 
-   ``tests/conftest.py`` runs the marked tests of a file together in one child process with ``TRITON_INTERPRET=1`` and
-   reports them as one test, ``FILE::interpreted``, which fails with the child's output.
+   ``tests/conftest.py`` runs the marked tests in a few child processes with ``TRITON_INTERPRET=1`` and reports those of
+   each as one test, ``FILE::interpreted N``, which fails with the child's output.
 4. ``triton`` compiles without a GPU for every target, inside its budget::
 
        @pytest.mark.parametrize("target", ladder.TARGETS)
