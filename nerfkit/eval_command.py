@@ -34,12 +34,13 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--source", choices=(*SOURCES, "both"), default="both", help="both by default")
     parser.add_argument("--checkpoint", choices=tuple(KINDS), default="last", help="of the field; last by default")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th of the views alone")
-    parser.add_argument("--output", help=f"the numbers; RUN/{EVALUATION} by default")
+    parser.add_argument("--output", help=f"the numbers; RUN/{EVALUATION}, or eval_best.json, by default")
     parser.add_argument("--pictures", metavar="FOLDER", help="where predicted | true | error of each view go")
     parser.add_argument("--lpips", action="append", default=[], metavar="FILE", help="weights of VGG-16, and of LPIPS")
     asked = parser.parse_args(words)
     record, protocol = Run.open(asked.run), _protocol(asked)
-    path = record.folder / EVALUATION if asked.output is None else Path(asked.output).expanduser()
+    name = EVALUATION if asked.checkpoint == "last" else f"eval_{asked.checkpoint}.json"  # reports show the last's
+    path = record.folder / name if asked.output is None else Path(asked.output).expanduser()
     if path.is_dir() or not path.parent.is_dir():
         raise ConfigError(f"--output {path}: expected a file in a folder that is there")
     pictures = None if asked.pictures is None else Path(asked.pictures).expanduser()

@@ -114,6 +114,11 @@ def evaluated(
     config = load(record.folder)
     if protocol.checkpoint != "last" and "field" not in sources:
         raise ConfigError(f"--checkpoint {protocol.checkpoint} is of the field; expected --source field or both")
+    if protocol.checkpoint != "last" and config.trainer.poses == "on":
+        raise ConfigError(
+            f"--checkpoint {protocol.checkpoint}: {record.folder} has learned its cameras (trainer.poses=on), and "
+            "keeps those of its last step alone; expected last"
+        )
     if config.recipe is not None:
         raise CheckpointError(f"{record.folder}: a recipe's run has no field and no views; expected another run")
     device = pick_device(config.device)

@@ -290,7 +290,8 @@ def render(config: RenderOptions) -> list[Path]:
         return load_fit(trained, scene, record, device, rendering=True, kind=KINDS[config.checkpoint])
 
     source, identity = source_of(name, record, scene, fit, device)
-    videos = show(source, name, config, scene, folder, identity, record.log, ranks)
+    shown = name if config.checkpoint == "last" else f"{name}_{config.checkpoint}"
+    videos = show(source, shown, config, scene, folder, identity, record.log, ranks)
     ranks.leave()
     return videos
 

@@ -165,6 +165,10 @@ def test_what_cannot_be_measured(record: Run, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=message):
             evaluate([str(other.folder), *words.split()])
     config = (other.folder / "config.yaml").read_text("utf-8")
+    assert "poses: 'off'" in config
+    (other.folder / "config.yaml").write_text(config.replace("poses: 'off'", "poses: 'on'"))
+    with pytest.raises(ConfigError, match="has learned its cameras"):
+        evaluate([str(other.folder), "--checkpoint", "best"])
     (other.folder / "config.yaml").write_text(config.replace(f"root: {record.folder.parents[1]}", "root: /nowhere"))
     with pytest.raises(SceneError, match="no such file or folder"):
         evaluate([str(other.folder)])

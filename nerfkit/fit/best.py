@@ -1,7 +1,6 @@
 """The state of a field's fit that did best on a held-out photo: ``checkpoints/best_*.pt``, apart from the newest."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from nerfkit.errors import CheckpointError
@@ -11,13 +10,13 @@ from nerfkit.runs.folder import Run
 PSNR = "held_out_psnr"
 
 
-def keep_if_best(run: Run, step: int, psnr: float, state: Callable[[], dict[str, Any]]) -> None:
-    """Saves ``state()`` of that step in place of what was kept so far, where ``psnr``, in dB, is more than its own."""
-    if psnr > _best(run):
-        checkpoints.save(run.folder, step, state() | {PSNR: psnr}, checkpoints.BEST, keep=1)
+def keep_best(run: Run, step: int, psnr: float, state: dict[str, Any]) -> None:
+    """Saves the ``state`` of that step in the place of what was kept so far, with its ``psnr`` in dB."""
+    checkpoints.save(run.folder, step, state | {PSNR: psnr}, checkpoints.BEST, keep=1)
 
 
-def _best(run: Run) -> float:
+def kept_psnr(run: Run) -> float:
+    """PSNR in dB of what was kept so far; less than any where there is nothing that can be read."""
     if not checkpoints.steps(run.folder, checkpoints.BEST):
         return -math.inf
     try:

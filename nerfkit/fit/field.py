@@ -7,7 +7,7 @@ from operator import add
 import torch
 from torch import Tensor
 
-from nerfkit.fit.best import keep_if_best
+from nerfkit.fit.best import keep_best, kept_psnr
 from nerfkit.fit.depth_hints import SHARE, WEIGHT, DepthHints, hints_of
 from nerfkit.fit.field_options import TrainerOptions
 from nerfkit.fit.field_rays import RAYS, SHORT, FieldRays
@@ -64,6 +64,7 @@ class FieldFit(FieldState):
         named, device = [*model.named_parameters(), *self.corrections.named_parameters()], model.device
         self.watch, self.waits = FiniteWatch(named, device), device.type == "cpu" or options.skip_bad_steps > 0
         self.optimizer.found_inf = self.watch.found
+        self.best = -math.inf  # PSNR of what ``keep_best`` keeps
 
     @cached_property
     def hints(self) -> DepthHints | None:
@@ -217,6 +218,7 @@ class FieldFit(FieldState):
             if self.hints is not None:
                 self.run.log(f"{len(self.hints):,} sightings of points are hints of depth (trainer.depth_weight)")
             checkpoints.drop(self.run.folder, checkpoints.BEST, after=self.progress.step if o.keep_best else -1)
+            self.best = kept_psnr(self.run)
             callbacks = [
                 Callback(self._preview, share=o.preview_every, first=False),
                 Callback(self._mark, steps=min(MARKS), first=False),
@@ -259,9 +261,10 @@ class FieldFit(FieldState):
         assert self.run is not None
         scene = self.refined_scene(self.scene.test[:1])
         psnr = preview_field(self.average, scene, self.run, step, self.progress.seconds)
-        if self.options.keep_best:
+        if self.options.keep_best and psnr > self.best:
             self.watch.check()
-            keep_if_best(self.run, step, psnr, self.state_dict)
+            keep_best(self.run, step, psnr, self.state_dict())
+            self.best = psnr
 
     def _mark(self, step: int) -> None:
         if step in MARKS and self.run is not None:

@@ -60,7 +60,7 @@ def show(
 
     Args:
         source: renders one view of the path, over ``scene.background``.
-        name: ``field``, ``mesh`` or ``both``.
+        name: of what is shown, ``field``, ``mesh`` or ``both``, and which of several it is.
         options: of the path and the videos.
         scene: its training cameras give the path's lens and size, its units those of the options.
         folder: where the videos go.

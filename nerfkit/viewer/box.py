@@ -61,13 +61,13 @@ def write_crop(folder: Path, box: list[list[float]]) -> None:
     record.hold()
     with contextlib.closing(record):
         path = record.folder / "config.yaml"
-        config = load_config(path)
+        words = record.folder / "overrides.yaml"  # of the command that makes the run anew; the oldest runs have none
+        config, said = load_config(path), load_config(words) if words.exists() else []
         saved: Any = OmegaConf.to_container(config)
         before = saved.get("extract", {}).get("box")  # an older run has none
         OmegaConf.update(config, "extract.box", box)
         write_text(path, OmegaConf.to_yaml(config))
-        words = record.folder / "overrides.yaml"  # of the command that makes the run anew
-        kept = [word for word in load_config(words) if not str(word).startswith("extract.box=")]
+        kept = [word for word in said if not str(word).startswith("extract.box=")]
         write_text(words, OmegaConf.to_yaml(literal([*kept, f"extract.box={shown(box)}"])))
         record.log(f"viewer: extract.box: {shown(before)} -> {shown(box)}")
 
