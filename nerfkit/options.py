@@ -10,6 +10,7 @@ import contextlib
 import functools
 import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, get_origin
 
@@ -55,6 +56,7 @@ ELSEWHERE = {
     "hydra.sweeper.params": "KEY=A,B among the words makes a sweep",
     "hydra.searchpath": "--config-dir FOLDER adds configs of your own",
 }
+ONE_AT_A_TIME = threading.RLock()  # threads that look into Hydra, of which there is one
 SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort)\(")  # Hydra's functions, of which all is one sweep
 BETWEEN = re.compile(r",(?![^\[]*\])")  # the commas outside of lists
 # Keys that had another name once: still taken from a command and from the configs of old runs.
@@ -238,19 +240,21 @@ def check_override(override: Override, schema: DictConfig) -> None:
 @contextlib.contextmanager
 def hydra_here(config_dir: str | None = None) -> Iterator[None]:
     """A block in which Hydra looks into nerfkit's conf and ``config_dir``, whatever program of Hydra's it runs in."""
-    outer, place = GlobalHydra.instance().hydra, create_config_search_path("pkg://nerfkit.conf")
+    place = create_config_search_path("pkg://nerfkit.conf")
     if config_dir is not None:
         if not os.path.isdir(config_dir):
             raise ConfigError(f"--config-dir {config_dir}: no such folder")
         place.prepend("command-line", f"file://{os.path.abspath(config_dir)}", SearchPathQuery(provider="schema"))
-    GlobalHydra.instance().clear()
-    try:
-        version.setbase("1.3")
-        with configs_through(CheckedFiles, SharedStore):
-            Hydra.create_main_hydra2("nerfkit", place)
-            yield
-    finally:
-        GlobalHydra.instance().hydra = outer
+    with ONE_AT_A_TIME:
+        outer = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        try:
+            version.setbase("1.3")
+            with configs_through(CheckedFiles, SharedStore):
+                Hydra.create_main_hydra2("nerfkit", place)
+                yield
+        finally:
+            GlobalHydra.instance().hydra = outer
 
 
 def group_options(group: str) -> list[str]:

@@ -42,6 +42,11 @@ SMALL = (
 )
 
 
+def _small(words: Sequence[str]) -> list[str]:
+    """The user's words, of a run of some steps of another scene, which is chosen once."""
+    return [*(word for word in words if not word.startswith("scene=")), *SMALL]
+
+
 def _ball() -> Mesh:
     """A ball of radius 1/2, every part in another color."""
     plain = icosphere(2, 0.5).without_appearance()
@@ -56,7 +61,7 @@ def compile_field(folder: Path, words: Sequence[str] = ()) -> None:
     i, j = torch.meshgrid(*[torch.arange(SIZE) - SIZE / 2 + 0.5] * 2, indexing="ij")
     disk = 255 * (i**2 + j**2 < (0.4 * SIZE) ** 2)[..., None].expand(VIEWS, SIZE, SIZE, 4).to(torch.uint8)
     scene = Scene("ball", Photos.of(disk), cameras, list(range(1, VIEWS)), [0])
-    config = compose("train", [*words, *SMALL])
+    config = compose("train", _small(words))
     fit = new_fit(config, scene, Run(folder), torch.device("cpu"))
     fit.train()
     evaluate_field(fit.average, scene)
@@ -66,7 +71,7 @@ def compile_field(folder: Path, words: Sequence[str] = ()) -> None:
 def compile_mesh(folder: Path, words: Sequence[str] = ()) -> None:
     """What making the clock, reading its photos and the mesh stage need."""
     photos = make_clock(folder / "clock", SIZE, VIEWS, progress=False)
-    scene, config = open_scene("kaolin", photos, holdout=5), compose("train", [*words, *SMALL])
+    scene, config = open_scene("kaolin", photos, holdout=5), compose("train", _small(words))
     refined = refine_mesh(_ball(), scene, replace(config.refine, geometry=0.5))
     fit_specular(refined, scene, replace(config.refine, specular_steps=1))
     evaluate_mesh(refined, scene, scene.test)
@@ -83,7 +88,7 @@ def precompile(words: Sequence[str] = ()) -> tuple[list[str], list[str]]:
     Raises:
         ConfigError: ``words`` that ``train.py`` would refuse.
     """
-    compose("train", [*words, *SMALL])
+    compose("train", _small(words))
     command = [sys.executable, "-m", "nerfkit.precompile"]
     running = [subprocess.Popen([*command, name, *words], stdout=subprocess.PIPE, text=True) for name in JOBS]
     said = [process.communicate()[0].strip() for process in running]

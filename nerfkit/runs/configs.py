@@ -89,8 +89,8 @@ def texts_by_key(path: Path) -> dict[str, list[str]]:
 class CheckedFiles(FileConfigSource):
     """A ``--config-dir`` as Hydra reads it: its files may set nerfkit's options, and nothing else.
 
-    Subclasses go by the name of Hydra's own class. A launcher's process takes over what is registered, and registers
-    all of Hydra's own again: one of that name is left in its place, of any other it is an error.
+    It and its subclasses go by the name of Hydra's own class. A launcher's process takes over what is registered, and
+    registers all of Hydra's own again: one of that name is left in its place, of any other it is an error.
     """
 
     def __init_subclass__(cls) -> None:
@@ -107,14 +107,17 @@ class CheckedFiles(FileConfigSource):
         return super().load_config(config_path)
 
 
+CheckedFiles.__name__ = FileConfigSource.__name__
+
+
 @contextlib.contextmanager
 def configs_through(*sources: type[ConfigSource]) -> Iterator[None]:
     """A block in which Hydra reads configs through ``sources``, each in the place of Hydra's own of its scheme."""
     Plugins.instance()  # which registers Hydra's own
     types = SourcesRegistry.instance().types
     before = dict(types)
-    types.update({source.scheme(): source for source in sources})
     try:
+        types.update({source.scheme(): source for source in sources})
         yield
     finally:
         types.update({source.scheme(): before[source.scheme()] for source in sources})

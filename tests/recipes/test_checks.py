@@ -98,7 +98,8 @@ def test_a_word_that_a_recipe_does_not_look_at_is_refused(name: str, word: str) 
         ["nmr_camera", "recipe.start=[0,3,-2]", "recipe.enough=0"],
         ["silhouette_fit", "recipe.variants=[both]", "recipe.final_rate=1"],
         ["mesh_deform", "recipe.edge=0", "recipe.momentum=0", "timelapse.snapshots=3"],
-        ["visibility_study", "recipe.subdivisions=[0,8]", "rasterizer.dibr.boxlen=0"],
+        ["visibility_study", "recipe.subdivisions=[0,8]"],
+        ["nmr_vertices", "rasterizer.dibr.boxlen=0"],
     ],
 )
 def test_values_at_the_ends_of_their_ranges_are_taken(words: list[str]) -> None:
