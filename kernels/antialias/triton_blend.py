@@ -115,7 +115,9 @@ def gather_kernel(
         for d in tl.static_range(4):
             entry = tl.load(table_ptr + 4 * pixel + d, inside, other=0).to(tl.int64)
             total += tl.load(weights_ptr + entry - 1, entry > 0, other=0.0)
-        tl.store(totals_ptr + pixel, total, inside & (tl.program_id(1) == 0))
+        # Not a scalar's truth, which Triton 3.9's interpreter takes for an int32.
+        first = tl.full((BLOCK,), tl.program_id(1), tl.int32) == 0
+        tl.store(totals_ptr + pixel, total, inside & first)
     scale = 1 / tl.maximum(total, 1.0) if SHARE else 1.0
     here = tl.load(values_ptr + pixel[:, None] * channels + channel[None, :], mask, other=0.0).to(tl.float64)
     result = here * (1 - total * scale)[:, None]

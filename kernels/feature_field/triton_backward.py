@@ -39,7 +39,9 @@ def derivatives_kernel(
     by the features (S, E), BLOCK of them a program of axis 1."""
     sample = tl.program_id(0).to(tl.int64) * M + tl.arange(0, M)
     inside = sample < count
-    once = inside[:, None] & (tl.program_id(1) == 0)
+    # Not a scalar's truth, which Triton 3.9's interpreter takes for an int32.
+    first = tl.full((M,), tl.program_id(1), tl.int32) == 0
+    once = (inside & first)[:, None]
     sigma = tl.load(sigma_ptr + sample, inside, other=0.0)
     d_raw = tl.load(d_sigma_ptr + sample, inside, other=0.0) * tl.where(sigma >= SATURATED, 0.0, sigma)
     j = tl.arange(0, HEADS)

@@ -8,6 +8,8 @@ from nerfkit.errors import problem
 
 # Published data sets are rounded to float32 or to six digits; a real scale or shear is far larger.
 TOLERANCE = 1e-3
+FARTHEST = 1e12
+"""From the origin, in any unit: what is computed of a camera's place, its square among it, stays finite in float32."""
 
 
 def rigid_transform(matrix: Any, where: str) -> np.ndarray:
@@ -20,7 +22,8 @@ def rigid_transform(matrix: Any, where: str) -> np.ndarray:
         where: how a message names the file and key.
 
     Raises:
-        SceneError: another shape, NaN or infinity, another last row, a scale or shear above ``TOLERANCE``, or a mirror.
+        SceneError: another shape, NaN or infinity, another last row, a place beyond ``FARTHEST``, a scale or shear
+            above ``TOLERANCE``, or a mirror.
     """
     expected = "a 4x4 rigid transform (rotation and translation)"
     remedy = "Export the camera again without scale or mirroring."
@@ -38,6 +41,10 @@ def rigid_transform(matrix: Any, where: str) -> np.ndarray:
             f"the pose's projective part is {np.round(pose[3], 4).tolist()} instead of [0, 0, 0, 1]",
             expected,
             "Check whether the matrix is transposed.",
+        )
+    if np.abs(pose[:3, 3]).max() > FARTHEST:
+        raise problem(
+            where, f"the pose is at {pose[:3, 3].tolist()}", f"a place within {FARTHEST:g}", "Change the unit."
         )
     rotation = pose[:3, :3]
     huge = np.abs(rotation).max() > 2  # its square may overflow

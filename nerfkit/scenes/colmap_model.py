@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nerfkit.cameras.lens import MODEL_IDS, MODELS, Lens
+from nerfkit.cameras.poses import FARTHEST
 from nerfkit.errors import problem
 
 Motion = Sequence[float]
@@ -109,12 +110,14 @@ def transform(motion: Motion, where: str) -> np.ndarray:
     """The matrix [R | t] (3,4) of a motion, whose quaternion need not have length 1.
 
     Raises:
-        SceneError: a number is NaN or infinite, or the quaternion is zero.
+        SceneError: a number is NaN, infinite or beyond ``FARTHEST``, or the quaternion is zero.
     """
     values = np.array(motion, np.float64)
-    length = float(np.linalg.norm(values[:4])) if np.abs(values).max() < 1e100 else math.nan  # NaN compares false
+    length = float(np.linalg.norm(values[:4])) if np.abs(values).max() < FARTHEST else math.nan  # NaN compares false
     if not length > 1e-6:
-        raise problem(where, f"the pose is {list(motion)}", "a quaternion and a translation, finite", REMEDY)
+        raise problem(
+            where, f"the pose is {list(motion)}", f"a quaternion and a translation within {FARTHEST:g}", REMEDY
+        )
     w, x, y, z = values[:4] / length
     rotation = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],

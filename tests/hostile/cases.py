@@ -23,6 +23,7 @@ from tests.fit.dtu_files import scan_of, write_scan
 from tests.hostile.mutations import spoiled, spoiled_json
 from tests.scenes.builders import ring, write_blender, write_kaolin
 from tests.scenes.captures import (
+    View,
     motion,
     some_views,
     write_colmap,
@@ -62,8 +63,7 @@ def fresh() -> Path:
 # ---- scenes
 
 
-def _transforms(folder: Path) -> None:
-    views = some_views()
+def _transforms(folder: Path, views: list[View]) -> None:
     write_pictures(folder / "images", [view.name for view in views])
     write_pictures(folder / "masks", ["a.png"])
     (folder / "depth").mkdir()
@@ -81,8 +81,7 @@ def _transforms(folder: Path) -> None:
     (folder / "points.ply").write_text("\n".join([*lines, "0 0 0", "1 0 0", ""]))
 
 
-def _colmap(folder: Path, kind: str) -> None:
-    views = some_views()
+def _colmap(folder: Path, views: list[View], kind: str) -> None:
     model = write_colmap(
         folder / "sparse" / "0", views, [((0.1 * k, 0.2, 0.3), 0.5, [1, 2, 3]) for k in range(4)], kind
     )
@@ -91,6 +90,14 @@ def _colmap(folder: Path, kind: str) -> None:
 
 
 VIEWS = [view._replace(lens=(50.0, 50.0, 20.0, 15.0)) for view in some_views()]
+OF_VIEWS: dict[str, Callable[[Path, list[View]], object]] = {
+    "transforms": _transforms,
+    "colmap": partial(_colmap, kind="bin"),
+    "colmap text": partial(_colmap, kind="txt"),
+    "llff": write_llff,
+    "dtu": write_dtu,
+    "middlebury": write_middlebury,
+}
 MODEL = ("cameras", "images", "points3D", "rigs", "frames")
 SCENES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "kaolin": (
@@ -101,9 +108,9 @@ SCENES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         lambda folder: write_blender(folder, ring(5, SIZE), ring(2, SIZE)),
         ("transforms_train.json", "train/r_0.png"),
     ),
-    "transforms": (_transforms, ("transforms.json", "depth/a.npy", "points.ply", "masks/a.png")),
-    "colmap": (lambda folder: _colmap(folder, "bin"), tuple(f"sparse/0/{name}.bin" for name in MODEL)),
-    "colmap text": (lambda folder: _colmap(folder, "txt"), tuple(f"sparse/0/{name}.txt" for name in MODEL)),
+    "transforms": (partial(_transforms, views=VIEWS), ("transforms.json", "depth/a.npy", "points.ply", "masks/a.png")),
+    "colmap": (partial(_colmap, kind="bin", views=some_views()), tuple(f"sparse/0/{name}.bin" for name in MODEL)),
+    "colmap text": (partial(_colmap, kind="txt", views=some_views()), tuple(f"sparse/0/{name}.txt" for name in MODEL)),
     "llff": (lambda folder: write_llff(folder, VIEWS), ("poses_bounds.npy",)),
     "dtu": (lambda folder: write_dtu(folder, VIEWS), ("cameras_sphere.npz",)),
     "middlebury": (lambda folder: write_middlebury(folder, VIEWS), ("dino_par.txt",)),
@@ -116,7 +123,7 @@ def read_scene(folder: Path) -> object:
 
 
 def scenes() -> Iterator[Case]:
-    """Every format with one of its files spoiled; each as it was first."""
+    """Every format with one of its files spoiled, each as it was first; or with a camera that is absurdly far away."""
     for seed, (name, (write, targets)) in enumerate(SCENES.items()):
         folder = fresh()
         write(folder)
@@ -131,6 +138,11 @@ def scenes() -> Iterator[Case]:
                 path.write_bytes(data)
                 yield Case(f"{name}, {target}: {label}", partial(read_scene, folder))
             path.write_bytes(whole)
+    far = VIEWS[1]._replace(translation=np.array([0, 1e20, 0]))
+    for name, write_views in OF_VIEWS.items():
+        folder = fresh()
+        write_views(folder, [VIEWS[0], far, *VIEWS[2:]])
+        yield Case(f"{name}: a camera 1e20 away", partial(read_scene, folder), "the pose is")
 
 
 # ---- meshes

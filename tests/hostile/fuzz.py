@@ -1,14 +1,15 @@
 """``python -m tests.hostile.fuzz TARGET [SECONDS] [--save]``: one reader is fed what reaches new branches, by atheris.
 
-It runs until something other than ``UserError`` is raised, an input takes 10 seconds or 6 GB (of which the imports have
-0.3), or the time is over. What it found is written beside as ``crash-*``, ``timeout-*`` or ``oom-*``; with ``--save``
-into the result ``reliability_fuzz``, and later runs of the target begin with it. ``pip install atheris``; not part of
-the tests.
+It runs until something other than ``UserError`` is raised, an input takes 10 seconds of a CPU (ten minutes where no
+Python runs) or 6 GB (of which the imports have 0.3), or the time is over. What it found is written beside as
+``crash-*``, ``timeout-*`` or ``oom-*``; with ``--save`` into the result ``reliability_fuzz``, and later runs of the
+target begin with it. ``pip install atheris``; not part of the tests.
 """
 
 import contextlib
 import os
 import shutil
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,7 @@ import atheris
 from torch._weights_only_unpickler import Unpickler
 
 ROOT = Path(__file__).parent.parent.parent
-MEGABYTES, SECONDS, LONGEST = 6000, 10, 20_000
+MEGABYTES, CPU_SECONDS, SECONDS, LONGEST = 6000, 10, 600, 20_000
 OURS = tuple(f"nerfkit.{name}" for name in ("mesh.files", "scenes", "runs", "view", "cameras", "prepare", "resume"))
 BELOW = ["yaml", "zipfile"]
 
@@ -46,6 +47,15 @@ with atheris.instrument_imports(include=["nerfkit", *BELOW], exclude=left_alone(
 Unpickler.load = atheris.instrument_func(Unpickler.load)  # type: ignore[method-assign]
 
 
+class Late(BaseException):
+    """An input takes too long. Readers translate an ``Exception``, but not this."""
+
+
+def late(*_: object) -> None:
+    """Ends the reading of an input. libFuzzer's own timeout counts what other programs take, too."""
+    raise Late(f"an input took {CPU_SECONDS} seconds of a CPU")
+
+
 def main(target: str, seconds: str = "60", place: str = "") -> None:
     """Fuzzes one target, from valid files of its format and from what is in the folder ``place``."""
     every, seeds = PLACE / "every", PLACE / "seeds"
@@ -58,8 +68,10 @@ def main(target: str, seconds: str = "60", place: str = "") -> None:
         path.rename(seeds / f"valid_{number}{path.suffix}")
     shutil.rmtree(every)
     read = chosen.make()
+    signal.signal(signal.SIGPROF, late)
 
     def one(data: bytes) -> None:
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
         with contextlib.suppress(UserError):
             read(data)
 

@@ -66,8 +66,9 @@ def fuzzed(target: str, seconds: str = "60") -> None:
         ended = subprocess.run(
             command, cwd=place, env=around | {"TMPDIR": place}, capture_output=True, text=True, errors="replace"
         )
+        report = ended.stdout + ended.stderr  # atheris and libFuzzer
         took, worked = time.monotonic() - start, _child_seconds() - before
-        print(ended.stderr[-4000:])
+        print(report[-4000:])
         kept = [path for path in Path(place).iterdir() if path.name.startswith(("crash-", "timeout-", "oom-"))]
         new = {base64.b64encode(zlib.compress(path.read_bytes(), 9)).decode(): path.name for path in kept}
     with _alone():
@@ -81,7 +82,7 @@ def fuzzed(target: str, seconds: str = "60") -> None:
         known = {finding["input"] for finding in entry["findings"]}
         for packed, name in new.items():
             if packed not in known:
-                entry["findings"].append({"error": _error(ended.stderr, name), "input": packed, "mended": False})
+                entry["findings"].append({"error": _error(report, name), "input": packed, "mended": False})
         save("reliability_fuzz", dict(sorted(results.items())))
 
 
