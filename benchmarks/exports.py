@@ -26,9 +26,10 @@ from torch.nn.functional import avg_pool2d
 from benchmarks.measure import save
 from benchmarks.results import NOT_RUN, RESULTS, filled_marks, load as load_results, table
 from nerfkit.config import ExportOptions
-from nerfkit.export_stage import alike, export
+from nerfkit.export_stage import export
 from nerfkit.fit.build import load_scene
 from nerfkit.fit.metrics import psnr
+from nerfkit.fit.refine_measure import alike
 from nerfkit.mesh.bake import texel_map
 from nerfkit.mesh.files.io import WRITTEN, load_mesh
 from nerfkit.mesh.files.pictures import ENDINGS

@@ -4,11 +4,12 @@
 
 ``scale`` is how long the scene's own unit is in GLB and USD, ``others`` what holds for the other formats and the
 cameras where that differs. The section is written before the files that it is about. Until the last of these is there,
-``earlier`` says by name where those lie that have still the bits of before; whatever has others is new.
+``earlier`` says by name where those lie that have still the bits of before; whatever has others is new. Where cameras
+were written without a mesh, elsewhere than the section says, it has ``cameras_apart``: true.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from nerfkit.scenes.placement import SAME, Placement, Rows
 from nerfkit.scenes.scene import Scene
 
 SECTION, EARLIER = "export", "earlier"
+APART = "cameras_apart"
 PLACED = ("glb", "usd", "usdz")
 """Formats of meshes that say themselves what is up, and are in meters for whoever reads them."""
 SUFFIXES = {"usd": "usdc"}
@@ -37,7 +39,8 @@ def begin(about: dict[str, Any], files: Iterable[Path], record: Run) -> None:
         before = _of_file(path, record)
         if _plain(before) != _plain(about):
             earlier[path.name] = before | {"bits": of_files([path])}
-    record.update_metrics({SECTION: about | ({EARLIER: earlier} if earlier else {})})
+    apart = {APART: True} if APART in record.metrics().get(SECTION, {}) else {}
+    record.update_metrics({SECTION: about | ({EARLIER: earlier} if earlier else {}) | apart})
 
 
 def end(about: dict[str, Any], record: Run) -> None:
@@ -45,9 +48,19 @@ def end(about: dict[str, Any], record: Run) -> None:
     record.update_metrics({SECTION: about})
 
 
-def unfinished(record: Run) -> bool:
-    """Whether an export was stopped that has moved only a part of the files."""
-    return EARLIER in record.metrics().get(SECTION, {})
+def move_cameras(record: Run) -> None:
+    """Says, before cameras are written elsewhere than the section tells, that it does not tell where they lie."""
+    record.update_metrics({SECTION: record.metrics().get(SECTION, {}) | {APART: True}})
+
+
+def in_doubt(names: Set[str], record: Run) -> Set[str]:
+    """Those of some formats and ``cameras`` of which the section does not say where they lie.
+
+    That is all after an export that was stopped and has moved only a part of the files; cameras after ``move_cameras``,
+    until an export of a mesh has written them again.
+    """
+    section = record.metrics().get(SECTION, {})
+    return names if EARLIER in section else names & {"cameras"} if APART in section else set()
 
 
 def exported_place(format: str, record: Run, scene: Scene) -> Placement:
@@ -67,7 +80,7 @@ def _of_file(path: Path, record: Run) -> dict[str, Any]:
     before = earlier.get(path.name)
     if before is not None and path.is_file() and of_files([path]) == before["bits"]:
         return {key: value for key, value in before.items() if key != "bits"}
-    return {key: value for key, value in section.items() if key != EARLIER}
+    return {key: value for key, value in section.items() if key not in (EARLIER, APART)}
 
 
 def _plain(section: dict[str, Any]) -> Any:

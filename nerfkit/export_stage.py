@@ -11,9 +11,9 @@ from torch import Tensor
 
 from nerfkit.config import ExportOptions
 from nerfkit.errors import CheckpointError
-from nerfkit.export_record import PLACED, SUFFIXES, begin, end, exported_place, told, unfinished
+from nerfkit.export_record import PLACED, SUFFIXES, begin, end, exported_place, in_doubt, move_cameras, told
 from nerfkit.fit.extract import ExtractOptions, finished
-from nerfkit.fit.metrics import psnr
+from nerfkit.fit.refine_measure import alike
 from nerfkit.fit.specular import Specular
 from nerfkit.mesh.files.gltf_cameras import Shots
 from nerfkit.mesh.files.io import WRITTEN, described, load_mesh, save_mesh
@@ -23,8 +23,7 @@ from nerfkit.mesh.files.usd import ROUGHNESS
 from nerfkit.mesh.levels import coarser
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.topology import is_watertight
-from nerfkit.raster.shade import MeshSource
-from nerfkit.results import SPECULAR, coarse_file, finished_file, load_coarse, load_own
+from nerfkit.results import SPECULAR, coarse_file, finished_file, load_own
 from nerfkit.runs.files import replacing_folder, write_bytes
 from nerfkit.runs.folder import Run
 from nerfkit.scenes.frame import AXES
@@ -39,7 +38,6 @@ POINTS = "points.ply"
 OURS = re.compile(
     rf"mesh(_\d+)?(\.(glb|obj|mtl|ply|stl|usdc|usdz|{'|'.join(ENDINGS.values())})|{ROUGHNESS}\.png)|{re.escape(POINTS)}"
 )
-LARGEST = 512  # pixels of the longer side of the pictures by which levels of detail are compared
 
 
 def export(
@@ -57,7 +55,7 @@ def export(
         new: made by this run's stages, in the scene's own units; None: the run's refined mesh, else what was exported
             before, else its coarse one.
         specular: the highlights of ``new``.
-        extract: whether the run's coarse mesh, where that is written, stays closed; None: it does.
+        extract: as ``asked_coarse``.
         video: the path that a GLB may hold; None: the default one.
 
     Raises:
@@ -73,6 +71,8 @@ def export(
     else:
         reason = "add extract to stages for a mesh" if options.formats else "export.formats=null"
         record.log(f"no mesh is written: {reason}")
+        if "cameras" in moved:
+            move_cameras(record)
         export_cameras(cameras, options, scene, record)
 
 
@@ -91,6 +91,21 @@ def has_mesh(options: ExportOptions, record: Run) -> bool:
             raise CheckpointError(f"{error}, or ask for cameras alone, such as export.cameras=[transforms]") from None
         return False
     return True
+
+
+def asked_coarse(record: Run, scene: Scene, extract: ExtractOptions | None) -> Mesh:
+    """The run's coarse mesh as it is asked for, in the scene's own units: of one that stays closed the file's own bits.
+
+    Args:
+        extract: whether it is opened where it is cut off, see ``finished``; None: it is not.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    own, units = load_mesh(coarse_file(record)), scene.normalization
+    if extract is None or extract.stays_closed(scene):
+        return own
+    return finished(own.transformed(units.apply), scene, extract).transformed(units.invert)
 
 
 def factor(format: str, options: ExportOptions, scene: Scene) -> float:
@@ -112,9 +127,8 @@ def placement(format: str, options: ExportOptions, scene: Scene) -> Placement:
 def moved_formats(options: ExportOptions, scene: Scene, record: Run) -> set[str]:
     """The formats, and ``cameras``, whose files of before lie elsewhere than these options say, or may do so."""
     names = {*WRITTEN, "cameras"}
-    if unfinished(record):
-        return names
-    return {name for name in names if placement(name, options, scene) != exported_place(name, record, scene)}
+    there = {name for name in names if placement(name, options, scene) == exported_place(name, record, scene)}
+    return (names - there) | in_doubt(names, record)
 
 
 @contextlib.contextmanager
@@ -152,9 +166,7 @@ def export_mesh(
             own, specular = load_own(path, record, scene)
         else:
             path = coarse_file(record)
-            own = load_mesh(path)
-            if extract is not None and not extract.stays_closed(scene):
-                own = finished(load_coarse(record, scene), scene, extract).transformed(scene.normalization.invert)
+            own = asked_coarse(record, scene, extract)
         if own.texture is None and {"glb", "obj", "usd", "usdz"} & set(formats):
             record.log(
                 f"note: no texture is written: {path}, which has none, is what there is of the mesh; "
@@ -240,22 +252,6 @@ def _level(
         if path.suffix == ".stl":
             record.log(f"wrote {described(path)}")
     return written
-
-
-def alike(mesh: Mesh, other: Mesh, scene: Scene) -> float:
-    """Mean PSNR in dB of a mesh's pictures to another's, both in normalized units, from the held-out photos' places.
-
-    Pictures are as large as the photos, but at most ``LARGEST`` pixels; without held-out photos, the first ten's places
-    are taken.
-    """
-    found = []
-    for view in scene.test or range(min(10, len(scene.cameras))):
-        camera = scene.cameras[view]
-        share = min(1.0, LARGEST / max(camera.size))
-        camera = camera.resized(*(max(1, round(share * side)) for side in camera.size))
-        one, two = (MeshSource(some, scene.background).render(camera, 0, ("rgb",))["rgb"] for some in (mesh, other))
-        found.append(psnr(one, two))
-    return sum(found) / len(found)
 
 
 def _shots(options: ExportOptions, scene: Scene, video: VideoOptions, mesh: Mesh) -> list[Shots]:

@@ -68,7 +68,8 @@ def refine_stage(
         coarse: with vertex colors, in normalized units; a field's is closed.
         model: the field; None for a mesh of the user's, ``config.mesh``.
         ranks: the processes that share what is done for each photo, and the texture's points; the rest is one's work.
-        keep_shape: only the texture is made: vertices and faces are those of ``coarse``, which is not cut open either.
+        keep_shape: only the texture is made: vertices and faces are those of ``coarse``, which is then as the export
+            stage would write it, open where it is cut off or not.
     """
     o, seed = config.refine, config.seed
     masks: str | None = None

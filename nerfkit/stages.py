@@ -8,15 +8,15 @@ import torch
 
 from nerfkit.config import FINISHING, STAGES, TrainOptions
 from nerfkit.errors import CheckpointError
-from nerfkit.export_stage import export, has_mesh
+from nerfkit.export_stage import asked_coarse, export, has_mesh
 from nerfkit.fit.evaluate import evaluate_field
-from nerfkit.fit.extract import coarse_mesh, finished
+from nerfkit.fit.extract import coarse_mesh
 from nerfkit.fit.field import CURVES, FieldFit
 from nerfkit.fit.refine import KIND as REFINEMENT
 from nerfkit.fit.residuals import photo_psnr
 from nerfkit.fit.specular import Specular
 from nerfkit.fit.specular_fit import KIND as HIGHLIGHTS
-from nerfkit.mesh.files.io import load_mesh, save_mesh
+from nerfkit.mesh.files.io import save_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.repair import drop_unused, merge_vertices, repair
 from nerfkit.mesh_stage import refine_stage
@@ -54,6 +54,7 @@ class Stages:
         given: Mesh | None = None,
     ) -> None:
         self.given = given  # a mesh of the user's, in the scene's own units
+        self.extract = config.extract if config.mesh is None else None  # nothing cuts a mesh of the user's
         self.config, self.scene, self.record, self.device, self.ranks = config, scene, record, device, ranks
         self.fit: FieldFit | None = None
         self.coarse: Mesh | None = None
@@ -211,11 +212,9 @@ class Stages:
 
     def _texture(self) -> None:
         """A texture for the coarse mesh, or the user's: no vertex moves, no face changes."""
-        units, own = self.scene.normalization, load_mesh(coarse_file(self.record))
-        if self.config.mesh is None and not self.config.extract.stays_closed(self.scene):
-            own = finished(own.transformed(units.apply), self.scene, self.config.extract).transformed(units.invert)
-        joined = merge_vertices(drop_unused(own.transformed(units.apply)))  # its faces are the same, in the same order
-        made = self._looking_like_photos(joined, keep_shape=True)
+        # its faces stay in their order; welded, as whoever reads refined.glb finds it, it can be decimated
+        own = merge_vertices(drop_unused(asked_coarse(self.record, self.scene, self.extract)))
+        made = self._looking_like_photos(own.transformed(self.scene.normalization.apply), keep_shape=True)
         self._keep(replace(own, colors=None, corner_uvs=made.corner_uvs, texture=made.texture))
 
     def _looking_like_photos(self, mesh: Mesh, keep_shape: bool) -> Mesh:
@@ -236,8 +235,8 @@ class Stages:
     def _export(self) -> None:
         o, new = self.config, self.refined
         if new is None and self.coarse is not None:
-            new = finished(self.coarse, self.scene, o.extract).transformed(self.scene.normalization.invert)
-        export(new, self.specular, o.export, self.scene, self.record, o.extract, o.video)
+            new = asked_coarse(self.record, self.scene, self.extract)
+        export(new, self.specular, o.export, self.scene, self.record, self.extract, o.video)
 
     def _video(self) -> None:
         o, folder = self.config.video, self.record.folder

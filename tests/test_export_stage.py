@@ -18,11 +18,13 @@ from nerfkit.mesh.mesh import Mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.mesh.topology import is_watertight
 from nerfkit.pipeline import run
+from nerfkit.recipes.common import save
 from nerfkit.results import SPECULAR, drop_refined, finished_file, load_finished, source_of
 from nerfkit.runs.folder import Run
 from nerfkit.scenes import Scene, open_scene
 from nerfkit.scenes.scene import Similarity
 from nerfkit.scenes.writers import view_names
+from nerfkit.stages import Stages
 from nerfkit.view.options import TimelapseOptions, VideoOptions
 from nerfkit.view.timelapse import turntable
 from tests.mesh.test_gltf import document
@@ -371,6 +373,25 @@ def test_a_texture_that_is_not_there_is_said(scene: Scene, record: Run, before: 
     assert f"resume={record.folder} stages=[refine,export] makes one" in log(record)
 
 
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_coarse_mesh_is_the_same_in_a_later_run(scene: Scene, record: Run, closed: bool) -> None:
+    """As it was just made, or from its file alone, whose own bits it has where nothing opens it."""
+    scene = replace(scene, normalization=Similarity(0.37, (0.3, 1.1, -0.2)))
+    rough = torch.rand(ROUND.vertices.shape, generator=torch.Generator().manual_seed(0))  # no round trip keeps its bits
+    coarse = ROUND.transformed(lambda points: scene.normalization.invert(points) + 0.001 * rough)
+    save_mesh(coarse, record.folder / "mesh" / "coarse", ("ply",))
+    config = options.compose("train", ["scene=kaolin", "export.formats=[ply]", f"extract.closed={closed}".lower()])
+    found = []
+    for made in (results.load_coarse(record, scene), None):
+        stages = Stages(config, scene, record, CPU)
+        stages.coarse = made
+        stages._export()
+        found.append((record.folder / "mesh" / "mesh.ply").read_bytes())
+        (record.folder / "mesh" / "mesh.ply").unlink()
+    assert found[0] == found[1]
+    assert not closed or found[0] == (record.folder / "mesh" / "coarse.ply").read_bytes()
+
+
 @pytest.mark.parametrize("formats", [["glb"], None])
 def test_cameras_alone(scene: Scene, record: Run, formats: list[str] | None) -> None:
     """With no mesh there, and with old and new ones there that are not asked for."""
@@ -384,10 +405,25 @@ def test_cameras_alone(scene: Scene, record: Run, formats: list[str] | None) -> 
     assert len(open_scene("auto", record.folder / "cameras" / "transforms").images) == 4
 
 
-def test_cameras_of_before_follow_the_mesh(scene: Scene, record: Run) -> None:
+def test_cameras_alone_of_a_recipe(scene: Scene, record: Run) -> None:
+    config = options.compose("train", ["experiment=mesh_texture", "export.formats=null", "export.cameras=[transforms]"])
+    save(BALL, config, record, scene)
+    assert files(record) == {"cameras/transforms"} and "export.formats=null" in log(record)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_cameras_of_before_follow_the_mesh(scene: Scene, record: Run, apart: bool) -> None:
+    """Also where the last ones were written without it, at another scale, and the next export is stopped once."""
     export(BALL, None, ExportOptions(formats=["obj"], cameras=["transforms"]), scene, record)
-    export(BALL, None, ExportOptions(formats=["obj"], scale=10.0), scene, record)
+    scale = 10.0
+    if apart:
+        export(None, None, ExportOptions(formats=None, cameras=["transforms"], scale=1000.0), scene, record)
+        scale = 1.0
+        with pytest.raises(KeyboardInterrupt), export_stage.moving(ExportOptions(), scene, record):
+            raise KeyboardInterrupt
+    export(BALL, None, ExportOptions(formats=["obj"], scale=scale), scene, record)
     cameras_see(BALL, scene, record)
+    assert "cameras_apart" not in record.metrics()["export"]
 
 
 def test_nothing_to_write_is_refused(scene: Scene, record: Run) -> None:

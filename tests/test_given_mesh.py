@@ -14,7 +14,7 @@ from nerfkit.fit.build import load_scene
 from nerfkit.fit.given_mesh import given_mesh, seen_share
 from nerfkit.fit.refine import _Refinement
 from nerfkit.mesh.files.io import load_mesh, save_mesh
-from nerfkit.mesh.mesh import Mesh
+from nerfkit.mesh.mesh import Mesh, face_areas
 from nerfkit.mesh.repair import drop_unused
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.mesh_stage import refine_stage
@@ -96,7 +96,7 @@ def odd(path: Path) -> Path:
 def test_a_texture_alone_moves_no_vertex(views: Path, tmp_path: Path, masks: bool, monkeypatch: Any) -> None:
     """Nor does it change a face, stopped on the way or not, of whatever kind the model is."""
     given, asked = odd(tmp_path), words(views, tmp_path / "out", "stages=[texture]", "refine.checkpoint_every=0")
-    asked += [f"mesh={tmp_path / 'odd.glb'}", "export.formats=[glb,obj]"]
+    asked += [f"mesh={tmp_path / 'odd.glb'}", "export.formats=[glb,obj,stl]"]
     if not masks:
         plain = load_scene
         monkeypatch.setattr(
@@ -111,6 +111,7 @@ def test_a_texture_alone_moves_no_vertex(views: Path, tmp_path: Path, masks: boo
         assert torch.equal(found.vertices[found.faces], before.vertices[before.faces]), name
         assert torch.equal(found.faces, before.faces), name
     assert metrics["mesh"]["psnr"] > metrics["mesh"]["coarse"]["psnr"] + 3
+    assert "extract.closed" not in (run / "log.txt").read_text()  # it has no say in what becomes of a given mesh
     if not masks:
         return
     step, left = _Refinement.step, [30]
@@ -133,6 +134,29 @@ def test_a_texture_alone_moves_no_vertex(views: Path, tmp_path: Path, masks: boo
     pipeline.run(resumed(other, [f"resume={other}", "stages=[refine,export]", "refine.steps=10"]))
     assert set(Run.open(other).metrics()["fingerprints"]) == {"refine", "export"}
     assert "dropped 3 faces repeating another" in (other / "log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_coarser_copies_of_flat_shaded_triangles_have_no_gaps(views: Path, tmp_path: Path) -> None:
+    """A file without UVs has a vertex of its own for each corner; a later export has the same shapes."""
+    ball = icosphere(2, Sphere().radius)
+    corners = (ball.vertices + torch.tensor(Sphere().center))[ball.faces].flatten(0, 1)
+    soup = Mesh(corners, torch.arange(len(corners)).view(-1, 3))
+    (given,) = save_mesh(soup, tmp_path / "soup", ("glb",))
+    asked = words(
+        views, tmp_path / "out", f"mesh={given}", "stages=[texture]", "refine.steps=4", "refine.specular=false"
+    )
+    run = pipeline.run(options.compose("train", [*asked, "export.formats=[glb]", "export.faces=[120]"]))
+    assert run is not None
+    whole, less = (load_mesh(run / "mesh" / name) for name in ("mesh.glb", "mesh_120.glb"))
+    assert torch.equal(whole.vertices[whole.faces].flatten(0, 1), corners)
+    areas = [face_areas(mesh.vertices, mesh.faces).sum().item() for mesh in (whole, less)]
+    assert 0.9 < areas[1] / areas[0] < 1.02
+    before = (run / "mesh/mesh.glb").read_bytes()
+    pipeline.run(resumed(run, [f"resume={run}", "stages=[export]"]))
+    assert (run / "mesh/mesh.glb").read_bytes() == before
+    again = load_mesh(run / "mesh/mesh_120.glb")
+    assert torch.equal(again.vertices[again.faces], less.vertices[less.faces])
 
 
 def test_what_is_asked_of_a_mesh(views: Path, model: Path, tmp_path: Path) -> None:

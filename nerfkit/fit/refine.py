@@ -124,7 +124,7 @@ def refine_mesh(
         raise
     except NotFiniteError as error:
         kept = f"; {fit.keep_last_good(run)}" if run is not None and saves else ""
-        advice = f"{kept}. A lower refine.vertex_rate or refine.texture_rate usually helps."
+        advice = f"{kept}. A lower {options.rates} usually helps."
         raise NotFiniteError(error.step, error.what, error.where, KIND, advice) from None
     refined, seen = fit.finished()
     ranks.forget("wanted", "surface")
@@ -243,7 +243,7 @@ class _Refinement:
         if not self.lost:
             self.log(
                 f"warning: refine: {trouble} after {self.progress.step} steps; back to what it was after {step}, and "
-                f"on with steps {SLOWER} times as long. Lower refine.vertex_rate or refine.texture_rate"
+                f"on with steps {SLOWER} times as long. Lower {self.options.rates}"
             )
         self.lost.append({"step": self.progress.step, "why": trouble})
         self.pace *= SLOWER

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.fit.evaluate import Further, compare, means, view_psnr, write_comparison
-from nerfkit.fit.metrics import mask_iou
+from nerfkit.fit.metrics import mask_iou, psnr
 from nerfkit.fit.specular import Specular, render_specular
 from nerfkit.fit.surface_error import of_mesh
 from nerfkit.mesh.mesh import Mesh
 from nerfkit.raster import render_channels
+from nerfkit.raster.shade import MeshSource
 from nerfkit.runs.files import png_writer
 from nerfkit.runs.folder import Run
 from nerfkit.runs.progress import track
@@ -20,6 +21,7 @@ from nerfkit.runs.ranks import ALONE, Ranks
 from nerfkit.scenes.scene import Scene
 
 SUPERSAMPLING = 2  # pictures of a mesh for measuring: as photos, they show each pixel's area, not its center
+LARGEST = 512  # pixels of the longer side of the pictures by which two meshes are compared
 
 
 def evaluate_mesh(
@@ -94,6 +96,22 @@ def _averaged(fine: Tensor) -> Tensor:
     """The means (H,W,...) on the CPU over the blocks of a picture of twice the size."""
     blocks = [fine[i::SUPERSAMPLING, j::SUPERSAMPLING] for i in range(SUPERSAMPLING) for j in range(SUPERSAMPLING)]
     return (sum(blocks[1:], blocks[0]) / len(blocks)).cpu()
+
+
+def alike(mesh: Mesh, other: Mesh, scene: Scene) -> float:
+    """Mean PSNR in dB of a mesh's pictures to another's, both in normalized units, from the held-out photos' places.
+
+    Pictures are as large as the photos, but at most ``LARGEST`` pixels; without held-out photos, the first ten's places
+    are taken.
+    """
+    found = []
+    for view in scene.test or range(min(10, len(scene.cameras))):
+        camera = scene.cameras[view]
+        share = min(1.0, LARGEST / max(camera.size))
+        camera = camera.resized(*(max(1, round(share * side)) for side in camera.size))
+        one, two = (MeshSource(some, scene.background).render(camera, 0, ("rgb",))["rgb"] for some in (mesh, other))
+        found.append(psnr(one, two))
+    return sum(found) / len(found)
 
 
 def preview(mesh: Mesh, scene: Scene, run: Run, step: int) -> None:

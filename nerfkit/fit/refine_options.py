@@ -53,6 +53,11 @@ class RefineOptions(Options):
     specular_steps: int = option(600, "of the highlights' fit", least=1)
     specular_lobes: int = option(16, "distant lamps", least=1)
 
+    @property
+    def rates(self) -> str:
+        """The words for what to lower where a refinement diverges."""
+        return "refine.vertex_rate or refine.texture_rate" if self.vertex_rate else "refine.texture_rate"
+
     def check(self) -> None:
         super().check()
         self.expect("faces", self.faces == 0 or self.faces >= 4, "at least 4, or 0 for those of the coarse mesh")

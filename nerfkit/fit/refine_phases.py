@@ -29,7 +29,8 @@ class Phase:
         mesh: where they are now.
         colors: its vertex colors or its texture.
         unit: of the errors of depth; None takes the mesh's mean edge.
-        optimizer: the optimizer that has moved the same vertices so far and goes on; None starts anew.
+        optimizer: the optimizer that has moved the same vertices so far and goes on; None starts anew, where
+            ``options.vertex_rate`` lets them move.
         ranks: the processes that draw the views, where a step looks at several.
         corner_uvs: of the texture; None for vertex colors.
     """
@@ -54,10 +55,11 @@ class Phase:
         self.colors = colors.clone().requires_grad_()
         self._take(mesh.faces, mesh.vertices, unit)
         edges = self.shape.topology.edges
-        if optimizer is None:
-            self.vertex_optimizer = LargeSteps(self.vertices, edges, options.smoothness)
-        else:
+        self.vertex_optimizer: LargeSteps | None = None
+        if optimizer is not None:
             self.vertex_optimizer = optimizer.remeshed(self.vertices, edges, optimizer.moments())
+        elif self.moves:
+            self.vertex_optimizer = LargeSteps(self.vertices, edges, options.smoothness)
         self.color_optimizer = Adam([self.colors], betas=BETAS)
 
     def _take(self, faces: Tensor, base: Tensor, unit: float | None) -> None:
@@ -68,23 +70,26 @@ class Phase:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, but what is made of the phase's first mesh."""
-        return {
+        state = {
             "faces": self.faces,
             "base": self.base,
             "vertices": self.vertices.detach(),
             "colors": self.colors.detach(),
             "unit": self.unit,
-            "vertex_optimizer": self.vertex_optimizer.state_dict(),
             "color_optimizer": self.color_optimizer.state_dict(),
         }
+        if self.vertex_optimizer is not None:
+            state["vertex_optimizer"] = self.vertex_optimizer.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a saved state of a phase with the same first mesh."""
         self._take(state["faces"], state["base"], state["unit"])
         self.vertices = state["vertices"].clone().requires_grad_(self.moves)
         self.colors = state["colors"].clone().requires_grad_()
-        self.vertex_optimizer = LargeSteps(self.vertices, self.shape.topology.edges, self.options.smoothness)
-        self.vertex_optimizer.load_state_dict(state["vertex_optimizer"])
+        if self.moves:
+            self.vertex_optimizer = LargeSteps(self.vertices, self.shape.topology.edges, self.options.smoothness)
+            self.vertex_optimizer.load_state_dict(state["vertex_optimizer"])
         self.color_optimizer = Adam([self.colors], betas=BETAS)
         self.color_optimizer.load_state_dict(state["color_optimizer"])
 
@@ -95,7 +100,7 @@ class Phase:
         """
         terms = self.losses(self.targets.next_views())
         if torch.isfinite(torch.stack(list(terms.values())).sum()):
-            if self.moves:
+            if self.vertex_optimizer is not None:
                 self.vertex_optimizer.step(self.options.vertex_rate * rate)
             self.color_optimizer.param_groups[0]["lr"] = self.options.texture_rate * rate
             self.color_optimizer.step()
@@ -136,25 +141,28 @@ class Colored(Phase):
         return replace(plain, vertices=vertices, faces=self.faces, colors=colors)
 
     def remesh(self, faces: int) -> None:
-        """About ``faces`` faces, denser where the surface bends more; both optimizers go on with their moments."""
+        """About ``faces`` faces, denser where the surface bends more; the optimizers go on with their moments."""
         vertices = self.vertices.detach()
         density = curvature(vertices, self.faces)
         density = density.clamp(max=density.quantile(0.99).item())
         density = density + EVEN_SHARE * density.mean()
         state = self.color_optimizer.state.get(self.colors, {})
         none = torch.zeros_like(self.colors)
-        moments = [state.get("exp_avg", none), state.get("exp_avg_sq", none), self.vertex_optimizer.moments()]
-        result = adapt(vertices, self.faces, faces, density, torch.cat([self.colors.detach(), *moments], 1))
+        carried = [self.colors.detach(), state.get("exp_avg", none), state.get("exp_avg_sq", none)]
+        if self.vertex_optimizer is not None:
+            carried.append(self.vertex_optimizer.moments())
+        result = adapt(vertices, self.faces, faces, density, torch.cat(carried, 1))
         assert result.attributes is not None
-        colors, mean, square, moved = result.attributes.split([3, 3, 3, 6], 1)
+        colors, mean, square, *moved = result.attributes.split([part.shape[1] for part in carried], 1)
         self.vertices = result.vertices.clone().requires_grad_(self.moves)
         self.colors = colors.to(none).contiguous().requires_grad_()
         self._take(result.faces, result.vertices, self.unit)
-        self.vertex_optimizer = self.vertex_optimizer.remeshed(self.vertices, self.shape.topology.edges, moved)
+        if self.vertex_optimizer is not None:
+            self.vertex_optimizer = self.vertex_optimizer.remeshed(self.vertices, self.shape.topology.edges, *moved)
         self.color_optimizer = Adam([self.colors], betas=BETAS)
         if state:
-            carried = {"exp_avg": mean.to(none).contiguous(), "exp_avg_sq": square.to(none).contiguous()}
-            self.color_optimizer.state[self.colors] = {"step": state["step"], **carried}
+            means = {"exp_avg": mean.to(none).contiguous(), "exp_avg_sq": square.to(none).contiguous()}
+            self.color_optimizer.state[self.colors] = {"step": state["step"], **means}
 
 
 class Textured(Phase):

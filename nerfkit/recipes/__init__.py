@@ -11,8 +11,8 @@ A recipe is a module of this package with a class of options and the function th
     def run(o: SpinOptions, config: TrainOptions, record: Run, device: torch.device) -> None: ...
 
 It writes its curves, pictures, meshes and figures into the run folder and returns nothing. ``config.budget`` is the
-share of its steps to do. Of the config's other keys it looks at those of ``uses`` alone: words that set others are
-refused. conf/experiment/spin.yaml chooses it: ``defaults: [override /recipe: spin]``.
+share of its steps to do. Of the config's other groups, and keys that are in none, it looks at those of ``uses``
+alone: words that set others are refused. conf/experiment/spin.yaml chooses it: ``defaults: [override /recipe: spin]``.
 """
 
 from collections.abc import Callable
@@ -40,8 +40,8 @@ class RecipeOptions(Options):
     """Base of the recipes' options.
 
     Attributes:
-        uses: the groups and keys of ``TrainOptions`` that the recipe looks at, besides ``ALWAYS``; None: nobody has
-            said, and no word is refused.
+        uses: the groups of ``TrainOptions``, and its keys that are in none, such as seed, that the recipe looks at
+            besides ``ALWAYS``; None: nobody has said, and no word is refused.
     """
 
     uses: ClassVar[tuple[str, ...] | None] = None

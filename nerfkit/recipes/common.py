@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from nerfkit.cameras import Cameras
 from nerfkit.cameras.delta import orbit_cameras
 from nerfkit.config import TrainOptions
 from nerfkit.errors import SceneError
-from nerfkit.export_stage import export_cameras, export_mesh, moving
+from nerfkit.export_stage import export, export_cameras, export_mesh, moving
 from nerfkit.fit.build import load_scene
 from nerfkit.fit.loop import Callback, optimize
 from nerfkit.fit.metrics import mask_iou
@@ -126,12 +127,12 @@ def save(mesh: Mesh, config: TrainOptions, record: Run, scene: Scene | None = No
         stem: the name of its files.
     """
     options, there = config.export, alone() if scene is None else scene
+    missing = [name for name in options.cameras if not (record.folder / "cameras" / name).exists()]
     if not options.formats:
-        record.log("no mesh is written: export.formats=null")
+        export(None, None, replace(options, cameras=missing), there, record)
         return
     with moving(options, there, record):
         export_mesh(mesh.transformed(there.normalization.invert), None, options, there, record, name=stem)
-        missing = [name for name in options.cameras if not (record.folder / "cameras" / name).exists()]
         export_cameras(missing, options, there, record)
 
 

@@ -144,6 +144,22 @@ def doubled(
     return Remeshed(torch.cat([vertices, beside]), corners, torch.ones(2 * count), attributes[source], source)
 
 
+def test_without_a_rate_no_vertex_has_an_optimizer(
+    follow: Callable[..., Followed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its factorization is what costs; faces and phase change, and states are saved and loaded, without it."""
+    monkeypatch.setattr(refine_phases, "LargeSteps", None)
+    found = follow([0.0, 0.2, 0.5, 0.9], geometry=0.5, remesh=1, vertex_rate=0.0)
+    assert found.refined.texture is not None and not found.vertex_rates
+    still = options(vertex_rate=0.0)
+    one, two = (Colored(START, Targets(scene(), still, 0), still, "contour") for _ in range(2))
+    one.step(1.0)
+    one.remesh(160)
+    two.load_state_dict(one.state_dict())
+    assert torch.equal(one.mesh().vertices, two.mesh().vertices) and torch.equal(one.colors, two.colors)
+    assert still.rates == "refine.texture_rate" and "refine.vertex_rate" in options().rates
+
+
 def test_new_faces_carry_colors_and_moments(monkeypatch: pytest.MonkeyPatch) -> None:
     """With twice the vertices the gradient at each is half as large: m is halved there and v quartered."""
     monkeypatch.setattr(refine_phases, "adapt", doubled)
