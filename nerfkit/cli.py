@@ -128,8 +128,6 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
             return
         if arguments.multirun and (is_torchelastic_launched() or int(os.environ.get("WORLD_SIZE", "1")) > 1):
             raise ConfigError("--multirun: a sweep is for one process; start it without torchrun")
-        for note in said_twice(words):
-            print(note, file=sys.stderr)
         again = elastic.begun() if name == "train" and not look and arguments.cfg is None else None
         if again is not None and elastic.goes_on(again):
             return _resume(again, [], show=False)  # with the words that it has recorded
@@ -140,6 +138,7 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
             if arguments.cfg is None:
                 refuse_held(found)  # before minutes of looking at photos
             return _resume(found, words, show=arguments.cfg is not None)
+        typed = words
         if arguments.shell_completion or arguments.hydra_help:
             store.register(with_recipes=False)
         else:
@@ -152,6 +151,7 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
         for output in outputs if arguments.cfg is None else ():
             if output is not None:
                 check_output(output)
+        _note(typed)
         sweep = Sweep(jobs, outputs[0] or ".") if arguments.multirun and jobs and arguments.cfg is None else None
         flags = {key.replace("_", "-"): value for key, value in vars(arguments).items() if value and key != "overrides"}
         if flags.keys() <= {"config-dir", "run"} and not any(word.lstrip("+").startswith("hydra") for word in words):
@@ -225,10 +225,17 @@ def _value(words: list[str], key: str, default: str) -> str:
 def _resume(folder: Path, words: list[str], show: bool) -> None:
     """Goes on with a run. Its own config takes the place of what Hydra would compose; ``show`` prints it instead."""
     config = resume.resumed(folder, words)
+    _note(words)
     if show:
         print(OmegaConf.to_yaml(literal(asdict(config))), end="")
     else:
         _train(config)
+
+
+def _note(words: list[str]) -> None:
+    """Prints what is odd about words that were found to be good."""
+    for note in said_twice(words):
+        print(note, file=sys.stderr)
 
 
 def _train(config: TrainOptions, words: list[str] | None = None) -> Path | None:

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from nerfkit.errors import READ_ONLY, CheckpointError, UserError, escaped
-from nerfkit.runs import environment
+from nerfkit.runs import environment, outcome
 from nerfkit.runs.audience import Audience
 from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import FORMAT, check_format, steps
@@ -32,7 +32,6 @@ from nerfkit.runs.curves import write_losses
 from nerfkit.runs.files import followed, remove_halves, write_text
 from nerfkit.runs.fingerprint import FILES, SECTION, finished
 from nerfkit.runs.lock import is_locked, locked
-from nerfkit.runs.outcome import asked, figures
 from nerfkit.runs.output import check_output, new_folder, point_latest, remove_folder
 from nerfkit.runs.plain import changes, measured, newer, plain
 from nerfkit.runs.untrusted import RefusedError, parse_json, read_file
@@ -221,8 +220,8 @@ class Run:
         for path in write_losses(self.folder):
             self.log(f"wrote {path}")
         config, words = (plain(load_config(self.folder / name)) for name in ("config.yaml", "overrides.yaml"))
-        found = {f"{section}_{key}": value for section, key, value in figures(self.metrics())}
-        self.board.outcome(asked(list(map(str, words)), config), found)
+        found = {f"{section}_{key}": value for section, key, value in outcome.figures(self.metrics())}
+        self.board.outcome(outcome.asked(list(map(str, words)), config), found)
 
     def discard(self) -> None:
         """Removes the run's folder, as ``remove_folder``."""
