@@ -30,9 +30,10 @@ from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, reader_may_leave, told
 from nerfkit.runs import elastic
 from nerfkit.runs.configs import CheckedFiles, configs_through
-from nerfkit.runs.folder import find, newest_unfinished, refuse_held
+from nerfkit.runs.folder import find, refuse_held
 from nerfkit.runs.interrupts import Terminated, take_terminations
 from nerfkit.runs.output import check_output
+from nerfkit.runs.unfinished import newest_unfinished
 from nerfkit.schema import literal
 from nerfkit.start import imported
 from nerfkit.sweep import Sweep
