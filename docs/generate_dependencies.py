@@ -61,10 +61,8 @@ Every kernel compiles under every Triton. Registers beyond the budget (which is 
   positions (sm_80, sm_90: 126, 127; budgets 72, 80), their entries (139 to 145, 120), products (48 to 56, budgets 40 to
   48), layers by a third at most, the rest and the derivatives by an eighth at most; nothing of the harmonic field.
 
-pip-audit was tried on 2026-11-30 and audited nothing: the index in reach has no database of vulnerabilities. On the
-same day the 93 packages that CI pins, PyTorch among them, were compared with the 2,661 advisories that PyPA's advisory
-database held on 2024-10-10, the newest copy at hand: none is in an affected range. What has been found since was
-**not** looked for: run `pip-audit` where the network allows.
+On 2026-11-30 the 93 packages that CI pins, PyTorch among them, were compared with PyPA's 2,661 advisories as of
+2024-10-10: none is in an affected range. Later advisories were **not** looked for: run `pip-audit`.
 
 ## What metadata does not say
 

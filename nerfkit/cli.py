@@ -30,9 +30,10 @@ from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, reader_may_leave, told
 from nerfkit.runs import elastic
 from nerfkit.runs.configs import CheckedFiles, configs_through
-from nerfkit.runs.folder import find, newest_unfinished, refuse_held
+from nerfkit.runs.folder import find, refuse_held
 from nerfkit.runs.interrupts import Terminated, take_terminations
 from nerfkit.runs.output import check_output
+from nerfkit.runs.unfinished import newest_unfinished
 from nerfkit.schema import literal
 from nerfkit.start import imported
 from nerfkit.sweep import Sweep
@@ -128,8 +129,6 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
             return
         if arguments.multirun and (is_torchelastic_launched() or int(os.environ.get("WORLD_SIZE", "1")) > 1):
             raise ConfigError("--multirun: a sweep is for one process; start it without torchrun")
-        for note in said_twice(words):
-            print(note, file=sys.stderr)
         again = elastic.begun() if name == "train" and not look and arguments.cfg is None else None
         if again is not None and elastic.goes_on(again):
             return _resume(again, [], show=False)  # with the words that it has recorded
@@ -140,6 +139,7 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
             if arguments.cfg is None:
                 refuse_held(found)  # before minutes of looking at photos
             return _resume(found, words, show=arguments.cfg is not None)
+        typed = words
         if arguments.shell_completion or arguments.hydra_help:
             store.register(with_recipes=False)
         else:
@@ -152,6 +152,7 @@ def _command(name: str, task: Callable[..., Path | None]) -> None:
         for output in outputs if arguments.cfg is None else ():
             if output is not None:
                 check_output(output)
+        _note(typed)
         sweep = Sweep(jobs, outputs[0] or ".") if arguments.multirun and jobs and arguments.cfg is None else None
         flags = {key.replace("_", "-"): value for key, value in vars(arguments).items() if value and key != "overrides"}
         if flags.keys() <= {"config-dir", "run"} and not any(word.lstrip("+").startswith("hydra") for word in words):
@@ -225,10 +226,17 @@ def _value(words: list[str], key: str, default: str) -> str:
 def _resume(folder: Path, words: list[str], show: bool) -> None:
     """Goes on with a run. Its own config takes the place of what Hydra would compose; ``show`` prints it instead."""
     config = resume.resumed(folder, words)
+    _note(words)
     if show:
         print(OmegaConf.to_yaml(literal(asdict(config))), end="")
     else:
         _train(config)
+
+
+def _note(words: list[str]) -> None:
+    """Prints what is odd about words that were found to be good."""
+    for note in said_twice(words):
+        print(note, file=sys.stderr)
 
 
 def _train(config: TrainOptions, words: list[str] | None = None) -> Path | None:

@@ -7,7 +7,7 @@ Keys, what groups offer and the values that there are few of stand in the script
 import itertools
 from collections.abc import Iterator, Sequence
 
-from nerfkit import options, store
+from nerfkit import hydra_words, store
 from nerfkit.describe import GROUPS
 from nerfkit.errors import ConfigError, did_you_mean
 from nerfkit.schema import type_of
@@ -91,8 +91,8 @@ def script(shell: str, commands: Sequence[str]) -> str:
     if shell not in SCRIPTS:
         raise ConfigError(f"{shell}: no such script{did_you_mean(shell, SCRIPTS)}")
     store.register()
-    with options.hydra_here():
-        groups = [f"{group}={name}" for group in GROUPS for name in options.group_options(group)]
+    with hydra_words.hydra_here():
+        groups = [f"{group}={name}" for group in GROUPS for name in hydra_words.group_options(group)]
     return SCRIPTS[shell].format(
         train=" ".join([*groups, *_keys("train")]),
         render=" ".join(_keys("render")),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from nerfkit import options, store
+from nerfkit import hydra_words, options, store
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError, command, did_you_mean, escaped
 from nerfkit.fields import FieldOptions
@@ -50,8 +50,8 @@ def help_text(name: str, words: Sequence[str], config_dir: str | None = None) ->
     topics = [word for word in words if "=" not in word]
     composed = options.compose(name, [word for word in words if "=" in word], config_dir)
     found = {leaf.key: leaf for leaf in leaves(OmegaConf.structured(composed))}
-    with options.hydra_here(config_dir):
-        groups = {group: options.group_options(group) for group in GROUPS} if name == "train" else {}
+    with hydra_words.hydra_here(config_dir):
+        groups = {group: hydra_words.group_options(group) for group in GROUPS} if name == "train" else {}
     by_section: dict[str, list[Leaf]] = {section: [] for section in ("run", *(ORDER if groups else ()))}
     for key, leaf in ((key, leaf) for key, leaf in found.items() if leaf.declared.name != "name"):
         by_section.setdefault(key.partition(".")[0] if "." in key else "run", []).append(leaf)
@@ -71,7 +71,7 @@ def help_text(name: str, words: Sequence[str], config_dir: str | None = None) ->
     return "\n".join(lines).rstrip()
 
 
-def _wanted(topics: Sequence[str], by_section: dict[str, list[Leaf]], groups: dict[str, list[str]]) -> list[str]:
+def _wanted(topics: Sequence[str], by_section: dict[str, list[Leaf]], groups: dict[str, tuple[str, ...]]) -> list[str]:
     known = [*by_section, *(group for group in CHOSEN if group in groups)]
     keys = [leaf.key for inside in by_section.values() for leaf in inside]
     for topic in topics:
@@ -80,7 +80,9 @@ def _wanted(topics: Sequence[str], by_section: dict[str, list[Leaf]], groups: di
     return known if "all" in topics else list(topics)
 
 
-def _whole(topic: str, by_section: dict[str, list[Leaf]], groups: dict[str, list[str]], config_dir: str | None) -> str:
+def _whole(
+    topic: str, by_section: dict[str, list[Leaf]], groups: dict[str, tuple[str, ...]], config_dir: str | None
+) -> str:
     """A group, or the keys that begin so, with nothing left out."""
     inside = by_section.get(topic)
     lines = _title(topic, inside, {}) if inside else []
@@ -92,7 +94,7 @@ def _whole(topic: str, by_section: dict[str, list[Leaf]], groups: dict[str, list
     return "\n".join(lines)
 
 
-def _title(section: str, inside: Sequence[Leaf], groups: dict[str, list[str]]) -> list[str]:
+def _title(section: str, inside: Sequence[Leaf], groups: dict[str, tuple[str, ...]]) -> list[str]:
     """A section's heading, with the alternatives of its group."""
     if section == "run":
         return ["run: what belongs to no group"]

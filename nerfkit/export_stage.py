@@ -170,7 +170,7 @@ def export_mesh(
         if own.texture is None and {"glb", "obj", "usd", "usdz"} & set(formats):
             record.log(
                 f"note: no texture is written: {path}, which has none, is what there is of the mesh; "
-                f"resume={record.folder} stages=[refine,export] makes one"
+                f"resume={record.folder} 'stages=[refine,export]' makes one"
             )
         there = [end for end in WRITTEN if (folder / f"mesh.{SUFFIXES.get(end, end)}").exists()]
         formats = tuple(dict.fromkeys([*formats, *(end for end in there if end in moved)]))  # all have one scale
@@ -187,7 +187,7 @@ def export_mesh(
     for path in dict.fromkeys(written):
         record.log(f"wrote {described(path)}")
     if "stl" in formats and extract is not None and not (is_watertight(mesh) or extract.stays_closed(scene)):
-        asked = f"resume={record.folder} stages=[refine,export] extract.closed=true"
+        asked = f"resume={record.folder} 'stages=[refine,export]' extract.closed=true"
         record.log(f"note: the mesh is open where it is cut off; with a floor there, to print it: {asked}")
     if options.points:
         written.append(folder / (POINTS if name == "mesh" else f"{name}_{POINTS}"))

@@ -6,39 +6,25 @@ be added nor removed, a path is taken letter for letter, and a value fits its de
 code.
 """
 
-import contextlib
 import functools
 import os
 import re
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, get_origin
 
 import torch
-from hydra import compose as hydra_compose, version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from nerfkit.errors import ConfigError, did_you_mean
+from nerfkit.hydra_words import composed, group_options, hydra_here, is_group, parse
 from nerfkit.recipes import RecipeOptions
-from nerfkit.runs.configs import CheckedFiles, configs_through
 from nerfkit.schema import Options, check_value, literal, shown, type_of
 from nerfkit.store import (
     COMMANDS,
     Registered,
-    SharedStore,
     declarations,
-    explained,
     leaves,
     register,
     registered,
@@ -46,7 +32,7 @@ from nerfkit.store import (
     typed,
     unknown_key,
 )
-from nerfkit.word_checks import check_commas, expectation
+from nerfkit.word_checks import check_commas
 
 LAUNCHER = "hydra/launcher"  # of a sweep's jobs
 # Keys of Hydra's own that nerfkit has another way for.
@@ -56,7 +42,6 @@ ELSEWHERE = {
     "hydra.sweeper.params": "KEY=A,B among the words makes a sweep",
     "hydra.searchpath": "--config-dir FOLDER adds configs of your own",
 }
-ONE_AT_A_TIME = threading.RLock()  # threads that look into Hydra, of which there is one
 SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort)\(")  # Hydra's functions, of which all is one sweep
 BETWEEN = re.compile(r",(?![^\[]*\])")  # the commas outside of lists
 # Keys that had another name once: still taken from a command and from the configs of old runs.
@@ -86,7 +71,7 @@ def checked(name: str, words: Sequence[str], config_dir: str | None = None) -> A
                     raise ConfigError(f"{override.input_line}: not used here; {ELSEWHERE[key]}")
             _check_group_option(override)
         chosen = [w for w, o in zip(words, overrides, strict=True) if is_group(o) or o.is_hydra_override()]
-        schema = _schema(name, tuple(chosen), registered()) if config_dir is None else _composed(name, chosen)
+        schema = _schema(name, tuple(chosen), registered()) if config_dir is None else composed(name, chosen)
         for group in (registry.group for registry in registries() if registry.group in schema):
             if schema[group] is not None and not issubclass(OmegaConf.get_type(schema, group), Options):  # type: ignore[arg-type]
                 name_there = schema[group].get("name")
@@ -96,7 +81,7 @@ def checked(name: str, words: Sequence[str], config_dir: str | None = None) -> A
                 check_override(override, schema)
         for override in sorted(overrides, key=is_group):  # what ``prepared`` has added last
             _check_used(override, schema)
-        config = _composed(name, words) if len(chosen) < len(words) else schema
+        config = composed(name, words) if len(chosen) < len(words) else schema
     return typed(COMMANDS[name], config)
 
 
@@ -164,34 +149,6 @@ def expand(words: Sequence[str], config_dir: str | None = None) -> list[list[str
     return jobs
 
 
-def parse(words: Sequence[str], sweeps: bool = False) -> list[Override]:
-    """Hydra's own parse of the words; a sweep such as ``seed=1,2`` is an error unless ``sweeps``."""
-    parser = OverridesParser.create(config_loader=_loader())
-    parsed = []
-    for word in words:
-        if word.startswith("~"):
-            raise ConfigError(f"{word}: cannot be removed; give it another value")
-        if "=" not in word[1:]:
-            raise ConfigError(f"{word!r} is not an override; {_hint(word, words)}")
-        try:
-            override = parser.parse_overrides([word])[0]  # which knows of the groups
-        except HydraException as error:
-            reason = (
-                expectation(word) or str(error).splitlines()[0].split(" expecting {")[0]
-            )  # of which there are dozens
-            if any(word.count(left) != word.count(right) for left, right in ("[]", "()", "{}")):
-                reason = "a bracket has no other half; a shell wants quotes around words with brackets or spaces"
-            raise ConfigError(f"{word!r} is not a valid override: {reason}") from None
-        if override.is_sweep_override() and not sweeps:
-            as_list = f"For a list write {override.key_or_group}=[{override.get_value_string()}]; to"
-            asked = "To" if is_group(override) else as_list
-            raise ConfigError(f"{word}: several values. {asked} run once with each, add -m.")
-        if isinstance(override.value(), Glob) and not is_group(override):
-            raise ConfigError(f"{word}: glob picks among the options of a group, as in preset=glob(m*)")
-        parsed.append(override)
-    return parsed
-
-
 def _check_chosen_once(overrides: Sequence[Override]) -> None:
     """Raises ConfigError where words choose two options of one group; of a key's values the last one counts."""
     chosen: dict[str, Override] = {}
@@ -201,22 +158,6 @@ def _check_chosen_once(overrides: Sequence[Override]) -> None:
             if before.input_line != override.input_line:
                 lines = f"{before.input_line} {override.input_line}"
                 raise ConfigError(f"{lines}: {override.key_or_group} is chosen twice; expected one of the two")
-
-
-def _hint(word: str, words: Sequence[str]) -> str:
-    """What may have been meant by a word without ``=``, inside ``hydra_here``."""
-    if "=" in words or any(other.startswith("=") or other.endswith("=") for other in words if other != word):
-        return "expected KEY=VALUE without spaces around ="
-    key, colon, value = word.partition(":")
-    if colon and group_options(key):
-        return f"did you mean {key}={value}?"
-    if group_options(word) or any(word in declarations(made) for made in COMMANDS.values()):
-        following = next((other for other in list(words)[list(words).index(word) + 1 :] if "=" not in other), "VALUE")
-        return f"expected {word}={following}"
-    found = [f"{name}={word}" for name in _loader().list_groups("") if word in group_options(name)]
-    if os.path.exists(word):
-        found = [f"{key}={word}" for key in ("scene.root", "resume", "run")]
-    return f"did you mean {' or '.join(found)}?" if found else "expected KEY=VALUE, as in scene=clock"
 
 
 def check_override(override: Override, schema: DictConfig) -> None:
@@ -237,42 +178,6 @@ def check_override(override: Override, schema: DictConfig) -> None:
         check_value(leaf.made, leaf.declared, value)
 
 
-@contextlib.contextmanager
-def hydra_here(config_dir: str | None = None) -> Iterator[None]:
-    """A block in which Hydra looks into nerfkit's conf and ``config_dir``, whatever program of Hydra's it runs in."""
-    place = create_config_search_path("pkg://nerfkit.conf")
-    if config_dir is not None:
-        if not os.path.isdir(config_dir):
-            raise ConfigError(f"--config-dir {config_dir}: no such folder")
-        place.prepend("command-line", f"file://{os.path.abspath(config_dir)}", SearchPathQuery(provider="schema"))
-    with ONE_AT_A_TIME:
-        outer = GlobalHydra.instance().hydra
-        GlobalHydra.instance().clear()
-        try:
-            version.setbase("1.3")
-            with configs_through(CheckedFiles, SharedStore):
-                Hydra.create_main_hydra2("nerfkit", place)
-                yield
-        finally:
-            GlobalHydra.instance().hydra = outer
-
-
-def group_options(group: str) -> list[str]:
-    """What a group offers, inside ``hydra_here``; nothing where there is no such group."""
-    return _group_options(_loader(), group)
-
-
-@functools.lru_cache(maxsize=64)
-def _group_options(loader: ConfigLoaderImpl, group: str) -> list[str]:
-    """Hydra copies all of its configs to answer, and every word is asked about."""
-    return loader.get_group_options(group)
-
-
-def is_group(override: Override) -> bool:
-    """Whether the key is a group: ``scene=clock`` is, ``scene.root=x`` is not."""
-    return bool(group_options(override.key_or_group)) and not override.is_hydra_override()
-
-
 def _check_group_option(override: Override) -> None:
     """Raises ConfigError where a group has no such option; ``null`` is only for those that may be left out."""
     launchers = group_options(LAUNCHER) if override.key_or_group == LAUNCHER else []
@@ -290,8 +195,11 @@ def _check_group_option(override: Override) -> None:
 
 @functools.lru_cache(maxsize=32)
 def _schema(name: str, chosen: tuple[str, ...], known: Registered) -> DictConfig:
-    """What Hydra makes of the groups alone, without other folders, for what is registered. To be read only."""
-    return _composed(name, chosen)
+    """What Hydra makes of the groups alone, without other folders, for what is registered. To be read only.
+
+    Made once: what is edited in nerfkit/conf while the process lives goes unseen.
+    """
+    return composed(name, chosen)
 
 
 def _check_used(override: Override, schema: DictConfig) -> None:
@@ -299,20 +207,6 @@ def _check_used(override: Override, schema: DictConfig) -> None:
     made = OmegaConf.get_type(schema, "recipe") if schema.get("recipe") is not None else None
     if isinstance(made, type) and issubclass(made, RecipeOptions) and not override.is_hydra_override():
         made.check_used(override.key_or_group, override.input_line)
-
-
-def _composed(name: str, words: Sequence[str]) -> DictConfig:
-    """What Hydra makes of the words, inside ``hydra_here``."""
-    try:
-        return hydra_compose(name, list(words))
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise explained(error, COMMANDS[name]) from None
-
-
-def _loader() -> ConfigLoaderImpl:
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None and isinstance(hydra.config_loader, ConfigLoaderImpl)
-    return hydra.config_loader
 
 
 def _bare(path: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from nerfkit.config import FINISHING, STAGES, RenderOptions, TrainOptions
+from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError, UserError, command
 from nerfkit.fit.build import load_scene, settled
 from nerfkit.fit.depth_hints import hints_of
@@ -31,6 +31,7 @@ from nerfkit.runs.ranks import Ranks, join
 from nerfkit.runs.threads import set_threads
 from nerfkit.scenes.record import record as record_scene, recorded
 from nerfkit.scenes.scene import Scene
+from nerfkit.stage_checks import check_stages, meant
 from nerfkit.stages import Stages
 from nerfkit.view.route import settle_path
 from nerfkit.view.show import pick_source, seen_over, show
@@ -51,9 +52,9 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
     """
     if config.recipe is not None:
         return _run_recipe(config, words)
-    config.stages = _meant(config)
+    config.stages = meant(config)
     if config.resume is None:
-        _check_stages(config)
+        check_stages(config)
     ranks = _joined(config)
     if ranks.first:
         check_viewer(config)
@@ -99,14 +100,6 @@ def run(config: TrainOptions, words: Sequence[str] | None = None) -> Path | None
         if error.errno and not error.filename:  # the log's and TensorBoard's writes do not say where
             error.filename = str(record.folder)
         raise
-
-
-def _meant(config: TrainOptions) -> list[str]:
-    """The stages in their order: with a mesh of the user's without those that would make one, and where a texture is
-    made with the one that writes it."""
-    left_out = ("field", "extract") if config.mesh is not None else ()
-    asked = {*config.stages, *(("export",) if "texture" in config.stages else ())}
-    return [name for name in STAGES if name in asked and name not in left_out]
 
 
 def _go_on(stages: Stages) -> None:
@@ -181,40 +174,6 @@ def ready(config: TrainOptions) -> tuple[Scene, torch.device]:
     if "field" in config.stages:
         hints_of(scene, config.trainer.depth_weight, "cpu")
     return scene, device
-
-
-def _check_stages(config: TrainOptions) -> None:
-    """Whether the stages of a new run make what they need.
-
-    Raises:
-        ConfigError: they do not.
-    """
-    stages = config.stages
-    if config.mesh is not None:
-        if not {*FINISHING} & {*stages}:
-            raise ConfigError(
-                "mesh: add refine to stages, which fits shape and texture to the photos, or texture, which leaves its "
-                "shape as it is"
-            )
-        if "video" in stages and config.video.source in ("field", "both"):
-            raise ConfigError(f"video.source={config.video.source}: with mesh=... there is no field; expected mesh")
-        return
-    if "field" not in stages:
-        alone = ", or a mesh to texture: mesh=FILE" if {*FINISHING} & {*stages} else ""
-        raise ConfigError(
-            f"stages: without the field stage there must be a run to go on with: resume=OUTPUT/SCENE/DATE_TIME{alone}"
-        )
-    needs = {name: name in stages for name in FINISHING}
-    needs["export"] = "export" in stages and not config.export.cameras
-    for name, needed in needs.items():
-        if needed and "extract" not in stages:
-            raise ConfigError(f"stages: {name} needs the mesh that extract makes; add extract to stages")
-    source = f"video.source={config.video.source}"
-    if "video" in stages and config.video.source in ("mesh", "both"):
-        if not {"extract", "export"} <= {*stages}:
-            raise ConfigError(f"{source}: it needs a mesh; add extract and export to stages")
-        if not config.export.formats:
-            raise ConfigError(f"{source}: it needs a mesh, and export.formats=null writes none; name a format")
 
 
 def _find_photos(config: TrainOptions) -> None:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from nerfkit import options, store
+from nerfkit import hydra_words, options, store
 from nerfkit.config import TrainOptions
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.runs.configs import load_config
@@ -33,10 +33,10 @@ def resumed(folder: Path, words: Sequence[str]) -> TrainOptions:
         ConfigError: a group, or a key or value that does not fit the saved config.
     """
     config = _saved(folder)
-    with options.hydra_here():
-        for override in options.parse(options.quoted("train", words)):
+    with hydra_words.hydra_here():
+        for override in hydra_words.parse(options.quoted("train", words)):
             key = override.key_or_group
-            if options.is_group(override):
+            if hydra_words.is_group(override):
                 raise ConfigError(
                     f"{override.input_line}: a resumed run keeps its {key}; only single values can change. "
                     "Start a new run to change a group."

@@ -69,6 +69,8 @@ def test_the_preset_is_put_in(command: Command, pipeline: ModuleType, tmp_path: 
         (["--config-dir", "nowhere"], "error: --config-dir nowhere: no such folder"),
         (["-sc", "install=tcsh"], "error: -sc install=tcsh: expected install=SHELL; SHELL is one of bash, zsh, fish"),
         (["-m", "seed=glob(*)"], "error: seed=glob(*): glob picks among the options of a group, as in preset=glob(m*)"),
+        (["preset=fast", "preset=minute"], "error: preset=fast preset=minute: preset is chosen twice; expected one of"),
+        (["resume=nowhere", "seed=1", "seed=2"], "error: nowhere: no such run folder"),
         (["resume=."], "error: .: not a run folder: it has no config.yaml; it holds nothing"),
     ],
 )

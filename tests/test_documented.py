@@ -73,6 +73,8 @@ def test_brackets_of_commands_are_quoted() -> None:
             assert "[" not in word or word[0] in "'\"" or word[-1] in "'\"", line
     for code in (ROOT / "nerfkit").rglob("*.py"):
         assert "pip install nerfkit[" not in code.read_text("utf-8"), code
+    for path in (*PAGES, *(ROOT / "nerfkit").rglob("*.py")):
+        assert not re.search(r"resume=\S+\s+stages=\[", path.read_text("utf-8")), path
 
 
 def test_code_in_lists_is_code_on_the_site_too() -> None:

@@ -370,7 +370,7 @@ def test_a_texture_that_is_not_there_is_said(scene: Scene, record: Run, before: 
     name = "coarse.ply" if before == "coarse" else f"mesh.{before}"
     assert (load_mesh(record.folder / "mesh" / "mesh.glb").colors is None) == (before == "stl")
     assert f"no texture is written: {record.folder / 'mesh' / name}, which has none" in log(record)
-    assert f"resume={record.folder} stages=[refine,export] makes one" in log(record)
+    assert f"resume={record.folder} 'stages=[refine,export]' makes one" in log(record)
 
 
 @pytest.mark.parametrize("closed", [True, False])

@@ -17,7 +17,8 @@ from nerfkit.mesh.files.io import load_mesh
 from nerfkit.results import new_fit
 from nerfkit.runs import checkpoints
 from nerfkit.runs.files import write_text
-from nerfkit.runs.folder import Run, find, newest_unfinished
+from nerfkit.runs.folder import Run, find
+from nerfkit.runs.unfinished import newest_unfinished
 from nerfkit.schema import default_of
 
 DATA = Path(__file__).parent / "data"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from nerfkit import describe, options, recipes, store
+from nerfkit import describe, hydra_words, options, recipes, store
 from nerfkit.config import RenderOptions, TrainOptions
 from nerfkit.errors import ConfigError
 from nerfkit.schema import Options, option
@@ -110,8 +110,8 @@ def test_a_video_has_one_declaration() -> None:
 @pytest.mark.parametrize("group", describe.GROUPS)
 def test_every_option_of_every_group_composes(group: str) -> None:
     store.register()
-    with options.hydra_here():
-        names = options.group_options(group)
+    with hydra_words.hydra_here():
+        names = hydra_words.group_options(group)
     assert names
     for name in names:
         further = ["experiment=nmr_draw"] if group in ("recipe", "preset") else []

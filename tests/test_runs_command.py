@@ -9,8 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from nerfkit.errors import CheckpointError
-from nerfkit.runs.folder import Run, being_written, newest_unfinished
+from nerfkit.runs.folder import Run, being_written
 from nerfkit.runs.lock import locked
+from nerfkit.runs.unfinished import newest_unfinished
 from nerfkit.runs_command import main as runs
 
 CONFIG = {

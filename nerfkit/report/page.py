@@ -8,11 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from nerfkit.config import FINISHING, STAGES, TrainOptions
 from nerfkit.errors import ConfigError, command
 from nerfkit.report.figures import line_chart, parts
 from nerfkit.report.numbers import MEASURES, Reported, differences, evaluations, numbers, plain
 from nerfkit.runs.curves import Points, losses
 from nerfkit.runs.files import write_text
+from nerfkit.runs.fingerprint import finished
 from nerfkit.runs.folder import Run
 
 NAME, PHOTO = "report.html", "photo"
@@ -175,12 +177,28 @@ def _repeat(runs: list[Reported]) -> str:
 
 
 def _started(run: Reported) -> str:
-    """The command that makes the run anew, its folder left out; where it was resumed, from its first stage on."""
+    """The command that makes the run anew, its folder left out; where it was resumed, with every stage of its parts."""
     words = plain(run.folder / "overrides.yaml")
     said = [str(word) for word in words] if isinstance(words, list) else []
     resumed = any(word.startswith("resume=") for word in said)
     aside = ("output=", "resume=", "stages=") if resumed else ("output=",)
-    return shlex.join([*command("train").split(), *(word for word in said if not word.startswith(aside))])
+    kept = [word for word in said if not word.startswith(aside)]
+    return shlex.join([*command("train").split(), *kept, *(_all_stages(run) if resumed else ())])
+
+
+def _all_stages(run: Reported) -> list[str]:
+    """The word for the stages of all parts of a resumed run; none where it is not needed.
+
+    The words of its parts do not tell: overrides.yaml has what a part changed in the order of the options, ``stages``
+    before ``resume``.
+    """
+    given, listed = run.config.get("mesh") is not None, run.config.get("stages")
+    asked = {str(stage) for stage in listed} if isinstance(listed, list) else set()
+    before = finished(run.metrics) - ({*FINISHING} if asked & {*FINISHING} else set())
+    every = asked | before | (set() if given else {"field"})
+    usual = [stage for stage in TrainOptions().stages if not (given and stage in ("field", "extract"))]
+    stages = [stage for stage in STAGES if stage in every]
+    return [] if stages == usual else [f"stages=[{','.join(stages)}]"]
 
 
 def _static(name: str) -> str:

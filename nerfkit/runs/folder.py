@@ -16,23 +16,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from nerfkit.errors import READ_ONLY, CheckpointError, UserError, escaped
-from nerfkit.runs import environment
+from nerfkit.errors import READ_ONLY, CheckpointError, escaped
+from nerfkit.runs import environment, outcome
 from nerfkit.runs.audience import Audience
 from nerfkit.runs.board import Board
 from nerfkit.runs.checkpoints import FORMAT, check_format, steps
 from nerfkit.runs.configs import load_config
 from nerfkit.runs.curves import write_losses
 from nerfkit.runs.files import followed, remove_halves, write_text
-from nerfkit.runs.fingerprint import FILES, SECTION, finished
+from nerfkit.runs.fingerprint import FILES, SECTION
 from nerfkit.runs.lock import is_locked, locked
-from nerfkit.runs.outcome import asked, figures
 from nerfkit.runs.output import check_output, new_folder, point_latest, remove_folder
 from nerfkit.runs.plain import changes, measured, newer, plain
 from nerfkit.runs.untrusted import RefusedError, parse_json, read_file
@@ -221,8 +218,8 @@ class Run:
         for path in write_losses(self.folder):
             self.log(f"wrote {path}")
         config, words = (plain(load_config(self.folder / name)) for name in ("config.yaml", "overrides.yaml"))
-        found = {f"{section}_{key}": value for section, key, value in figures(self.metrics())}
-        self.board.outcome(asked(list(map(str, words)), config), found)
+        found = {f"{section}_{key}": value for section, key, value in outcome.figures(self.metrics())}
+        self.board.outcome(outcome.asked(list(map(str, words)), config), found)
 
     def discard(self) -> None:
         """Removes the run's folder, as ``remove_folder``."""
@@ -275,29 +272,6 @@ def refuse_held(folder: Path) -> None:
     """Raises CheckpointError where a living process trains the run in ``folder``."""
     if being_written(folder):
         raise _held(folder)
-
-
-def newest_unfinished(output: str | Path) -> Path:
-    """The newest run in ``output`` that has a checkpoint and stages which it has not been through; held ones aside.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    root = Path(os.path.expanduser(output))
-    folders = (path.parent for path in root.glob("*/*/config.yaml"))
-    for folder in sorted(folders, key=lambda folder: folder.name, reverse=True):
-        try:
-            saved, metrics = load_config(folder / "config.yaml"), Run(folder).metrics()
-        except (UserError, yaml.YAMLError, OmegaConfBaseException):
-            continue  # damaged
-        listed = saved.get("stages") if isinstance(saved, DictConfig) else None
-        asked = [str(stage) for stage in listed] if isinstance(listed, ListConfig) else []
-        unfinished = has_checkpoint(folder) and not set(asked) <= finished(metrics)
-        if unfinished and not being_written(folder):
-            return find(folder)
-    raise CheckpointError(
-        f"resume=auto: no unfinished run with a checkpoint in {root}; expected one that nobody trains, or resume=RUN"
-    )
 
 
 def _held(folder: Path) -> CheckpointError:

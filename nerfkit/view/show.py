@@ -164,7 +164,7 @@ def pick_source(folder: Path, wanted: str) -> str:
     has_field = any((folder / "checkpoints").glob("step_*.pt"))
     if wanted in ("mesh", "both") and not has_mesh:
         raise CheckpointError(
-            f"{folder}: this run has no mesh/mesh.glb; make one with resume={folder} stages=[extract,refine,export], "
+            f"{folder}: this run has no mesh/mesh.glb; make one with resume={folder} 'stages=[extract,refine,export]', "
             "or look at source=field"
         )
     if wanted in ("field", "both") and not has_field:

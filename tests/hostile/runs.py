@@ -24,7 +24,8 @@ from nerfkit.fit.specular import Specular
 from nerfkit.prepare.video import take_frames
 from nerfkit.results import new_fit
 from nerfkit.runs.checkpoints import load_latest, save
-from nerfkit.runs.folder import Run, find, newest_unfinished
+from nerfkit.runs.folder import Run, find
+from nerfkit.runs.unfinished import newest_unfinished
 from nerfkit.runs_command import main as list_runs
 from nerfkit.scenes import record
 from nerfkit.view.video import write_video

@@ -239,16 +239,44 @@ def test_a_chart_has_its_points_within(line: list[tuple[float, float]], log: boo
     assert "title &amp; all" in chart and "a&lt;b" in chart
 
 
+ALL = ["field", "extract", "refine", "export", "video"]
+TEXTURED = ["field", "extract", "texture"]
+
+
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "stages", "done", "mesh", "said"),
     [
-        (["scene=kaolin", "output=there", "stages=[field]"], "scene=kaolin &#x27;stages=[field]&#x27;"),
-        (["scene=kaolin", "stages=[extract]", "resume=there", "refine.steps=3"], "scene=kaolin refine.steps=3"),
+        (["scene=kaolin", "output=there", "stages=[field]"], ["field"], [], None, "scene=kaolin 'stages=[field]'"),
+        # what a resumed part has changed is recorded in the order of the options: its stages before its resume
+        (["stages=[extract]", "resume=there", "refine.steps=3"], ["extract"], ALL, None, "refine.steps=3"),
+        (["stages=[field]", "resume=there"], ["field"], ["field"], None, "'stages=[field]'"),
+        (["stages=[field]", "resume=there"], ["field"], [], None, "'stages=[field]'"),
+        (["stages=[field]", "stages=[export]", "resume=a"], ["export"], ["field"], None, "'stages=[field,export]'"),
+        (["seed=1", "resume=there"], ALL, ["field"], None, "seed=1"),
+        (
+            ["mesh=a.glb", "stages=[texture]", "resume=there"],
+            ["texture", "export"],
+            [],
+            "/a.glb",
+            "mesh=a.glb 'stages=[texture,export]'",
+        ),
+        (["mesh=a.glb", "resume=there"], ["refine", "export", "video"], ["refine"], "/a.glb", "mesh=a.glb"),
+        (
+            ["seed=1", "stages=[texture]", "resume=a"],
+            ["texture", "export"],
+            ALL,
+            None,
+            "seed=1 'stages=[field,extract,texture,export,video]'",
+        ),
+        (["stages=[export]", "resume=a"], ["export"], TEXTURED, None, "'stages=[field,extract,texture,export]'"),
     ],
 )
-def test_what_makes_a_run_anew(words: list[str], said: str, tmp_path: Path) -> None:
-    run = Run.create(tmp_path, "ball", TrainOptions(), words)
-    assert f" {said}\n" in write_report(run).read_text(encoding="utf-8")
+def test_what_makes_a_run_anew(
+    words: list[str], stages: list[str], done: list[str], mesh: str | None, said: str, tmp_path: Path
+) -> None:
+    run = Run.create(tmp_path, "ball", TrainOptions(stages=stages, mesh=mesh), words)
+    run.update_metrics({"fingerprints": {stage: {"state": "0"} for stage in done}})
+    assert f" {html.escape(said)}\n" in write_report(run).read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)

@@ -15,7 +15,8 @@ from nerfkit.mesh.files.io import load_mesh, save_mesh
 from nerfkit.mesh.shapes import icosphere
 from nerfkit.runs import folder as folders, output
 from nerfkit.runs.files import followed
-from nerfkit.runs.folder import Run, find, newest_unfinished, refuse_held
+from nerfkit.runs.folder import Run, find, refuse_held
+from nerfkit.runs.unfinished import newest_unfinished
 from nerfkit.scenes import open_scene
 from tests.scenes.builders import ring, write_blender
 

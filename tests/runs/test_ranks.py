@@ -21,8 +21,9 @@ from nerfkit import pipeline, resume
 from nerfkit.errors import CheckpointError, ConfigError
 from nerfkit.runs import checkpoints, elastic
 from nerfkit.runs.configs import load_config
-from nerfkit.runs.folder import Run, newest_unfinished
+from nerfkit.runs.folder import Run
 from nerfkit.runs.ranks import ALONE, Ranks
+from nerfkit.runs.unfinished import newest_unfinished
 from tests.runs.together import FIELDS, STEPS, WORDS, look, refine, show, train
 from tests.scenes.builders import ring, write_kaolin
 from tests.torture import ROOT, log_of, outcome, run_in
