@@ -277,7 +277,7 @@ def test_an_open_stl_is_said_how_to_close(
     """Only where cuts are what may have opened it."""
     mesh, there = Mesh(BALL.vertices, BALL.faces[1:]), replace(scene, unbounded=unbounded)
     export(mesh, None, ExportOptions(formats=["stl"]), there, record, ExtractOptions(closed=closed))
-    assert ("stages=[refine,export] extract.closed=true" in log(record)) == said
+    assert ("'stages=[refine,export]' extract.closed=true" in log(record)) == said
 
 
 def test_a_coarse_mesh_is_opened_when_it_is_written(scene: Scene, record: Run) -> None:
