@@ -84,7 +84,7 @@ def processes(folder: Path) -> list[str]:
     rows[3][1] = f"{made['as_expected']} of {len(made['kills'])}"
     restarts = [one for one in made.get("elastic", []) if one["killed"]]
     well = f"{sum(one['as_expected'] for one in restarts)} of {len(restarts)}" if restarts else NOT_RUN
-    stages = ", ".join(sorted({one["stage"] for one in restarts}))
+    stages = ", ".join(sorted({one["stage"] or "start" for one in restarts}))
     rows.append([f"the same where `torchrun --max-restarts` starts both again; killed while at: {stages}", well])
     return table(head, rows)
 

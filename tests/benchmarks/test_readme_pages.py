@@ -27,7 +27,7 @@ def test_reliability_shows_what_was_tried_and_what_was_not(tmp_path: Path) -> No
             **{
                 "as_expected": 19,
                 "kills": [{}] * 20,
-                "elastic": [{"as_expected": True, "killed": True, "stage": "field"}],
+                "elastic": [{"as_expected": True, "killed": True, "stage": stage} for stage in ("field", None)],
             },
         },
     }
