@@ -42,7 +42,7 @@ def test_every_stage_comes_out_again_with_another_number_of_threads(
     said = capsys.readouterr().out
     rows = [line for line in said.splitlines() if line.endswith("  same")]
     found = json.loads((run_folder / "metrics.json").read_text())["fingerprints"]
-    assert found.keys() == FILES.keys() and {"step 10", "step 100", "state"} <= found["field"].keys()
+    assert found.keys() == FILES.keys() - {"texture"} and {"step 10", "step 100", "state"} <= found["field"].keys()
     assert len(rows) == sum(map(len, found.values())) >= 9
 
 
